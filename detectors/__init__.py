@@ -1,0 +1,1 @@
+"""Pure matching: feature activations in, matches out. Needs numpy and pydantic alone."""

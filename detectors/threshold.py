@@ -1,0 +1,45 @@
+"""ThresholdDetector: pooled activations against thresholds in the units of the SAE."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.feature_set import FeatureSet
+from detectors.pooling import pool
+from detectors.score import Score
+
+
+class ThresholdDetector:
+    """Three conditions over the pooled activations a[i]:
+
+    any       max of a[i] / threshold[i] >= 1
+    k_of_n    the k-th largest of a[i] / threshold[i] >= 1
+    score     sum of weight[i] * a[i] >= at_least
+    """
+
+    def __init__(self, feature_set: FeatureSet) -> None:
+        self._pooling = feature_set.pooling
+        self._condition = feature_set.condition
+        self._weights = np.array([f.weight or 0.0 for f in feature_set.features], dtype=np.float32)
+        self._thresholds = np.array([f.threshold or 0.0 for f in feature_set.features], dtype=np.float32)
+        if self._condition.kind != "score" and (self._thresholds <= 0).any():
+            raise ValueError(f"{feature_set.id}: feature thresholds must be above 0, as no activation is below it")
+
+    @property
+    def threshold(self) -> float:
+        return 1.0 if self._condition.at_least is None else self._condition.at_least
+
+    @property
+    def unit(self) -> str:
+        return "activation" if self._condition.kind == "score" else "activation/threshold"
+
+    def score(self, values: NDArray[np.float32]) -> Score:
+        pooled = pool(values, self._pooling)
+        if self._condition.kind == "score":
+            contributions = self._weights * pooled
+            return Score(float(contributions.sum()), pooled, contributions)
+        ratios = pooled / self._thresholds  # [feature]
+        rank = self._condition.k or 1
+        value = float(np.sort(ratios)[-rank])
+        return Score(value, pooled, np.where(ratios >= 1, ratios, 0).astype(np.float32))

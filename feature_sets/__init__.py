@@ -1,0 +1,1 @@
+"""Shipped feature sets: data alone, one folder for each (model, layer, SAE)."""

@@ -1,0 +1,151 @@
+"""Alert: a feature set was active in an event; what is delivered, and its wire format."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from detectors.feature_set import SegmentName, Severity
+
+SCHEMA = "latentwatch.alert/1"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AlertOrigin(_Model):
+    """Coordinates of the record: topic, partition and offset in Kafka; path, 0 and line number in a file."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class AlertEvent(_Model):
+    """The event that the alert is about."""
+
+    id: str
+    time: datetime | None
+    model: str | None
+    """The model that served the response, as the event says."""
+    origin: AlertOrigin
+
+
+class AlertSet(_Model):
+    """The feature set that was active."""
+
+    id: str
+    version: str
+    sha256: str
+    """Of the feature-set file."""
+    category: str
+    title: str
+    status: str
+
+
+class AlertSegment(_Model):
+    """The part of the event that was judged. Offsets of tokens count from the start of this segment's text."""
+
+    name: SegmentName
+    index: int
+    tokens: int
+    chars: int
+
+
+class TokenActivation(_Model):
+    """One token: characters [start, end) of the segment. `text` only where content capture is on."""
+
+    start: int
+    end: int
+    activation: float
+    text: str | None = None
+
+
+class AlertFeature(_Model):
+    """One SAE feature that speaks for the alert."""
+
+    index: int
+    label: str
+    activation: float
+    """After pooling, in units of the activation basis."""
+    contribution: float
+    threshold: float | None
+    weight: float | None
+    tokens: tuple[TokenActivation, ...]
+    """Strongest first."""
+
+
+class AlertReader(_Model):
+    """What the activations were read with."""
+
+    model: str
+    model_sha256: str
+    layer: int
+    hook: str
+    sae_sha256: str
+    activation_basis: str
+
+
+class AlertContent(_Model):
+    """The segment itself with the strength of every token, 0 to 1. Only where content capture is on."""
+
+    prompt: str
+    """The user's last turn."""
+    text: str
+    strengths: tuple[tuple[int, int, float], ...]
+    """(start, end, strength) of each token that is not 0."""
+
+
+class Alert(_Model):
+    """A feature set is active in one event: evidence that a concept is represented, not that the model acted on it."""
+
+    schema_: Literal["latentwatch.alert/1"] = Field(
+        default="latentwatch.alert/1", alias="schema", serialization_alias="schema"
+    )
+    id: str
+    """Hash of event id, set id and set revision: the same event judged again gives the same id."""
+    time: datetime
+    severity: Severity
+    message: str
+    event: AlertEvent
+    set: AlertSet
+    detector: str
+    score: float
+    threshold: float
+    unit: str
+    segment: AlertSegment
+    features: tuple[AlertFeature, ...]
+    reader: AlertReader
+    config_sha256: str
+    trace_id: str | None
+    """Of the event's traceparent."""
+    traceparent: str | None
+    content: AlertContent | None = None
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return self.model_dump_json(by_alias=True)
+
+    @classmethod
+    def from_json(cls, line: str | bytes) -> Alert:
+        """Reads what `to_json` wrote. Raises pydantic.ValidationError."""
+        return cls.model_validate_json(line)
+
+
+def alert_id(event_id: str, set_id: str, set_revision: str) -> str:
+    """The stable id of an alert: 32 hexadecimal digits."""
+    # JSON keeps the parts apart whatever characters an event id has
+    key = json.dumps([event_id, set_id, set_revision], ensure_ascii=False)
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def alert_schema() -> dict[str, Any]:
+    """The JSON schema of an alert."""
+    schema = Alert.model_json_schema(by_alias=True, mode="serialization")
+    schema["$id"] = SCHEMA
+    return schema

@@ -1,0 +1,5 @@
+"""The latentwatch command."""
+
+
+def main() -> None:
+    """Entry point."""

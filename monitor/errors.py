@@ -1,0 +1,48 @@
+"""Every error that latentwatch raises on purpose.
+
+LatentwatchError
+├── ConfigError      start-up stops; carries every problem found, each with file and key
+├── BadEvent         one event cannot be used; it is dead-lettered and counted
+├── Retryable        the outside world is not ready; back off and try again, commit nothing
+└── Permanent        trying again cannot help; the command stops with a message
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class LatentwatchError(Exception):
+    """Base of all errors raised on purpose; its text is fit to show to a user."""
+
+
+class ConfigError(LatentwatchError):
+    """The configuration, a feature set or an artefact cannot be used.
+
+    `problems` holds one line each: where (file, key), what rule was broken, what to do.
+    """
+
+    def __init__(self, problems: Iterable[str] | str) -> None:
+        self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class BadEvent(LatentwatchError):
+    """A record that is not a valid event. `path` is the JSON path of the fault ("$" for the whole record)."""
+
+    def __init__(self, reason: str, path: str = "$") -> None:
+        self.reason = reason
+        self.path = path
+        super().__init__(f"{path}: {reason}")
+
+
+class Retryable(LatentwatchError):
+    """A failure that may pass. `retry_after_s` is the least time to wait, in seconds."""
+
+    def __init__(self, reason: str, retry_after_s: float = 1.0) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(reason)
+
+
+class Permanent(LatentwatchError):
+    """A failure that stays until someone changes something."""
