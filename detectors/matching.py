@@ -79,7 +79,7 @@ class Matcher:
         ]
 
     def match(self, segments: Sequence[SegmentActivations]) -> Match | None:
-        """The match in the highest-scoring segment (the first of equals), or None where no score reaches the threshold."""
+        """The match in the highest-scoring segment (the first of equals), or None where none reaches the threshold."""
         scored = self.scores(segments)
         if not scored:
             return None

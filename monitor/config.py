@@ -227,7 +227,7 @@ class OtelConfig(_Section):
     headers_file: Path | None = None
     """File of `name: value` lines sent with every export, for tokens."""
     required: bool = False
-    """Whether an event counts as dealt with only when its alert reached the receiver; otherwise failures are counted."""
+    """Whether an event counts as dealt with only when its alert reached the receiver; else failures are counted."""
     timeout_s: Seconds = 5.0
     """Longest wait for one export."""
     metrics_interval_s: Seconds = 15.0

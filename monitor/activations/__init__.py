@@ -1,0 +1,1 @@
+"""From text to feature activations: rendering, tokens, windows, batches, readers."""

@@ -1,0 +1,152 @@
+"""TorchReader: any transformers causal LM, cut after the hook layer, and the curated rows of its SAE."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, DynamicCache
+
+from monitor.activations.batches import token_budgeted
+from monitor.activations.reader import Chunk
+from monitor.activations.transformers_log import quiet_transformers
+from monitor.errors import ConfigError
+from monitor.sae.encoder import CuratedEncoder
+
+
+@dataclass(frozen=True)
+class TorchPast:
+    """Keys and values of tokens already read, one sequence."""
+
+    cache: Any
+    length: int
+
+
+class TorchReader:
+    """Reads chunks with torch; the reference for correctness and the path for GPUs.
+
+    Layers above the hook and the LM head are never built. Chunks that continue the same past share batches.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        layer: int,
+        encoder: CuratedEncoder,
+        *,
+        device: str = "cpu",
+        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        batch_tokens: int = 4096,
+        max_norm: float | None = None,
+        threads: int = 0,
+    ) -> None:
+        """`folder` is in transformers layout; the hook is the output of block `layer`, counted from 0."""
+        if device == "cpu":
+            torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+        self._device = torch.device(device)
+        self._encoder = encoder
+        self._batch_tokens = batch_tokens
+        self._max_norm = max_norm
+        model, block, self._max_tokens = _prefix(folder, layer, getattr(torch, dtype), self._device)
+        self._model: Any = model  # transformers types its own attributes as Tensor | Module
+        self._residual: Tensor | None = None
+        block.register_forward_hook(self._keep_residual)
+
+    @property
+    def max_tokens(self) -> int | None:
+        return self._max_tokens
+
+    def read(self, chunks: Sequence[Chunk]) -> list[NDArray[np.float32]]:
+        results: list[NDArray[np.float32]] = [np.empty((0, 0), np.float32)] * len(chunks)
+        by_past: dict[int, list[int]] = {}
+        for position, chunk in enumerate(chunks):
+            by_past.setdefault(id(chunk.past), []).append(position)
+        for positions in by_past.values():
+            for batch in token_budgeted([chunks[p].tokens.size for p in positions], self._batch_tokens):
+                members = [positions[b] for b in batch]
+                for position, activations in zip(members, self._read_batch([chunks[p] for p in members]), strict=True):
+                    results[position] = activations
+        return results
+
+    def remember(self, tokens: NDArray[np.int32]) -> TorchPast:
+        cache = DynamicCache(config=self._model.config)
+        ids = torch.from_numpy(tokens.astype(np.int64)).unsqueeze(0).to(self._device)
+        with torch.inference_mode():
+            self._model(input_ids=ids, past_key_values=cache, use_cache=True)
+        return TorchPast(cache, int(tokens.size))
+
+    @torch.inference_mode()
+    def _read_batch(self, chunks: Sequence[Chunk]) -> list[NDArray[np.float32]]:
+        lengths = [chunk.tokens.size for chunk in chunks]
+        width = max(lengths)
+        past = chunks[0].past
+        ids = torch.zeros((len(chunks), width), dtype=torch.long)
+        mask = torch.zeros((len(chunks), (past.length if past else 0) + width), dtype=torch.long)
+        for row, chunk in enumerate(chunks):
+            ids[row, : chunk.tokens.size] = torch.from_numpy(chunk.tokens.astype(np.int64))
+            mask[row, : mask.shape[1] - width + chunk.tokens.size] = 1
+        residual = self._run(ids.to(self._device), mask.to(self._device), past)  # [chunk, width, d]
+        real = mask[:, -width:].bool().to(self._device)
+        flat = residual[real].float()  # [token, d]
+        activations = self._encoder(flat)  # [token, feature]
+        if self._max_norm is not None:
+            # massive activations (Sun et al. 2024) lie far outside what the SAE was trained on
+            activations[flat.norm(dim=1) > self._max_norm] = 0
+        return list(np.split(activations.cpu().numpy(), np.cumsum(lengths)[:-1]))
+
+    def _run(self, ids: Tensor, mask: Tensor, past: Any) -> Tensor:
+        cache = None
+        if isinstance(past, TorchPast):
+            cache = copy.deepcopy(past.cache)  # the model appends to it
+            cache.batch_repeat_interleave(ids.shape[0])
+        # without padding the model picks its faster, maskless attention
+        attention = None if bool(mask.all()) else mask
+        self._model(input_ids=ids, attention_mask=attention, past_key_values=cache, use_cache=cache is not None)
+        residual, self._residual = self._residual, None
+        if residual is None:
+            raise RuntimeError("the hook layer did not run")
+        return residual
+
+    def _keep_residual(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        self._residual = output[0] if isinstance(output, tuple) else output
+
+
+def _prefix(
+    folder: Path, layer: int, dtype: torch.dtype, device: torch.device
+) -> tuple[nn.Module, nn.Module, int | None]:
+    """The model up to block `layer`, that block, and the longest sequence it was built for."""
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        text = config.get_text_config()
+        if layer >= text.num_hidden_layers:
+            raise ConfigError(f"{folder}: no layer {layer}: the model has {text.num_hidden_layers}")
+        text.num_hidden_layers = layer + 1
+        if getattr(text, "layer_types", None):
+            text.layer_types = text.layer_types[: layer + 1]
+        with quiet_transformers():
+            model = AutoModel.from_pretrained(
+                folder,
+                config=config,
+                dtype=dtype,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+            )
+    except (OSError, ValueError, KeyError) as e:
+        raise ConfigError(f"{folder}: not loaded as a transformers model: {e}") from e
+    stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == layer + 1]
+    if not stacks:
+        raise ConfigError(f"{folder}: found no stack of {layer + 1} transformer blocks in {type(model).__name__}")
+    try:
+        model = model.to(device).eval().requires_grad_(False)
+    except (RuntimeError, AssertionError) as e:  # torch asserts where it was built without CUDA
+        raise ConfigError(f"reader.device: {device}: {e}") from None
+    return model, stacks[0][layer], getattr(text, "max_position_embeddings", None)

@@ -1,0 +1,214 @@
+"""Pipeline: the loop from source to sinks."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from monitor.alerts import Alert
+from monitor.engine import Engine, Evaluation
+from monitor.errors import BadEvent, Permanent, Retryable
+from monitor.events import Event, EventFormat, EventLimits, Origin, Record, parse
+from monitor.health import Health
+from monitor.instruments import Telemetry
+from monitor.sinks.sink import DeadLetters, Sink
+from monitor.sources.source import Source
+
+log = logging.getLogger(__name__)
+
+# So many unreadable events in a row are not the events' fault
+_BROKEN_AFTER = 10
+_LONGEST_PAUSE_S = 30.0
+
+
+@dataclass
+class Totals:
+    """What a run came to, so far."""
+
+    records: int = 0
+    events: int = 0
+    bad: int = 0
+    alerts: int = 0
+    tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How events are parsed and where results go."""
+
+    sinks: Sequence[Sink]
+    dead_letters: DeadLetters
+    limits: EventLimits
+    wire_format: EventFormat
+
+
+class Pipeline:
+    """Polls, parses, evaluates, delivers, commits; in this order for each batch of records.
+
+    The commit comes last: sinks and dead letters have flushed before it, so a process that dies at any point has
+    committed nothing that is not delivered, and the next one reads the rest again. An alert can therefore be
+    delivered twice, always under the same id, and none is lost.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        engine: Engine,
+        delivery: Delivery,
+        telemetry: Telemetry,
+        health: Health,
+        stop: threading.Event,
+        on_batch: Callable[[Totals], None] = lambda _: None,
+    ) -> None:
+        """`stop` ends the loop after the batch in hand; `on_batch` is called after every commit."""
+        self._source = source
+        self._engine = engine
+        self._delivery = delivery
+        self._telemetry = telemetry
+        self._health = health
+        self._stop = stop
+        self._on_batch = on_batch
+        self._unreadable = 0
+        self.totals = Totals()
+
+    def run(self) -> Totals:
+        """Runs until the source is exhausted or `stop` is set. Raises Permanent where going on is pointless."""
+        while not self._stop.is_set() and not self._source.exhausted:
+            started = time.perf_counter()
+            records: Sequence[Record] = ()
+            try:
+                records = self._source.poll()
+            except Retryable as e:
+                self._pause(e, 0)
+            self._telemetry.polled(len(records), time.perf_counter() - started)
+            if records:
+                self._batch(records)
+            self._telemetry.lag(self._source.lag())
+            self._health.progress()
+        return self.totals
+
+    def _batch(self, records: Sequence[Record]) -> None:
+        events, bad = self._parse(records)
+        evaluations = self._evaluate(events, {r.origin: r for r in records}, bad)
+        alerts = [alert for evaluation in evaluations for alert in evaluation.alerts]
+        if not self._until_done(lambda: self._deliver(alerts, bad), self._reset):
+            return  # stopped while a destination was away: nothing is committed, all is read again
+        if not self._until_done(self._source.commit):
+            return
+        self._count(records, evaluations, bad)
+        self._on_batch(self.totals)
+
+    def _parse(self, records: Sequence[Record]) -> tuple[list[Event], dict[Origin, tuple[Record, BadEvent]]]:
+        events: list[Event] = []
+        bad: dict[Origin, tuple[Record, BadEvent]] = {}
+        for record in records:
+            try:
+                events += parse(record, self._delivery.limits, self._delivery.wire_format)
+            except BadEvent as e:
+                bad[record.origin] = (record, e)
+        return events, bad
+
+    def _evaluate(
+        self, events: list[Event], records: dict[Origin, Record], bad: dict[Origin, tuple[Record, BadEvent]]
+    ) -> list[Evaluation]:
+        try:
+            done = list(self._engine.evaluate(events, self._between_groups))
+            self._unreadable = 0 if done else self._unreadable
+        except Exception:
+            log.exception("a batch of %d events could not be read; trying them one by one", len(events))
+        else:
+            return done
+        done = []
+        for event in events:
+            try:
+                done += self._engine.evaluate([event], self._between_groups)
+                self._unreadable = 0
+            except Exception as e:
+                log.exception("event at %s could not be read", event.origin)
+                self._unreadable += 1
+                if self._unreadable >= _BROKEN_AFTER:
+                    raise Permanent(f"the reader failed on {self._unreadable} events in a row: {e}") from e
+                bad[event.origin] = (records[event.origin], BadEvent(f"could not be read: {type(e).__name__}: {e}"))
+        return done
+
+    def _between_groups(self) -> None:
+        self._source.keep_alive()
+        self._health.progress()
+
+    def _deliver(self, alerts: Sequence[Alert], bad: dict[Origin, tuple[Record, BadEvent]]) -> None:
+        """Returns when every alert and every bad record is safe."""
+        for record, error in bad.values():
+            self._delivery.dead_letters.add(record, error)
+        for sink in self._delivery.sinks:
+            for alert in alerts:
+                sink.add(alert)
+        if bad:
+            self._delivery.dead_letters.flush()
+        for sink in self._delivery.sinks:
+            started = time.perf_counter()
+            try:
+                sink.flush()
+            except Retryable:
+                self._telemetry.sink_failed(sink.name)
+                raise
+            self._telemetry.sink_flushed(sink.name, len(alerts), time.perf_counter() - started)
+
+    def _reset(self) -> None:
+        self._delivery.dead_letters.reset()
+        for sink in self._delivery.sinks:
+            sink.reset()
+
+    def _until_done(self, step: Callable[[], None], before_retry: Callable[[], None] = lambda: None) -> bool:
+        """Repeats `step` with growing pauses while it raises Retryable. False when stopped before it was done."""
+        attempt = 0
+        while True:
+            try:
+                step()
+            except Retryable as e:
+                if not self._pause(e, attempt):
+                    return False
+                attempt += 1
+            else:
+                return True
+            try:
+                before_retry()
+            except Retryable as e:
+                log.warning("not back yet: %s", e)
+
+    def _pause(self, error: Retryable, attempt: int) -> bool:
+        """Waits before the next attempt, as a live member of its group. False when stopped meanwhile."""
+        pause_s = min(max(error.retry_after_s, 0.5 * 2**attempt), _LONGEST_PAUSE_S)
+        log.warning("%s; trying again in %.1f s", error, pause_s)
+        until = time.monotonic() + pause_s
+        while (left := until - time.monotonic()) > 0:
+            if self._stop.wait(min(left, 1.0)):
+                return False
+            try:
+                self._source.keep_alive()
+            except Retryable as e:
+                log.debug("source away as well: %s", e)
+            self._health.progress()
+        return not self._stop.is_set()
+
+    def _count(
+        self,
+        records: Sequence[Record],
+        evaluations: Sequence[Evaluation],
+        bad: dict[Origin, tuple[Record, BadEvent]],
+    ) -> None:
+        self._telemetry.committed()
+        self.totals.records += len(records)
+        self.totals.bad += len(bad)
+        for _, error in bad.values():
+            self._telemetry.bad_event(error.path)
+        for evaluation in evaluations:
+            self.totals.events += 1
+            self.totals.tokens += evaluation.tokens
+            self.totals.alerts += len(evaluation.alerts)
+            self._telemetry.read(evaluation.tokens, evaluation.windows, evaluation.seconds)
+            self._telemetry.processed(evaluation.event, evaluation.alerts, evaluation.seconds)
+            for alert in evaluation.alerts:
+                self._telemetry.alert(alert)

@@ -1,0 +1,1 @@
+"""SAE maths and on-disk formats."""

@@ -1,0 +1,104 @@
+"""CuratedEncoder: the activations of a few chosen latents, computed with torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from monitor.errors import ConfigError
+from monitor.sae.weights import Array, SaeWeights
+
+
+class CuratedEncoder:
+    """Encodes the residual stream into the latents `indices` alone (see SaeWeights for the maths).
+
+    Every latent of a ReLU, JumpReLU or gated SAE stands by itself, so only its rows are computed. Whether a latent
+    of a TopK SAE is active depends on all others: for tokens on which a chosen latent could be active, the full
+    pre-activations decide.
+    """
+
+    def __init__(
+        self,
+        weights: SaeWeights,
+        indices: Sequence[int],
+        basis: Literal["raw", "decoder_norm_folded"] = "raw",
+        device: str | torch.device = "cpu",
+    ) -> None:
+        outside = [i for i in indices if not 0 <= i < weights.d_sae]
+        if outside:
+            raise ConfigError(f"feature index {outside[0]} is outside the SAE's {weights.d_sae} latents")
+        self._w = weights
+        chosen = list(indices)
+        rows = np.array(chosen, dtype=np.int64)
+
+        def tensor(array: Array) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+        def chosen_of(array: Array | None) -> Tensor | None:
+            return None if array is None else tensor(array[rows])
+
+        self._b_dec = tensor(weights.b_dec)
+        self._w_enc = tensor(weights.w_enc[:, rows])  # [d, feature]
+        self._b_enc = tensor(weights.b_enc[rows])  # [feature]
+        self._threshold = chosen_of(weights.threshold)
+        self._b_gate = chosen_of(weights.b_gate)
+        self._b_mag = chosen_of(weights.b_mag)
+        self._gain = None if weights.r_mag is None else tensor(np.exp(weights.r_mag[rows]))
+        if (basis == "decoder_norm_folded" or weights.rescale_by_decoder_norm) and weights.decoder_norm is None:
+            raise ConfigError("the SAE has no decoder, whose norms the activation basis needs")
+        norms = weights.decoder_norm
+        self._fold = chosen_of(norms) if basis == "decoder_norm_folded" else None
+        if weights.architecture == "topk":
+            scale: Array = norms if weights.rescale_by_decoder_norm and norms is not None else np.ones(1, np.float32)
+            self._full_w = tensor(weights.w_enc * scale)  # [d, s]
+            self._full_b = tensor(weights.b_enc * scale)  # [s]
+            column = np.full(weights.d_sae, len(chosen), dtype=np.int64)  # the last column collects all others
+            column[rows] = np.arange(len(chosen))
+            self._column = torch.from_numpy(column).to(device)
+        self._features = len(chosen)
+
+    @torch.inference_mode()
+    def __call__(self, residual: Tensor) -> Tensor:
+        """Activations [token, feature] of `residual` [token, d], both float32; columns in the order of `indices`."""
+        x = self._normalised(residual.float())  # [token, d]
+        if self._w.subtract_b_dec:
+            x = x - self._b_dec
+        if self._w.architecture == "topk":
+            acts = self._topk(x)
+        elif self._gain is not None and self._b_mag is not None and self._b_gate is not None:  # gated
+            product = x @ self._w_enc  # [token, feature]
+            acts = torch.relu(product * self._gain + self._b_mag) * (product + self._b_gate > 0)
+        else:
+            pre = self._preactivations(x)
+            acts = torch.relu(pre)
+            if self._threshold is not None:
+                acts = acts * (pre > self._threshold)
+        return acts if self._fold is None else acts * self._fold
+
+    def _preactivations(self, x: Tensor) -> Tensor:
+        return torch.addmm(self._b_enc, x, self._w_enc)  # [token, feature]
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        if self._w.normalisation == "layer_norm":
+            # eps stands outside the root and the deviation is the unbiased one, as in SAELens
+            return (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-5)
+        if self._w.normalisation == "constant_norm_rescale":
+            return x * (self._w.d_in**0.5 / x.norm(dim=-1, keepdim=True))
+        return x
+
+    def _topk(self, x: Tensor) -> Tensor:
+        acts = x.new_zeros(x.shape[0], self._features)
+        # no latent with pre <= 0 can be active, so most tokens of a small set need no full encoding
+        candidates = (self._preactivations(x) > 0).any(dim=1).nonzero().squeeze(1)  # [candidate]
+        if candidates.numel() == 0:
+            return acts
+        pre = x[candidates] @ self._full_w + self._full_b  # [candidate, s]
+        values, latents = pre.topk(self._w.k or 1, dim=1, sorted=False)
+        found = x.new_zeros(candidates.numel(), self._features + 1)
+        found.scatter_(1, self._column[latents], torch.relu(values))
+        acts[candidates] = found[:, : self._features]
+        return acts

@@ -1,0 +1,119 @@
+"""JsonlSink and JsonlDeadLetters: alerts and bad records to files, one JSON object a line."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+from monitor.alerts import Alert
+from monitor.errors import BadEvent, ConfigError, Retryable
+from monitor.events import Record
+
+
+class _LineFile:
+    """Appends whole lines: what is added is on disk after `flush`, or not at all."""
+
+    def __init__(self, path: Path, fsync: bool, key: str) -> None:
+        self._path = path
+        self._fsync = fsync
+        self._pending: list[bytes] = []
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: BinaryIO = path.open("ab", buffering=0)
+        except OSError as e:
+            raise ConfigError(f"{key}: {path}: cannot be written: {e.strerror}") from None
+
+    def append(self, line: str) -> None:
+        self._pending.append(line.encode() + b"\n")
+
+    def flush(self) -> None:
+        if not self._pending:
+            return
+        data = b"".join(self._pending)
+        end = os.fstat(self._file.fileno()).st_size
+        try:
+            written = self._file.write(data)
+            if written != len(data):
+                raise OSError(f"wrote {written} of {len(data)} bytes")
+            if self._fsync:
+                os.fsync(self._file.fileno())
+        except OSError as e:
+            os.ftruncate(self._file.fileno(), end)  # half a line would spoil the next one
+            raise Retryable(f"{self._path}: not written: {e}") from None
+        self._pending.clear()
+
+    def reset(self) -> None:
+        self._pending.clear()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class JsonlSink:
+    """Alerts to a file. A process that was killed while writing may leave one line without its end; it is closed
+    off at the next start, and the alert in it comes again."""
+
+    name = "jsonl"
+
+    def __init__(self, path: Path, fsync: bool = True) -> None:
+        self._lines = _LineFile(path, fsync, "sinks.jsonl.path")
+        _close_last_line(path)
+
+    def add(self, alert: Alert) -> None:
+        self._lines.append(alert.to_json())
+
+    def flush(self) -> None:
+        self._lines.flush()
+
+    def reset(self) -> None:
+        self._lines.reset()
+
+    def close(self) -> None:
+        self._lines.close()
+
+
+class JsonlDeadLetters:
+    """Bad records to a file: where each came from, why it was refused, and its bytes in base64."""
+
+    def __init__(self, path: Path) -> None:
+        self._lines = _LineFile(path, False, "--bad")
+
+    def add(self, record: Record, error: BadEvent) -> None:
+        row = {
+            "topic": record.origin.topic,
+            "partition": record.origin.partition,
+            "offset": record.origin.offset,
+            "path": error.path,
+            "reason": error.reason,
+            "value_base64": None if record.value is None else base64.b64encode(record.value).decode(),
+        }
+        self._lines.append(json.dumps(row, ensure_ascii=False))
+
+    def flush(self) -> None:
+        self._lines.flush()
+
+    def reset(self) -> None:
+        self._lines.reset()
+
+    def close(self) -> None:
+        self._lines.close()
+
+
+def _close_last_line(path: Path) -> None:
+    """Drops an unfinished last line, which only a process killed in the middle of a write leaves behind."""
+    with path.open("r+b") as f:
+        end = f.seek(0, os.SEEK_END)
+        at = end
+        while at > 0:
+            step = min(65_536, at)
+            f.seek(at - step)
+            newline = f.read(step).rfind(b"\n")
+            if newline >= 0:
+                f.truncate(at - step + newline + 1)
+                return
+            at -= step
+        if end:
+            f.truncate(0)

@@ -1,0 +1,106 @@
+"""FileSource: records from a JSONL or Parquet file, or from standard input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from datetime import date, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from monitor.errors import ConfigError, Permanent
+from monitor.events import Origin, Record
+
+
+class FileSource:
+    """Hands out one record a line of JSONL, or a row of Parquet; blank lines are passed over.
+
+    `-` is standard input, read as JSONL. A line over `max_bytes` is handed out cut to one byte more, which is enough
+    for the parser to refuse it, so that no line fills the memory.
+    """
+
+    def __init__(self, path: str, max_bytes: int, batch: int = 64) -> None:
+        self._exit = ExitStack()
+        self._name = path
+        self._max_bytes = max_bytes
+        self._batch = batch
+        self.exhausted = False
+        if path.endswith(".parquet"):
+            self._records = self._parquet(Path(path))
+        else:
+            self._records = self._jsonl(self._open(path))
+
+    def poll(self) -> Sequence[Record]:
+        records = []
+        for record in self._records:
+            records.append(record)
+            if len(records) == self._batch:
+                return records
+        self.exhausted = True
+        return records
+
+    def keep_alive(self) -> None:
+        pass  # a file does not go away
+
+    def commit(self) -> None:
+        pass  # the run ends where the file does; there is nothing to remember
+
+    def lag(self) -> int | None:
+        return 0 if self.exhausted else None
+
+    def close(self) -> None:
+        self._exit.close()
+
+    def _open(self, path: str) -> BinaryIO:
+        if path == "-":
+            return sys.stdin.buffer
+        try:
+            return self._exit.enter_context(Path(path).open("rb"))
+        except OSError as e:
+            raise ConfigError(f"{path}: cannot be read: {e.strerror}") from None
+
+    def _jsonl(self, file: BinaryIO) -> Iterator[Record]:
+        number = 0
+        while line := file.readline(self._max_bytes + 2):
+            number += 1
+            whole = line
+            while not whole.endswith(b"\n") and (whole := file.readline(self._max_bytes + 2)):
+                pass  # the rest of a line that is too long
+            content = line.rstrip(b"\r\n")
+            if content.strip():
+                yield Record(content, Origin(self._name, 0, number))
+
+    def _parquet(self, path: Path) -> Iterator[Record]:
+        try:
+            import pyarrow
+            from pyarrow import parquet
+        except ImportError:
+            raise ConfigError(f"{path}: reading Parquet needs: pip install 'latentwatch[parquet]'") from None
+        try:
+            file = self._exit.enter_context(parquet.ParquetFile(path))
+        except OSError as e:
+            raise ConfigError(f"{path}: cannot be read: {e}") from None
+        except pyarrow.ArrowException as e:
+            raise ConfigError(f"{path}: not Parquet: {e}") from None
+        return self._rows(file)
+
+    def _rows(self, file: object) -> Iterator[Record]:
+        number = 0
+        for batch in file.iter_batches(batch_size=self._batch):  # type: ignore[attr-defined]
+            for row in batch.to_pylist():
+                number += 1
+                # a column that a row does not use comes as null, which no event needs to say
+                present = {key: value for key, value in row.items() if value is not None}
+                try:
+                    value = json.dumps(present, default=_iso, ensure_ascii=False).encode()
+                except (TypeError, UnicodeEncodeError) as e:
+                    raise Permanent(f"{self._name}: row {number}: {e}") from None
+                yield Record(value, Origin(self._name, 0, number))
+
+
+def _iso(value: object) -> str:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    raise TypeError(f"a column of {type(value).__name__} has no JSON form")
