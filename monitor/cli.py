@@ -1,5 +1,373 @@
 """The latentwatch command."""
 
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+import monitor
+from monitor.alerts import alert_schema
+from monitor.build import build_engine, load_artefacts
+from monitor.check import check as run_checks
+from monitor.config import Config, config_schema, load_config
+from monitor.errors import ConfigError, LatentwatchError
+from monitor.events import EventLimits
+from monitor.feature_set_files import LoadedSet, load_feature_sets
+from monitor.health import Health, HealthServer
+from monitor.instruments import Telemetry
+from monitor.log import configure_logging
+from monitor.pipeline import Delivery, Pipeline, Totals
+from monitor.sinks.sink import DeadLetters, Sink
+
+log = logging.getLogger("monitor")
+
+app = typer.Typer(
+    name="latentwatch",
+    help="Flags risky feature activations inside a language model, from prompt/response events.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+sets_app = typer.Typer(help="Look at feature sets.", no_args_is_help=True)
+config_app = typer.Typer(help="Look at configuration.", no_args_is_help=True)
+alerts_app = typer.Typer(help="Look at the alert format.", no_args_is_help=True)
+app.add_typer(sets_app, name="sets")
+app.add_typer(config_app, name="config")
+app.add_typer(alerts_app, name="alerts")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="YAML config file; defaults where left out.", show_default=False),
+]
+
+# Exit codes, the same for every command; docs/cli.md lists them
+_FAILED, _BAD_CONFIG, _BAD_EVENTS = 1, 2, 3
+
 
 def main() -> None:
-    """Entry point."""
+    """Runs the command; errors raised on purpose end it with a message and a code, all others with a traceback."""
+    try:
+        app()
+    except ConfigError as e:
+        for problem in e.problems:
+            print(f"error: {problem}", file=sys.stderr)  # noqa: T201
+        sys.exit(_BAD_CONFIG)
+    except LatentwatchError as e:
+        print(f"error: {e}", file=sys.stderr)  # noqa: T201
+        sys.exit(_FAILED)
+
+
+@app.command()
+def run(config: ConfigOption = None) -> None:
+    """Run the sidecar: Kafka in, alerts out, until SIGTERM."""
+    settings = load_config(config, os.environ)
+    configure_logging(settings.log)
+    stop = _stop_on_signals()
+    health = Health(settings.health)
+    telemetry = Telemetry(settings.sinks.otel, monitor.__version__)
+    with _closing_all() as opened:
+        opened.append(telemetry.shutdown)
+        if settings.health.enabled:
+            server = HealthServer(settings.health, health, telemetry.registry)
+            opened.append(server.close)
+            log.info("health and metrics on %s:%d", settings.health.host, server.port)
+        health.set_ready("model", False, "loading")
+        health.set_ready("kafka", False, "not connected yet")
+        artefacts = load_artefacts(settings)
+        engine = build_engine(settings, artefacts)
+        health.set_ready("model", True)
+        telemetry.config_loaded(settings.sha256())
+        log.info(
+            "reading with %s, layer %d, %d features of %d sets",
+            artefacts.sets[0].shipped.reader.model,
+            artefacts.sets[0].shipped.reader.layer,
+            len(artefacts.latents),
+            len(artefacts.sets),
+        )
+        from monitor.sinks.dead_letter import KafkaDeadLetters
+        from monitor.sources.kafka import KafkaSource
+
+        sinks = _sinks(settings, telemetry)
+        opened += [sink.close for sink in sinks]
+        dead_letters = KafkaDeadLetters(settings.kafka, settings.source.dead_letter_topic)
+        opened.append(dead_letters.close)
+        source = KafkaSource(settings.kafka, settings.source)
+        opened.append(source.close)
+        pipeline = Pipeline(source, engine, _delivery(settings, sinks, dead_letters), telemetry, health, stop)
+        totals = pipeline.run()
+        log.info("stopped: %d events read, %d alerts, %d bad events", totals.events, totals.alerts, totals.bad)
+
+
+@app.command()
+def scan(
+    file: Annotated[str, typer.Argument(help="JSONL or Parquet file of events; - reads JSONL from standard input.")],
+    config: ConfigOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File for alerts; standard output where left out.")
+    ] = None,
+    bad: Annotated[
+        Path | None, typer.Option("--bad", help="File for events that cannot be read, with reasons.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Torch device; overrides reader.device.")] = None,
+    capture_content: Annotated[
+        bool, typer.Option("--capture-content", help="Put text into alerts; overrides alerts.capture_content.")
+    ] = False,
+) -> None:
+    """Scan a file of events: the same engine as the sidecar, without Kafka.
+
+    Ends with code 3 where some events could not be read; all others were judged.
+    """
+    settings = _with_options(load_config(config, os.environ), device, capture_content)
+    configure_logging(settings.log)
+    from monitor.sinks.jsonl import JsonlDeadLetters, JsonlSink
+    from monitor.sinks.standard_streams import StderrDeadLetters, StdoutSink
+    from monitor.sources.file import FileSource
+
+    source = FileSource(file, settings.events.max_bytes)
+    engine = build_engine(settings, load_artefacts(settings))
+    console = Console(stderr=True)
+    sink: Sink = JsonlSink(out, fsync=False) if out else StdoutSink()
+    dead_letters: DeadLetters = JsonlDeadLetters(bad) if bad else StderrDeadLetters()
+    telemetry = Telemetry(settings.sinks.otel.model_copy(update={"enabled": False}), monitor.__version__)
+    stop = _stop_on_signals()
+    with (
+        Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[counts]}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        ) as progress,
+        _closing_all() as opened,
+    ):
+        opened += [telemetry.shutdown, source.close, sink.close, dead_letters.close]
+        task = progress.add_task(escape(file), total=None, counts="")
+        pipeline = Pipeline(
+            source,
+            engine,
+            _delivery(settings, [sink], dead_letters),
+            telemetry,
+            Health(settings.health),
+            stop,
+            lambda totals: progress.update(task, counts=_counts(totals)),
+        )
+        totals = pipeline.run()
+    console.print(_counts(totals), highlight=False)
+    if stop.is_set():
+        raise typer.Exit(_FAILED)
+    if totals.bad:
+        raise typer.Exit(_BAD_EVENTS)
+
+
+@app.command()
+def check(
+    config: ConfigOption = None,
+    timeout: Annotated[float, typer.Option(help="Longest wait for the brokers, in seconds.", min=1)] = 10.0,
+) -> None:
+    """Check config, feature sets, model, SAE and brokers; print every problem."""
+    results = run_checks(config, os.environ, timeout)
+    console = Console()
+    for result in results:
+        if result.problems:
+            console.print(f"[red]✗[/] {escape(result.part)}", highlight=False)
+            for problem in result.problems:
+                console.print(f"    {escape(problem)}", highlight=False, soft_wrap=True)
+        else:
+            console.print(
+                f"[green]✓[/] {escape(result.part)}: {escape(result.detail)}", highlight=False, soft_wrap=True
+            )
+    if any(result.problems for result in results):
+        raise typer.Exit(_BAD_CONFIG)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the report, the alerts and the log.")] = Path("demo-output"),
+) -> None:
+    """See it work: embedded broker, real model, bundled events, alerts and a report."""
+    from monitor.demo import run_demo
+
+    raise typer.Exit(run_demo(out, Console()))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(f"latentwatch {monitor.__version__}")  # noqa: T201
+
+
+@sets_app.command("list")
+def sets_list(config: ConfigOption = None) -> None:
+    """List the feature sets in use, with what was measured."""
+    table = Table(
+        "set", "version", "status", "severity", "detector", "features", "threshold", "AUROC by left-out source"
+    )
+    for loaded in _feature_sets(config):
+        used = loaded.set
+        aurocs = [
+            f"{name} {metric.auroc:.2f}"
+            for name, metric in used.metrics.items()
+            if metric.left_out and metric.auroc is not None
+        ]
+        at_least = used.condition.at_least
+        table.add_row(
+            used.id,
+            used.version,
+            used.status,
+            used.severity,
+            used.detector,
+            str(len(used.features)),
+            "per feature" if at_least is None else f"{at_least:.3g}",
+            escape(", ".join(aurocs)),
+        )
+    Console().print(table)
+
+
+@sets_app.command("show")
+def sets_show(
+    set_id: Annotated[str, typer.Argument(help="Id of the set, as `sets list` prints it.")],
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole set, with the config's changes, as JSON.")] = False,
+) -> None:
+    """Show one feature set: what it means, its features, calibration, figures and known faults."""
+    loaded = next((s for s in _feature_sets(config) if s.set.id == set_id), None)
+    if loaded is None:
+        raise ConfigError(f"no set {set_id} in use; `latentwatch sets list` shows them")
+    if as_json:
+        _print_json(loaded.set.model_dump(mode="json"))
+    else:
+        _show_set(Console(), loaded)
+
+
+@config_app.command("schema")
+def schema_of_config() -> None:
+    """Print the JSON schema of the config file."""
+    _print_json(config_schema())
+
+
+@alerts_app.command("schema")
+def schema_of_alerts() -> None:
+    """Print the JSON schema of an alert."""
+    _print_json(alert_schema())
+
+
+def _feature_sets(config: Path | None) -> list[LoadedSet]:
+    wanted = load_config(config, os.environ).feature_sets
+    return load_feature_sets(wanted.paths, wanted.only, wanted.overrides)
+
+
+def _show_set(console: Console, loaded: LoadedSet) -> None:
+    used = loaded.set
+    console.print(f"[bold]{escape(used.title)}[/] ({used.id} {used.version}, {used.status})", highlight=False)
+    console.print(escape(used.description), highlight=False)
+    console.print(f"[bold]Counts as positive:[/] {escape(used.definition)}", highlight=False)
+    features = Table("feature", "label", "weight", "threshold", title="Features")
+    for feature in used.features:
+        numbers = ("" if n is None else f"{n:.4g}" for n in (feature.weight, feature.threshold))
+        features.add_row(str(feature.index), escape(feature.label), *numbers)
+    console.print(features)
+    if used.calibration is not None:
+        c = used.calibration
+        console.print(
+            f"Calibrated to {c.target_fpr:.2%} false positives on {escape(c.benign)} (n = {c.n}); measured "
+            f"{c.measured_fpr:.2%} on {c.measured_n} others (95 % interval {c.interval_95[0]:.2%} to "
+            f"{c.interval_95[1]:.2%})",
+            highlight=False,
+        )
+    metrics = Table("source", "left out", "AUROC", "recall at 1 % FPR", "dense probe", "word-only", "n+", "n-")
+    for name, m in used.metrics.items():
+        figures = (
+            "" if n is None else f"{n:.3f}"
+            for n in (m.auroc, m.recall_at_1pct_fpr, m.dense_probe_auroc, m.word_only_auroc)
+        )
+        metrics.add_row(escape(name), "yes" if m.left_out else "no", *figures, str(m.n_positive), str(m.n_negative))
+    console.print(metrics)
+    for title, lines in (("False positives", used.falsepositives), ("Known gaps", used.known_gaps)):
+        for line in lines:
+            console.print(f"[bold]{title}:[/] {escape(line)}", highlight=False)
+    console.print(f"[dim]{escape(str(loaded.path))}, sha256 {loaded.sha256}[/]", highlight=False)
+
+
+def _print_json(data: dict[str, Any]) -> None:
+    print(json.dumps(data, indent=2, ensure_ascii=False))  # noqa: T201
+
+
+def _with_options(settings: Config, device: str | None, capture_content: bool) -> Config:
+    data = settings.model_dump()
+    if device is not None:
+        data["reader"]["device"] = device
+    if capture_content:
+        data["alerts"]["capture_content"] = True
+    return Config.model_validate(data)
+
+
+def _sinks(settings: Config, telemetry: Telemetry) -> list[Sink]:
+    sinks: list[Sink] = []
+    if settings.sinks.jsonl.enabled:
+        from monitor.sinks.jsonl import JsonlSink
+
+        sinks.append(JsonlSink(settings.sinks.jsonl.path, settings.sinks.jsonl.fsync))
+    if settings.sinks.otel.enabled:
+        from monitor.sinks.otel import OtelSink
+
+        sinks.append(OtelSink(settings.sinks.otel, telemetry))
+    if settings.sinks.kafka.enabled:
+        from monitor.sinks.kafka import KafkaSink
+
+        sinks.append(KafkaSink(settings.kafka, settings.sinks.kafka))
+    return sinks
+
+
+def _delivery(settings: Config, sinks: list[Sink], dead_letters: DeadLetters) -> Delivery:
+    events = settings.events
+    limits = EventLimits(events.max_bytes, events.max_chars, events.max_messages)
+    return Delivery(sinks, dead_letters, limits, events.format)
+
+
+def _counts(totals: Totals) -> str:
+    return f"{totals.events} events, {totals.tokens} tokens, {totals.alerts} alerts, {totals.bad} bad"
+
+
+def _stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set; the loop finishes the batch in hand and leaves."""
+    stop = threading.Event()
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            signal.signal(number, signal.SIG_DFL)  # asked twice: the next one ends the process at once
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    return stop
+
+
+@contextmanager
+def _closing_all() -> Iterator[list[Callable[[], None]]]:
+    """Closes what was opened, the last first; a failure to close one does not keep the others open."""
+    opened: list[Callable[[], None]] = []
+    try:
+        yield opened
+    finally:
+        for close in reversed(opened):
+            try:
+                close()
+            except Exception:
+                log.exception("while closing")

@@ -77,7 +77,8 @@ class CuratedEncoder:
             acts = torch.relu(pre)
             if self._threshold is not None:
                 acts = acts * (pre > self._threshold)
-        return acts if self._fold is None else acts * self._fold
+        folded: Tensor = acts if self._fold is None else acts * self._fold
+        return folded
 
     def _preactivations(self, x: Tensor) -> Tensor:
         return torch.addmm(self._b_enc, x, self._w_enc)  # [token, feature]
