@@ -12,7 +12,7 @@ import pytest
 
 from monitor.config import Config, load_config
 from monitor.errors import ConfigError
-from tests.deploy.manifest import SIDECAR, documents_in, environment, pod_spec, sidecar, the
+from tests.deploy.manifest import environment, pod_spec, sidecar, the
 
 FIRST_MINOR = 29  # native sidecars are on by default from here
 VERSIONS = sorted({v for v in kubernetes_validate.utils.all_versions() if int(v.split(".")[1]) >= FIRST_MINOR})
