@@ -109,7 +109,8 @@ def _shading_css() -> str:
 
 def _policy(css: str, js: str) -> str:
     """Only our own inline style and script may run: injected ones would not even if escaping failed."""
-    return f"default-src 'none'; style-src '{_sha256(css)}'; script-src '{_sha256(js)}'; base-uri 'none'; form-action 'none'"
+    sources = f"style-src '{_sha256(css)}'; script-src '{_sha256(js)}'"
+    return f"default-src 'none'; {sources}; base-uri 'none'; form-action 'none'"
 
 
 def _sha256(text: str) -> str:

@@ -6,14 +6,16 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from detectors.feature_set import Severity
+from detectors.feature_set import SEVERITIES, Severity
 from monitor.alerts import Alert
 from monitor.review.shading import LIGHT, Run, shaded, strongest_window
+from monitor.review.summary import Summary
 from monitor.review.visible_text import visible_line
 
 # Text and background are both given: a terminal's own colours may be dark on light or light on dark.
@@ -146,3 +148,46 @@ class _View:
         line = _INDENT.sub(" ", visible_line(text))
         # a stream that is not UTF-8 would raise in the middle of the table
         return line.encode(self.encoding, "replace").decode(self.encoding)
+
+
+def summary_tables(summary: Summary) -> RenderableType:
+    """The counts by category, how labelled events came out, and the rates."""
+    parts: list[RenderableType] = []
+    if summary.by_category:
+        counts = Table(title="Alerts", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        counts.add_column("Category")
+        severities = [s for s in reversed(SEVERITIES) if any(s in row for row in summary.by_category.values())]
+        for name in (*severities, "all"):
+            counts.add_column(name, justify="right")
+        for category, row in summary.by_category.items():
+            cells = [str(row.get(s, 0)) for s in severities]
+            counts.add_row(_name(category), *cells, str(sum(row.values())))
+        parts.append(counts)
+    if summary.outcomes:
+        labelled = Table(
+            title="How the labelled events came out", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+        )
+        labelled.add_column("Written as")
+        for name in ("Events", "Flagged as that", "Flagged at all"):
+            labelled.add_column(name, justify="right")
+        for outcome in summary.outcomes:
+            row_name = _name(outcome.name).append(" (benign)" if outcome.benign else "")
+            own = "-" if outcome.benign else str(outcome.as_labelled)
+            labelled.add_row(row_name, str(outcome.events), own, str(outcome.flagged))
+        parts.append(labelled)
+    figures = (
+        ("events", summary.events, "d"),
+        ("bad events", summary.bad_events, "d"),
+        ("tokens", summary.tokens, ",d"),
+        ("seconds", summary.seconds, ".1f"),
+        ("events/s", summary.events_per_second, ".1f"),
+        ("tokens/s", summary.tokens_per_second, ",.0f"),
+        ("lag", summary.lag, "d"),
+    )
+    known = ", ".join(f"{value:{form}} {name}" for name, value, form in figures if value is not None)
+    parts.append(Text(f"{summary.alerts} alerts; {known}" if known else f"{summary.alerts} alerts"))
+    return Group(*parts)
+
+
+def _name(category: str) -> Text:
+    return Text(visible_line(category.replace("_", " ")))
