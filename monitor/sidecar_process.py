@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import signal
@@ -58,8 +59,10 @@ class SidecarProcess:
         if process is not None and process.poll() is None:
             process.terminate()
             try:
-                process.wait(_GRACE_S)
-            except subprocess.TimeoutExpired:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_GRACE_S)
+            finally:
+                # also when a second Ctrl-C cuts the wait short
                 process.kill()
                 process.wait()
         if self._log is not None:
