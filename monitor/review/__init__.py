@@ -1,0 +1,1 @@
+"""Showing alerts to people: on a terminal and as one HTML page."""
