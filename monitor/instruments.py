@@ -262,7 +262,7 @@ class Telemetry:
         self._histograms[row.name].record(seconds, attributes)
 
     def _observe_lag(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [] if self._lag is None else [Observation(self._lag, self._stream)]
+        return [] if self._lag is None else [Observation(self._lag)]
 
     def _observe_queue(self, _: CallbackOptions) -> Iterable[Observation]:
         return [Observation(self._queue)]
