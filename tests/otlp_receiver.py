@@ -82,5 +82,9 @@ class OtlpReceiver:
         """The last state of every metric by name."""
         bodies = [ExportMetricsServiceRequest.FromString(b) for path, _, b in self.requests if path == "/v1/metrics"]
         return {
-            m.name: m for b in bodies for res in b.resource_metrics for scope in res.scope_metrics for m in scope.metrics
+            m.name: m
+            for b in bodies
+            for res in b.resource_metrics
+            for scope in res.scope_metrics
+            for m in scope.metrics
         }

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.exposition import generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -52,8 +52,8 @@ def test_a_scrape_shows_every_metric_of_the_table() -> None:
         family = families[names.prometheus_name(row).removesuffix("_total")]
         assert family.type == row.kind, row.name
         assert family.documentation == row.description
-        labels = {label for s in family.samples for label in s.labels} - {"le"}
-        assert labels <= {a.replace(".", "_") for a in row.attributes}, row.name
+        found = {label for s in family.samples for label in s.labels} - {"le"}
+        assert found <= {a.replace(".", "_") for a in row.attributes}, row.name
     value = telemetry.registry.get_sample_value
     assert value("latentwatch_tokens_total", {}) == 100
     labels = {
@@ -75,8 +75,9 @@ def test_a_scrape_shows_every_metric_of_the_table() -> None:
 def test_openmetrics_parses_and_no_event_id_becomes_a_label() -> None:
     telemetry = Telemetry(OtelConfig(), "0.1.0", {})
     use_everything(telemetry)
-    text = generate_openmetrics(telemetry.registry).decode()
-    assert {f.name for f in parse_openmetrics(text)} >= {"latentwatch_alerts", "messaging_process_duration_seconds"}
+    text: str = generate_openmetrics(telemetry.registry).decode()  # type: ignore[no-untyped-call]
+    found = {f.name for f in parse_openmetrics(text)}  # type: ignore[no-untyped-call]
+    assert found >= {"latentwatch_alerts", "messaging_process_duration_seconds"}
     assert "chat-1" not in text
     assert "conv-9" not in text
     telemetry.shutdown()
