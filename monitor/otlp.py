@@ -13,6 +13,7 @@ import requests
 from google.protobuf.message import DecodeError
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from urllib3.util import Timeout
 
 from monitor.config import OtelConfig
 from monitor.errors import ConfigError
@@ -86,6 +87,9 @@ class Session(requests.Session):
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """Sends, and records the outcome. A redirect is a failure: the exporters take 3xx for delivered."""
+        if isinstance(kwargs.get("timeout"), int | float):
+            # A number would be granted twice, for connecting and for the answer.
+            kwargs["timeout"] = Timeout(total=kwargs["timeout"])
         try:
             response = super().send(request, **kwargs)
             body = response.raw.read(_MAX_REPLY_BYTES, decode_content=True)
@@ -151,7 +155,11 @@ class _ExporterFactory(Protocol[T_contra]):
 
 
 class Receiver(Generic[T]):
-    """Sends batches of one signal; blocks for config.timeout_s at most, retries within that time included."""
+    """Sends batches of one signal.
+
+    Blocks for config.timeout_s at most, retries included; only name resolution and a receiver that dribbles its answer
+    byte by byte are not covered by that.
+    """
 
     def __init__(self, config: OtelConfig, path: str, exporter: _ExporterFactory[T]) -> None:
         self._session = Session()
