@@ -1,0 +1,156 @@
+"""OtelSink: alerts as OpenTelemetry log events, delivered when flush says so."""
+
+from __future__ import annotations
+
+import copy
+import logging
+
+from opentelemetry._logs import LogRecord, NoOpLogger, SeverityNumber
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
+from opentelemetry.sdk.resources import Resource
+
+from monitor import telemetry as names
+from monitor.alerts import Alert
+from monitor.config import OtelConfig
+from monitor.errors import ConfigError, Retryable
+from monitor.evaluation import evaluation
+from monitor.instruments import Telemetry
+from monitor.otlp import Receiver
+from monitor.spans import remote_context
+
+_log = logging.getLogger(__name__)
+
+_MAX_RECORDS = 512
+# Receivers refuse large requests (the Collector from 20 MiB on); captured text is what makes them large.
+_MAX_TEXT_CHARS = 2_000_000
+
+
+class _Buffer(LogRecordProcessor):
+    """Records that have not been exported yet."""
+
+    def __init__(self, resource: Resource) -> None:
+        self._resource = resource
+        self.records: list[ReadableLogRecord] = []
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        record = copy.copy(log_record.log_record)
+        record.context = Context()  # ids and flags are copied already; the rest would only be kept alive
+        self.records.append(
+            ReadableLogRecord(
+                record,
+                log_record.resource or self._resource,
+                log_record.instrumentation_scope,
+                limits=log_record.limits,
+            )
+        )
+
+    def shutdown(self) -> None:
+        self.records.clear()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002 - the SDK's signature
+        return not self.records
+
+
+class OtelSink:
+    """Sends each alert as a log event `gen_ai.evaluation.result`.
+
+    The batch processors of the SDK drop what they cannot deliver and tell nobody. Here alerts wait in a bounded
+    buffer and `flush` exports them itself. When that fails, `flush` raises Retryable if config.required is set;
+    otherwise the alerts are dropped and counted in latentwatch.export.dropped. An `add` that finds the buffer full
+    exports it first and so may do the same. Both block for config.timeout_s at most; `flush` then also exports spans.
+
+    An answer of partial success counts as delivered, since OTLP forbids a repetition; refused alerts are counted.
+    """
+
+    name = "otel"
+
+    def __init__(self, config: OtelConfig, telemetry: Telemetry) -> None:
+        """Raises ConfigError for a bad endpoint or headers file."""
+        self._config = config
+        self._telemetry = telemetry
+        self._receiver: Receiver[ReadableLogRecord] = Receiver(config, "logs", OTLPLogExporter)
+        self._buffer = _Buffer(telemetry.resource)
+        self._text_chars = 0
+        self._provider = LoggerProvider(telemetry.resource, shutdown_on_exit=False)
+        self._provider.add_log_record_processor(self._buffer)
+        self._logger = self._provider.get_logger("latentwatch", telemetry.version)
+        if isinstance(self._logger, NoOpLogger):
+            raise ConfigError("sinks.otel.enabled: true, but OTEL_SDK_DISABLED in the environment says otherwise")
+
+    def add(self, alert: Alert) -> None:
+        """Takes one alert. Raises Retryable where the buffer is full, cannot be exported and must be."""
+        text_chars = 0 if alert.content is None else len(alert.content.prompt) + len(alert.content.text)
+        if self._buffer.records and (
+            len(self._buffer.records) >= _MAX_RECORDS or self._text_chars + text_chars > _MAX_TEXT_CHARS
+        ):
+            self._export()
+        self._text_chars += text_chars
+        self._logger.emit(self._record(alert))
+
+    def flush(self) -> None:
+        """Exports all alerts, then the spans that are queued. Raises Retryable when alerts failed and are required."""
+        if self._export():
+            self._telemetry.flush_spans()
+
+    def reset(self) -> None:
+        """Forgets the alerts in the buffer, reads the headers again and connects anew."""
+        self._clear()
+        try:
+            receiver: Receiver[ReadableLogRecord] = Receiver(self._config, "logs", OTLPLogExporter)
+        except ConfigError as e:  # a Secret that is being replaced right now; the old token may still do
+            _log.warning("%s; keeping the headers read before", e)
+            return
+        self._receiver.close()
+        self._receiver = receiver
+
+    def close(self) -> None:
+        """Frees the connection. Does not flush."""
+        self._clear()
+        self._receiver.close()
+        self._provider.shutdown()
+
+    def _export(self) -> bool:
+        """Exports the buffer; False when it failed and need not succeed."""
+        records = self._buffer.records
+        if not records:
+            return True
+        outcome = self._receiver.export(tuple(records))
+        if outcome.failure is not None:
+            self._telemetry.export_failed("logs", outcome.failure)
+            if self._config.required:
+                raise Retryable(
+                    f"sinks.otel: {len(records)} alerts not delivered: {outcome.failure}", outcome.retry_after_s or 1.0
+                )
+            self._telemetry.export_dropped("logs", len(records))
+            self._clear()
+            return False
+        if outcome.rejected:
+            _log.error("sinks.otel: the receiver refused %d of %d alerts", outcome.rejected, len(records))
+            self._telemetry.export_dropped("logs", outcome.rejected)
+        self._clear()
+        return True
+
+    def _clear(self) -> None:
+        self._buffer.records.clear()
+        self._text_chars = 0
+
+    def _record(self, alert: Alert) -> LogRecord:
+        judged = self._telemetry.judged(alert.id)
+        context = remote_context(alert.traceparent) if alert.traceparent is not None else None
+        if context is None:
+            context = judged.context if judged is not None else Context()
+        attributes = evaluation(alert, judged.conversation_id if judged is not None else None)
+        if alert.content is not None:
+            attributes |= {names.CONTENT_PROMPT: alert.content.prompt, names.CONTENT_TEXT: alert.content.text}
+        grave = alert.severity in ("high", "critical")
+        return LogRecord(
+            timestamp=int(alert.time.timestamp() * 1e9),
+            context=context,
+            severity_number=SeverityNumber.ERROR if grave else SeverityNumber.WARN,
+            severity_text="ERROR" if grave else "WARN",
+            body=alert.message,
+            attributes=attributes,
+            event_name=names.RESULT.name,
+        )

@@ -1,0 +1,281 @@
+"""Every metric, span, log event and attribute that latentwatch emits, in one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["counter", "histogram", "gauge", "span", "event", "attribute", "resource"]
+
+# Seconds from a fast poll to a long text on one core; the SDK's default boundaries are meant for milliseconds.
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+
+
+@dataclass(frozen=True)
+class Name:
+    """One name. `attributes` are those that a metric, span or event may carry; `unit` is a UCUM unit or a type."""
+
+    name: str
+    kind: Kind
+    unit: str
+    description: str
+    attributes: tuple[str, ...] = ()
+
+
+# Attributes of the OpenTelemetry conventions: messaging, GenAI evaluation, security rule; and of OpenInference.
+SYSTEM = "messaging.system"
+OPERATION = "messaging.operation.name"
+OPERATION_TYPE = "messaging.operation.type"
+DESTINATION = "messaging.destination.name"
+PARTITION = "messaging.destination.partition.id"
+OFFSET = "messaging.kafka.offset"
+GROUP = "messaging.consumer.group.name"
+CLIENT_ID = "messaging.client.id"
+BATCH_COUNT = "messaging.batch.message_count"
+ERROR_TYPE = "error.type"
+EVALUATION_NAME = "gen_ai.evaluation.name"
+SCORE_VALUE = "gen_ai.evaluation.score.value"
+SCORE_LABEL = "gen_ai.evaluation.score.label"
+EXPLANATION = "gen_ai.evaluation.explanation"
+RESPONSE_ID = "gen_ai.response.id"
+CONVERSATION_ID = "gen_ai.conversation.id"
+REQUEST_MODEL = "gen_ai.request.model"
+RULE_UUID = "security_rule.uuid"
+RULE_NAME = "security_rule.name"
+RULE_VERSION = "security_rule.version"
+RULE_CATEGORY = "security_rule.category"
+RULE_DESCRIPTION = "security_rule.description"
+RULESET_NAME = "security_rule.ruleset.name"
+SPAN_KIND = "openinference.span.kind"
+INPUT_VALUE = "input.value"
+OUTPUT_VALUE = "output.value"
+
+# Our own attributes.
+ALERT_ID = "latentwatch.alert.id"
+SEVERITY = "latentwatch.severity"
+SET_ID = "latentwatch.set.id"
+SET_STATUS = "latentwatch.set.status"
+CATEGORY = "latentwatch.category"
+DETECTOR = "latentwatch.detector"
+THRESHOLD = "latentwatch.score.threshold"
+SCORE_UNIT = "latentwatch.score.unit"
+SEGMENT_NAME = "latentwatch.segment.name"
+SEGMENT_INDEX = "latentwatch.segment.index"
+SEGMENT_TOKENS = "latentwatch.segment.tokens"
+FEATURE_INDEX = "latentwatch.feature.index"
+FEATURE_INDICES = "latentwatch.feature.indices"
+FEATURE_LABELS = "latentwatch.feature.labels"
+FEATURE_ACTIVATIONS = "latentwatch.feature.activations"
+FEATURE_CONTRIBUTIONS = "latentwatch.feature.contributions"
+FEATURE_TOKENS = "latentwatch.feature.tokens"
+READER_MODEL = "latentwatch.reader.model"
+READER_MODEL_SHA256 = "latentwatch.reader.model_sha256"
+READER_LAYER = "latentwatch.reader.layer"
+READER_HOOK = "latentwatch.reader.hook"
+SAE_SHA256 = "latentwatch.sae.sha256"
+CONFIG_SHA256 = "latentwatch.config.sha256"
+CONTENT_PROMPT = "latentwatch.content.prompt"
+CONTENT_TEXT = "latentwatch.content.text"
+SINK = "latentwatch.sink"
+SIGNAL = "latentwatch.signal"
+REASON = "latentwatch.reason"
+
+_STREAM = (SYSTEM, OPERATION, DESTINATION, GROUP, CLIENT_ID)
+_RULE = (RULE_UUID, RULE_NAME, RULE_VERSION, RULE_CATEGORY, RULE_DESCRIPTION, RULESET_NAME)
+_SCORE = (EVALUATION_NAME, SCORE_VALUE, SCORE_LABEL, EXPLANATION, RESPONSE_ID, CONVERSATION_ID, REQUEST_MODEL)
+_JUDGED = (DETECTOR, THRESHOLD, SCORE_UNIT, SEGMENT_NAME, SEGMENT_INDEX, SEGMENT_TOKENS)
+_EVIDENCE = (FEATURE_INDICES, FEATURE_LABELS, FEATURE_ACTIVATIONS, FEATURE_CONTRIBUTIONS, FEATURE_TOKENS)
+_READ_WITH = (READER_MODEL, READER_MODEL_SHA256, READER_LAYER, READER_HOOK, SAE_SHA256, CONFIG_SHA256)
+EVALUATION = (*_SCORE, *_RULE, ALERT_ID, SEVERITY, SET_STATUS, *_JUDGED, *_EVIDENCE, *_READ_WITH)
+
+# Metrics.
+CONSUMED = Name(
+    "messaging.client.consumed.messages", "counter", "{message}", "Records handed out by the source.", _STREAM
+)
+OPERATION_DURATION = Name(
+    "messaging.client.operation.duration", "histogram", "s", "Time that one poll took, idle waiting included.", _STREAM
+)
+PROCESS_DURATION = Name(
+    "messaging.process.duration",
+    "histogram",
+    "s",
+    "Time from picking up an event to having its alerts.",
+    (*_STREAM, ERROR_TYPE),
+)
+BAD_EVENTS = Name(
+    "latentwatch.events.dead_lettered", "counter", "{event}", "Records that were not valid events.", (ERROR_TYPE,)
+)
+SKIPPED = Name(
+    "latentwatch.segments.skipped", "counter", "{segment}", "Segments that no set judged, by reason.", (REASON,)
+)
+TOKENS = Name("latentwatch.tokens", "counter", "{token}", "Tokens that the model read.")
+WINDOWS = Name("latentwatch.windows", "counter", "{window}", "Windows that the model read.")
+READ_DURATION = Name("latentwatch.read.duration", "histogram", "s", "Time that the model took for one batch.")
+ALERTS = Name(
+    "latentwatch.alerts", "counter", "{alert}", "Alerts by set, category and severity.", (SET_ID, CATEGORY, SEVERITY)
+)
+FEATURE_ACTIVE = Name(
+    "latentwatch.feature.active",
+    "counter",
+    "{segment}",
+    "Segments in which a curated feature was active, whether or not the set matched.",
+    (SET_ID, FEATURE_INDEX),
+)
+LAG = Name("latentwatch.lag", "gauge", "{message}", "Records not yet handed out; absent where that is unknown.")
+QUEUE = Name("latentwatch.queue.depth", "gauge", "{event}", "Events taken from the source and not yet dealt with.")
+SINK_ALERTS = Name("latentwatch.sink.alerts", "counter", "{alert}", "Alerts that a sink has made safe.", (SINK,))
+SINK_DURATION = Name("latentwatch.sink.flush.duration", "histogram", "s", "Time that one flush took.", (SINK,))
+SINK_FAILURES = Name(
+    "latentwatch.sink.failures", "counter", "{flush}", "Flushes that failed and were retried.", (SINK,)
+)
+COMMITS = Name("latentwatch.commits", "counter", "{commit}", "Commits to the source.")
+EXPORT_FAILURES = Name(
+    "latentwatch.export.failures", "counter", "{export}", "OTLP exports that failed, by signal.", (SIGNAL,)
+)
+EXPORT_DROPPED = Name(
+    "latentwatch.export.dropped",
+    "counter",
+    "{item}",
+    "Log events and spans given up: refused by the receiver, out of room, or failed while not required.",
+    (SIGNAL,),
+)
+CONFIG_INFO = Name(
+    "latentwatch.config.info", "gauge", "", "Always 1; the label names the configuration in force.", (CONFIG_SHA256,)
+)
+CONFIG_LOADED = Name(
+    "latentwatch.config.load.timestamp", "gauge", "s", "Unix time at which the configuration in force was loaded."
+)
+CONFIG_REJECTED = Name(
+    "latentwatch.config.rejected", "counter", "{reload}", "Reloads refused because the new configuration was bad."
+)
+METRICS = (
+    CONSUMED,
+    OPERATION_DURATION,
+    PROCESS_DURATION,
+    BAD_EVENTS,
+    SKIPPED,
+    TOKENS,
+    WINDOWS,
+    READ_DURATION,
+    ALERTS,
+    FEATURE_ACTIVE,
+    LAG,
+    QUEUE,
+    SINK_ALERTS,
+    SINK_DURATION,
+    SINK_FAILURES,
+    COMMITS,
+    EXPORT_FAILURES,
+    EXPORT_DROPPED,
+    CONFIG_INFO,
+    CONFIG_LOADED,
+    CONFIG_REJECTED,
+)
+
+# Spans and log events. Braces stand for a value.
+POLL = Name("poll {topic}", "span", "CLIENT", "One poll that brought records.", (*_STREAM, OPERATION_TYPE, BATCH_COUNT))
+PROCESS = Name(
+    "process {topic}",
+    "span",
+    "CONSUMER",
+    "One event, linked to the producer's span.",
+    (*_STREAM, OPERATION_TYPE, PARTITION, OFFSET, RESPONSE_ID, CONVERSATION_ID, REQUEST_MODEL, ERROR_TYPE),
+)
+EVALUATE = Name(
+    "evaluate {set}",
+    "span",
+    "INTERNAL",
+    "One set that was active in the event; child of `process {topic}`.",
+    (SPAN_KIND, *EVALUATION, INPUT_VALUE, OUTPUT_VALUE),
+)
+RESULT = Name(
+    "gen_ai.evaluation.result",
+    "event",
+    "WARN, ERROR",
+    "One alert; ERROR for high and critical, WARN below.",
+    (*EVALUATION, CONTENT_PROMPT, CONTENT_TEXT),
+)
+
+_ATTRIBUTES = (
+    (SYSTEM, "string", "Where records come from: kafka or file."),
+    (OPERATION, "string", "poll or process."),
+    (OPERATION_TYPE, "string", "receive or process."),
+    (DESTINATION, "string", "Topic, or path of the file."),
+    (PARTITION, "string", "Partition of the record."),
+    (OFFSET, "int", "Offset of the record; the line number in a file."),
+    (GROUP, "string", "Consumer group."),
+    (CLIENT_ID, "string", "Client id as the brokers see it."),
+    (BATCH_COUNT, "int", "Records that a poll brought."),
+    (ERROR_TYPE, "string", "Kind of failure, from a short fixed list."),
+    (EVALUATION_NAME, "string", "Id of the feature set."),
+    (SCORE_VALUE, "double", "Score of the set."),
+    (
+        SCORE_LABEL,
+        "string",
+        "Always active: the concept is represented, which is not to say that the model acted on it.",
+    ),
+    (EXPLANATION, "string", "The alert's message. Holds no text of the event."),
+    (RESPONSE_ID, "string", "Id of the event; the response id for OpenAI-style events that have no id of their own."),
+    (CONVERSATION_ID, "string", "Conversation, where the event's attributes name one."),
+    (REQUEST_MODEL, "string", "Model that served the response, as the event says."),
+    (RULE_UUID, "string", "SHA-256 of the feature-set file."),
+    (RULE_NAME, "string", "Id of the feature set."),
+    (RULE_VERSION, "string", "Version of the feature set."),
+    (RULE_CATEGORY, "string", "Category of the feature set."),
+    (RULE_DESCRIPTION, "string", "Title of the feature set."),
+    (RULESET_NAME, "string", "Model, hook and layer that the set belongs to."),
+    (SPAN_KIND, "string", "Always GUARDRAIL."),
+    (INPUT_VALUE, "string", "The user's last turn. Only where content capture is on."),
+    (OUTPUT_VALUE, "string", "The judged segment. Only where content capture is on."),
+    (ALERT_ID, "string", "Id of the alert; a redelivered event gives the same one."),
+    (SEVERITY, "string", "info, low, medium, high or critical."),
+    (SET_ID, "string", "Id of the feature set, as a metric label."),
+    (SET_STATUS, "string", "experimental, test or stable."),
+    (CATEGORY, "string", "Category of the feature set, as a metric label."),
+    (DETECTOR, "string", "Kind of detector."),
+    (THRESHOLD, "double", "Score from which the set is active."),
+    (SCORE_UNIT, "string", "What the score counts."),
+    (SEGMENT_NAME, "string", "Part of the conversation that was judged."),
+    (SEGMENT_INDEX, "int", "Which of the segments of that name."),
+    (SEGMENT_TOKENS, "int", "Tokens in the segment."),
+    (FEATURE_INDEX, "string", "SAE latent, as a metric label; curated features only."),
+    (FEATURE_INDICES, "int[]", "SAE latents that speak for the alert, strongest contribution first."),
+    (FEATURE_LABELS, "string[]", "Their labels, in the same order."),
+    (FEATURE_ACTIVATIONS, "double[]", "Their pooled activations, in the same order."),
+    (FEATURE_CONTRIBUTIONS, "double[]", "Their contributions to the score, in the same order."),
+    (FEATURE_TOKENS, "string[]", "Strongest tokens as `latent:start-end=activation`, characters of the segment."),
+    (READER_MODEL, "string", "Model that read the text."),
+    (READER_MODEL_SHA256, "string", "Hash of its weights."),
+    (READER_LAYER, "int", "Layer that was read."),
+    (READER_HOOK, "string", "Hook point in the layer."),
+    (SAE_SHA256, "string", "Hash of the SAE's weights."),
+    (CONFIG_SHA256, "string", "Hash of the configuration in force."),
+    (CONTENT_PROMPT, "string", "The user's last turn. Only where content capture is on."),
+    (CONTENT_TEXT, "string", "The judged segment. Only where content capture is on."),
+    (SINK, "string", "Name of the sink."),
+    (SIGNAL, "string", "logs, traces or metrics."),
+    (REASON, "string", "Why, from a short fixed list."),
+)
+_RESOURCE = (
+    ("service.name", "string", "sinks.otel.service_name."),
+    ("service.version", "string", "Version of latentwatch."),
+    ("service.instance.id", "string", "Random for every start, unless the resource attributes set it."),
+)
+
+TABLE: tuple[Name, ...] = (
+    *METRICS,
+    POLL,
+    PROCESS,
+    EVALUATE,
+    RESULT,
+    *(Name(name, "attribute", unit, description) for name, unit, description in _ATTRIBUTES),
+    *(Name(name, "resource", unit, description) for name, unit, description in _RESOURCE),
+)
+
+
+def prometheus_name(row: Name) -> str:
+    """What a metric is called on /metrics. Source: OpenTelemetry, Prometheus and OpenMetrics compatibility."""
+    name = row.name.replace(".", "_")
+    if row.unit == "s":
+        name += "_seconds"
+    return f"{name}_total" if row.kind == "counter" else name
