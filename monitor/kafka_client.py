@@ -148,7 +148,7 @@ def open_client(make: Callable[..., C], config: KafkaConfig, **settings: Any) ->
             # a constructor that gives up leaves its network thread running
             for client in opened:
                 client.close()
-            raise failure(e, f"cannot reach a broker of {config.bootstrap_servers}", seen.last) from None
+            raise failure(e, f"cannot reach a broker of {config.bootstrap_servers}", seen.reason) from None
 
 
 def failure(error: Exception, doing: str, reason: str | None = None) -> LatentwatchError:
@@ -157,7 +157,7 @@ def failure(error: Exception, doing: str, reason: str | None = None) -> Latentwa
         return error
     if reason is None or not isinstance(error, errors.KafkaTimeoutError):
         reason = " ".join(str(error).split()) or type(error).__name__
-    refused = reason.startswith(("SaslAuthenticationFailedError", "UnsupportedSaslMechanismError"))
+    refused = "SaslAuthenticationFailedError" in reason or "UnsupportedSaslMechanismError" in reason
     return (Permanent if refused or isinstance(error, _PERMANENT) else Retryable)(f"{doing}: {reason}")
 
 

@@ -7,6 +7,9 @@ import threading
 import time
 from types import TracebackType
 
+_REFUSALS = ("SaslAuthenticationFailedError", "UnsupportedSaslMechanismError", "kafka.oauth", "CERTIFICATE")
+_SYMPTOMS = ("socket disconnected", "timed out", "Timeout")
+
 
 class KafkaLogFilter(logging.Filter):
     """For log handlers: passes each kind of warning of the Kafka client once a period, with a count of those held back.
@@ -60,9 +63,11 @@ class ConnectionErrors(logging.Handler):
         self.reasons: list[str] = []
 
     @property
-    def last(self) -> str | None:
-        """The newest reason."""
-        return self.reasons[-1] if self.reasons else None
+    def reason(self) -> str | None:
+        """The reason that tells most: a refusal by name first, then the newest that is not a mere symptom."""
+        refusals = [r for r in self.reasons if any(name in r for name in _REFUSALS)]
+        causes = [r for r in self.reasons if not any(symptom in r for symptom in _SYMPTOMS)]
+        return next(iter([*reversed(refusals), *reversed(causes), *reversed(self.reasons)]), None)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keeps the error that the record is about, once."""
@@ -70,7 +75,8 @@ class ConnectionErrors(logging.Handler):
         for error in args:
             if isinstance(error, Exception):
                 reason = str(error).removeprefix("KafkaConnectionError: ")
-                if reason and reason not in self.reasons:
+                # "Unable to bootstrap" is the outcome, not the reason
+                if reason and "Unable to bootstrap" not in reason and reason not in self.reasons:
                     self.reasons.append(reason)
 
     def __enter__(self) -> ConnectionErrors:

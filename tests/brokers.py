@@ -78,12 +78,13 @@ class ApacheKafka:
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
             except OSError:
                 if self._process.poll() is not None or time.monotonic() > give_up_at:
                     said = (self._folder / "kafka.log").read_text()[-3000:]
                     raise RuntimeError(f"Apache Kafka did not start: {said}") from None
                 time.sleep(0.1)
+            else:
+                return
 
     def kill(self) -> None:
         """Ends the node as a crash would."""
@@ -167,6 +168,7 @@ class ApacheKafka:
         plain = "org.apache.kafka.common.security.plain.PlainLoginModule required"
         scram = "org.apache.kafka.common.security.scram.ScramLoginModule required"
         oauth = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required"
+        admin = f'username="admin" password="{ADMIN_PASSWORD}"'
         users = f'user_admin="{ADMIN_PASSWORD}" user_app="{USER_PASSWORD}" user_nobody="{USER_PASSWORD}"'
         return [
             *lines,
@@ -177,7 +179,7 @@ class ApacheKafka:
             "inter.broker.listener.name=SASL_SSL",
             "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512,OAUTHBEARER",
             "sasl.mechanism.inter.broker.protocol=PLAIN",
-            f'listener.name.sasl_ssl.plain.sasl.jaas.config={plain} username="admin" password="{ADMIN_PASSWORD}" {users};',
+            f"listener.name.sasl_ssl.plain.sasl.jaas.config={plain} {admin} {users};",
             f"listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={scram};",
             f'listener.name.sasl_ssl.oauthbearer.sasl.jaas.config={oauth} unsecuredLoginStringClaim_sub="admin";',
             "listener.name.mtls.ssl.client.auth=required",

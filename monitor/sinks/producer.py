@@ -9,7 +9,7 @@ from typing import Any
 from kafka import KafkaProducer, errors
 
 from monitor.config import KafkaConfig
-from monitor.errors import LatentwatchError, Permanent, Retryable
+from monitor.errors import Permanent, Retryable
 from monitor.kafka_client import failure, open_client
 from monitor.kafka_log import ConnectionErrors
 
@@ -50,33 +50,65 @@ class Producer:
         size = len(record.value or b"") + sum(len(value) for _, value in record.headers)
         if self._pending and (len(self._pending) >= _MAX_PENDING or self._pending_bytes + size > _MAX_PENDING_BYTES):
             self.flush()
-        if self._producer is None:
-            self._producer = self._open()
-        with ConnectionErrors() as seen:
-            try:
-                future = self._producer.send(
-                    record.topic, value=record.value, key=record.key, headers=list(record.headers)
-                )
-            except errors.KafkaTimeoutError as e:
-                reason = seen.last or "the topic does not exist, or the brokers do not answer"
-                raise failure(e, f"cannot send to topic {record.topic}", reason) from None
-            except (errors.KafkaError, ValueError) as e:
-                raise failure(e, f"cannot send to topic {record.topic}") from None
-        self._pending.append((record, future))
+        self._pending.append((record, self._sent(record)))
         self._pending_bytes += size
 
     def flush(self) -> None:
         """Returns when every record sent so far is safe, in a smaller form where need be."""
+        pending, self._pending, self._pending_bytes = self._pending, [], 0
+        for record in self._too_large(pending):
+            self._send_alone(record)
+
+    def _send_alone(self, record: Outgoing) -> None:
+        """Makes one record safe in the largest form that the broker takes."""
+        smaller: Outgoing | None = record
+        while smaller is not None:
+            # One record too large is fatal to an idempotent producer: it fails all records in flight with the same
+            # error, and all that follow. So the guilty one shows only when each is sent alone, by a producer anew.
+            self.reset()
+            record = smaller
+            if not self._too_large([(record, self._sent(record))]):
+                return
+            smaller = record.smaller()
+        self.reset()
+        raise Permanent(
+            f"cannot send to topic {record.topic}: even the smallest form ({len(record.value or b'')} bytes) is over "
+            "the limit of the broker; raise max.message.bytes of the topic"
+        )
+
+    def _sent(self, record: Outgoing) -> Any:
+        if self._producer is None:
+            self._producer = self._open()
         with ConnectionErrors() as seen:
-            while self._pending and self._producer is not None:
-                pending, self._pending, self._pending_bytes = self._pending, [], 0
-                try:
-                    self._producer.flush(timeout=self._delivery_timeout_ms / 1000 + 1)
-                except errors.KafkaTimeoutError as e:
-                    raise failure(e, f"cannot send to topic {pending[0][0].topic}", seen.last) from None
-                too_large = [record for record, future in pending if _outcome(record, future, seen.last) is not None]
-                for record in too_large:
-                    self.send(_smaller(record))
+            try:
+                return self._producer.send(
+                    record.topic, value=record.value, key=record.key, headers=list(record.headers)
+                )
+            except errors.KafkaTimeoutError as e:
+                reason = seen.reason or "the topic does not exist, or the brokers do not answer"
+                raise failure(e, f"cannot send to topic {record.topic}", reason) from None
+            except (errors.KafkaError, ValueError) as e:
+                raise failure(e, f"cannot send to topic {record.topic}") from None
+
+    def _too_large(self, sent: list[tuple[Outgoing, Any]]) -> list[Outgoing]:
+        """Waits until all are safe but those returned, which the broker may have found too large."""
+        if not sent or self._producer is None:
+            return []
+        doing = f"cannot send to topic {sent[0][0].topic}"
+        with ConnectionErrors() as seen:
+            try:
+                self._producer.flush(timeout=self._delivery_timeout_ms / 1000 + 1)
+            except errors.KafkaTimeoutError as e:
+                raise failure(e, doing, seen.reason) from None
+        failed: list[Outgoing] = []
+        for record, future in sent:
+            if not future.is_done:
+                raise Retryable(f"{doing}: no answer in time")
+            if isinstance(future.exception, _TOO_LARGE):
+                failed.append(record)
+            elif future.exception is not None:
+                raise failure(future.exception, doing, seen.reason)
+        return failed
 
     def reset(self) -> None:
         """Forgets what is not safe yet and connects anew at the next send.
@@ -110,27 +142,3 @@ class Producer:
             max_request_size=2**31 - 1,
             allow_auto_create_topics=False,
         )
-
-
-def _outcome(record: Outgoing, future: Any, reason: str | None) -> Exception | None:
-    """None when the record is safe, the error when it was too large; raises for all else."""
-    if not future.is_done:
-        raise Retryable(f"cannot send to topic {record.topic}: no answer in time")
-    error = future.exception
-    if error is None or isinstance(error, _TOO_LARGE):
-        return error
-    raise _failure(error, record, reason)
-
-
-def _failure(error: Exception, record: Outgoing, reason: str | None) -> LatentwatchError:
-    return failure(error, f"cannot send to topic {record.topic}", reason)
-
-
-def _smaller(record: Outgoing) -> Outgoing:
-    smaller = record.smaller()
-    if smaller is None:
-        raise Permanent(
-            f"cannot send to topic {record.topic}: even the smallest form ({len(record.value or b'')} bytes) is over "
-            "the limit of the broker; raise max.message.bytes of the topic"
-        )
-    return smaller

@@ -114,7 +114,7 @@ class KafkaSource:
                 _log.info("offsets not committed, the group is rebalancing: %s", e)
                 return
             except errors.KafkaError as e:
-                raise failure(e, f"cannot commit offsets of group {self._source.group_id}", seen.last) from e
+                raise failure(e, f"cannot commit offsets of group {self._source.group_id}", seen.reason) from e
         self._next.clear()
 
     def lag(self) -> int | None:
