@@ -97,7 +97,8 @@ def login_problem(exchange: Exchange, settings: dict[str, Any], host: str) -> st
         bare = "SSL" if settings["security_protocol"] == "SASL_SSL" else "PLAINTEXT"
         return f"kafka.security_protocol: the port takes no login; set it to {bare}, or use the port for SASL"
     if code == errors.UnsupportedSaslMechanismError.errno or mechanism not in offered:
-        return f"kafka.sasl_mechanism: {mechanism} is not enabled on the broker, which offers {', '.join(offered) or 'none'}"
+        listed = ", ".join(offered) or "none"
+        return f"kafka.sasl_mechanism: {mechanism} is not enabled on the broker, which offers {listed}"
     return _refusal(exchange, mechanism, settings, host)
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from monitor.broker import create_topics
 from monitor.config import KafkaConfig
@@ -20,6 +21,17 @@ from monitor.config import KafkaConfig
 ADMIN_PASSWORD = "admin-secret"
 USER_PASSWORD = "user-secret"
 SCRAM_PASSWORD = "scram-secret"
+
+
+class AnyBroker(Protocol):
+    """What tests need of a broker."""
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """host:port."""
+
+    def create_topics(self, partitions: Mapping[str, int]) -> None:
+        """Creates topics: name -> number of partitions."""
 
 
 def kafka_home() -> Path | None:
@@ -52,7 +64,11 @@ class ApacheKafka:
         self._tls = tls
         self._process: subprocess.Popen[bytes] | None = None
         self.port, self._controller_port, self.mutual_tls_port = free_ports(3)
-        self.bootstrap_servers = f"{'localhost' if tls else '127.0.0.1'}:{self.port}"
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """host:port of the client listener; its certificate names localhost."""
+        return f"{'localhost' if self._tls else '127.0.0.1'}:{self.port}"
 
     def start(self) -> None:
         """Starts the node on its data and waits until it answers."""

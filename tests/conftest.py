@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from monitor.broker import EmbeddedBroker
-from tests.brokers import ApacheKafka, kafka_home
+from tests.brokers import AnyBroker, ApacheKafka, kafka_home
 from tests.certificates import Authority
 
 _NO_KAFKA = "set KAFKA_HOME to an Apache Kafka download (and install Java) to run this test"
@@ -36,11 +36,9 @@ def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKaf
 
 
 @pytest.fixture(params=["embedded", "apache"])
-def broker(request: pytest.FixtureRequest) -> EmbeddedBroker | ApacheKafka:
+def broker(request: pytest.FixtureRequest) -> AnyBroker:
     """Both brokers in turn."""
-    found: EmbeddedBroker | ApacheKafka = request.getfixturevalue(
-        "embedded_broker" if request.param == "embedded" else "apache_kafka"
-    )
+    found: AnyBroker = request.getfixturevalue("embedded_broker" if request.param == "embedded" else "apache_kafka")
     return found
 
 
