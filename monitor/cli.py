@@ -24,12 +24,12 @@ import monitor
 from monitor.alerts import alert_schema
 from monitor.build import build_engine, load_artefacts
 from monitor.check import check as run_checks
-from monitor.config import Config, config_schema, load_config
+from monitor.config import Config, OtelConfig, config_schema, load_config
 from monitor.errors import ConfigError, LatentwatchError
 from monitor.events import EventLimits
 from monitor.feature_set_files import LoadedSet, load_feature_sets
 from monitor.health import Health, HealthServer
-from monitor.instruments import Telemetry
+from monitor.instruments import Stream, Telemetry
 from monitor.log import configure_logging
 from monitor.pipeline import Delivery, Pipeline, Totals
 from monitor.sinks.sink import DeadLetters, Sink
@@ -78,8 +78,8 @@ def run(config: ConfigOption = None) -> None:
     settings = load_config(config, os.environ)
     configure_logging(settings.log)
     stop = _stop_on_signals()
-    health = Health(settings.health)
-    telemetry = Telemetry(settings.sinks.otel, monitor.__version__)
+    health = Health(settings.health.stalled_after_s)
+    telemetry = _telemetry(settings, settings.sinks.otel)
     with _closing_all() as opened:
         opened.append(telemetry.shutdown)
         if settings.health.enabled:
@@ -87,7 +87,6 @@ def run(config: ConfigOption = None) -> None:
             opened.append(server.close)
             log.info("health and metrics on %s:%d", settings.health.host, server.port)
         health.set_ready("model", False, "loading")
-        health.set_ready("kafka", False, "not connected yet")
         artefacts = load_artefacts(settings)
         engine = build_engine(settings, artefacts)
         health.set_ready("model", True)
@@ -143,7 +142,7 @@ def scan(
     console = Console(stderr=True)
     sink: Sink = JsonlSink(out, fsync=False) if out else StdoutSink()
     dead_letters: DeadLetters = JsonlDeadLetters(bad) if bad else StderrDeadLetters()
-    telemetry = Telemetry(settings.sinks.otel.model_copy(update={"enabled": False}), monitor.__version__)
+    telemetry = _telemetry(settings, OtelConfig())
     stop = _stop_on_signals()
     with (
         Progress(
@@ -164,7 +163,7 @@ def scan(
             engine,
             _delivery(settings, [sink], dead_letters),
             telemetry,
-            Health(settings.health),
+            Health(settings.health.stalled_after_s),
             stop,
             lambda totals: progress.update(task, counts=_counts(totals)),
         )
@@ -202,9 +201,10 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the report, the alerts and the log.")] = Path("demo-output"),
 ) -> None:
     """See it work: embedded broker, real model, bundled events, alerts and a report."""
+    from monitor.broker import EmbeddedBroker
     from monitor.demo import run_demo
 
-    raise typer.Exit(run_demo(out, Console()))
+    raise typer.Exit(run_demo(out, Console(), EmbeddedBroker()))
 
 
 @app.command()
@@ -316,6 +316,14 @@ def _with_options(settings: Config, device: str | None, capture_content: bool) -
     if capture_content:
         data["alerts"]["capture_content"] = True
     return Config.model_validate(data)
+
+
+def _telemetry(settings: Config, otel: OtelConfig) -> Telemetry:
+    sets = settings.feature_sets
+    reader = load_feature_sets(sets.paths, sets.only, sets.overrides)[0].shipped.reader
+    model: dict[str, str | int] = {"latentwatch.model": reader.model, "latentwatch.layer": reader.layer}
+    stream = Stream(settings.source.topic, settings.source.group_id, settings.kafka.client_id)
+    return Telemetry(otel, monitor.__version__, model, stream)
 
 
 def _sinks(settings: Config, telemetry: Telemetry) -> list[Sink]:

@@ -10,6 +10,7 @@ LatentwatchError
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 
 class LatentwatchError(Exception):
@@ -27,12 +28,20 @@ class ConfigError(LatentwatchError):
         super().__init__("\n".join(self.problems))
 
 
-class BadEvent(LatentwatchError):
-    """A record that is not a valid event. `path` is the JSON path of the fault ("$" for the whole record)."""
+BadEventKind = Literal["size", "encoding", "json", "schema", "unreadable"]
 
-    def __init__(self, reason: str, path: str = "$") -> None:
+
+class BadEvent(LatentwatchError):
+    """A record that is not a valid event. `path` is the JSON path of the fault ("$" for the whole record).
+
+    `kind` is one of a few words fit for a metric's label: over a size limit, not text, not JSON, not an event, or an
+    event that the reader failed on.
+    """
+
+    def __init__(self, reason: str, path: str = "$", kind: BadEventKind = "schema") -> None:
         self.reason = reason
         self.path = path
+        self.kind = kind
         super().__init__(f"{path}: {reason}")
 
 

@@ -115,24 +115,24 @@ def _json_object(record: Record, limits: EventLimits) -> dict[str, Any]:
     if record.value is None:
         raise BadEvent("the record has no value (a tombstone)")
     if len(record.value) > limits.max_bytes:
-        raise BadEvent(f"{len(record.value)} bytes, over events.max_bytes = {limits.max_bytes}")
+        raise BadEvent(f"{len(record.value)} bytes, over events.max_bytes = {limits.max_bytes}", kind="size")
     try:
         body = json.loads(record.value.decode(), parse_constant=_refuse_constant)
     except UnicodeDecodeError as e:
-        raise BadEvent(f"not UTF-8: byte {e.start}") from None
+        raise BadEvent(f"not UTF-8: byte {e.start}", kind="encoding") from None
     except json.JSONDecodeError as e:
-        raise BadEvent(f"not JSON: {e.msg} at character {e.pos}") from None
+        raise BadEvent(f"not JSON: {e.msg} at character {e.pos}", kind="json") from None
     except RecursionError:
-        raise BadEvent("nested too deeply") from None
+        raise BadEvent("nested too deeply", kind="json") from None
     except ValueError as e:  # an integer of more digits than Python converts
-        raise BadEvent(f"not JSON: {e}") from None
+        raise BadEvent(f"not JSON: {e}", kind="json") from None
     if not isinstance(body, dict):
         raise BadEvent(f"expected a JSON object, got {_json_type(body)}")
     return body
 
 
 def _refuse_constant(name: str) -> Any:
-    raise BadEvent(f"{name} is not JSON")
+    raise BadEvent(f"{name} is not JSON", kind="json")
 
 
 def _json_type(value: object) -> str:
@@ -345,10 +345,10 @@ def _traceparent(own: str | None, envelope: dict[str, str], record: Record) -> s
 
 def _check_text(event: Event, limits: EventLimits) -> None:
     if len(event.messages) > limits.max_messages:
-        raise BadEvent(f"{len(event.messages)} messages, over events.max_messages = {limits.max_messages}")
+        raise BadEvent(f"{len(event.messages)} messages, over events.max_messages = {limits.max_messages}", kind="size")
     chars = len(event.response) + sum(len(m.content) for m in event.messages)
     if chars > limits.max_chars:
-        raise BadEvent(f"{chars} characters of text, over events.max_chars = {limits.max_chars}")
+        raise BadEvent(f"{chars} characters of text, over events.max_chars = {limits.max_chars}", kind="size")
     for text in (event.id, event.response, *(t for m in event.messages for t in (m.role, m.content))):
         if _SURROGATE.search(text):
-            raise BadEvent("a lone surrogate is not Unicode text")
+            raise BadEvent("a lone surrogate is not Unicode text", kind="encoding")

@@ -87,12 +87,20 @@ class Pipeline:
             if records:
                 self._batch(records)
             self._telemetry.lag(self._source.lag())
+            self._ready()
             self._health.progress()
         return self.totals
+
+    def _ready(self) -> None:
+        source = self._source
+        reason = "" if source.assigned else "waiting for partitions" if source.connected else "no broker answers"
+        self._health.set_ready("consumer", source.connected and source.assigned, reason)
 
     def _batch(self, records: Sequence[Record]) -> None:
         events, bad = self._parse(records)
         evaluations = self._evaluate(events, {r.origin: r for r in records}, bad)
+        for evaluation in evaluations:
+            self._tell(evaluation)
         alerts = [alert for evaluation in evaluations for alert in evaluation.alerts]
         if not self._until_done(lambda: self._deliver(alerts, bad), self._reset):
             return  # stopped while a destination was away: nothing is committed, all is read again
@@ -131,7 +139,7 @@ class Pipeline:
                 self._unreadable += 1
                 if self._unreadable >= _BROKEN_AFTER:
                     raise Permanent(f"the reader failed on {self._unreadable} events in a row: {e}") from e
-                bad[event.origin] = (records[event.origin], BadEvent(f"could not be read: {type(e).__name__}: {e}"))
+                bad[event.origin] = (records[event.origin], BadEvent(f"{type(e).__name__}: {e}", kind="unreadable"))
         return done
 
     def _between_groups(self) -> None:
@@ -193,6 +201,18 @@ class Pipeline:
             self._health.progress()
         return not self._stop.is_set()
 
+    def _tell(self, evaluation: Evaluation) -> None:
+        """Metrics and spans of one event; before delivery, as the alert's log event refers to the span."""
+        telemetry = self._telemetry
+        telemetry.read(evaluation.tokens, evaluation.windows, evaluation.seconds)
+        telemetry.processed(evaluation.event, evaluation.alerts, evaluation.seconds)
+        if evaluation.fallback:
+            telemetry.skipped(0, "template_refused")
+        for alert in evaluation.alerts:
+            telemetry.alert(alert)
+            for feature in alert.features:
+                telemetry.feature_active(alert.set.id, feature.index)
+
     def _count(
         self,
         records: Sequence[Record],
@@ -200,15 +220,10 @@ class Pipeline:
         bad: dict[Origin, tuple[Record, BadEvent]],
     ) -> None:
         self._telemetry.committed()
+        for _, error in bad.values():
+            self._telemetry.bad_event(error.kind)
         self.totals.records += len(records)
         self.totals.bad += len(bad)
-        for _, error in bad.values():
-            self._telemetry.bad_event(error.path)
-        for evaluation in evaluations:
-            self.totals.events += 1
-            self.totals.tokens += evaluation.tokens
-            self.totals.alerts += len(evaluation.alerts)
-            self._telemetry.read(evaluation.tokens, evaluation.windows, evaluation.seconds)
-            self._telemetry.processed(evaluation.event, evaluation.alerts, evaluation.seconds)
-            for alert in evaluation.alerts:
-                self._telemetry.alert(alert)
+        self.totals.events += len(evaluations)
+        self.totals.tokens += sum(e.tokens for e in evaluations)
+        self.totals.alerts += sum(len(e.alerts) for e in evaluations)

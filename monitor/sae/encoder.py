@@ -71,7 +71,8 @@ class CuratedEncoder:
             acts = self._topk(x)
         elif self._gain is not None and self._b_mag is not None and self._b_gate is not None:  # gated
             product = x @ self._w_enc  # [token, feature]
-            acts = torch.relu(product * self._gain + self._b_mag) * (product + self._b_gate > 0)
+            open_gate = product + self._b_gate > 0
+            acts = torch.relu(product * self._gain + self._b_mag) * open_gate
         else:
             pre = self._preactivations(x)
             acts = torch.relu(pre)

@@ -21,6 +21,9 @@ class FileSource:
     for the parser to refuse it, so that no line fills the memory.
     """
 
+    connected = True
+    assigned = True
+
     def __init__(self, path: str, max_bytes: int, batch: int = 64) -> None:
         self._exit = ExitStack()
         self._name = path

@@ -15,6 +15,14 @@ class Source(Protocol):
     def exhausted(self) -> bool:
         """True once no further record will ever come (end of a file); a stream never is."""
 
+    @property
+    def connected(self) -> bool:
+        """Whether the origin has answered lately; for readiness."""
+
+    @property
+    def assigned(self) -> bool:
+        """Whether there is a settled claim to records, such as a place in a consumer group; for readiness."""
+
     def poll(self) -> Sequence[Record]:
         """The next records, oldest first in each partition; empty when none came in time. Blocks for a second at most.
 

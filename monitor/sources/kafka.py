@@ -1,0 +1,226 @@
+"""KafkaSource: events of one topic, shared with the other members of a consumer group."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition, errors
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.structs import MemberState, OffsetAndMetadata
+
+from monitor.config import KafkaConfig, SourceConfig
+from monitor.errors import Retryable
+from monitor.events import Origin, Record
+from monitor.kafka_client import failure, open_client
+from monitor.kafka_log import ConnectionErrors
+
+_log = logging.getLogger(__name__)
+
+_MAX_BLOCK_MS = 1_000
+_COMMIT_TIMEOUT_MS = 10_000
+_CLOSE_TIMEOUT_MS = 3_000
+# what a commit raises when partitions moved: their new owner reads again from the last commit
+_MOVED = (
+    errors.CommitFailedError,
+    errors.RebalanceInProgressError,
+    errors.IllegalGenerationError,
+    errors.UnknownMemberIdError,
+)
+
+
+class KafkaSource:
+    """A Source. Joins the group at the first poll and commits exactly what it handed out.
+
+    poll and commit come from one thread; `connected`, `assigned` and `lag` may be asked from any.
+    """
+
+    exhausted = False
+
+    def __init__(self, kafka: KafkaConfig, source: SourceConfig) -> None:
+        self._kafka = kafka
+        self._source = source
+        self._consumer: KafkaConsumer | None = None
+        self._health: _Health | None = None
+        self._next: dict[TopicPartition, OffsetAndMetadata] = {}  # handed out, not yet committed
+        self._held: list[Any] = []  # fetched while only keeping alive; handed out by the next poll
+        self._failure: Exception | None = None
+        self._lag: int | None = None
+        self.lost_commits = 0
+        """Commits that came too late because partitions had moved to other members."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether a broker has answered lately."""
+        health = self._health
+        return health is not None and health.connected()
+
+    @property
+    def assigned(self) -> bool:
+        """Whether this is a settled member of the group; with more members than partitions it may have none to read."""
+        health = self._health
+        return health is not None and health.joined()
+
+    def poll(self) -> Sequence[Record]:
+        """See Source. The first call, and those after a failure, may take some seconds to connect."""
+        consumer = self._consumer or self._open()
+        try:
+            if self._failure is not None:
+                raise self._failure
+            if not self._held:
+                self._take(consumer.poll(timeout_ms=min(self._source.poll_timeout_ms, _MAX_BLOCK_MS)))
+        except Exception as e:
+            self._drop()
+            raise failure(e, f"cannot read topic {self._source.topic}") from e
+        found, self._held = self._held, []
+        if not found and self._health is not None and self._health.silent():
+            self._drop()
+            raise Retryable(f"no broker of {self._kafka.bootstrap_servers} answers")
+        for record in found:
+            self._next[TopicPartition(record.topic, record.partition)] = OffsetAndMetadata(
+                record.offset + 1, "", -1 if record.leader_epoch is None else record.leader_epoch
+            )
+        self._lag = self._measured_lag(consumer)
+        return [_record(record) for record in found]
+
+    def keep_alive(self) -> None:
+        """See Source. Takes part in rebalances without handing anything out; failures wait for the next poll."""
+        consumer = self._consumer
+        if consumer is None or self._failure is not None:
+            return
+        try:
+            paused = set(consumer.assignment())
+            consumer.pause(*paused)
+            try:
+                # a partition that arrives in this very call is not paused: what it brings is held
+                self._take(consumer.poll(timeout_ms=0))
+            finally:
+                consumer.resume(*(paused & consumer.assignment()))
+        except errors.KafkaError as e:
+            self._failure = e
+
+    def commit(self) -> None:
+        """See Source. Where the group is rebalancing, the offsets still ours go with the next commit."""
+        consumer = self._consumer
+        if consumer is None or not self._next:
+            return
+        with ConnectionErrors() as seen:
+            try:
+                consumer.commit(dict(self._next), timeout_ms=_COMMIT_TIMEOUT_MS)
+            except _MOVED as e:
+                self.lost_commits += 1
+                _log.info("offsets not committed, the group is rebalancing: %s", e)
+                return
+            except errors.KafkaError as e:
+                raise failure(e, f"cannot commit offsets of group {self._source.group_id}", seen.reason) from e
+        self._next.clear()
+
+    def lag(self) -> int | None:
+        """See Source. As of the last poll; None until every partition of ours was fetched from."""
+        return self._lag
+
+    def close(self) -> None:
+        """See Source."""
+        self._drop()
+
+    def forget(self, partitions: set[TopicPartition]) -> None:
+        """These partitions are no longer ours: nothing of them may be committed or handed out."""
+        for partition in partitions:
+            self._next.pop(partition, None)
+        self._held = [r for r in self._held if TopicPartition(r.topic, r.partition) not in partitions]
+
+    def _open(self) -> KafkaConsumer:
+        source = self._source
+        consumer = open_client(
+            KafkaConsumer,
+            self._kafka,
+            group_id=source.group_id,
+            enable_auto_commit=False,
+            auto_offset_reset=source.auto_offset_reset,
+            # partitions that stay are read on while others move, and keep their place
+            partition_assignment_strategy=[CooperativeStickyAssignor()],
+            max_poll_records=source.max_poll_records,
+            max_poll_interval_ms=source.max_poll_interval_ms,
+            session_timeout_ms=source.session_timeout_ms,
+            heartbeat_interval_ms=source.heartbeat_interval_ms,
+            fetch_max_wait_ms=min(500, self._kafka.request_timeout_ms - 1),
+            allow_auto_create_topics=False,
+        )
+        consumer.subscribe([source.topic], listener=_Moves(self))
+        self._consumer, self._health = consumer, _Health(consumer, source)
+        return consumer
+
+    def _drop(self) -> None:
+        consumer, self._consumer, self._health = self._consumer, None, None
+        self._next.clear()
+        self._held, self._failure, self._lag = [], None, None
+        if consumer is not None:
+            try:
+                consumer.close(autocommit=False, timeout_ms=_CLOSE_TIMEOUT_MS)
+            except errors.KafkaError as e:
+                _log.info("left the group uncleanly: %s", e)
+
+    def _take(self, batches: Mapping[TopicPartition, Sequence[Any]]) -> None:
+        for records in batches.values():
+            self._held.extend(records)
+
+    def _measured_lag(self, consumer: KafkaConsumer) -> int | None:
+        # from the high watermarks of the fetches: not every broker answers ListOffsets rightly
+        partitions = consumer.assignment()
+        marks: dict[TopicPartition, int | None] = {p: consumer.highwater(p) for p in partitions}
+        known = {p: mark for p, mark in marks.items() if mark is not None}
+        if not self.assigned or len(known) < len(marks):
+            return None
+        return sum(max(0, mark - int(consumer.position(p, timeout_ms=0) or 0)) for p, mark in known.items())
+
+
+class _Moves(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Tells the source of partitions that go; called inside its own poll and close."""
+
+    def __init__(self, source: KafkaSource) -> None:
+        self._source = source
+
+    def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """Before they go to another member."""
+        self._source.forget(set(revoked))
+
+    def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Nothing to do: the consumer goes to their committed offsets."""
+
+
+class _Health:
+    """Whether brokers answer: the consumer itself stays silent while they are away."""
+
+    def __init__(self, consumer: KafkaConsumer, source: SourceConfig) -> None:
+        self._consumer = consumer
+        self._quiet_s = source.session_timeout_ms / 1000
+        self._opened_at_s = time.monotonic()
+        metrics = {(name.group, name.name): metric for name, metric in consumer.metrics(raw=True).items()}
+        self._connections = metrics[("consumer-metrics", "connection-count")]
+        self._heartbeat_age_s = metrics[("consumer-coordinator-metrics", "last-heartbeat-seconds-ago")]
+
+    def connected(self) -> bool:
+        return self._connections.value() > 0 and not self.silent()
+
+    def joined(self) -> bool:
+        return bool(self._consumer.group_metadata().state == MemberState.STABLE)
+
+    def silent(self) -> bool:
+        """No heartbeat went out for a session timeout, though the member should send them."""
+        since_s = min(self._heartbeat_age_s.value(), time.monotonic() - self._opened_at_s)
+        return since_s > self._quiet_s and not self._joining()
+
+    def _joining(self) -> bool:
+        # a join lasts as long as the slowest member takes to come; no heartbeats are sent meanwhile
+        return not self.joined() and self._connections.value() > 0
+
+
+def _record(record: Any) -> Record:
+    return Record(
+        value=record.value,
+        key=record.key,
+        headers=tuple((name, value if value is not None else b"") for name, value in record.headers or ()),
+        origin=Origin(record.topic, record.partition, record.offset),
+    )

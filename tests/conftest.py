@@ -1,0 +1,60 @@
+"""Fixtures that many tests share: real brokers, started once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from monitor.broker import EmbeddedBroker
+from tests.brokers import AnyBroker, ApacheKafka, kafka_home
+from tests.certificates import Authority
+
+_NO_KAFKA = "set KAFKA_HOME to an Apache Kafka download (and install Java) to run this test"
+
+
+@pytest.fixture(scope="session")
+def embedded_broker() -> Iterator[EmbeddedBroker]:
+    """The broker that ships with the demo."""
+    with EmbeddedBroker() as broker:
+        yield broker
+
+
+def _home() -> Path:
+    home = kafka_home()
+    if home is None:
+        pytest.skip(_NO_KAFKA)
+    return home
+
+
+@pytest.fixture(scope="session")
+def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
+    """One Apache Kafka node without security."""
+    with ApacheKafka(_home(), tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
+
+
+@pytest.fixture(params=["embedded", "apache"])
+def broker(request: pytest.FixtureRequest) -> AnyBroker:
+    """Both brokers in turn."""
+    found: AnyBroker = request.getfixturevalue("embedded_broker" if request.param == "embedded" else "apache_kafka")
+    return found
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Signs the certificates of the tests."""
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def secure_kafka(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[ApacheKafka]:
+    """An Apache Kafka node with SASL_SSL and ACLs; its certificate names localhost alone.
+
+    Users: admin (may do all), app and nobody (PLAIN), scram (SCRAM-SHA-512).
+    """
+    home = _home()
+    tls = (authority.issue("broker", hosts=("localhost",)), authority.ca_file)
+    with ApacheKafka(home, tmp_path_factory.mktemp("secure-kafka"), tls) as broker:
+        yield broker

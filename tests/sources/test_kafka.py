@@ -1,0 +1,204 @@
+"""KafkaSource against real brokers: nothing lost, nothing committed that was not handed out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from kafka import KafkaProducer
+
+from monitor.config import KafkaConfig, SourceConfig
+from monitor.errors import Permanent, Retryable
+from monitor.events import Record
+from monitor.sources.kafka import KafkaSource
+from tests.brokers import USER_PASSWORD, AnyBroker, ApacheKafka
+from tests.topics import fill, new_topic
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
+
+Open = Callable[..., KafkaSource]
+
+
+@pytest.fixture
+def open_source() -> Iterator[Open]:
+    opened: list[KafkaSource] = []
+
+    def open_(broker: AnyBroker, topic: str, **settings: object) -> KafkaSource:
+        settings = {"session_timeout_ms": 4_000, "heartbeat_interval_ms": 300, "poll_timeout_ms": 200} | settings
+        source = SourceConfig.model_validate({"topic": topic, "group_id": f"group-{topic}", **settings})
+        kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, request_timeout_ms=5_000)
+        opened.append(KafkaSource(kafka, source))
+        return opened[-1]
+
+    yield open_
+    for source in opened:
+        source.close()
+
+
+def take(source: KafkaSource, count: int, timeout_s: float = 20.0) -> list[Record]:
+    """Polls until `count` records came."""
+    found: list[Record] = []
+    give_up_at = time.monotonic() + timeout_s
+    while len(found) < count and time.monotonic() < give_up_at:
+        found.extend(source.poll())
+    return found
+
+
+def values(records: list[Record]) -> list[bytes | None]:
+    return [record.value for record in records]
+
+
+def test_hands_out_in_order_and_lag_falls_to_zero(broker: AnyBroker, open_source: Open) -> None:
+    topic = new_topic(broker, partitions=3)
+    fill(broker, topic, [b"%d" % i for i in range(30)], partitions=3)
+    source = open_source(broker, topic, max_poll_records=4)
+    assert source.lag() is None
+    assert not source.connected
+    assert not source.assigned
+    found: list[Record] = []
+    while len(found) < 30:
+        found.extend(source.poll())
+        assert (source.lag() == 0) <= (len(found) == 30)
+    for partition in range(3):
+        assert values([r for r in found if r.origin.partition == partition]) == [
+            b"%d" % i for i in range(partition, 30, 3)
+        ]
+    assert [r.origin.offset for r in found if r.origin.partition == 0] == list(range(10))
+    assert source.lag() == 0
+    assert source.connected
+    assert source.assigned
+    fill(broker, topic, [b"more"])
+    assert values(take(source, 1)) == [b"more"]
+
+
+def test_commits_what_was_handed_out_and_no_more(broker: AnyBroker, open_source: Open) -> None:
+    topic = new_topic(broker)
+    fill(broker, topic, [b"%d" % i for i in range(10)])
+    first = open_source(broker, topic, max_poll_records=3)
+    assert values(take(first, 3)) == [b"0", b"1", b"2"]
+    first.commit()
+    assert values(take(first, 3)) == [b"3", b"4", b"5"]
+    first.close()
+    second = open_source(broker, topic)
+    assert values(take(second, 7)) == [b"%d" % i for i in range(3, 10)]
+    second.commit()
+    second.close()
+    third = open_source(broker, topic)
+    while not third.assigned:
+        assert third.poll() == []
+    assert values(take(third, 1, timeout_s=1.0)) == []
+
+
+def test_keys_values_and_headers_arrive_as_they_are(broker: AnyBroker, open_source: Open) -> None:
+    topic = new_topic(broker)
+    producer = KafkaProducer(bootstrap_servers=broker.bootstrap_servers)
+    producer.send(topic, key=b"\xff", value=None, headers=[("a", b"\x00\xff"), ("a", b"")])
+    producer.send(topic, key=None, value=b"")
+    producer.flush(10)
+    producer.close(5)
+    tombstone, empty = take(open_source(broker, topic), 2)
+    assert (tombstone.key, tombstone.value, tombstone.headers) == (b"\xff", None, (("a", b"\x00\xff"), ("a", b"")))
+    assert (empty.key, empty.value, empty.headers) == (None, b"", ())
+
+
+def test_slow_work_keeps_its_partitions(broker: AnyBroker, open_source: Open) -> None:
+    topic = new_topic(broker, partitions=2)
+    fill(broker, topic, [b"%d" % i for i in range(8)], partitions=2)
+    source = open_source(broker, topic, max_poll_records=2, max_poll_interval_ms=1_500)
+    found = take(source, 2)
+    for _ in range(15):
+        time.sleep(0.2)
+        source.keep_alive()
+    source.commit()
+    assert source.lost_commits == 0
+    assert source.assigned
+    found += take(source, 6)
+    assert sorted(values(found)) == [b"%d" % i for i in range(8)]  # type: ignore[type-var]
+    for partition in range(2):
+        offsets = [r.origin.offset for r in found if r.origin.partition == partition]
+        assert offsets == [0, 1, 2, 3]
+
+
+def test_work_that_is_too_slow_commits_nothing_and_is_read_again(broker: AnyBroker, open_source: Open) -> None:
+    topic = new_topic(broker)
+    fill(broker, topic, [b"0", b"1"])
+    source = open_source(broker, topic, max_poll_interval_ms=500)
+    assert values(take(source, 2)) == [b"0", b"1"]
+    time.sleep(1.5)
+    source.commit()
+    assert source.lost_commits == 1
+    assert values(take(source, 2)) == [b"0", b"1"]
+    source.commit()
+    assert source.lost_commits == 1
+
+
+def test_two_members_share_and_lose_nothing(broker: AnyBroker, open_source: Open) -> None:
+    topic = new_topic(broker, partitions=4)
+    fill(broker, topic, [b"%d" % i for i in range(40)], partitions=4)
+    first = open_source(broker, topic, max_poll_records=5)
+    done = set(values(take(first, 10)))
+    second = open_source(broker, topic, max_poll_records=5)
+    # the second joins while the first is at work: its keep_alive lets partitions go, and they are not committed
+    give_up_at = time.monotonic() + 20
+    from_second: list[Record] = []
+    while not from_second and time.monotonic() < give_up_at:
+        first.keep_alive()
+        from_second += second.poll()
+    first.commit()
+    assert from_second
+    done |= set(values(from_second))
+    while len(done) < 40 and time.monotonic() < give_up_at:
+        for source in (first, second):
+            done |= set(values(list(source.poll())))
+            source.commit()
+    assert done == {b"%d" % i for i in range(40)}
+    second.close()
+    fill(broker, topic, [b"late-%d" % i for i in range(4)], partitions=4)
+    late: set[bytes | None] = set()
+    while len(late) < 4 and time.monotonic() < give_up_at + 15:
+        late |= {v for v in values(list(first.poll())) if v is not None and v.startswith(b"late")}
+        first.commit()
+    assert len(late) == 4
+
+
+def test_a_partition_that_moved_is_not_committed_by_its_old_owner(apache_kafka: ApacheKafka, open_source: Open) -> None:
+    topic = new_topic(apache_kafka, partitions=2)
+    fill(apache_kafka, topic, [b"%d" % i for i in range(2)], partitions=2)
+    first = open_source(apache_kafka, topic)
+    assert len(take(first, 2)) == 2
+    second = open_source(apache_kafka, topic)
+    again: list[Record] = []
+    give_up_at = time.monotonic() + 20
+    while not again and time.monotonic() < give_up_at:
+        first.keep_alive()
+        again += second.poll()
+    # the second member holds one partition, read from its start, as the first never committed
+    assert len(again) == 1
+    first.commit()
+    first.close()
+    second.close()
+    third = open_source(apache_kafka, topic)
+    left = take(third, 1)
+    assert [r.origin.partition for r in left] == [again[0].origin.partition]
+
+
+def test_no_broker_is_retryable_with_the_reason(open_source: Open) -> None:
+    source = KafkaSource(KafkaConfig(bootstrap_servers="127.0.0.1:1"), SourceConfig())
+    with pytest.raises(Retryable, match=r"cannot reach a broker of 127\.0\.0\.1:1: .*ECONNREFUSED"):
+        source.poll()
+    source.keep_alive()
+    source.commit()
+    assert source.lag() is None
+    assert not source.connected
+    source.close()
+
+
+def test_no_permission_is_permanent(secure_kafka: ApacheKafka) -> None:
+    topic = new_topic(secure_kafka)
+    kafka = secure_kafka.admin_config().model_copy(update={"sasl_username": "nobody"})
+    kafka = KafkaConfig.model_validate(kafka.model_dump() | {"sasl_password": USER_PASSWORD})
+    source = KafkaSource(kafka, SourceConfig(topic=topic))
+    with pytest.raises(Permanent, match="AuthorizationFailed"):
+        take(source, 1)
+    source.close()
