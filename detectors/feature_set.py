@@ -53,6 +53,8 @@ class Pooling(_Model):
     """topk_mean: mean over the k strongest tokens (over all tokens where there are fewer)."""
     over: Finite | None = None
     """count: number of tokens with an activation above this."""
+    prior_tokens: Annotated[int, Field(ge=0)] = 0
+    """mean: that many tokens without activation are counted in, so that a few tokens alone do not make a high mean."""
 
     @model_validator(mode="after")
     def _parameters(self) -> Pooling:
@@ -60,6 +62,8 @@ class Pooling(_Model):
             raise ValueError("k belongs to topk_mean, and topk_mean needs it")
         if (self.over is not None) != (self.kind == "count"):
             raise ValueError("over belongs to count, and count needs it")
+        if self.prior_tokens and self.kind != "mean":
+            raise ValueError("prior_tokens belongs to mean")
         return self
 
 
@@ -120,7 +124,10 @@ class Metric(_Model):
     auroc: float | None
     auroc_interval_95: tuple[float, float] | None = None
     recall_at_1pct_fpr: float | None = None
+    """At the threshold that 1 % of benign texts of other authors reach."""
     pair_win_rate: float | None = None
+    auroc_vs_benign: float | None = None
+    """Positives of this source against benign texts of other authors, instead of the source's own negatives."""
     n_positive: int
     n_negative: int
     dense_probe_auroc: float | None = None
@@ -128,7 +135,8 @@ class Metric(_Model):
     word_only_auroc: float | None = None
     """Naive Bayes on word counts, same training rows."""
     left_out: bool
-    """True where no row of this source family took part in choosing, training or calibrating."""
+    """True where the figures are those of the same recipe fitted without any row of this source or its family; the
+    shipped weights were then fitted on all sources together."""
 
 
 class FeatureSet(_Model):

@@ -82,7 +82,8 @@ class CuratedEncoder:
         return folded
 
     def _preactivations(self, x: Tensor) -> Tensor:
-        return torch.addmm(self._b_enc, x, self._w_enc)  # [token, feature]
+        pre: Tensor = x @ self._w_enc + self._b_enc  # [token, feature]
+        return pre
 
     def _normalised(self, x: Tensor) -> Tensor:
         if self._w.normalisation == "layer_norm":

@@ -1,0 +1,132 @@
+"""SegmentTable: all latents and the residual of many rows, pooled over each segment, kept on disk between runs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from monitor.activations.tokens import EventTokeniser
+from monitor.activations.torch_reader import TorchReader
+from monitor.activations.windows import WindowPlanner
+from monitor.lab.rows import LabelledRow
+from monitor.sae.encoder import CuratedEncoder
+
+_GROUP = 64
+
+
+@dataclass(frozen=True)
+class SegmentTable:
+    """One entry for each non-empty segment of each row.
+
+    `latents` [entry, s] are mean SAE activations over the segment's tokens, `residual` [entry, d] the mean residual
+    stream, `tokens` [entry] how many tokens there were; `row` [entry] and `segment` [entry] say whose they are.
+    """
+
+    row: NDArray[np.int64]
+    segment: NDArray[np.str_]
+    tokens: NDArray[np.int32]
+    latents: NDArray[np.float16]
+    residual: NDArray[np.float32]
+
+    def entry(self, row: int, segment: str) -> int | None:
+        """The entry of that segment, or None where the row has none."""
+        found = np.flatnonzero((self.row == row) & (self.segment == segment))
+        return int(found[0]) if found.size else None
+
+
+class SegmentReader:
+    """Reads labelled rows into SegmentTables, as the sidecar would read them: same template, windows and tokens."""
+
+    def __init__(
+        self,
+        reader_of: Callable[[Callable[[Tensor], Tensor]], TorchReader],
+        encoder: CuratedEncoder,
+        tokeniser: EventTokeniser,
+        window_tokens: int,
+        overlap_tokens: int,
+        max_norm: float | None,
+        key: str,
+        cache: Path,
+    ) -> None:
+        """`reader_of(encoder)` builds the reader; `encoder` gives all latents; `key` names model, SAE and precision."""
+
+        def latents_and_residual(residual: Tensor) -> Tensor:
+            keep = torch.ones(residual.shape[0], 1, device=residual.device)
+            if max_norm is not None:
+                keep[residual.norm(dim=1) > max_norm] = 0
+            return torch.cat([encoder(residual), residual, keep], dim=1)
+
+        self._reader = reader_of(latents_and_residual)
+        self._tokeniser = tokeniser
+        self._planner = WindowPlanner(self._reader, tokeniser.constant_starts(), window_tokens, overlap_tokens)
+        self._key = key
+        self._cache = cache
+
+    def read(self, rows: Sequence[LabelledRow], progress: Callable[[int], None] = lambda _: None) -> SegmentTable:
+        """The table of `rows`; taken from the cache where the same rows were read before."""
+        identity = "\n".join([self._key, *(r.model_dump_json() for r in rows)])
+        file = self._cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
+        if file.is_file():
+            progress(len(rows))
+            with np.load(file, allow_pickle=False) as kept:
+                return SegmentTable(**{name: kept[name] for name in SegmentTable.__dataclass_fields__})
+        parts: list[tuple[int, str, int, NDArray[np.float16], NDArray[np.float32]]] = []
+        for start in range(0, len(rows), _GROUP):
+            group = rows[start : start + _GROUP]
+            parts += self._group(start, group)
+            progress(len(group))
+        table = SegmentTable(
+            row=np.array([p[0] for p in parts], dtype=np.int64),
+            segment=np.array([p[1] for p in parts], dtype=np.str_),
+            tokens=np.array([p[2] for p in parts], dtype=np.int32),
+            latents=np.stack([p[3] for p in parts]),
+            residual=np.stack([p[4] for p in parts]),
+        )
+        self._cache.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(".part.npz")
+        np.savez(part, **{name: getattr(table, name) for name in SegmentTable.__dataclass_fields__})
+        part.replace(file)
+        return table
+
+    def _group(
+        self, start: int, group: Sequence[LabelledRow]
+    ) -> list[tuple[int, str, int, NDArray[np.float16], NDArray[np.float32]]]:
+        items = self._tokeniser.tokenise([row.event(start + n) for n, row in enumerate(group)])
+        plans = [self._planner.plan(item.ids) for item in items]
+        # one window at a time in memory: all latents of all tokens of 64 rows would be gigabytes
+        found: list[tuple[int, str, int, NDArray[np.float16], NDArray[np.float32]]] = []
+        windows = [(n, w) for n, plan in enumerate(plans) for w in plan]
+        sums: dict[tuple[int, int], NDArray[np.float64]] = {}
+        counts: dict[tuple[int, int], int] = {}
+        for first in range(0, len(windows), 8):
+            some = windows[first : first + 8]
+            for (n, window), values in zip(some, self._reader.read([w.chunk for _, w in some]), strict=True):
+                fresh = values[-window.new :]
+                for s, rows in enumerate(items[n].rows):
+                    inside = rows[(rows >= window.start) & (rows < window.start + window.new)] - window.start
+                    kept = fresh[inside]
+                    kept = kept[kept[:, -1] > 0, :-1]
+                    if kept.shape[0]:
+                        sums[n, s] = sums.get((n, s), np.zeros(kept.shape[1])) + kept.sum(axis=0, dtype=np.float64)
+                    # tokens with massive activations read 0 but count, as they do for the detectors
+                    counts[n, s] = counts.get((n, s), 0) + inside.size
+        d = self._reader.d_model
+        for (n, s), total in sorted(sums.items()):
+            mean = total / counts[n, s]
+            found.append(
+                (
+                    start + n,
+                    items[n].segments[s].name,
+                    counts[n, s],
+                    mean[:-d].astype(np.float16),
+                    mean[-d:].astype(np.float32),
+                )
+            )
+        return found
