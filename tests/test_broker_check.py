@@ -12,7 +12,7 @@ import pytest
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, KafkaAdminClient, ResourcePattern, ResourceType
 
 from monitor.broker_check import broker_problems
-from monitor.config import Config, KafkaConfig
+from monitor.config import Config
 from monitor.kafka_client import client_settings
 from tests.brokers import SCRAM_PASSWORD, USER_PASSWORD, AnyBroker, ApacheKafka, free_ports
 from tests.certificates import Authority
@@ -189,14 +189,14 @@ def test_logins(admin: dict[str, Any], tmp_path: Any) -> None:
 
 
 def test_a_login_where_none_is_wanted(apache_kafka: ApacheKafka) -> None:
-    kafka = KafkaConfig(
-        bootstrap_servers=apache_kafka.bootstrap_servers,
-        security_protocol="SASL_PLAINTEXT",
-        sasl_mechanism="PLAIN",
-        sasl_username="u",
-        sasl_password="p",
-    )
-    assert check(kafka.model_dump()) == [
+    kafka = {
+        "bootstrap_servers": apache_kafka.bootstrap_servers,
+        "security_protocol": "SASL_PLAINTEXT",
+        "sasl_mechanism": "PLAIN",
+        "sasl_username": "u",
+        "sasl_password": "p",
+    }
+    assert check(kafka) == [
         "kafka.security_protocol: the port takes no login; set it to PLAINTEXT, or use the port for SASL"
     ]
 

@@ -65,7 +65,7 @@ def test_a_broker_killed_and_restarted_loses_nothing(mortal_kafka: ApacheKafka) 
         sink.add(make_alert("3"))
         sink.flush()
     sink.reset()
-    with pytest.raises(Retryable, match="cannot reach a broker of .*ECONNREFUSED"):
+    with pytest.raises(Retryable, match=r"cannot reach a broker of .*ECONNREFUSED"):
         sink.add(make_alert("2"))
     assert not source.connected
     with pytest.raises(Retryable, match=r"no broker of .* answers"):

@@ -54,7 +54,7 @@ class KafkaSource:
         self._failure: Exception | None = None
         self._lag: int | None = None
         self.lost_commits = 0
-        """Commits that came too late because partitions had moved to other members."""
+        """Partitions that moved between handing out and commit; their new owner reads again."""
 
     @property
     def connected(self) -> bool:
@@ -116,12 +116,13 @@ class KafkaSource:
             if self.assigned or not self.connected:
                 break
             self.keep_alive()
+        if not self._next:
+            return
         with ConnectionErrors() as seen:
             try:
                 consumer.commit(dict(self._next), timeout_ms=_COMMIT_TIMEOUT_MS)
             except _MOVED as e:
-                self.lost_commits += 1
-                _log.info("offsets not committed, the group is rebalancing: %s", e)
+                _log.info("offsets not committed yet, the group is rebalancing: %s", e)
                 return
             except errors.KafkaError as e:
                 raise failure(e, f"cannot commit offsets of group {self._source.group_id}", seen.reason) from e
@@ -138,7 +139,9 @@ class KafkaSource:
     def forget(self, partitions: set[TopicPartition]) -> None:
         """These partitions are no longer ours: nothing of them may be committed or handed out."""
         for partition in partitions:
-            self._next.pop(partition, None)
+            if self._next.pop(partition, None) is not None:
+                self.lost_commits += 1
+                _log.info("%s-%d moved before its commit; its new owner reads again", *partition)
         self._held = [r for r in self._held if TopicPartition(r.topic, r.partition) not in partitions]
 
     def _open(self) -> KafkaConsumer:
