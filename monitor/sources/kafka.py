@@ -215,9 +215,10 @@ class _Health:
         self._consumer = consumer
         self._quiet_s = source.session_timeout_ms / 1000
         self._opened_at_s = time.monotonic()
+        # the public metric counts heartbeats that were sent; what matters is those that were answered
+        self._heartbeat = consumer._coordinator.heartbeat
         metrics = {(name.group, name.name): metric for name, metric in consumer.metrics(raw=True).items()}
         self._connections = metrics[("consumer-metrics", "connection-count")]
-        self._heartbeat_age_s = metrics[("consumer-coordinator-metrics", "last-heartbeat-seconds-ago")]
 
     def connected(self) -> bool:
         return self._connections.value() > 0 and not self.silent()
@@ -226,13 +227,12 @@ class _Health:
         return bool(self._consumer.group_metadata().state == MemberState.STABLE)
 
     def silent(self) -> bool:
-        """No heartbeat went out for a session timeout, though the member should send them."""
-        since_s = min(self._heartbeat_age_s.value(), time.monotonic() - self._opened_at_s)
-        return since_s > self._quiet_s and not self._joining()
-
-    def _joining(self) -> bool:
-        # a join lasts as long as the slowest member takes to come; no heartbeats are sent meanwhile
-        return not self.joined() and self._connections.value() > 0
+        """No heartbeat was answered for a session timeout, though the member should get answers."""
+        if not self.joined() and self._connections.value() > 0:
+            # a join lasts as long as the slowest member takes to come; there are no heartbeats meanwhile
+            return False
+        answered_at_s = max(self._heartbeat.last_receive, self._heartbeat.last_reset, self._opened_at_s)
+        return bool(time.monotonic() - answered_at_s > self._quiet_s)
 
 
 def _record(record: Any) -> Record:
