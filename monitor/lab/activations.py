@@ -19,6 +19,7 @@ from monitor.lab.rows import LabelledRow
 from monitor.sae.encoder import CuratedEncoder
 
 _GROUP = 64
+_TOKENS_AT_ONCE = 2_048
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,9 @@ class SegmentReader:
     ) -> None:
         """`reader_of(encoder)` builds the reader; `encoder` gives all latents; `key` names model, SAE and precision."""
 
-        def latents_and_residual(residual: Tensor) -> Tensor:
-            keep = torch.ones(residual.shape[0], 1, device=residual.device)
-            if max_norm is not None:
-                keep[residual.norm(dim=1) > max_norm] = 0
-            return torch.cat([encoder(residual), residual, keep], dim=1)
-
-        self._reader = reader_of(latents_and_residual)
+        self._reader = reader_of(lambda residual: residual)
+        self._encoder = encoder
+        self._max_norm = max_norm
         self._tokeniser = tokeniser
         self._planner = WindowPlanner(self._reader, tokeniser.constant_starts(), window_tokens, overlap_tokens)
         self._key = key
@@ -99,34 +96,27 @@ class SegmentReader:
         self, start: int, group: Sequence[LabelledRow]
     ) -> list[tuple[int, str, int, NDArray[np.float16], NDArray[np.float32]]]:
         items = self._tokeniser.tokenise([row.event(start + n) for n, row in enumerate(group)])
-        plans = [self._planner.plan(item.ids) for item in items]
-        # one window at a time in memory: all latents of all tokens of 64 rows would be gigabytes
+        windows = [(n, w) for n, item in enumerate(items) for w in self._planner.plan(item.ids)]
+        residuals = [np.zeros((item.ids.size, self._reader.d_model), np.float32) for item in items]
+        for (n, window), values in zip(windows, self._reader.read([w.chunk for _, w in windows]), strict=True):
+            residuals[n][window.start : window.start + window.new] = values[-window.new :]
         found: list[tuple[int, str, int, NDArray[np.float16], NDArray[np.float32]]] = []
-        windows = [(n, w) for n, plan in enumerate(plans) for w in plan]
-        sums: dict[tuple[int, int], NDArray[np.float64]] = {}
-        counts: dict[tuple[int, int], int] = {}
-        for first in range(0, len(windows), 8):
-            some = windows[first : first + 8]
-            for (n, window), values in zip(some, self._reader.read([w.chunk for _, w in some]), strict=True):
-                fresh = values[-window.new :]
-                for s, rows in enumerate(items[n].rows):
-                    inside = rows[(rows >= window.start) & (rows < window.start + window.new)] - window.start
-                    kept = fresh[inside]
-                    kept = kept[kept[:, -1] > 0, :-1]
-                    if kept.shape[0]:
-                        sums[n, s] = sums.get((n, s), np.zeros(kept.shape[1])) + kept.sum(axis=0, dtype=np.float64)
-                    # tokens with massive activations read 0 but count, as they do for the detectors
-                    counts[n, s] = counts.get((n, s), 0) + inside.size
-        d = self._reader.d_model
-        for (n, s), total in sorted(sums.items()):
-            mean = total / counts[n, s]
-            found.append(
-                (
-                    start + n,
-                    items[n].segments[s].name,
-                    counts[n, s],
-                    mean[:-d].astype(np.float16),
-                    mean[-d:].astype(np.float32),
-                )
-            )
+        for n, item in enumerate(items):
+            for segment, tokens in zip(item.segments, item.rows, strict=True):
+                if tokens.size:
+                    latents, residual = self._means(torch.from_numpy(residuals[n][tokens]))
+                    found.append((start + n, segment.name, tokens.size, latents, residual))
         return found
+
+    def _means(self, residual: Tensor) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+        """Mean latents [s] and mean residual [d] of a segment's tokens [token, d].
+
+        Tokens with massive activations read 0 but count, as they do for the detectors.
+        """
+        count = residual.shape[0]
+        if self._max_norm is not None:
+            residual = residual[torch.linalg.vector_norm(residual, dim=1) <= self._max_norm]
+        latents = torch.zeros(self._encoder.features)
+        for part in torch.split(residual, _TOKENS_AT_ONCE):
+            latents += self._encoder(part.to(self._encoder.device)).sum(dim=0).cpu()
+        return (latents / count).numpy().astype(np.float16), (residual.sum(dim=0) / count).numpy()

@@ -59,7 +59,8 @@ class CuratedEncoder:
             column = np.full(weights.d_sae, len(chosen), dtype=np.int64)  # the last column collects all others
             column[rows] = np.arange(len(chosen))
             self._column = torch.from_numpy(column).to(device)
-        self._features = len(chosen)
+        self.features = len(chosen)
+        self.device = torch.device(device)
 
     @torch.inference_mode()
     def __call__(self, residual: Tensor) -> Tensor:
@@ -82,26 +83,25 @@ class CuratedEncoder:
         return folded
 
     def _preactivations(self, x: Tensor) -> Tensor:
-        pre: Tensor = x @ self._w_enc + self._b_enc  # [token, feature]
-        return pre
+        return torch.addmm(self._b_enc, x, self._w_enc)  # [token, feature]
 
     def _normalised(self, x: Tensor) -> Tensor:
         if self._w.normalisation == "layer_norm":
             # eps stands outside the root and the deviation is the unbiased one, as in SAELens
             return (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-5)
         if self._w.normalisation == "constant_norm_rescale":
-            return x * (self._w.d_in**0.5 / x.norm(dim=-1, keepdim=True))
+            return x * self._w.d_in**0.5 / torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         return x
 
     def _topk(self, x: Tensor) -> Tensor:
-        acts = x.new_zeros(x.shape[0], self._features)
+        acts = x.new_zeros(x.shape[0], self.features)
         # no latent with pre <= 0 can be active, so most tokens of a small set need no full encoding
         candidates = (self._preactivations(x) > 0).any(dim=1).nonzero().squeeze(1)  # [candidate]
         if candidates.numel() == 0:
             return acts
         pre = x[candidates] @ self._full_w + self._full_b  # [candidate, s]
         values, latents = pre.topk(self._w.k or 1, dim=1, sorted=False)
-        found = x.new_zeros(candidates.numel(), self._features + 1)
+        found = x.new_zeros(candidates.numel(), self.features + 1)
         found.scatter_(1, self._column[latents], torch.relu(values))
-        acts[candidates] = found[:, : self._features]
+        acts[candidates] = found[:, : self.features]
         return acts
