@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -90,7 +91,7 @@ class CuratedEncoder:
             # eps stands outside the root and the deviation is the unbiased one, as in SAELens
             return (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-5)
         if self._w.normalisation == "constant_norm_rescale":
-            return x * self._w.d_in**0.5 / torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+            return x * math.sqrt(self._w.d_in) / torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         return x
 
     def _topk(self, x: Tensor) -> Tensor:
