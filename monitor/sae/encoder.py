@@ -91,7 +91,7 @@ class CuratedEncoder:
             # eps stands outside the root and the deviation is the unbiased one, as in SAELens
             return (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-5)
         if self._w.normalisation == "constant_norm_rescale":
-            return x * math.sqrt(self._w.d_in) / torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+            return torch.nn.functional.normalize(x, dim=-1) * math.sqrt(self._w.d_in)
         return x
 
     def _topk(self, x: Tensor) -> Tensor:
