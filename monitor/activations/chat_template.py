@@ -46,6 +46,12 @@ class Segment:
     end: int
     lead: int = 0
 
+    def own_span(self, start: int, end: int) -> tuple[int, int]:
+        """Characters [start, end) of the rendered text as characters of the turn's own text, cut at its ends."""
+        first = max(start - self.start, 0) + self.lead
+        last = min(end, self.end) - self.start + self.lead
+        return first, last
+
 
 @dataclass(frozen=True)
 class Rendered:

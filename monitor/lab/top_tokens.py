@@ -36,10 +36,8 @@ class TopTokens:
                     for token in tokens:
                         here = int(token) - window.start
                         if 0 <= here < window.new:
-                            first, last = int(item.starts[token]), int(item.ends[token])
-                            text = segment.text[
-                                first - segment.start + segment.lead : last - segment.start + segment.lead
-                            ]
+                            first, last = segment.own_span(int(item.starts[token]), int(item.ends[token]))
+                            text = segment.text[first:last]
                             for column in fresh[here].nonzero()[0]:
                                 self._add(int(column), float(fresh[here, column]), text)
             self._texts += len(items)
