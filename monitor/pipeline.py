@@ -207,7 +207,7 @@ class Pipeline:
         telemetry.read(evaluation.tokens, evaluation.windows, evaluation.seconds)
         telemetry.processed(evaluation.event, evaluation.alerts, evaluation.seconds)
         if evaluation.fallback:
-            telemetry.skipped(0, "template_refused")
+            telemetry.read_plainly()
         for alert in evaluation.alerts:
             telemetry.alert(alert)
             for feature in alert.features:
