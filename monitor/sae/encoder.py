@@ -96,8 +96,11 @@ class CuratedEncoder:
 
     def _topk(self, x: Tensor) -> Tensor:
         acts = x.new_zeros(x.shape[0], self.features)
-        # no latent with pre <= 0 can be active, so most tokens of a small set need no full encoding
-        candidates = (self._preactivations(x) > 0).any(dim=1).nonzero().squeeze(1)  # [candidate]
+        if self.features * 4 < self._w.d_sae:
+            # no latent with pre <= 0 can be active, so with a small set most tokens need no full encoding
+            candidates = (self._preactivations(x) > 0).any(dim=1).nonzero().squeeze(1)  # [candidate]
+        else:
+            candidates = torch.arange(x.shape[0], device=x.device)
         if candidates.numel() == 0:
             return acts
         pre = x[candidates] @ self._full_w + self._full_b  # [candidate, s]
