@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from monitor.errors import BadEvent
 
@@ -18,6 +19,7 @@ EventFormat = Literal["auto", "native", "openai"]
 
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$")
 _CONTEXT = ("id", "source", "time", "traceparent")
+_BRANCHES = ("str", "list[_TextPart]")  # what pydantic calls the readings of _WireMessage.content
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -223,12 +225,16 @@ def _validated(model: type[W], body: object, base: str) -> W:
     try:
         return model.model_validate(body)
     except ValidationError as e:
-        first = e.errors(include_url=False, include_input=False)[0]
-        raise BadEvent(_reason(first["msg"]), base + _json_path(first["loc"], body)) from None
+        faults = [(_json_path(f["loc"], body), _reason(f)) for f in e.errors(include_url=False, include_input=False)]
+        # where a field may be text or a list, each reading has its complaint; the one that got furthest is meant
+        path, reason = max((f for f in faults if f[0].startswith(faults[0][0])), key=lambda f: len(f[0]))
+        raise BadEvent(reason, base + path) from None
 
 
-def _reason(message: str) -> str:
-    return message[0].lower() + message[1:]
+def _reason(error: ErrorDetails) -> str:
+    if error["type"] == "model_type":
+        return "input should be an object"
+    return error["msg"][0].lower() + error["msg"][1:]
 
 
 def _json_path(loc: tuple[int | str, ...], body: object) -> str:
@@ -236,6 +242,8 @@ def _json_path(loc: tuple[int | str, ...], body: object) -> str:
     path = ""
     here = body
     for i, step in enumerate(loc):
+        if step in _BRANCHES:
+            continue
         if isinstance(here, dict) and isinstance(step, str) and (step in here or i == len(loc) - 1):
             path += f".{step}"
             here = here.get(step)
@@ -349,6 +357,9 @@ def _check_text(event: Event, limits: EventLimits) -> None:
     chars = len(event.response) + sum(len(m.content) for m in event.messages)
     if chars > limits.max_chars:
         raise BadEvent(f"{chars} characters of text, over events.max_chars = {limits.max_chars}", kind="size")
-    for text in (event.id, event.response, *(t for m in event.messages for t in (m.role, m.content))):
+    texts = [event.id, event.response, event.model or "", *(t for m in event.messages for t in (m.role, m.content))]
+    if event.attributes:
+        texts.append(json.dumps(event.attributes, ensure_ascii=False))
+    for text in texts:
         if _SURROGATE.search(text):
             raise BadEvent("a lone surrogate is not Unicode text", kind="encoding")
