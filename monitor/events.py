@@ -149,6 +149,7 @@ class _Wire(BaseModel):
 class _TextPart(_Wire):
     type: str
     text: str | None = None
+    refusal: str | None = None
 
 
 class _Function(_Wire):
@@ -156,8 +157,14 @@ class _Function(_Wire):
     arguments: str = ""
 
 
+class _Custom(_Wire):
+    name: str = ""
+    input: str = ""
+
+
 class _ToolCall(_Wire):
     function: _Function | None = None
+    custom: _Custom | None = None
 
 
 class _WireMessage(_Wire):
@@ -172,12 +179,14 @@ class _WireMessage(_Wire):
         if isinstance(self.content, str):
             parts.append(self.content)
         elif self.content is not None:
-            parts.extend(p.text for p in self.content if p.text is not None)
+            parts.extend(text for p in self.content for text in (p.text, p.refusal) if text is not None)
         if self.refusal:
             parts.append(self.refusal)
         for call in self.tool_calls or []:
             if call.function is not None:
                 parts.append(f"{call.function.name}({call.function.arguments})")
+            if call.custom is not None:
+                parts.append(f"{call.custom.name}({call.custom.input})")
         return "\n".join(parts)
 
 
