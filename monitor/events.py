@@ -208,7 +208,7 @@ class _OpenAIRequest(_Wire):
 
 
 class _OpenAIChoice(_Wire):
-    index: int = 0
+    index: int | None = None
     message: _WireMessage
 
 
@@ -323,10 +323,10 @@ def _parse_openai(wire: _OpenAIPair, envelope: dict[str, str], record: Record, b
             time = datetime.fromtimestamp(created, tz=UTC)
         except (OverflowError, ValueError, OSError):
             raise BadEvent("not a Unix time in seconds", f"{base}.response.created") from None
-    choices = sorted(wire.response.choices, key=lambda c: c.index)
+    choices = _numbered(wire.response.choices)
     events = tuple(
         Event(
-            id=event_id if n == 0 else f"{event_id}#{choice.index}",
+            id=event_id if n == 0 else f"{event_id}#{index}",
             messages=messages,
             response=choice.message.text(),
             origin=record.origin,
@@ -335,11 +335,19 @@ def _parse_openai(wire: _OpenAIPair, envelope: dict[str, str], record: Record, b
             attributes=wire.attributes or wire.request.metadata or {},
             traceparent=_traceparent(wire.traceparent, envelope, record),
         )
-        for n, choice in enumerate(choices)
+        for n, (index, choice) in enumerate(choices)
     )
     if not any(e.response or any(m.content for m in e.messages) for e in events):
         raise BadEvent("no text: the messages and every choice are empty", base)
     return events
+
+
+def _numbered(choices: list[_OpenAIChoice]) -> list[tuple[int, _OpenAIChoice]]:
+    """The choices by index; by position where indices are missing or repeated, as ids must differ."""
+    indices = {c.index for c in choices}
+    if None in indices or len(indices) < len(choices):
+        return list(enumerate(choices))
+    return sorted(((c.index or 0, c) for c in choices), key=lambda pair: pair[0])
 
 
 def _time(value: str | None, path: str) -> datetime | None:
