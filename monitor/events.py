@@ -17,7 +17,8 @@ from monitor.errors import BadEvent
 
 EventFormat = Literal["auto", "native", "openai"]
 
-_TRACEPARENT = re.compile(r"^[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_MAX_ID_CHARS = 512
 _CONTEXT = ("id", "source", "time", "traceparent")
 _BRANCHES = ("str", "list[_TextPart]")  # what pydantic calls the readings of _WireMessage.content
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -126,8 +127,8 @@ def _json_object(record: Record, limits: EventLimits) -> dict[str, Any]:
         raise BadEvent(f"not JSON: {e.msg} at character {e.pos}", kind="json") from None
     except RecursionError:
         raise BadEvent("nested too deeply", kind="json") from None
-    except ValueError as e:  # an integer of more digits than Python converts
-        raise BadEvent(f"not JSON: {e}", kind="json") from None
+    except ValueError:  # an integer of more digits than Python converts
+        raise BadEvent("not JSON: a number of too many digits", kind="json") from None
     if not isinstance(body, dict):
         raise BadEvent(f"expected a JSON object, got {_json_type(body)}")
     return body
@@ -191,13 +192,13 @@ class _WireMessage(_Wire):
 
 
 class _Native(_Wire):
-    id: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    id: Annotated[str, Field(min_length=1, max_length=_MAX_ID_CHARS)] | None = None
     time: str | None = None
     model: str | None = None
     messages: list[_WireMessage] | None = None
     prompt: str | None = None
     response: str | None = None
-    attributes: dict[str, Any] = Field(default_factory=dict)
+    attributes: dict[str, Any] | None = None
     traceparent: str | None = None
 
 
@@ -213,17 +214,17 @@ class _OpenAIChoice(_Wire):
 
 
 class _OpenAIResponse(_Wire):
-    id: Annotated[str, Field(min_length=1, max_length=512)]
+    id: Annotated[str, Field(min_length=1, max_length=_MAX_ID_CHARS)]
     created: int | None = None
     model: str | None = None
     choices: Annotated[list[_OpenAIChoice], Field(min_length=1, max_length=128)]
 
 
 class _OpenAIPair(_Wire):
-    id: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    id: Annotated[str, Field(min_length=1, max_length=_MAX_ID_CHARS)] | None = None
     request: _OpenAIRequest
     response: _OpenAIResponse
-    attributes: dict[str, Any] = Field(default_factory=dict)
+    attributes: dict[str, Any] | None = None
     traceparent: str | None = None
 
 
@@ -292,6 +293,8 @@ def _parse_native(wire: _Native, envelope: dict[str, str], record: Record, base:
     event_id = wire.id or envelope.get("id")
     if not event_id:
         raise BadEvent("an event needs an id", f"{base}.id")
+    if len(event_id) > _MAX_ID_CHARS:  # can only be the envelope's: the body's own has been checked
+        raise BadEvent(f"an id should have at most {_MAX_ID_CHARS} characters", "$.id")
     if wire.messages is not None and wire.prompt is not None:
         raise BadEvent("give messages or prompt, not both", f"{base}.prompt")
     if wire.messages is not None:
@@ -306,9 +309,9 @@ def _parse_native(wire: _Native, envelope: dict[str, str], record: Record, base:
         messages=messages,
         response=response,
         origin=record.origin,
-        time=_time(wire.time or envelope.get("time"), f"{base}.time"),
+        time=_time(wire.time, f"{base}.time") if wire.time else _time(envelope.get("time"), "$.time"),
         model=wire.model,
-        attributes=wire.attributes,
+        attributes=wire.attributes or {},
         traceparent=_traceparent(wire.traceparent, envelope, record),
     )
 
@@ -363,7 +366,7 @@ def _time(value: str | None, path: str) -> datetime | None:
 def _traceparent(own: str | None, envelope: dict[str, str], record: Record) -> str | None:
     """The first valid W3C traceparent: Kafka header, CloudEvents extension, body. A broken one is as good as none."""
     for value in (record.header("traceparent"), envelope.get("traceparent"), own):
-        if value is not None and _TRACEPARENT.match(value):
+        if value is not None and _TRACEPARENT.fullmatch(value):
             return value
     return None
 

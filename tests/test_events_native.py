@@ -79,13 +79,19 @@ def test_fields_that_are_null_are_as_good_as_left_out() -> None:
         ({"content": None, "refusal": "I can't help."}, "I can't help."),
         ({"content": "a", "refusal": None, "tool_calls": None}, "a"),
         (
-            {"content": None, "tool_calls": [{"id": "1", "type": "function", "function": {"name": "run", "arguments": '{"x":1}'}}]},
+            {
+                "content": None,
+                "tool_calls": [{"id": "1", "type": "function", "function": {"name": "run", "arguments": '{"x":1}'}}],
+            },
             'run({"x":1})',
         ),
-        ({"content": "Wait.", "tool_calls": [{"function": {"name": "a"}}, {"function": {"name": "b"}}]}, "Wait.\na()\nb()"),
+        (
+            {"content": "Wait.", "tool_calls": [{"function": {"name": "a"}}, {"function": {"name": "b"}}]},
+            "Wait.\na()\nb()",
+        ),
         ({"tool_calls": [{"type": "custom", "custom": {"name": "sh", "input": "rm -rf /"}}]}, "sh(rm -rf /)"),
     ],
-)  # fmt: skip
+)
 def test_all_text_of_a_message_is_read(message: dict[str, Any], text: str) -> None:
     event = native({"id": "a", "response": "r", "messages": [{"role": "assistant", **message}]})
     assert event.messages == (Message("assistant", text),)
@@ -144,15 +150,21 @@ MESSAGE = {"role": "user", "content": "x"}
         ({"id": "a", "messages": [{**MESSAGE, "content": {"text": 1}}]}, "$.messages[0].content", "valid string"),
         ({"id": "a", "messages": [{**MESSAGE, "content": {"str": 1}}]}, "$.messages[0].content", "valid string"),
         ({"id": "a", "messages": [{**MESSAGE, "content": ["x"]}]}, "$.messages[0].content[0]", "should be an object"),
-        ({"id": "a", "messages": [{**MESSAGE, "content": [{"text": "x"}]}]}, "$.messages[0].content[0].type", "field required"),
+        (
+            {"id": "a", "messages": [{**MESSAGE, "content": [{"text": "x"}]}]},
+            "$.messages[0].content[0].type",
+            "field required",
+        ),
         (
             {"id": "a", "messages": [{**MESSAGE, "content": [{"type": "t", "text": "x"}, {"type": "t", "text": 1}]}]},
-            "$.messages[0].content[1].text", "valid string",
+            "$.messages[0].content[1].text",
+            "valid string",
         ),
         ({"id": "a", "messages": [{**MESSAGE, "tool_calls": {}}]}, "$.messages[0].tool_calls", "valid list"),
         (
             {"id": "a", "messages": [{**MESSAGE, "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}]},
-            "$.messages[0].tool_calls[0].function.arguments", "valid string",
+            "$.messages[0].tool_calls[0].function.arguments",
+            "valid string",
         ),
         ({"id": "a", "prompt": "x", "time": 1_700_000_000}, "$.time", "valid string"),
         ({"id": "a", "prompt": "x", "time": "yesterday"}, "$.time", "not an RFC 3339 time"),
@@ -161,7 +173,7 @@ MESSAGE = {"role": "user", "content": "x"}
         ({"id": "a", "prompt": "x", "attributes": []}, "$.attributes", "valid dictionary"),
         ({"id": "a", "prompt": "x", "traceparent": 1}, "$.traceparent", "valid string"),
     ],
-)  # fmt: skip
+)
 def test_the_first_fault_is_named_with_its_path(body: Any, path: str, reason: str) -> None:
     error = refused(body)
     assert (error.path, error.kind) == (path, "schema")
