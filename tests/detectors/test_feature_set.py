@@ -158,12 +158,13 @@ def test_features_are_changed_and_switched_off() -> None:
         (make_set(), {"features": {3: {"enabled": False}, 7: {"enabled": False}}}, "every feature of .* is off"),
         (make_set(), {"features": {3: {"threshold": 0.0}}}, "index 3 needs a threshold above 0"),
         (
-            make_set(condition={"kind": "k_of_n", "k": 2}), {"features": {3: {"enabled": False}}},
+            make_set(condition={"kind": "k_of_n", "k": 2}),
+            {"features": {3: {"enabled": False}}},
             "k = 2 of 1 features never holds",
         ),
     ],
     ids=["unknown_index", "threshold_without_score", "all_features_off", "threshold_zero", "too_few_left_for_k"],
-)  # fmt: skip
+)
 def test_overrides_that_fit_nothing_are_refused(feature_set: FeatureSet, override: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         overridden(feature_set, _override(**override))
