@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Severity = Literal["info", "low", "medium", "high", "critical"]
 SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
 SegmentName = Literal["system", "user", "assistant", "tool", "response"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+T = TypeVar("T")
+
+
+def _not_empty(items: tuple[T, ...]) -> tuple[T, ...]:
+    # not min_length, which also counts items that were refused and would add a second, misleading complaint
+    if not items:
+        raise ValueError("needs at least one item")
+    return items
 
 
 class _Model(BaseModel):
@@ -155,11 +163,11 @@ class FeatureSet(_Model):
     tags: tuple[str, ...] = ()
     reader: ReaderRef
     detector: Literal["threshold", "weighted"]
-    segments: Annotated[tuple[SegmentName, ...], Field(min_length=1)]
+    segments: Annotated[tuple[SegmentName, ...], AfterValidator(_not_empty)]
     pooling: Pooling
     min_tokens: Annotated[int, Field(gt=0)] = 1
     """Segments of fewer tokens are not judged."""
-    features: Annotated[tuple[Feature, ...], Field(min_length=1)]
+    features: Annotated[tuple[Feature, ...], AfterValidator(_not_empty)]
     bias: Finite = 0.0
     """`weighted` only: the logit where no feature is active."""
     condition: Condition
@@ -190,6 +198,10 @@ class FeatureSet(_Model):
         if missing:
             needed = "weight" if self.condition.kind == "score" else "threshold"
             raise ValueError(f"features: index {missing[0]} needs a {needed} under condition {self.condition.kind}")
+        if self.condition.kind != "score":  # activations are compared as a ratio, and none is below 0
+            always = [f.index for f in self.features if f.threshold is not None and f.threshold <= 0]
+            if always:
+                raise ValueError(f"features: index {always[0]} needs a threshold above 0")
         return self
 
     def indices(self) -> tuple[int, ...]:
