@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import RetriableError
 
 from monitor.alerts import Alert
 from tests.brokers import AnyBroker
@@ -40,7 +41,9 @@ class Stream:
         admin = KafkaAdminClient(bootstrap_servers=self._servers)
         try:
             large = {"max.message.bytes": str(_LARGEST_BYTES)}
-            admin.create_topics({self.events: {"num_partitions": PARTITIONS, "replication_factor": 1, "configs": large}})
+            admin.create_topics(
+                {self.events: {"num_partitions": PARTITIONS, "replication_factor": 1, "configs": large}}
+            )
             admin.wait_for_topics([self.events])
         finally:
             admin.close()
@@ -53,9 +56,7 @@ class Stream:
         )
         try:
             futures = [
-                producer.send(
-                    self.events, value=r.value, key=r.key, headers=list(r.headers), partition=i % PARTITIONS
-                )
+                producer.send(self.events, value=r.value, key=r.key, headers=list(r.headers), partition=i % PARTITIONS)
                 for i, r in enumerate(records)
             ]
             producer.flush(60)
@@ -66,10 +67,12 @@ class Stream:
         return placed
 
     def committed(self) -> dict[int, int]:
-        """The group's committed offset of each partition of the events."""
+        """The group's committed offset of each partition of the events; empty while there is none."""
         admin = KafkaAdminClient(bootstrap_servers=self._servers)
         try:
             offsets = admin.list_group_offsets(self.group)[self.group]
+        except RetriableError:  # the first group of a cluster waits for its offsets topic
+            return {}
         finally:
             admin.close()
         return {tp.partition: max(0, o.offset) for tp, o in offsets.items() if tp.topic == self.events}
