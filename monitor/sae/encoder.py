@@ -89,7 +89,8 @@ class CuratedEncoder:
             # eps stands outside the root and the deviation is the unbiased one, as in SAELens
             return (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-5)
         if self._w.normalisation == "constant_norm_rescale":
-            return x * (self._w.d_in**0.5 / x.norm(dim=-1, keepdim=True))
+            scale: Tensor = self._w.d_in**0.5 / x.norm(dim=-1, keepdim=True)  # [token, 1]
+            return x * scale
         return x
 
     def _topk(self, x: Tensor) -> Tensor:
