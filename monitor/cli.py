@@ -140,7 +140,7 @@ def scan(
     source = FileSource(file, settings.events.max_bytes)
     engine = build_engine(settings, load_artefacts(settings))
     console = Console(stderr=True)
-    sink: Sink = JsonlSink(out, fsync=False) if out else StdoutSink()
+    sink: Sink = JsonlSink(out, fsync=False, key="--out") if out else StdoutSink()
     dead_letters: DeadLetters = JsonlDeadLetters(bad) if bad else StderrDeadLetters()
     telemetry = _telemetry(settings, OtelConfig())
     stop = _stop_on_signals()
