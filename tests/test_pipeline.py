@@ -238,6 +238,24 @@ def test_a_failed_poll_is_repeated(loop: Loop) -> None:
     assert totals.records == 1
 
 
+def test_an_outage_of_many_hours_is_waited_out(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitor.pipeline._LONGEST_PAUSE_S", 0.0)
+    totals = loop.run(RecordingSource(loop.calls, [record(1, "alert")]), RecordingSink(loop.calls, errors=1_100))
+    assert totals.records == 1
+
+
+def test_readiness_is_kept_up_to_date_during_an_outage(loop: Loop) -> None:
+    class LeavingSource(RecordingSource):
+        def keep_alive(self) -> None:
+            self.connected = self.assigned = False
+            super().keep_alive()
+
+    seen: list[list[str]] = []
+    sink = RecordingSink(loop.calls, errors=2, on_error=lambda: seen.append(loop.health.ready()))
+    loop.run(LeavingSource(loop.calls, [record(1, "alert")]), sink)
+    assert "consumer: no broker answers" in seen[-1]
+
+
 def test_a_stop_during_an_outage_commits_nothing(loop: Loop, stop: threading.Event) -> None:
     source = RecordingSource(loop.calls, [record(1, "alert")], [record(2)])
     sink = RecordingSink(loop.calls, errors=99, on_error=stop.set)
