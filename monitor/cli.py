@@ -22,6 +22,7 @@ from rich.table import Table
 
 import monitor
 from monitor.alerts import alert_schema
+from monitor.broker_check import broker_problems
 from monitor.build import build_engine, load_artefacts
 from monitor.check import check as run_checks
 from monitor.config import Config, OtelConfig, config_schema, load_config
@@ -32,6 +33,7 @@ from monitor.health import Health, HealthServer
 from monitor.instruments import Stream, Telemetry
 from monitor.log import configure_logging
 from monitor.pipeline import Delivery, Pipeline, Totals
+from monitor.review.figures_table import false_positive_table, figures_table
 from monitor.sinks.sink import DeadLetters, Sink
 
 log = logging.getLogger("monitor")
@@ -101,6 +103,8 @@ def run(config: ConfigOption = None) -> None:
         from monitor.sinks.dead_letter import KafkaDeadLetters
         from monitor.sources.kafka import KafkaSource
 
+        for problem in broker_problems(settings):
+            log.warning("%s", problem)  # not fatal: brokers come back, topics and rights are added
         sinks = _sinks(settings, telemetry)
         opened += [sink.close for sink in sinks]
         dead_letters = KafkaDeadLetters(settings.kafka, settings.source.dead_letter_topic)
@@ -140,7 +144,7 @@ def scan(
     source = FileSource(file, settings.events.max_bytes)
     engine = build_engine(settings, load_artefacts(settings))
     console = Console(stderr=True)
-    sink: Sink = JsonlSink(out, fsync=False) if out else StdoutSink()
+    sink: Sink = JsonlSink(out, fsync=False, key="--out") if out else StdoutSink()
     dead_letters: DeadLetters = JsonlDeadLetters(bad) if bad else StderrDeadLetters()
     telemetry = _telemetry(settings, OtelConfig())
     stop = _stop_on_signals()
@@ -214,8 +218,15 @@ def version() -> None:
 
 
 @sets_app.command("list")
-def sets_list(config: ConfigOption = None) -> None:
+def sets_list(
+    config: ConfigOption = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Every figure of every source, as Markdown.")] = False,
+) -> None:
     """List the feature sets in use, with what was measured."""
+    if markdown:
+        sets = [loaded.set for loaded in _feature_sets(config)]
+        print(f"{figures_table(sets)}\n\n{false_positive_table(sets)}")  # noqa: T201
+        return
     table = Table(
         "set", "version", "status", "severity", "detector", "features", "threshold", "AUROC by left-out source"
     )

@@ -314,6 +314,8 @@ def load_config(path: Path | None, env: Mapping[str, str]) -> Config:
     data: dict[str, Any] = {}
     if path is not None:
         data, _ = load_yaml(path)
+        # a section whose keys are all commented out reads as null
+        data = {key: value for key, value in data.items() if value is not None or key not in Config.model_fields}
     where = str(path) if path is not None else "config"
     problems = [
         f"{where}: {key}: secrets stay out of files like this one; use {key}_file, "

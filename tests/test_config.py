@@ -235,7 +235,8 @@ def test_secrets_in_files_are_refused_and_not_repeated(tmp_path: Path, key: str)
     section, name = key.split(".")
     (found,) = problems(tmp_path, {section: {name: "hunter2"}})
     assert found == (
-        f"config.yaml: {key}: secrets stay out of files like this one; use {key}_file, or {_variable(key)} in the environment"
+        f"config.yaml: {key}: secrets stay out of files like this one; use {key}_file, "
+        f"or {_variable(key)} in the environment"
     )
 
 

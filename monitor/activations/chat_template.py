@@ -145,7 +145,7 @@ class ChatTemplate:
             return None
         try:
             return self._template.render(messages=messages, add_generation_prompt=False, tools=None, **self._special)
-        except (TemplateError, TypeError, ValueError, KeyError, AttributeError):
+        except (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError):
             return None  # the template's own complaint; the caller renders plainly and flags it
 
 

@@ -100,23 +100,33 @@ class SegmentReader:
         residuals = [np.zeros((item.ids.size, self._reader.d_model), np.float32) for item in items]
         for (n, window), values in zip(windows, self._reader.read([w.chunk for _, w in windows]), strict=True):
             residuals[n][window.start : window.start + window.new] = values[-window.new :]
-        found: list[tuple[int, str, int, NDArray[np.float16], NDArray[np.float32]]] = []
-        for n, item in enumerate(items):
-            for segment, tokens in zip(item.segments, item.rows, strict=True):
-                if tokens.size:
-                    latents, residual = self._means(torch.from_numpy(residuals[n][tokens]))
-                    found.append((start + n, segment.name, tokens.size, latents, residual))
-        return found
+        entries = [
+            (n, segment.name, tokens)
+            for n, item in enumerate(items)
+            for segment, tokens in zip(item.segments, item.rows, strict=True)
+            if tokens.size
+        ]
+        if not entries:
+            return []
+        counts = np.array([tokens.size for _, _, tokens in entries])
+        latents, residual = self._means(np.concatenate([residuals[n][tokens] for n, _, tokens in entries]), counts)
+        return [(start + n, name, tokens.size, latents[e], residual[e]) for e, (n, name, tokens) in enumerate(entries)]
 
-    def _means(self, residual: Tensor) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
-        """Mean latents [s] and mean residual [d] of a segment's tokens [token, d].
+    def _means(
+        self, tokens: NDArray[np.float32], counts: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+        """Mean latents [entry, s] and mean residual [entry, d] of entries that have `counts` of the tokens [token, d].
 
         Tokens with massive activations read 0 but count, as they do for the detectors.
         """
-        count = residual.shape[0]
+        residual = torch.from_numpy(tokens)
+        entry = torch.from_numpy(np.repeat(np.arange(counts.size), counts))
         if self._max_norm is not None:
-            residual = residual[torch.linalg.vector_norm(residual, dim=1) <= self._max_norm]
-        latents = torch.zeros(self._encoder.features)
-        for part in torch.split(residual, _TOKENS_AT_ONCE):
-            latents += self._encoder(part.to(self._encoder.device)).sum(dim=0).cpu()
-        return (latents / count).numpy().astype(np.float16), (residual.sum(dim=0) / count).numpy()
+            usual = torch.linalg.vector_norm(residual, dim=1) <= self._max_norm
+            residual, entry = residual[usual], entry[usual]
+        latents = torch.zeros(counts.size, self._encoder.features)
+        for part, of in zip(torch.split(residual, _TOKENS_AT_ONCE), torch.split(entry, _TOKENS_AT_ONCE), strict=True):
+            latents.index_add_(0, of, self._encoder(part.to(self._encoder.device)).cpu())
+        means = torch.zeros(counts.size, residual.shape[1]).index_add_(0, entry, residual)
+        size = torch.from_numpy(counts)[:, None]
+        return (latents / size).numpy().astype(np.float16), (means / size).numpy()

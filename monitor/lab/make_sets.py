@@ -74,6 +74,11 @@ class Texts:
         """For each row, the entries that a set with these segments looks at (all of them where it would see none)."""
         return [[e for s, e in entries.items() if s in segments] or list(entries.values()) for entries in self.entries]
 
+    def harmless(self, segments: tuple[str, ...]) -> list[int]:
+        """The entries that a set with these segments looks at in rows of label 0."""
+        pairs = zip(self.rows, self.judged(segments), strict=True)
+        return [e for row, entries in pairs if row.label == 0 for e in entries]
+
     def text(self, entry: int) -> str:
         """The text of an entry's segment."""
         row = self.rows[int(self.table.row[entry])]
@@ -109,9 +114,11 @@ class Workbench:
             for use, texts in self._benign
             if use.role == "fit"
         ]
-        for other in self._recipes.sets:  # what is harmless for one category is harmless for the others
-            own = [s for s in other.sources if s.family == "own" and other.id != recipe.id]
-            shared += [(self._texts[s.file], self._texts[s.file].labelled(0)) for s in own]
+        for other in self._recipes.sets:  # what is harmless for one category is harmless for the others, prompts too
+            for source in other.sources:
+                if source.family == "own" and other.id != recipe.id:
+                    texts = self._texts[source.file]
+                    shared.append((texts, texts.harmless(recipe.segments)))
         size = sum(len(entries) for _, entries in shared)
         groups += [(texts, entries, 0, 1.5 * len(entries) / size) for texts, entries in shared]
         return Training([g for g in groups if g[1]])

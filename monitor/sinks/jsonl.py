@@ -61,14 +61,15 @@ class JsonlSink:
 
     name = "jsonl"
 
-    def __init__(self, path: Path, fsync: bool = True) -> None:
-        self._lines = _LineFile(path, fsync, "sinks.jsonl.path")
+    def __init__(self, path: Path, fsync: bool = True, key: str = "sinks.jsonl.path") -> None:
+        """`key` names the setting in messages. Raises ConfigError where the file cannot be written."""
+        self._lines = _LineFile(path, fsync, key)
         if path.is_file():
             try:
                 _close_last_line(path)
             except OSError as e:
                 self._lines.close()
-                raise ConfigError(f"sinks.jsonl.path: {path}: cannot be read back: {e.strerror}") from None
+                raise ConfigError(f"{key}: {path}: cannot be read back: {e.strerror}") from None
 
     def add(self, alert: Alert) -> None:
         self._lines.append(alert.to_json())
