@@ -141,9 +141,9 @@ class Workbench:
         """All of them, chat and code."""
         return [t for use, t in self._benign if use.role == "judge"]
 
-    def calibration_texts(self) -> list[tuple[BenignUse, Texts]]:
+    def calibration_texts(self) -> list[Texts]:
         """Harmless texts that set the threshold."""
-        return [(use, t) for use, t in self._benign if use.role == "calibrate"]
+        return [t for use, t in self._benign if use.role == "calibrate"]
 
 
 class Training:
@@ -241,18 +241,18 @@ def _name(source: SourceUse) -> str:
 
 def calibrated(bench: Workbench, recipe: SetRecipe, model: SparseLogistic, target: float) -> dict[str, Any]:
     """The threshold (a logit) with its calibration record."""
-    used = bench.calibration_texts()
-    scores = np.concatenate([bench.score(recipe, t, model).scores for _, t in used])
-    threshold = threshold_at_fpr(scores, target)
+    # traffic differs from site to site: the threshold holds for each kind of harmless text, not for their mixture
+    scores = [bench.score(recipe, t, model).scores for t in bench.calibration_texts()]
+    threshold = max(threshold_at_fpr(s, target) for s in scores)
     judged = np.concatenate([bench.score(recipe, t, model).scores for t in bench.judge_all()])
     hits = int((judged >= threshold).sum())
     low, high = binomial_interval(hits, judged.size)
     return {
         "threshold": threshold,
         "record": {
-            "benign": "chat instructions and Python package code that took no part in fitting; "
-            "measured on chat instructions and standard-library code by other authors",
-            "n": int(scores.size),
+            "benign": "instructions of two collections, package code, shell and C, none of it used in fitting, the "
+            "strictest of them; measured on instructions of a third collection and standard-library code",
+            "n": sum(s.size for s in scores),
             "target_fpr": target,
             "measured_fpr": round(hits / judged.size, 4),
             "measured_n": int(judged.size),
@@ -305,7 +305,11 @@ def main(
         return Texts(rows, table, (table.latents * shrink[:, None]).astype(np.float16), entries)
 
     sources = {s.file for r in recipes.sets for s in r.sources}
-    texts = {f: texts_of(load_rows(_find(f, data), recipes.rows_per_source), f) for f in sorted(sources)}
+    own = {s.file for r in recipes.sets for s in r.sources if s.family == "own"}
+    texts = {
+        f: texts_of(load_rows(_find(f, data), None if f in own else recipes.rows_per_source), f)
+        for f in sorted(sources)
+    }
     benign = [
         (use, texts_of(_benign_rows(use, data), f"{use.file} ({use.source or 'all'}, {use.role})"))
         for use in recipes.benign
@@ -321,9 +325,8 @@ def main(
     latents = sorted({int(i) for m in models.values() for i in m.latents})
     reader = reader_of(CuratedEncoder(sae, latents, "raw", device))
     labels = TopTokens(reader, tokeniser, WindowPlanner(reader, tokeniser.constant_starts(), 2048, 256), len(latents))
-    own = [row for r in recipes.sets for s in r.sources if s.family == "own" for row in texts[s.file].rows]
     with console.status("labelling features"):
-        labels.look_at(own)
+        labels.look_at([row for file in sorted(own) for row in texts[file].rows])
     column = {latent: n for n, latent in enumerate(latents)}
     lock: dict[str, Any] = {}
     for recipe in recipes.sets:
