@@ -87,29 +87,25 @@ class TorchReader:
     def _read_batch(self, chunks: Sequence[Chunk]) -> list[NDArray[np.float32]]:
         lengths = [chunk.tokens.size for chunk in chunks]
         width = max(lengths)
-        past = chunks[0].past
         ids = torch.zeros((len(chunks), width), dtype=torch.long)
-        mask = torch.zeros((len(chunks), (past.length if past else 0) + width), dtype=torch.long)
         for row, chunk in enumerate(chunks):
             ids[row, : chunk.tokens.size] = torch.from_numpy(chunk.tokens.astype(np.int64))
-            mask[row, : mask.shape[1] - width + chunk.tokens.size] = 1
-        residual = self._run(ids.to(self._device), mask.to(self._device), past)  # [chunk, width, d]
-        real = mask[:, -width:].bool().to(self._device)
-        flat = residual[real].float()  # [token, d]
+        residual = self._run(ids.to(self._device), chunks[0].past)  # [chunk, width, d]
+        real = torch.arange(width) < torch.tensor(lengths)[:, None]  # [chunk, width]
+        flat = residual[real.to(self._device)].float()  # [token, d]
         activations = self._encoder(flat)  # [token, feature]
         if self._max_norm is not None:
             # massive activations (Sun et al. 2024) lie far outside what the SAE was trained on
             activations[flat.norm(dim=1) > self._max_norm] = 0
         return list(np.split(activations.cpu().numpy(), np.cumsum(lengths)[:-1]))
 
-    def _run(self, ids: Tensor, mask: Tensor, past: Any) -> Tensor:
+    def _run(self, ids: Tensor, past: Any) -> Tensor:
         cache = None
         if isinstance(past, TorchPast):
             cache = copy.deepcopy(past.cache)  # the model appends to it
             cache.batch_repeat_interleave(ids.shape[0])
-        # without padding the model picks its faster, maskless attention
-        attention = None if bool(mask.all()) else mask
-        self._model(input_ids=ids, attention_mask=attention, past_key_values=cache, use_cache=cache is not None)
+        # Padding needs no mask: it stands behind the text, where a causal model's tokens never look
+        self._model(input_ids=ids, past_key_values=cache, use_cache=cache is not None)
         residual, self._residual = self._residual, None
         if residual is None:
             raise RuntimeError("the hook layer did not run")
