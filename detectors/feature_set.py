@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Severity = Literal["info", "low", "medium", "high", "critical"]
 SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
 SegmentName = Literal["system", "user", "assistant", "tool", "response"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+T = TypeVar("T")
+
+
+def _not_empty(items: tuple[T, ...]) -> tuple[T, ...]:
+    # not min_length, which also counts items that were refused and would add a second, misleading complaint
+    if not items:
+        raise ValueError("needs at least one item")
+    return items
 
 
 class _Model(BaseModel):
@@ -53,6 +61,8 @@ class Pooling(_Model):
     """topk_mean: mean over the k strongest tokens (over all tokens where there are fewer)."""
     over: Finite | None = None
     """count: number of tokens with an activation above this."""
+    prior_tokens: Annotated[int, Field(ge=0)] = 0
+    """mean: that many tokens without activation are counted in, so that a few tokens alone do not make a high mean."""
 
     @model_validator(mode="after")
     def _parameters(self) -> Pooling:
@@ -60,6 +70,8 @@ class Pooling(_Model):
             raise ValueError("k belongs to topk_mean, and topk_mean needs it")
         if (self.over is not None) != (self.kind == "count"):
             raise ValueError("over belongs to count, and count needs it")
+        if self.prior_tokens and self.kind != "mean":
+            raise ValueError("prior_tokens belongs to mean")
         return self
 
 
@@ -120,7 +132,10 @@ class Metric(_Model):
     auroc: float | None
     auroc_interval_95: tuple[float, float] | None = None
     recall_at_1pct_fpr: float | None = None
+    """At the threshold that 1 % of benign texts of other authors reach."""
     pair_win_rate: float | None = None
+    auroc_vs_benign: float | None = None
+    """Positives of this source against benign texts of other authors, instead of the source's own negatives."""
     n_positive: int
     n_negative: int
     dense_probe_auroc: float | None = None
@@ -128,7 +143,8 @@ class Metric(_Model):
     word_only_auroc: float | None = None
     """Naive Bayes on word counts, same training rows."""
     left_out: bool
-    """True where no row of this source family took part in choosing, training or calibrating."""
+    """True where the figures are those of the same recipe fitted without any row of this source or its family; the
+    shipped weights were then fitted on all sources together."""
 
 
 class FeatureSet(_Model):
@@ -147,11 +163,11 @@ class FeatureSet(_Model):
     tags: tuple[str, ...] = ()
     reader: ReaderRef
     detector: Literal["threshold", "weighted"]
-    segments: Annotated[tuple[SegmentName, ...], Field(min_length=1)]
+    segments: Annotated[tuple[SegmentName, ...], AfterValidator(_not_empty)]
     pooling: Pooling
     min_tokens: Annotated[int, Field(gt=0)] = 1
     """Segments of fewer tokens are not judged."""
-    features: Annotated[tuple[Feature, ...], Field(min_length=1)]
+    features: Annotated[tuple[Feature, ...], AfterValidator(_not_empty)]
     bias: Finite = 0.0
     """`weighted` only: the logit where no feature is active."""
     condition: Condition
@@ -182,6 +198,10 @@ class FeatureSet(_Model):
         if missing:
             needed = "weight" if self.condition.kind == "score" else "threshold"
             raise ValueError(f"features: index {missing[0]} needs a {needed} under condition {self.condition.kind}")
+        if self.condition.kind != "score":  # activations are compared as a ratio, and none is below 0
+            always = [f.index for f in self.features if f.threshold is not None and f.threshold <= 0]
+            if always:
+                raise ValueError(f"features: index {always[0]} needs a threshold above 0")
         return self
 
     def indices(self) -> tuple[int, ...]:

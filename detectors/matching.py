@@ -70,13 +70,16 @@ class Matcher:
         self._top_tokens = top_tokens
 
     def scores(self, segments: Sequence[SegmentActivations]) -> list[tuple[SegmentActivations, Score]]:
-        """The score of every segment that the set looks at and that is long enough."""
+        """The score of every segment that the set looks at and that is long enough.
+
+        Raises ValueError where an activation is not finite: a comparison with it would say anything.
+        """
         wanted = self.feature_set.segments
-        return [
-            (s, self.detector.score(s.values))
-            for s in segments
-            if s.name in wanted and s.values.shape[0] >= self.feature_set.min_tokens
-        ]
+        long_enough = [s for s in segments if s.name in wanted and s.values.shape[0] >= self.feature_set.min_tokens]
+        for segment in long_enough:
+            if not np.isfinite(segment.values).all():
+                raise ValueError(f"{self.feature_set.id}: an activation in {segment.name} is not a finite number")
+        return [(s, self.detector.score(s.values)) for s in long_enough]
 
     def match(self, segments: Sequence[SegmentActivations]) -> Match | None:
         """The match in the highest-scoring segment (the first of equals), or None where none reaches the threshold."""

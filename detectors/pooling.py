@@ -16,7 +16,7 @@ def pool(values: NDArray[np.float32], pooling: Pooling) -> NDArray[np.float32]:
     if pooling.kind == "max":
         pooled = values.max(axis=0)
     elif pooling.kind == "mean":
-        pooled = values.mean(axis=0, dtype=np.float32)
+        pooled = values.sum(axis=0, dtype=np.float32) / np.float32(values.shape[0] + pooling.prior_tokens)
     elif pooling.over is not None:  # count
         pooled = (values > pooling.over).sum(axis=0).astype(np.float32)
     else:

@@ -23,8 +23,6 @@ class ThresholdDetector:
         self._condition = feature_set.condition
         self._weights = np.array([f.weight or 0.0 for f in feature_set.features], dtype=np.float32)
         self._thresholds = np.array([f.threshold or 0.0 for f in feature_set.features], dtype=np.float32)
-        if self._condition.kind != "score" and (self._thresholds <= 0).any():
-            raise ValueError(f"{feature_set.id}: feature thresholds must be above 0, as no activation is below it")
 
     @property
     def threshold(self) -> float:

@@ -27,7 +27,7 @@ class WeightedDetector:
 
     @property
     def unit(self) -> str:
-        return "probability"
+        return "logistic"
 
     def score(self, values: NDArray[np.float32]) -> Score:
         pooled = pool(values, self._pooling)

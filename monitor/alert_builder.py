@@ -40,7 +40,7 @@ class AlertBuilder:
             n for n, s in enumerate(item.segments) if s.name == match.segment.name and s.index == match.segment.index
         )
         segment, rows = item.segments[which], item.rows[which]
-        spans = [_span(segment, int(item.starts[row]), int(item.ends[row])) for row in rows]
+        spans = [segment.own_span(int(item.starts[row]), int(item.ends[row])) for row in rows]
         event, used = item.event, loaded.set
         ref = loaded.shipped.reader
         labels = "; ".join(hit.label for hit in match.hits[:3])
@@ -106,10 +106,3 @@ class AlertBuilder:
         prompt = next((m.content for m in reversed(event.messages) if m.role == "user"), "")
         strengths = ((*span, round(float(s), 3)) for span, s in zip(spans, strength, strict=True))
         return AlertContent(prompt=prompt, text=segment.text, strengths=tuple(s for s in strengths if s[2] > 0))
-
-
-def _span(segment: Segment, start: int, end: int) -> tuple[int, int]:
-    """A token's characters in the rendered text as characters of the segment's own text."""
-    first = max(start - segment.start, 0) + segment.lead
-    last = min(end, segment.end) - segment.start + segment.lead
-    return first, last

@@ -87,27 +87,29 @@ def _speak(sock: socket.socket, server: str, host: str, settings: dict[str, Any]
     tls: ssl.SSLContext | None = settings.get("ssl_context")
     where = f"kafka.bootstrap_servers: {server}"
     try:
-        if tls is None:
-            exchange = Exchange(sock)
-            problem = _plain_problem(exchange)
-        else:
-            sock = tls.wrap_socket(sock, server_hostname=host.rstrip("."))
-            # with TLS 1.3 a broker refuses our certificate only when it is spoken to
-            exchange = Exchange(sock)
-            exchange.hello()
-            problem = None
-    except NotABroker:
-        return f"{where}: {_NOT_A_BROKER}"
+        spoken = sock if tls is None else tls.wrap_socket(sock, server_hostname=host.rstrip("."))
     except OSError as e:
         return f"{where}: TLS: {_tls_reason(e, has_certificate)}"
-    if problem is not None:
-        return f"{where}: {problem}"
+    with spoken:
+        exchange = Exchange(spoken)
+        problem = _plain_problem(exchange) if tls is None else _tls_problem(exchange, has_certificate)
+        if problem is not None:
+            return f"{where}: {problem}"
+        try:
+            return login_problem(exchange, settings, host)
+        except (OSError, NotABroker) as e:
+            return f"{where}: the login is not answered ({e})"
+
+
+def _tls_problem(exchange: Exchange, has_certificate: bool) -> str | None:
     try:
-        return login_problem(exchange, settings, host)
-    except (OSError, NotABroker) as e:
-        return f"{where}: the login is not answered ({e})"
-    finally:
-        sock.close()
+        # with TLS 1.3 a broker refuses our certificate only when it is spoken to
+        exchange.hello()
+    except NotABroker:
+        return _NOT_A_BROKER
+    except OSError as e:
+        return f"TLS: {_tls_reason(e, has_certificate)}"
+    return None
 
 
 def _plain_problem(exchange: Exchange) -> str | None:
@@ -130,7 +132,7 @@ def _tls_reason(error: OSError, has_certificate: bool) -> str:
         return "no answer to the handshake; this looks like a plaintext port"
     if not isinstance(error, ssl.SSLError):
         return "the connection is closed during the handshake; this looks like a plaintext port"
-    reason = error.reason or str(error)
+    reason = getattr(error, "reason", None) or str(error)
     if "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason or "HANDSHAKE_FAILURE" in reason):
         if not has_certificate:
             return f"the broker wants a client certificate; set kafka.ssl_certfile and kafka.ssl_keyfile ({reason})"

@@ -65,6 +65,8 @@ def build_engine(config: Config, artefacts: Artefacts) -> Engine:
         source = artefacts.model.chat_template() if template_file is None else template_file.read_text()
     except OSError as e:
         raise ConfigError(f"reader.chat_template: {template_file}: cannot be read: {e.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"reader.chat_template: {template_file}: not UTF-8 text") from None
     template = ChatTemplate(source, artefacts.model.special_tokens())
     tokeniser = EventTokeniser.load(artefacts.model.tokenizer_file, template)
     reader = build_reader(config, artefacts, artefacts.latents)

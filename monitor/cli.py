@@ -32,6 +32,7 @@ from monitor.health import Health, HealthServer
 from monitor.instruments import Stream, Telemetry
 from monitor.log import configure_logging
 from monitor.pipeline import Delivery, Pipeline, Totals
+from monitor.review.figures_table import false_positive_table, figures_table
 from monitor.sinks.sink import DeadLetters, Sink
 
 log = logging.getLogger("monitor")
@@ -140,7 +141,7 @@ def scan(
     source = FileSource(file, settings.events.max_bytes)
     engine = build_engine(settings, load_artefacts(settings))
     console = Console(stderr=True)
-    sink: Sink = JsonlSink(out, fsync=False) if out else StdoutSink()
+    sink: Sink = JsonlSink(out, fsync=False, key="--out") if out else StdoutSink()
     dead_letters: DeadLetters = JsonlDeadLetters(bad) if bad else StderrDeadLetters()
     telemetry = _telemetry(settings, OtelConfig())
     stop = _stop_on_signals()
@@ -214,8 +215,15 @@ def version() -> None:
 
 
 @sets_app.command("list")
-def sets_list(config: ConfigOption = None) -> None:
+def sets_list(
+    config: ConfigOption = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Every figure of every source, as Markdown.")] = False,
+) -> None:
     """List the feature sets in use, with what was measured."""
+    if markdown:
+        sets = [loaded.set for loaded in _feature_sets(config)]
+        print(f"{figures_table(sets)}\n\n{false_positive_table(sets)}")  # noqa: T201
+        return
     table = Table(
         "set", "version", "status", "severity", "detector", "features", "threshold", "AUROC by left-out source"
     )

@@ -314,6 +314,8 @@ def load_config(path: Path | None, env: Mapping[str, str]) -> Config:
     data: dict[str, Any] = {}
     if path is not None:
         data, _ = load_yaml(path)
+        # a section whose keys are all commented out reads as null
+        data = {key: value for key, value in data.items() if value is not None or key not in Config.model_fields}
     where = str(path) if path is not None else "config"
     problems = [
         f"{where}: {key}: secrets stay out of files like this one; use {key}_file, "
@@ -325,7 +327,7 @@ def load_config(path: Path | None, env: Mapping[str, str]) -> Config:
         keys = tuple(name[len(ENV_PREFIX) :].lower().split("__"))
         try:
             _put(data, keys, _env_value(keys, env[name]))
-        except (TypeError, yaml.YAMLError):
+        except (TypeError, ValueError, RecursionError, yaml.YAMLError):
             problems.append(f"{name}: cannot override {'.'.join(keys)} with this value")
         from_env[keys] = name
     try:
@@ -369,6 +371,8 @@ def _put(data: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
 def _problem(error: Any, where: str, from_env: Mapping[tuple[str, ...], str]) -> str:
     loc = tuple(str(step) for step in error["loc"])
     name = next((from_env[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in from_env), None)
+    if name is None and error["type"] != "value_error":  # not a rule of the section: a variable made one of a plain key
+        name = next((variable for keys, variable in from_env.items() if keys[: len(loc)] == loc), None)
     key = ".".join(loc)
     rule = "unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
     return f"{name or where}: {key}: {rule}" if key else f"{name or where}: {rule}"

@@ -11,13 +11,16 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from monitor.errors import BadEvent
 
 EventFormat = Literal["auto", "native", "openai"]
 
-_TRACEPARENT = re.compile(r"^[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_MAX_ID_CHARS = 512
 _CONTEXT = ("id", "source", "time", "traceparent")
+_BRANCHES = ("str", "list[_TextPart]")  # what pydantic calls the readings of _WireMessage.content
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -124,8 +127,8 @@ def _json_object(record: Record, limits: EventLimits) -> dict[str, Any]:
         raise BadEvent(f"not JSON: {e.msg} at character {e.pos}", kind="json") from None
     except RecursionError:
         raise BadEvent("nested too deeply", kind="json") from None
-    except ValueError as e:  # an integer of more digits than Python converts
-        raise BadEvent(f"not JSON: {e}", kind="json") from None
+    except ValueError:  # an integer of more digits than Python converts
+        raise BadEvent("not JSON: a number of too many digits", kind="json") from None
     if not isinstance(body, dict):
         raise BadEvent(f"expected a JSON object, got {_json_type(body)}")
     return body
@@ -147,6 +150,7 @@ class _Wire(BaseModel):
 class _TextPart(_Wire):
     type: str
     text: str | None = None
+    refusal: str | None = None
 
 
 class _Function(_Wire):
@@ -154,8 +158,14 @@ class _Function(_Wire):
     arguments: str = ""
 
 
+class _Custom(_Wire):
+    name: str = ""
+    input: str = ""
+
+
 class _ToolCall(_Wire):
     function: _Function | None = None
+    custom: _Custom | None = None
 
 
 class _WireMessage(_Wire):
@@ -170,23 +180,25 @@ class _WireMessage(_Wire):
         if isinstance(self.content, str):
             parts.append(self.content)
         elif self.content is not None:
-            parts.extend(p.text for p in self.content if p.text is not None)
+            parts.extend(text for p in self.content for text in (p.text, p.refusal) if text is not None)
         if self.refusal:
             parts.append(self.refusal)
         for call in self.tool_calls or []:
             if call.function is not None:
                 parts.append(f"{call.function.name}({call.function.arguments})")
+            if call.custom is not None:
+                parts.append(f"{call.custom.name}({call.custom.input})")
         return "\n".join(parts)
 
 
 class _Native(_Wire):
-    id: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    id: Annotated[str, Field(min_length=1, max_length=_MAX_ID_CHARS)] | None = None
     time: str | None = None
     model: str | None = None
     messages: list[_WireMessage] | None = None
     prompt: str | None = None
     response: str | None = None
-    attributes: dict[str, Any] = Field(default_factory=dict)
+    attributes: dict[str, Any] | None = None
     traceparent: str | None = None
 
 
@@ -197,22 +209,22 @@ class _OpenAIRequest(_Wire):
 
 
 class _OpenAIChoice(_Wire):
-    index: int = 0
+    index: int | None = None
     message: _WireMessage
 
 
 class _OpenAIResponse(_Wire):
-    id: Annotated[str, Field(min_length=1, max_length=512)]
+    id: Annotated[str, Field(min_length=1, max_length=_MAX_ID_CHARS)]
     created: int | None = None
     model: str | None = None
     choices: Annotated[list[_OpenAIChoice], Field(min_length=1, max_length=128)]
 
 
 class _OpenAIPair(_Wire):
-    id: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    id: Annotated[str, Field(min_length=1, max_length=_MAX_ID_CHARS)] | None = None
     request: _OpenAIRequest
     response: _OpenAIResponse
-    attributes: dict[str, Any] = Field(default_factory=dict)
+    attributes: dict[str, Any] | None = None
     traceparent: str | None = None
 
 
@@ -223,12 +235,16 @@ def _validated(model: type[W], body: object, base: str) -> W:
     try:
         return model.model_validate(body)
     except ValidationError as e:
-        first = e.errors(include_url=False, include_input=False)[0]
-        raise BadEvent(_reason(first["msg"]), base + _json_path(first["loc"], body)) from None
+        faults = [(_json_path(f["loc"], body), _reason(f)) for f in e.errors(include_url=False, include_input=False)]
+        # where a field may be text or a list, each reading has its complaint; the one that got furthest is meant
+        path, reason = max((f for f in faults if f[0].startswith(faults[0][0])), key=lambda f: len(f[0]))
+        raise BadEvent(reason, base + path) from None
 
 
-def _reason(message: str) -> str:
-    return message[0].lower() + message[1:]
+def _reason(error: ErrorDetails) -> str:
+    if error["type"] == "model_type":
+        return "input should be an object"
+    return error["msg"][0].lower() + error["msg"][1:]
 
 
 def _json_path(loc: tuple[int | str, ...], body: object) -> str:
@@ -236,6 +252,8 @@ def _json_path(loc: tuple[int | str, ...], body: object) -> str:
     path = ""
     here = body
     for i, step in enumerate(loc):
+        if step in _BRANCHES:
+            continue
         if isinstance(here, dict) and isinstance(step, str) and (step in here or i == len(loc) - 1):
             path += f".{step}"
             here = here.get(step)
@@ -275,6 +293,8 @@ def _parse_native(wire: _Native, envelope: dict[str, str], record: Record, base:
     event_id = wire.id or envelope.get("id")
     if not event_id:
         raise BadEvent("an event needs an id", f"{base}.id")
+    if len(event_id) > _MAX_ID_CHARS:  # can only be the envelope's: the body's own has been checked
+        raise BadEvent(f"an id should have at most {_MAX_ID_CHARS} characters", "$.id")
     if wire.messages is not None and wire.prompt is not None:
         raise BadEvent("give messages or prompt, not both", f"{base}.prompt")
     if wire.messages is not None:
@@ -289,9 +309,9 @@ def _parse_native(wire: _Native, envelope: dict[str, str], record: Record, base:
         messages=messages,
         response=response,
         origin=record.origin,
-        time=_time(wire.time or envelope.get("time"), f"{base}.time"),
+        time=_time(wire.time, f"{base}.time") if wire.time else _time(envelope.get("time"), "$.time"),
         model=wire.model,
-        attributes=wire.attributes,
+        attributes=wire.attributes or {},
         traceparent=_traceparent(wire.traceparent, envelope, record),
     )
 
@@ -306,10 +326,10 @@ def _parse_openai(wire: _OpenAIPair, envelope: dict[str, str], record: Record, b
             time = datetime.fromtimestamp(created, tz=UTC)
         except (OverflowError, ValueError, OSError):
             raise BadEvent("not a Unix time in seconds", f"{base}.response.created") from None
-    choices = sorted(wire.response.choices, key=lambda c: c.index)
+    choices = _numbered(wire.response.choices)
     events = tuple(
         Event(
-            id=event_id if n == 0 else f"{event_id}#{choice.index}",
+            id=event_id if n == 0 else f"{event_id}#{index}",
             messages=messages,
             response=choice.message.text(),
             origin=record.origin,
@@ -318,11 +338,19 @@ def _parse_openai(wire: _OpenAIPair, envelope: dict[str, str], record: Record, b
             attributes=wire.attributes or wire.request.metadata or {},
             traceparent=_traceparent(wire.traceparent, envelope, record),
         )
-        for n, choice in enumerate(choices)
+        for n, (index, choice) in enumerate(choices)
     )
     if not any(e.response or any(m.content for m in e.messages) for e in events):
         raise BadEvent("no text: the messages and every choice are empty", base)
     return events
+
+
+def _numbered(choices: list[_OpenAIChoice]) -> list[tuple[int, _OpenAIChoice]]:
+    """The choices by index; by position where indices are missing or repeated, as ids must differ."""
+    indices = {c.index for c in choices}
+    if None in indices or len(indices) < len(choices):
+        return list(enumerate(choices))
+    return sorted(((c.index or 0, c) for c in choices), key=lambda pair: pair[0])
 
 
 def _time(value: str | None, path: str) -> datetime | None:
@@ -338,7 +366,7 @@ def _time(value: str | None, path: str) -> datetime | None:
 def _traceparent(own: str | None, envelope: dict[str, str], record: Record) -> str | None:
     """The first valid W3C traceparent: Kafka header, CloudEvents extension, body. A broken one is as good as none."""
     for value in (record.header("traceparent"), envelope.get("traceparent"), own):
-        if value is not None and _TRACEPARENT.match(value):
+        if value is not None and _TRACEPARENT.fullmatch(value):
             return value
     return None
 
@@ -349,6 +377,9 @@ def _check_text(event: Event, limits: EventLimits) -> None:
     chars = len(event.response) + sum(len(m.content) for m in event.messages)
     if chars > limits.max_chars:
         raise BadEvent(f"{chars} characters of text, over events.max_chars = {limits.max_chars}", kind="size")
-    for text in (event.id, event.response, *(t for m in event.messages for t in (m.role, m.content))):
+    texts = [event.id, event.response, event.model or "", *(t for m in event.messages for t in (m.role, m.content))]
+    if event.attributes:
+        texts.append(json.dumps(event.attributes, ensure_ascii=False))
+    for text in texts:
         if _SURROGATE.search(text):
             raise BadEvent("a lone surrogate is not Unicode text", kind="encoding")

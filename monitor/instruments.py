@@ -146,9 +146,9 @@ class Telemetry:
         self._add(names.BAD_EVENTS, 1, {names.ERROR_TYPE: reason_kind})
 
     @_harmless
-    def skipped(self, segments: int, reason: str) -> None:
-        """Segments that no set judged. `reason` comes from a short fixed list; it becomes a label."""
-        self._add(names.SKIPPED, segments, {names.REASON: reason})
+    def read_plainly(self) -> None:
+        """The chat template refused a conversation's roles; its turns were read one below the other."""
+        self._add(names.READ_PLAINLY, 1, {})
 
     @_harmless
     def read(self, tokens: int, windows: int, duration_s: float) -> None:

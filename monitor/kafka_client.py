@@ -101,7 +101,7 @@ def tls_context(config: KafkaConfig) -> ssl.SSLContext:
         try:
             context.set_ciphers(config.ssl_ciphers)
         except ssl.SSLError as e:
-            problems.append(f"kafka.ssl_ciphers: {config.ssl_ciphers!r}: {e.reason or e}")
+            problems.append(f"kafka.ssl_ciphers: {config.ssl_ciphers!r}: {e.args[0]}")
     if problems:
         raise ConfigError(problems)
     return context
@@ -195,7 +195,7 @@ def _attempt(problems: list[str], read: Callable[[], C]) -> C | None:
 
 def _why(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
-        return f"not usable as PEM ({error.reason or error})"
+        return f"not usable as PEM ({getattr(error, 'reason', None) or error.args[0]})"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error)

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 # So many unreadable events in a row are not the events' fault
 _BROKEN_AFTER = 10
 _LONGEST_PAUSE_S = 30.0
+_DOUBLINGS = 10  # more reach past the longest pause, and after a thousand a float has no room
 
 
 @dataclass
@@ -188,7 +189,7 @@ class Pipeline:
 
     def _pause(self, error: Retryable, attempt: int) -> bool:
         """Waits before the next attempt, as a live member of its group. False when stopped meanwhile."""
-        pause_s = min(max(error.retry_after_s, 0.5 * 2**attempt), _LONGEST_PAUSE_S)
+        pause_s = min(max(error.retry_after_s, 0.5 * 2 ** min(attempt, _DOUBLINGS)), _LONGEST_PAUSE_S)
         log.warning("%s; trying again in %.1f s", error, pause_s)
         until = time.monotonic() + pause_s
         while (left := until - time.monotonic()) > 0:
@@ -198,6 +199,7 @@ class Pipeline:
                 self._source.keep_alive()
             except Retryable as e:
                 log.debug("source away as well: %s", e)
+            self._ready()
             self._health.progress()
         return not self._stop.is_set()
 
@@ -207,7 +209,7 @@ class Pipeline:
         telemetry.read(evaluation.tokens, evaluation.windows, evaluation.seconds)
         telemetry.processed(evaluation.event, evaluation.alerts, evaluation.seconds)
         if evaluation.fallback:
-            telemetry.skipped(0, "template_refused")
+            telemetry.read_plainly()
         for alert in evaluation.alerts:
             telemetry.alert(alert)
             for feature in alert.features:

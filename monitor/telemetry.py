@@ -78,7 +78,6 @@ CONTENT_PROMPT = "latentwatch.content.prompt"
 CONTENT_TEXT = "latentwatch.content.text"
 SINK = "latentwatch.sink"
 SIGNAL = "latentwatch.signal"
-REASON = "latentwatch.reason"
 
 _STREAM = (SYSTEM, OPERATION, DESTINATION, GROUP, CLIENT_ID)
 _RULE = (RULE_UUID, RULE_NAME, RULE_VERSION, RULE_CATEGORY, RULE_DESCRIPTION, RULESET_NAME)
@@ -105,8 +104,8 @@ PROCESS_DURATION = Name(
 BAD_EVENTS = Name(
     "latentwatch.events.dead_lettered", "counter", "{event}", "Records that were not valid events.", (ERROR_TYPE,)
 )
-SKIPPED = Name(
-    "latentwatch.segments.skipped", "counter", "{segment}", "Segments that no set judged, by reason.", (REASON,)
+READ_PLAINLY = Name(
+    "latentwatch.events.read_plainly", "counter", "{event}", "Events whose roles the chat template refused.", ()
 )
 TOKENS = Name("latentwatch.tokens", "counter", "{token}", "Tokens that the model read.")
 WINDOWS = Name("latentwatch.windows", "counter", "{window}", "Windows that the model read.")
@@ -153,7 +152,7 @@ METRICS = (
     OPERATION_DURATION,
     PROCESS_DURATION,
     BAD_EVENTS,
-    SKIPPED,
+    READ_PLAINLY,
     TOKENS,
     WINDOWS,
     READ_DURATION,
@@ -254,7 +253,6 @@ _ATTRIBUTES = (
     (CONTENT_TEXT, "string", "The judged segment. Only where content capture is on."),
     (SINK, "string", "Name of the sink."),
     (SIGNAL, "string", "logs, traces or metrics."),
-    (REASON, "string", "Why, from a short fixed list."),
 )
 _RESOURCE = (
     ("service.name", "string", "sinks.otel.service_name."),

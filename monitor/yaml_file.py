@@ -17,6 +17,8 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[object] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":  # `<<: *anchor`; SafeLoader puts its keys in below
+                continue
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable):
                 if key in seen:
@@ -39,10 +41,16 @@ def load_yaml(path: Path) -> tuple[dict[str, Any], bytes]:
     except yaml.MarkedYAMLError as e:
         line = f":{e.problem_mark.line + 1}" if e.problem_mark is not None else ""
         raise ConfigError(f"{path}{line}: {e.problem}") from None
-    except yaml.YAMLError as e:
-        raise ConfigError(f"{path}: not YAML: {e}") from None
+    except (yaml.YAMLError, ValueError) as e:  # ValueError: a date such as 2025-13-01
+        raise ConfigError(f"{path}: not YAML: {_one_line(e)}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply") from None
     if data is None:
         data = {}
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected keys and values at the top")
     return data, raw
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

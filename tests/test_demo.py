@@ -18,13 +18,13 @@ import pytest
 import yaml
 from rich.console import Console
 
+from monitor.broker import EmbeddedBroker
 from monitor.config import load_config
 from monitor.demo import DemoTimeouts, demo_config, run_demo, strongest_per_category
 from monitor.demo_events import demo_events
 from monitor.events import Origin, Record, parse
 from monitor.review.summary import BENIGN
 from tests.review.alert_samples import SETS, make_alert
-from tests.small_broker import small_broker
 
 pytestmark = pytest.mark.kafka
 
@@ -35,7 +35,7 @@ def demo(folder: Path, fault: str, timeouts: DemoTimeouts | None = None) -> tupl
     code = run_demo(
         folder,
         Console(file=out, width=100),
-        small_broker(),
+        EmbeddedBroker(),
         events=demo_events()[:40],
         sidecar_command=(sys.executable, "-m", "tests.fake_sidecar", fault),
         timeouts=timeouts,

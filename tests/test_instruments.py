@@ -27,7 +27,7 @@ def use_everything(telemetry: Telemetry) -> None:
     telemetry.polled(4, 0.2)
     telemetry.polled(0, 0.5)
     telemetry.bad_event("json")
-    telemetry.skipped(2, "too_short")
+    telemetry.read_plainly()
     telemetry.read(tokens=100, windows=3, duration_s=0.3)
     telemetry.processed(make_event(), [make_alert()], 0.25)
     telemetry.processed(make_event("chat-2"), [], 0.25, error_type="Permanent")

@@ -46,6 +46,12 @@ class Segment:
     end: int
     lead: int = 0
 
+    def own_span(self, start: int, end: int) -> tuple[int, int]:
+        """Characters [start, end) of the rendered text as characters of the turn's own text, cut at its ends."""
+        first = max(start - self.start, 0) + self.lead
+        last = min(end, self.end) - self.start + self.lead
+        return first, last
+
 
 @dataclass(frozen=True)
 class Rendered:
@@ -139,7 +145,7 @@ class ChatTemplate:
             return None
         try:
             return self._template.render(messages=messages, add_generation_prompt=False, tools=None, **self._special)
-        except (TemplateError, TypeError, ValueError, KeyError, AttributeError):
+        except (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError):
             return None  # the template's own complaint; the caller renders plainly and flags it
 
 

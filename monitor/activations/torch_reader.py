@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,6 @@ from monitor.activations.batches import token_budgeted
 from monitor.activations.reader import Chunk
 from monitor.activations.transformers_log import quiet_transformers
 from monitor.errors import ConfigError
-from monitor.sae.encoder import CuratedEncoder
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class TorchReader:
         self,
         folder: Path,
         layer: int,
-        encoder: CuratedEncoder,
+        encoder: Callable[[Tensor], Tensor],
         *,
         device: str = "cpu",
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",
@@ -48,7 +47,10 @@ class TorchReader:
         max_norm: float | None = None,
         threads: int = 0,
     ) -> None:
-        """`folder` is in transformers layout; the hook is the output of block `layer`, counted from 0."""
+        """`folder` is in transformers layout; the hook is the output of block `layer`, counted from 0.
+
+        `encoder` maps the residual stream [token, d] to activations [token, feature]: a CuratedEncoder, as a rule.
+        """
         if device == "cpu":
             torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
         self._device = torch.device(device)
@@ -63,6 +65,11 @@ class TorchReader:
     @property
     def max_tokens(self) -> int | None:
         return self._max_tokens
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return int(self._model.config.get_text_config().hidden_size)
 
     def read(self, chunks: Sequence[Chunk]) -> list[NDArray[np.float32]]:
         results: list[NDArray[np.float32]] = [np.empty((0, 0), np.float32)] * len(chunks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -59,7 +60,8 @@ class CuratedEncoder:
             column = np.full(weights.d_sae, len(chosen), dtype=np.int64)  # the last column collects all others
             column[rows] = np.arange(len(chosen))
             self._column = torch.from_numpy(column).to(device)
-        self._features = len(chosen)
+        self.features = len(chosen)
+        self.device = torch.device(device)
 
     @torch.inference_mode()
     def __call__(self, residual: Tensor) -> Tensor:
@@ -89,18 +91,21 @@ class CuratedEncoder:
             # eps stands outside the root and the deviation is the unbiased one, as in SAELens
             return (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-5)
         if self._w.normalisation == "constant_norm_rescale":
-            return x * (self._w.d_in**0.5 / x.norm(dim=-1, keepdim=True))
+            return torch.nn.functional.normalize(x, dim=-1) * math.sqrt(self._w.d_in)
         return x
 
     def _topk(self, x: Tensor) -> Tensor:
-        acts = x.new_zeros(x.shape[0], self._features)
-        # no latent with pre <= 0 can be active, so most tokens of a small set need no full encoding
-        candidates = (self._preactivations(x) > 0).any(dim=1).nonzero().squeeze(1)  # [candidate]
+        acts = x.new_zeros(x.shape[0], self.features)
+        if self.features * 4 < self._w.d_sae:
+            # no latent with pre <= 0 can be active, so with a small set most tokens need no full encoding
+            candidates = (self._preactivations(x) > 0).any(dim=1).nonzero().squeeze(1)  # [candidate]
+        else:
+            candidates = torch.arange(x.shape[0], device=x.device)
         if candidates.numel() == 0:
             return acts
         pre = x[candidates] @ self._full_w + self._full_b  # [candidate, s]
         values, latents = pre.topk(self._w.k or 1, dim=1, sorted=False)
-        found = x.new_zeros(candidates.numel(), self._features + 1)
+        found = x.new_zeros(candidates.numel(), self.features + 1)
         found.scatter_(1, self._column[latents], torch.relu(values))
-        acts[candidates] = found[:, : self._features]
+        acts[candidates] = found[:, : self.features]
         return acts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,7 +28,8 @@ class _LineFile:
             raise ConfigError(f"{key}: {path}: cannot be written: {e.strerror}") from None
 
     def append(self, line: str) -> None:
-        self._pending.append(line.encode() + b"\n")
+        # the path of a fault may quote a key with lone surrogates
+        self._pending.append(line.encode(errors="backslashreplace") + b"\n")
 
     def flush(self) -> None:
         if not self._pending:
@@ -41,7 +43,8 @@ class _LineFile:
             if self._fsync:
                 os.fsync(self._file.fileno())
         except OSError as e:
-            os.ftruncate(self._file.fileno(), end)  # half a line would spoil the next one
+            with suppress(OSError):  # a pipe or a device has no end to cut
+                os.ftruncate(self._file.fileno(), end)  # half a line would spoil the next one
             raise Retryable(f"{self._path}: not written: {e}") from None
         self._pending.clear()
 
@@ -58,9 +61,15 @@ class JsonlSink:
 
     name = "jsonl"
 
-    def __init__(self, path: Path, fsync: bool = True) -> None:
-        self._lines = _LineFile(path, fsync, "sinks.jsonl.path")
-        _close_last_line(path)
+    def __init__(self, path: Path, fsync: bool = True, key: str = "sinks.jsonl.path") -> None:
+        """`key` names the setting in messages. Raises ConfigError where the file cannot be written."""
+        self._lines = _LineFile(path, fsync, key)
+        if path.is_file():
+            try:
+                _close_last_line(path)
+            except OSError as e:
+                self._lines.close()
+                raise ConfigError(f"{key}: {path}: cannot be read back: {e.strerror}") from None
 
     def add(self, alert: Alert) -> None:
         self._lines.append(alert.to_json())

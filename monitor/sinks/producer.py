@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from typing import Any
 
 from kafka import KafkaProducer, errors
 
 from monitor.config import KafkaConfig
-from monitor.errors import Permanent, Retryable
+from monitor.errors import Permanent
 from monitor.kafka_client import failure, open_client
 from monitor.kafka_log import ConnectionErrors
 
@@ -95,19 +96,17 @@ class Producer:
         if not sent or self._producer is None:
             return []
         doing = f"cannot send to topic {sent[0][0].topic}"
-        with ConnectionErrors() as seen:
-            try:
-                self._producer.flush(timeout=self._delivery_timeout_ms / 1000 + 1)
-            except errors.KafkaTimeoutError as e:
-                raise failure(e, doing, seen.reason) from None
         failed: list[Outgoing] = []
-        for record, future in sent:
-            if not future.is_done:
-                raise Retryable(f"{doing}: no answer in time")
-            if isinstance(future.exception, _TOO_LARGE):
-                failed.append(record)
-            elif future.exception is not None:
-                raise failure(future.exception, doing, seen.reason)
+        give_up_at_s = time.monotonic() + self._delivery_timeout_ms / 1000 + 1
+        with ConnectionErrors() as seen:
+            for record, future in sent:
+                # flush() of the client fails where a batch was split because it was too large
+                try:
+                    future.get(timeout=max(0.0, give_up_at_s - time.monotonic()))
+                except _TOO_LARGE:
+                    failed.append(record)
+                except errors.KafkaError as e:
+                    raise failure(e, doing, seen.reason) from None
         return failed
 
     def reset(self) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import date, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from monitor.errors import ConfigError, Permanent
 from monitor.events import Origin, Record
@@ -26,7 +27,8 @@ class FileSource:
 
     def __init__(self, path: str, max_bytes: int, batch: int = 64) -> None:
         self._exit = ExitStack()
-        self._name = path
+        # an alert is Unicode text, which a file name need not be
+        self._name = os.fsencode(path).decode(errors="replace")
         self._max_bytes = max_bytes
         self._batch = batch
         self.exhausted = False
@@ -68,11 +70,12 @@ class FileSource:
         number = 0
         while line := file.readline(self._max_bytes + 2):
             number += 1
-            whole = line
-            while not whole.endswith(b"\n") and (whole := file.readline(self._max_bytes + 2)):
+            rest = line
+            while not rest.endswith(b"\n") and (rest := file.readline(self._max_bytes + 2)):
                 pass  # the rest of a line that is too long
-            content = line.rstrip(b"\r\n")
-            if content.strip():
+            too_long = not line.endswith(b"\n") and len(line) > self._max_bytes
+            content = line if too_long else line.rstrip(b"\r\n")
+            if too_long or content.strip():
                 yield Record(content, Origin(self._name, 0, number))
 
     def _parquet(self, path: Path) -> Iterator[Record]:
@@ -89,10 +92,10 @@ class FileSource:
             raise ConfigError(f"{path}: not Parquet: {e}") from None
         return self._rows(file)
 
-    def _rows(self, file: object) -> Iterator[Record]:
+    def _rows(self, file: Any) -> Iterator[Record]:
         number = 0
-        for batch in file.iter_batches(batch_size=self._batch):  # type: ignore[attr-defined]
-            for row in batch.to_pylist():
+        for rows in self._row_batches(file):
+            for row in rows:
                 number += 1
                 # a column that a row does not use comes as null, which no event needs to say
                 present = {key: value for key, value in row.items() if value is not None}
@@ -101,6 +104,31 @@ class FileSource:
                 except (TypeError, UnicodeEncodeError) as e:
                     raise Permanent(f"{self._name}: row {number}: {e}") from None
                 yield Record(value, Origin(self._name, 0, number))
+
+    def _row_batches(self, file: Any) -> Iterator[list[dict[str, Any]]]:
+        import pyarrow
+
+        # Python's own times end at microseconds; to_pylist refuses what is finer
+        micros = {i: pyarrow.timestamp("us", f.type.tz) for i, f in enumerate(file.schema_arrow) if _in_nanoseconds(f)}
+        batches = file.iter_batches(batch_size=self._batch)
+        done = 0
+        while True:
+            try:
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                schema = batch.schema
+                for i, unit in micros.items():
+                    schema = schema.set(i, schema.field(i).with_type(unit))
+                rows = batch.cast(schema, safe=False).to_pylist()
+            except (OSError, ValueError, pyarrow.ArrowException) as e:
+                raise Permanent(f"{self._name}: damaged behind row {done}: {' '.join(str(e).split())}") from None
+            done += len(rows)
+            yield rows
+
+
+def _in_nanoseconds(field: Any) -> bool:
+    return str(field.type).startswith("timestamp[ns")
 
 
 def _iso(value: object) -> str:

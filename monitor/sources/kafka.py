@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -16,12 +17,15 @@ from monitor.errors import Retryable
 from monitor.events import Origin, Record
 from monitor.kafka_client import failure, open_client
 from monitor.kafka_log import ConnectionErrors
+from monitor.sources.joins import KeptJoins
 
 _log = logging.getLogger(__name__)
 
 _MAX_BLOCK_MS = 1_000
 _COMMIT_TIMEOUT_MS = 10_000
 _CLOSE_TIMEOUT_MS = 3_000
+_REJOIN_MS = 100
+_REJOIN_ATTEMPTS = 10
 # what a commit raises when partitions moved: their new owner reads again from the last commit
 _MOVED = (
     errors.CommitFailedError,
@@ -44,12 +48,13 @@ class KafkaSource:
         self._source = source
         self._consumer: KafkaConsumer | None = None
         self._health: _Health | None = None
+        self._joins: KeptJoins | None = None
         self._next: dict[TopicPartition, OffsetAndMetadata] = {}  # handed out, not yet committed
         self._held: list[Any] = []  # fetched while only keeping alive; handed out by the next poll
         self._failure: Exception | None = None
         self._lag: int | None = None
         self.lost_commits = 0
-        """Commits that came too late because partitions had moved to other members."""
+        """Partitions that moved between handing out and commit; their new owner reads again."""
 
     @property
     def connected(self) -> bool:
@@ -70,7 +75,7 @@ class KafkaSource:
             if self._failure is not None:
                 raise self._failure
             if not self._held:
-                self._take(consumer.poll(timeout_ms=min(self._source.poll_timeout_ms, _MAX_BLOCK_MS)))
+                self._fetch(consumer, min(self._source.poll_timeout_ms, _MAX_BLOCK_MS))
         except Exception as e:
             self._drop()
             raise failure(e, f"cannot read topic {self._source.topic}") from e
@@ -95,7 +100,7 @@ class KafkaSource:
             consumer.pause(*paused)
             try:
                 # a partition that arrives in this very call is not paused: what it brings is held
-                self._take(consumer.poll(timeout_ms=0))
+                self._fetch(consumer, 0 if self.assigned else _REJOIN_MS)
             finally:
                 consumer.resume(*(paused & consumer.assignment()))
         except errors.KafkaError as e:
@@ -106,12 +111,18 @@ class KafkaSource:
         consumer = self._consumer
         if consumer is None or not self._next:
             return
+        for _ in range(_REJOIN_ATTEMPTS):
+            # a rebalance that is about to end would refuse the commit, and what is done would be done again
+            if self.assigned or not self.connected:
+                break
+            self.keep_alive()
+        if not self._next:
+            return
         with ConnectionErrors() as seen:
             try:
                 consumer.commit(dict(self._next), timeout_ms=_COMMIT_TIMEOUT_MS)
             except _MOVED as e:
-                self.lost_commits += 1
-                _log.info("offsets not committed, the group is rebalancing: %s", e)
+                _log.info("offsets not committed yet, the group is rebalancing: %s", e)
                 return
             except errors.KafkaError as e:
                 raise failure(e, f"cannot commit offsets of group {self._source.group_id}", seen.reason) from e
@@ -128,7 +139,9 @@ class KafkaSource:
     def forget(self, partitions: set[TopicPartition]) -> None:
         """These partitions are no longer ours: nothing of them may be committed or handed out."""
         for partition in partitions:
-            self._next.pop(partition, None)
+            if self._next.pop(partition, None) is not None:
+                self.lost_commits += 1
+                _log.info("%s-%d moved before its commit; its new owner reads again", *partition)
         self._held = [r for r in self._held if TopicPartition(r.topic, r.partition) not in partitions]
 
     def _open(self) -> KafkaConsumer:
@@ -149,11 +162,14 @@ class KafkaSource:
             allow_auto_create_topics=False,
         )
         consumer.subscribe([source.topic], listener=_Moves(self))
-        self._consumer, self._health = consumer, _Health(consumer, source)
+        # a member that joins before it knows the topic's partitions is given none, and has to join once more
+        with contextlib.suppress(errors.KafkaError):
+            consumer._net.run(consumer._manager.wait_for, consumer._cluster.request_update(), _MAX_BLOCK_MS)
+        self._consumer, self._health, self._joins = consumer, _Health(consumer, source), KeptJoins(consumer)
         return consumer
 
     def _drop(self) -> None:
-        consumer, self._consumer, self._health = self._consumer, None, None
+        consumer, self._consumer, self._health, self._joins = self._consumer, None, None, None
         self._next.clear()
         self._held, self._failure, self._lag = [], None, None
         if consumer is not None:
@@ -162,7 +178,9 @@ class KafkaSource:
             except errors.KafkaError as e:
                 _log.info("left the group uncleanly: %s", e)
 
-    def _take(self, batches: Mapping[TopicPartition, Sequence[Any]]) -> None:
+    def _fetch(self, consumer: KafkaConsumer, timeout_ms: int) -> None:
+        with self._joins.polling() if self._joins is not None else contextlib.nullcontext():
+            batches: Mapping[TopicPartition, Sequence[Any]] = consumer.poll(timeout_ms=timeout_ms)
         for records in batches.values():
             self._held.extend(records)
 
@@ -197,9 +215,10 @@ class _Health:
         self._consumer = consumer
         self._quiet_s = source.session_timeout_ms / 1000
         self._opened_at_s = time.monotonic()
+        # the public metric counts heartbeats that were sent; what matters is those that were answered
+        self._heartbeat = consumer._coordinator.heartbeat
         metrics = {(name.group, name.name): metric for name, metric in consumer.metrics(raw=True).items()}
         self._connections = metrics[("consumer-metrics", "connection-count")]
-        self._heartbeat_age_s = metrics[("consumer-coordinator-metrics", "last-heartbeat-seconds-ago")]
 
     def connected(self) -> bool:
         return self._connections.value() > 0 and not self.silent()
@@ -208,13 +227,12 @@ class _Health:
         return bool(self._consumer.group_metadata().state == MemberState.STABLE)
 
     def silent(self) -> bool:
-        """No heartbeat went out for a session timeout, though the member should send them."""
-        since_s = min(self._heartbeat_age_s.value(), time.monotonic() - self._opened_at_s)
-        return since_s > self._quiet_s and not self._joining()
-
-    def _joining(self) -> bool:
-        # a join lasts as long as the slowest member takes to come; no heartbeats are sent meanwhile
-        return not self.joined() and self._connections.value() > 0
+        """No heartbeat was answered for a session timeout, though the member should get answers."""
+        if not self.joined() and self._connections.value() > 0:
+            # a join lasts as long as the slowest member takes to come; there are no heartbeats meanwhile
+            return False
+        answered_at_s = max(self._heartbeat.last_receive, self._heartbeat.last_reset, self._opened_at_s)
+        return bool(time.monotonic() - answered_at_s > self._quiet_s)
 
 
 def _record(record: Any) -> Record:

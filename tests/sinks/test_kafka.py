@@ -100,8 +100,8 @@ def test_an_alert_too_large_loses_content_then_tokens_then_features(
     sink.close()
 
 
-def test_a_missing_topic_is_retryable_and_named(broker: AnyBroker) -> None:
-    sink = KafkaSink(config(broker), KafkaSinkConfig(topic="no-such-topic"))
+def test_a_missing_topic_is_retryable_and_named(apache_kafka: ApacheKafka) -> None:
+    sink = KafkaSink(config(apache_kafka), KafkaSinkConfig(topic="no-such-topic"))
     with pytest.raises(Retryable, match="topic no-such-topic: the topic does not exist"):
         sink.add(make_alert())
     sink.close()

@@ -1,0 +1,59 @@
+"""SparseLogistic: a logistic model over a bounded number of latents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SparseLogistic:
+    """logit(x) = bias + weights . x[latents], for pooled activations x [s]."""
+
+    latents: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    bias: float
+
+    def logits(self, x: NDArray[np.float16] | Floats) -> NDArray[np.float64]:
+        """Logits [entry] of pooled activations [entry, s]."""
+        logits: NDArray[np.float64] = x[:, self.latents].astype(np.float64) @ self.weights + self.bias
+        return logits
+
+
+def fit_logistic(x: Floats, y: NDArray[np.int64], sample_weight: NDArray[np.float64], c: float) -> SparseLogistic:
+    """An L2-penalised logistic regression on all columns of x [entry, s], standardised, strength 1 / `c`.
+
+    The deviation that a column is divided by is raised by the median one, so that a latent that is almost never
+    active gets no large weight from one or two rows.
+    """
+    mean, deviation = x.mean(axis=0), x.std(axis=0)
+    active = deviation > 0
+    scale = deviation + (np.median(deviation[active]) if active.any() else 1)
+    model = LogisticRegression(C=c, max_iter=500)
+    model.fit((x - mean) / scale, y, sample_weight=sample_weight)
+    weights = (model.coef_[0] / scale).astype(np.float64)
+    bias = float(model.intercept_[0] - weights @ mean)
+    return SparseLogistic(np.arange(x.shape[1]), weights, bias)
+
+
+def fit_sparse_logistic(
+    x: Floats,
+    y: NDArray[np.int64],
+    sample_weight: NDArray[np.float64],
+    c: float,
+    keep: int,
+) -> SparseLogistic:
+    """As `fit_logistic`, then pruned in quarters to the `keep` most influential columns, fitted anew each time."""
+    columns = np.arange(x.shape[1])
+    fitted = fit_logistic(x, y, sample_weight, c)
+    while columns.size > keep:
+        influence = np.abs(fitted.weights) * x[:, columns].std(axis=0)
+        size = max(keep, columns.size // 4)
+        columns = columns[np.sort(np.argsort(-influence, kind="stable")[:size])]
+        fitted = fit_logistic(x[:, columns], y, sample_weight, c)
+    return SparseLogistic(columns[fitted.latents], fitted.weights, fitted.bias)

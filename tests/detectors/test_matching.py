@@ -1,0 +1,115 @@
+"""Matcher: which segment is judged, how severe it is, and the evidence that goes with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from detectors.matching import Match, Matcher, SegmentActivations
+from tests.feature_set_factory import make_set, make_weighted
+
+
+def segment(values: list[list[float]], name: str = "response", index: int = 0) -> SegmentActivations:
+    return SegmentActivations(name, index, np.array(values, np.float32).reshape(-1, 2))
+
+
+def match(matcher: Matcher, *segments: SegmentActivations) -> Match:
+    found = matcher.match(segments)
+    assert found is not None
+    return found
+
+
+def test_the_highest_segment_wins_and_the_first_of_equals() -> None:
+    matcher = Matcher(make_set(segments=["user", "response"]))
+    low, high, equal = segment([[2, 0]], "user"), segment([[6, 0]], "user", 1), segment([[6, 0]])
+    assert match(matcher, low, high, equal).segment is high
+    assert match(matcher, equal, high, low).segment is equal
+
+
+def test_segments_of_other_names_are_not_judged() -> None:
+    matcher = Matcher(make_set())  # response alone
+    assert matcher.match([segment([[99, 99]], name) for name in ("system", "user", "assistant", "tool")]) is None
+    assert matcher.match([]) is None
+    assert match(matcher, segment([[99, 99]], "user"), segment([[2, 0]])).score == 1.0
+
+
+def test_short_and_empty_segments_are_not_judged() -> None:
+    matcher = Matcher(make_set(min_tokens=3))
+    assert matcher.match([segment([[9, 9], [9, 9]]), segment([], index=1)]) is None
+    assert match(matcher, segment([[9, 9], [9, 9], [9, 9]])).score == 4.5
+    assert Matcher(make_set()).match([segment([])]) is None
+
+
+def test_below_at_and_above_the_threshold() -> None:
+    matcher = Matcher(make_set())
+    assert matcher.match([segment([[1.999, 3.999]])]) is None
+    assert match(matcher, segment([[0, 4]])).score == 1.0
+    found = match(matcher, segment([[0, 5]]))
+    assert (found.score, found.threshold, found.unit) == (1.25, 1.0, "activation/threshold")
+
+
+@pytest.mark.parametrize(
+    ("activation", "severity"),
+    [(2, "medium"), (3.98, "medium"), (4, "high"), (7.9, "high"), (8, "critical"), (99, "critical")],
+)
+def test_escalations_hold_from_their_score_on(activation: float, severity: str) -> None:
+    escalations: list[dict[str, Any]] = [{"score": 4, "severity": "critical"}, {"score": 2, "severity": "high"}]
+    assert match(Matcher(make_set(escalations=escalations)), segment([[activation, 0]])).severity == severity
+
+
+def test_hits_are_ordered_by_contribution_and_name_their_tokens() -> None:
+    found = match(Matcher(make_set()), segment([[0, 8], [3, 4], [1, 0]]))
+    assert [(h.index, h.activation, h.contribution, h.threshold) for h in found.hits] == [(7, 8, 2, 4), (3, 3, 1.5, 2)]
+    assert found.hits[0].tokens == ((0, 8.0), (1, 4.0))
+    assert found.hits[1].tokens == ((1, 3.0), (2, 1.0))
+
+
+def test_features_that_speak_against_or_not_at_all_are_no_evidence() -> None:
+    found = match(Matcher(make_weighted()), segment([[10, 4]]))
+    assert [(h.index, h.contribution, h.weight) for h in found.hits] == [(3, 5, 0.5)]
+    assert [h.index for h in match(Matcher(make_set()), segment([[2, 3.9]])).hits] == [3]
+
+
+def test_evidence_is_bounded() -> None:
+    found = match(Matcher(make_set(), top_features=1, top_tokens=2), segment([[5, 8], [4, 8], [3, 8], [9, 8]]))
+    assert [h.index for h in found.hits] == [3]
+    assert found.hits[0].tokens == ((3, 9.0), (0, 5.0))
+
+
+def test_strength_is_weighted_as_the_score_is() -> None:
+    found = match(Matcher(make_set()), segment([[0, 8], [3, 4], [0, 0]]))
+    # contribution per unit of activation is 1 / threshold: 8/4 = 2, 3/2 + 4/4 = 2.5, 0
+    np.testing.assert_allclose(found.strength, [0.8, 1.0, 0.0], rtol=1e-6)
+
+
+def test_a_match_on_bias_alone_has_no_evidence() -> None:
+    found = match(Matcher(make_weighted(bias=3.0)), segment([[0, 0], [0, 4]]))
+    assert found.hits == ()
+    assert found.strength.tolist() == [0, 0]
+
+
+@given(
+    arrays(np.float32, st.tuples(st.integers(1, 12), st.just(2)), elements=st.floats(0, 1e4, width=32)),
+    st.sampled_from([make_set(), make_set(condition={"kind": "k_of_n", "k": 2}), make_weighted(bias=1.0)]),
+)
+def test_strengths_lie_between_0_and_1(values: Any, feature_set: Any) -> None:
+    found = Matcher(feature_set).match([SegmentActivations("response", 0, values)])
+    if found is not None:
+        assert found.strength.shape == (len(values),)
+        assert ((found.strength >= 0) & (found.strength <= 1)).all()
+        contributions = [h.contribution for h in found.hits]
+        assert contributions == sorted(contributions, reverse=True)
+        assert all(c > 0 for c in contributions)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("feature_set", [make_set(), make_weighted()], ids=["threshold", "weighted"])
+def test_activations_that_are_no_numbers_are_an_error_and_no_match(feature_set: Any, value: float) -> None:
+    with pytest.raises(ValueError, match="in response is not a finite number"):
+        Matcher(feature_set).match([segment([[value, 0]])])
+    assert Matcher(feature_set).match([segment([[value, 0]], "user")]) is None  # not looked at

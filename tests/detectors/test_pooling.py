@@ -1,0 +1,66 @@
+"""Pooling against numbers worked by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from detectors.feature_set import Pooling
+from detectors.pooling import pool
+
+VALUES = np.array([[1, 0], [5, 2], [3, 8], [0, 2]], dtype=np.float32)  # [token, feature]
+
+
+@pytest.mark.parametrize(
+    ("pooling", "expected"),
+    [
+        ({"kind": "max"}, [5, 8]),
+        ({"kind": "mean"}, [2.25, 3]),
+        ({"kind": "topk_mean", "k": 1}, [5, 8]),
+        ({"kind": "topk_mean", "k": 2}, [4, 5]),
+        ({"kind": "topk_mean", "k": 4}, [2.25, 3]),
+        ({"kind": "topk_mean", "k": 100}, [2.25, 3]),  # fewer tokens than k: the mean over all
+        ({"kind": "count", "over": 0.0}, [3, 3]),
+        ({"kind": "count", "over": 2.0}, [2, 1]),  # over, not from
+        ({"kind": "count", "over": 8.0}, [0, 0]),
+        ({"kind": "count", "over": -1.0}, [4, 4]),
+    ],
+)
+def test_worked_examples(pooling: dict[str, Any], expected: list[float]) -> None:
+    pooled = pool(VALUES, Pooling.model_validate(pooling))
+    assert pooled.tolist() == expected
+    assert pooled.dtype == np.float32
+
+
+POOLINGS = [
+    Pooling(kind="max"),
+    Pooling(kind="mean"),
+    Pooling(kind="topk_mean", k=3),
+    Pooling(kind="count", over=1.0),
+]
+
+
+@pytest.mark.parametrize("pooling", POOLINGS, ids=lambda p: p.kind)
+def test_one_token_is_enough_and_none_is_refused(pooling: Pooling) -> None:
+    assert pool(VALUES[1:2], pooling).tolist() == ([1, 1] if pooling.kind == "count" else [5, 2])
+    with pytest.raises(ValueError, match="without tokens"):
+        pool(VALUES[:0], pooling)
+
+
+@given(
+    arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=20), elements=st.floats(0, 1000, width=32)),
+    st.integers(1, 30),
+    st.randoms(use_true_random=False),
+)
+def test_order_of_tokens_does_not_matter_and_k_lies_between_mean_and_max(values: Any, k: int, random: Any) -> None:
+    top_k = pool(values, Pooling(kind="topk_mean", k=k))
+    rows = list(range(len(values)))
+    random.shuffle(rows)
+    np.testing.assert_allclose(pool(values[rows], Pooling(kind="topk_mean", k=k)), top_k, rtol=1e-5)
+    assert (top_k <= pool(values, Pooling(kind="max")) * (1 + 1e-5)).all()
+    assert (top_k >= pool(values, Pooling(kind="mean")) * (1 - 1e-5)).all()

@@ -1,0 +1,72 @@
+"""Made-up feature sets for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from detectors.feature_set import FeatureSet
+
+
+def set_data(**changes: Any) -> dict[str, Any]:
+    """A valid threshold set over latents 3 and 7, as a YAML file would hold it."""
+    data: dict[str, Any] = {
+        "id": "unsafe-code",
+        "version": "1.0.0",
+        "title": "Unsafe code",
+        "category": "unsafe_code",
+        "severity": "medium",
+        "status": "test",
+        "description": "Code that harms whoever runs it.",
+        "definition": "Texts labelled unsafe.",
+        "reader": {
+            "model": "a-model",
+            "model_sha256": "a" * 64,
+            "layer": 9,
+            "sae": {"path": "sae", "sha256": "b" * 64, "width": 16},
+        },
+        "detector": "threshold",
+        "segments": ["response"],
+        "pooling": {"kind": "max"},
+        "features": [
+            {"index": 3, "label": "shell injection", "threshold": 2.0},
+            {"index": 7, "label": "eval of input", "threshold": 4.0},
+        ],
+        "condition": {"kind": "any"},
+    }
+    return {**data, **changes}
+
+
+def weighted_data(**changes: Any) -> dict[str, Any]:
+    """A valid weighted set over latents 3 and 7."""
+    return set_data(
+        **{
+            "detector": "weighted",
+            "features": [
+                {"index": 3, "label": "shell injection", "weight": 0.5},
+                {"index": 7, "label": "eval of input", "weight": -0.25},
+            ],
+            "bias": -1.0,
+            "condition": {"kind": "score", "at_least": 0.5},
+            **changes,
+        }
+    )
+
+
+def make_set(**changes: Any) -> FeatureSet:
+    """A threshold set."""
+    return FeatureSet.model_validate(set_data(**changes))
+
+
+def make_weighted(**changes: Any) -> FeatureSet:
+    """A weighted set."""
+    return FeatureSet.model_validate(weighted_data(**changes))
+
+
+def write_set(path: Path, **changes: Any) -> Path:
+    """A threshold set as a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(set_data(**changes)))
+    return path

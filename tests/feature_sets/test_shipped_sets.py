@@ -1,0 +1,78 @@
+"""The shipped sets: what every file must hold, and that no file changes without a new version."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from monitor.feature_set_files import LoadedSet, builtin_folder, load_feature_sets
+from monitor.review.figures_table import false_positive_table, figures_table
+from monitor.sae.saelens import WEIGHTS_FILE, load_saelens
+
+CATEGORIES = {"unsafe_code", "backdoors", "bias", "deception", "sycophancy", "dangerous_advice"}
+SETS = load_feature_sets(["builtin:smollm2-135m-instruct"])
+CONTRASTS = sorted((builtin_folder() / "contrasts").glob("*.jsonl"))
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_every_category_has_a_set() -> None:
+    assert {s.set.category for s in SETS} == CATEGORIES
+    assert [s.set.id for s in SETS] == sorted(CATEGORIES)
+
+
+@pytest.mark.parametrize("loaded", SETS, ids=lambda s: s.set.id)
+def test_a_set_is_complete(loaded: LoadedSet) -> None:
+    used = loaded.set
+    assert used.calibration is not None
+    low, high = used.calibration.interval_95
+    assert low <= used.calibration.measured_fpr <= high
+    assert used.metrics, "no figures"
+    assert all(m.left_out for m in used.metrics.values())
+    assert used.falsepositives
+    assert used.known_gaps
+    assert all(f.label for f in used.features)
+
+
+@pytest.mark.parametrize("loaded", SETS, ids=lambda s: s.set.id)
+def test_the_lock_knows_this_version_of_the_file(loaded: LoadedSet) -> None:
+    lock = yaml.safe_load((loaded.path.parent / "sets.lock").read_text())
+    assert lock[loaded.set.id] == {"sha256": loaded.sha256, "version": loaded.set.version}, (
+        f"{loaded.path} has changed: give it a new version and enter both in sets.lock"
+    )
+
+
+def test_the_sae_is_the_one_that_the_sets_name() -> None:
+    folder = SETS[0].sae_folder
+    found = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+    assert {s.set.reader.sae.sha256 for s in SETS} == {found}
+    weights = load_saelens(folder)
+    assert (weights.architecture, weights.k, weights.d_in, weights.d_sae) == ("topk", 32, 576, 8192)
+
+
+def test_the_readme_shows_the_figures_of_the_files() -> None:
+    used = [s.set for s in SETS]
+    text = README.read_text()
+    assert figures_table(used) in text, "run `latentwatch sets list --markdown` and paste both tables into README.md"
+    assert false_positive_table(used) in text
+
+
+@pytest.mark.parametrize("path", CONTRASTS, ids=lambda p: p.stem)
+def test_contrasts_are_whole(path: Path) -> None:
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len({r["id"] for r in rows}) == len(rows)
+    pairs: dict[str, list[int]] = {}
+    for row in rows:
+        assert row["label"] in (0, 1)
+        assert row["prompt"] or row["response"]
+        assert row["category"] == path.stem
+        if row.get("pair"):
+            pairs.setdefault(row["pair"], []).append(row["label"])
+    assert all(sorted(labels) == [0, 1] for labels in pairs.values())
+    alone = Counter(row["label"] for row in rows if not row.get("pair"))
+    line = f"| {path.name} | {len(rows)} | {len(pairs)} | {alone[0]} |"
+    assert line in (path.parent / "README.md").read_text()

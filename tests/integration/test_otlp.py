@@ -1,0 +1,141 @@
+"""The sidecar's telemetry as a receiver sees it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.broker import EmbeddedBroker
+from tests.brokers import free_ports
+from tests.integration.sidecar import EVENTS_DONE, READY_S, Sidecar, set_count, write_config
+from tests.integration.stream import Outgoing, Stream
+from tests.otlp_receiver import OtlpReceiver, attributes
+
+pytestmark = [pytest.mark.kafka, pytest.mark.model, pytest.mark.timeout(600)]
+
+SECRET = "zebrawood"
+TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+EVENTS = 6
+
+COLLECTOR = """
+receivers: {{otlp: {{protocols: {{http: {{endpoint: "127.0.0.1:{port}"}}}}}}}}
+exporters: {{debug: {{verbosity: detailed}}}}
+service:
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines:
+    traces: {{receivers: [otlp], exporters: [debug]}}
+    logs: {{receivers: [otlp], exporters: [debug]}}
+    metrics: {{receivers: [otlp], exporters: [debug]}}
+"""
+
+
+def records(name: str) -> Sequence[Outgoing]:
+    """Events of one series; the first was sent by a traced service."""
+    header = (("traceparent", f"00-{TRACE_ID}-{SPAN_ID}-01".encode()),)
+    return [
+        Outgoing(
+            json.dumps({"id": f"{name}-{n}", "prompt": f"Why {SECRET}?", "response": f"{SECRET} is hard."}).encode(),
+            headers=header if n == 0 else (),
+        )
+        for n in range(EVENTS)
+    ]
+
+
+def otel(port: int) -> dict[str, Any]:
+    return {"sinks": {"otel": {"enabled": True, "endpoint": f"http://127.0.0.1:{port}", "metrics_interval_s": 1}}}
+
+
+def test_a_receiver_that_comes_late_gets_the_rest(embedded_broker: EmbeddedBroker, tmp_path: Path) -> None:
+    stream = Stream(embedded_broker)
+    (port,) = free_ports(1)
+    with Sidecar(write_config(tmp_path, embedded_broker, stream, otel(port))) as sidecar:
+        sidecar.wait_ready(READY_S)
+        # nobody listens, and sinks.otel.required is false: Kafka gets everything all the same
+        stream.publish(records("early"))
+        sidecar.until(stream.all_committed, "everything committed without a receiver")
+        assert len(stream.delivered()) == EVENTS * set_count()
+        assert sidecar.metric("latentwatch_export_dropped_total") == EVENTS * set_count()
+        failures = {
+            s.labels["latentwatch_signal"]: s.value for s in sidecar.samples("latentwatch_export_failures_total")
+        }
+        assert failures["logs"] > 0
+
+        with OtlpReceiver(port) as receiver:
+            stream.publish(records("late"))
+            sidecar.until(stream.all_committed, "everything committed")
+            sidecar.until(lambda: len(receiver.logs()) == EVENTS * set_count(), "logs")
+            sidecar.until(lambda: _sum(receiver.metrics(), "latentwatch.alerts") == 2 * EVENTS * set_count(), "metrics")
+            assert sidecar.metric(EVENTS_DONE) == 2 * EVENTS
+            assert sidecar.stop(30) == 0  # exports the spans that were held back
+            _check(receiver, stream)
+
+
+def _sum(metrics: dict[str, Any], name: str) -> int:
+    return sum(point.as_int for point in metrics[name].sum.data_points) if name in metrics else 0
+
+
+def _check(receiver: OtlpReceiver, stream: Stream) -> None:
+    alerts = {alert.id: alert for alert in stream.delivered()}
+    logs = {attributes(record)["latentwatch.alert.id"]: record for record in receiver.logs()}
+    assert set(logs) == {a.id for a in alerts.values() if a.event.id.startswith("late")}
+    for alert_id, record in logs.items():
+        alert = alerts[alert_id]
+        assert record.event_name == "gen_ai.evaluation.result"
+        assert attributes(record)["gen_ai.evaluation.name"] == alert.set.id
+        assert attributes(record)["gen_ai.evaluation.score.value"] == pytest.approx(alert.score)
+        assert (record.trace_id.hex() == TRACE_ID) == (alert.event.id == "late-0")
+    spans = receiver.spans()
+    processed = {attributes(s)["gen_ai.response.id"]: s for s in spans if s.name == f"process {stream.events}"}
+    assert {name for name in processed if name.startswith("late")} == {f"late-{n}" for n in range(EVENTS)}
+    (link,) = processed["late-0"].links
+    assert (link.trace_id.hex(), link.span_id.hex()) == (TRACE_ID, SPAN_ID)
+    assert not processed["late-1"].links
+    judged = [s for s in spans if s.parent_span_id == processed["late-0"].span_id]
+    assert len(judged) == set_count()
+    assert any(s.name == f"poll {stream.events}" for s in spans)
+    assert not any(SECRET.encode() in body for _, _, body in receiver.requests)
+
+
+@pytest.fixture
+def collector(tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    """The port of a real OpenTelemetry Collector, and the file to which it prints what it got."""
+    binary = os.environ.get("OTELCOL_BIN")
+    if binary is None:
+        pytest.skip("OTELCOL_BIN does not name an OpenTelemetry Collector")
+    (port,) = free_ports(1)
+    config, output = tmp_path / "collector.yaml", tmp_path / "collector.out"
+    config.write_text(COLLECTOR.format(port=port))
+    with output.open("wb") as out:
+        process = subprocess.Popen([binary, "--config", config], stdout=out, stderr=out)
+    try:
+        yield port, output
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_real_collector_understands_it(
+    embedded_broker: EmbeddedBroker, collector: tuple[int, Path], tmp_path: Path
+) -> None:
+    port, output = collector
+    stream = Stream(embedded_broker)
+    stream.publish(records("event"))
+    with Sidecar(write_config(tmp_path, embedded_broker, stream, otel(port))) as sidecar:
+        sidecar.until(lambda: "Everything is ready" in output.read_text(), "the collector")
+        sidecar.until(stream.all_committed, "everything committed")
+        sidecar.until(lambda: "Name: latentwatch.alerts" in output.read_text(), "metrics")
+        assert sidecar.stop(30) == 0
+        assert sidecar.metric("latentwatch_export_failures_total") is None  # gone with the process
+    text = output.read_text()
+    assert text.count("EventName: gen_ai.evaluation.result") == EVENTS * set_count()
+    linked = [span for span in text.split("\nSpan #") if f"Name           : process {stream.events}" in span]
+    assert len(linked) == EVENTS
+    assert sum(f"-> Trace ID: {TRACE_ID}" in span for span in linked) == 1
+    assert "Name: messaging.process.duration" in text
+    assert SECRET not in text

@@ -1,0 +1,233 @@
+"""FileSource: JSONL as it comes out of real tools, standard input, and Parquet."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from monitor.errors import BadEvent, ConfigError, Permanent
+from monitor.events import Event, EventLimits, Message, Origin, Record, parse
+from monitor.sources.file import FileSource
+
+EVENT = b'{"id":"a","prompt":"x"}'
+
+
+def read(path: str | Path, max_bytes: int = 1_000, batch: int = 64) -> list[Record]:
+    source = FileSource(str(path), max_bytes, batch)
+    records: list[Record] = []
+    while not source.exhausted:
+        polled = source.poll()
+        assert len(polled) <= batch
+        records += polled
+    source.commit()
+    source.close()
+    return records
+
+
+def lines(folder: Path, data: bytes, max_bytes: int = 1_000) -> list[tuple[int, bytes | None]]:
+    path = folder / "events.jsonl"
+    path.write_bytes(data)
+    return [(r.origin.offset, r.value) for r in read(path, max_bytes)]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", []),
+        (b"\n\n", []),
+        (b"a\nb\n", [(1, b"a"), (2, b"b")]),
+        (b"a\nb", [(1, b"a"), (2, b"b")]),  # no newline at the end
+        (b"a\r\nb\r\n", [(1, b"a"), (2, b"b")]),
+        (b"\na\n \t \n\nb\n", [(2, b"a"), (5, b"b")]),  # numbers are those that an editor shows
+        (b" a \n", [(1, b" a ")]),
+        (b"\xff\x00\n", [(1, b"\xff\x00")]),  # not ours to judge
+    ],
+)
+def test_lines(tmp_path: Path, data: bytes, expected: list[tuple[int, bytes]]) -> None:
+    assert lines(tmp_path, data) == expected
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("size", [9, 10, 11, 12, 13, 100, 10_000])
+def test_lines_around_the_limit(tmp_path: Path, size: int, end: bytes) -> None:
+    found = lines(tmp_path, b"x" * size + end + b"next" + end, max_bytes=10)
+    assert found[1:] == [(2, b"next")]
+    number, value = found[0]
+    assert number == 1
+    assert value is not None
+    if size <= 10:
+        assert value == b"x" * size
+    else:
+        assert 10 < len(value) <= 12  # enough for the parser to refuse it
+
+
+def test_the_parser_refuses_a_line_that_is_too_long(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(EVENT + b"\n" + b'{"id":"b","prompt":"' + b"x" * 5_000 + b'"}\n')
+    limits = EventLimits(max_bytes=100)
+    first, second = read(path, max_bytes=100)
+    assert parse(first, limits)[0].id == "a"
+    with pytest.raises(BadEvent, match=r"over events\.max_bytes"):
+        parse(second, limits)
+
+
+@pytest.mark.parametrize("start", [b" " * 200, b"\r" * 200, EVENT.ljust(100) + b"\r\r"])
+def test_an_over_long_line_is_never_taken_for_a_blank_or_a_whole_one(tmp_path: Path, start: bytes) -> None:
+    ((number, value),) = lines(tmp_path, start + EVENT + b"\n", max_bytes=100)
+    assert number == 1
+    assert value is not None
+    assert len(value) > 100
+
+
+def test_batches_origin_and_lag(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"1\n2\n3\n4\n5\n")
+    source = FileSource(str(path), 100, batch=2)
+    assert (source.connected, source.assigned, source.lag()) == (True, True, None)
+    assert [r.origin for r in source.poll()] == [Origin(str(path), 0, 1), Origin(str(path), 0, 2)]
+    source.keep_alive()
+    assert [r.value for r in source.poll()] == [b"3", b"4"]
+    assert not source.exhausted
+    assert [r.value for r in source.poll()] == [b"5"]
+    assert source.exhausted
+    assert source.lag() == 0
+    assert source.poll() == []
+    source.close()
+
+
+def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(EVENT + b"\n\n" + EVENT)))
+    assert [(r.origin, r.value) for r in read("-")] == [(Origin("-", 0, 1), EVENT), (Origin("-", 0, 3), EVENT)]
+    assert not sys.stdin.closed
+
+
+def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no\.jsonl: cannot be read: No such file or directory"):
+        FileSource(str(tmp_path / "no.jsonl"), 100)
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        FileSource(str(tmp_path), 100)
+
+
+def test_a_file_name_that_is_no_text(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/\xff.jsonl"
+    Path(os.fsdecode(path)).write_bytes(EVENT)
+    (record,) = read(os.fsdecode(path))
+    assert record.origin.topic.encode().endswith("/\ufffd.jsonl".encode())
+
+
+# ---- Parquet
+
+
+def write(folder: Path, rows: list[dict[str, Any]] | pa.Table) -> Path:
+    path = folder / "events.parquet"
+    parquet.write_table(rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows), path)
+    return path
+
+
+def events(path: Path) -> Iterator[Event]:
+    for record in read(path):
+        yield from parse(record)
+
+
+def test_rows_with_nested_messages_nulls_and_times(tmp_path: Path) -> None:
+    noon = datetime(2025, 1, 2, 12, tzinfo=UTC)
+    path = write(
+        tmp_path,
+        [
+            {
+                "id": "a",
+                "messages": [{"role": "user", "content": "Grüße 👋"}],
+                "prompt": None,
+                "response": "r",
+                "time": noon,
+                "model": None,
+                "attributes": None,
+            },
+            {"id": "b", "prompt": "p", "model": "m", "attributes": {"n": 1}},
+        ],
+    )
+    first, second = events(path)
+    assert (first.messages, first.response) == ((Message("user", "Grüße 👋"),), "r")
+    assert (first.time, first.model, first.origin) == (noon, None, Origin(str(path), 0, 1))
+    assert (second.messages, second.model, second.time) == ((Message("user", "p"),), "m", None)
+    assert second.origin.offset == 2
+
+
+def test_openai_pairs(tmp_path: Path) -> None:
+    message = {"role": "assistant", "content": "Hello", "tool_calls": None}
+    row = {
+        "request": {"messages": [{"role": "user", "content": "Hi"}]},
+        "response": {"id": "r", "choices": [{"message": message}]},
+    }
+    (event,) = events(write(tmp_path, [row]))
+    assert (event.id, event.response) == ("r", "Hello")
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC", "+02:00"])
+def test_timestamps_of_every_resolution(tmp_path: Path, unit: str, zone: str | None) -> None:
+    moment = np.datetime64("2025-01-02T10:00:00", "ns") + (np.timedelta64(1, "ns") if unit == "ns" else 0)
+    times = pa.array([moment]).cast(pa.timestamp(unit, zone))
+    (event,) = events(write(tmp_path, pa.table({"id": ["a"], "prompt": ["x"], "time": times})))
+    assert isinstance(event.time, datetime)
+    assert event.time == datetime(2025, 1, 2, 10, tzinfo=UTC)
+
+
+def test_dates(tmp_path: Path) -> None:
+    (event,) = events(write(tmp_path, [{"id": "a", "prompt": "x", "time": date(2025, 1, 2)}]))
+    assert event.time == datetime(2025, 1, 2, tzinfo=UTC)
+
+
+def test_rows_are_numbered_across_batches(tmp_path: Path) -> None:
+    path = write(tmp_path, [{"id": str(n), "prompt": "x"} for n in range(150)])
+    assert [(r.origin.offset, json.loads(r.value or b"")["id"]) for r in read(path)] == [
+        (n + 1, str(n)) for n in range(150)
+    ]
+
+
+def test_a_file_without_rows(tmp_path: Path) -> None:
+    assert read(write(tmp_path, pa.table({"id": pa.array([], pa.string())}))) == []
+
+
+def test_a_column_without_a_json_form_stops_with_its_row(tmp_path: Path) -> None:
+    with pytest.raises(Permanent, match=r"events\.parquet: row 1: a column of bytes has no JSON form"):
+        read(write(tmp_path, [{"id": "a", "prompt": b"x"}]))
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b'{"id":"a"}\n', b"PAR1" + b"x" * 100 + b"PAR1"])
+def test_files_that_are_not_parquet(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "events.parquet"
+    path.write_bytes(data)
+    with pytest.raises(ConfigError, match=r"events\.parquet: (not Parquet|cannot be read): "):
+        FileSource(str(path), 100)
+
+
+def test_a_damaged_page_stops_with_its_file(tmp_path: Path) -> None:
+    path = write(tmp_path, [{"id": str(n), "prompt": "x" * n} for n in range(100)])
+    data = bytearray(path.read_bytes())
+    data[4:400] = b"\xff" * 396
+    path.write_bytes(data)
+    with pytest.raises(Permanent, match=r"events\.parquet: damaged behind row 0"):
+        read(path)
+
+
+def test_parquet_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no\.parquet: cannot be read"):
+        FileSource(str(tmp_path / "no.parquet"), 100)
+
+
+def test_without_pyarrow_the_error_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ConfigError, match=r"pip install 'latentwatch\[parquet\]'"):
+        FileSource(str(tmp_path / "a.parquet"), 100)

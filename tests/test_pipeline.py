@@ -1,0 +1,376 @@
+"""Pipeline: what happens in which order, and what survives when something fails."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.alerts import Alert
+from monitor.config import OtelConfig
+from monitor.engine import Evaluation
+from monitor.errors import BadEvent, Permanent, Retryable
+from monitor.events import Event, EventLimits, Origin, Record
+from monitor.health import Health
+from monitor.instruments import Telemetry
+from monitor.pipeline import Delivery, Pipeline, Totals
+from monitor.sinks.jsonl import JsonlDeadLetters, JsonlSink
+from monitor.sources.file import FileSource
+from tests.alert_factory import make_alert
+
+
+class SmallEngine:
+    """Makes an alert of every response with "alert" in it; fails on those with "boom"; one group an event."""
+
+    def evaluate(self, events: Sequence[Event], on_group: Callable[[], None] = lambda: None) -> Iterator[Evaluation]:
+        for event in events:
+            if "boom" in event.response:
+                raise RuntimeError("the reader broke")
+            on_group()
+            alerts = (make_alert(event.id),) if "alert" in event.response else ()
+            yield Evaluation(event, alerts, tokens=3, windows=1, fallback=False, seconds=0.1)
+
+
+class RecordingSource:
+    """Hands out batches of records and writes down what it is asked for."""
+
+    connected = True
+    assigned = True
+
+    def __init__(self, calls: list[str], *batches: list[Record], commit_errors: int = 0, poll_errors: int = 0) -> None:
+        self._calls = calls
+        self._batches = list(batches)
+        self._commit_errors = commit_errors
+        self._poll_errors = poll_errors
+        self.uncommitted: list[Record] = []
+
+    @property
+    def exhausted(self) -> bool:
+        return not self._batches
+
+    def poll(self) -> Sequence[Record]:
+        self._calls.append("poll")
+        if self._poll_errors:
+            self._poll_errors -= 1
+            raise Retryable("no broker", 0)
+        self.uncommitted += self._batches[0]
+        return self._batches.pop(0)
+
+    def keep_alive(self) -> None:
+        self._calls.append("keep_alive")
+
+    def commit(self) -> None:
+        self._calls.append("commit")
+        if self._commit_errors:
+            self._commit_errors -= 1
+            raise Retryable("no coordinator", 0)
+        self.uncommitted.clear()
+
+    def lag(self) -> int | None:
+        return None
+
+    def close(self) -> None:
+        self._calls.append("close")
+
+
+class RecordingSink:
+    """Keeps what was flushed; fails as often as told, after it has taken the first alert of the batch."""
+
+    def __init__(
+        self, calls: list[str], name: str = "sink", errors: int = 0, on_error: Callable[[], None] = lambda: None
+    ):
+        self.name = name
+        self._calls = calls
+        self._errors = errors
+        self._on_error = on_error
+        self._pending: list[Any] = []
+        self.safe: list[Any] = []
+
+    def add(self, *item: Any) -> None:
+        self._pending.append(item[0] if len(item) == 1 else item)
+
+    def flush(self) -> None:
+        self._calls.append(f"{self.name}.flush")
+        if self._errors:
+            self._errors -= 1
+            self.safe += self._pending[:1]
+            self._on_error()
+            raise Retryable("disk full", 0)
+        self.safe += self._pending
+        self._pending.clear()
+
+    def reset(self) -> None:
+        self._calls.append(f"{self.name}.reset")
+        self._pending.clear()
+
+    def close(self) -> None:
+        self._calls.append(f"{self.name}.close")
+
+
+def record(number: int, response: str = "fine", value: bytes | None = None) -> Record:
+    body = json.dumps({"id": f"e{number}", "response": response}).encode()
+    return Record(body if value is None else value, Origin("t", 0, number))
+
+
+@pytest.fixture
+def telemetry() -> Iterator[Telemetry]:
+    made = Telemetry(OtelConfig(), "0", {})
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture
+def stop() -> threading.Event:
+    return threading.Event()
+
+
+class Loop:
+    """A pipeline around doubles that share one list of calls."""
+
+    def __init__(self, telemetry: Telemetry, stop: threading.Event) -> None:
+        self.calls: list[str] = []
+        self.letters = RecordingSink(self.calls, "letters")
+        self.health = Health(300)
+        self.reports: list[int] = []
+        self._telemetry = telemetry
+        self._stop = stop
+
+    def run(self, source: Any, *sinks: Any, letters: Any = None) -> Totals:
+        delivery = Delivery(sinks, letters or self.letters, EventLimits(max_bytes=1_000), "auto")
+        self.pipeline = Pipeline(
+            source, SmallEngine(), delivery, self._telemetry, self.health, self._stop, self._report
+        )
+        return self.pipeline.run()
+
+    def _report(self, totals: Totals) -> None:
+        self.calls.append("report")
+        self.reports.append(totals.records)
+
+
+@pytest.fixture
+def loop(telemetry: Telemetry, stop: threading.Event) -> Loop:
+    return Loop(telemetry, stop)
+
+
+def metric(telemetry: Telemetry, name: str, **labels: str) -> float | None:
+    return telemetry.registry.get_sample_value(name, labels)
+
+
+def ids(alerts: Sequence[Alert]) -> list[str]:
+    return [a.event.id for a in alerts]
+
+
+# ---- with real files
+
+
+def test_a_file_from_end_to_end(loop: Loop, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    rows = [record(1, "alert"), record(2), record(3, value=b"no json"), record(4, "boom"), record(5, "alert")]
+    source.write_bytes(b"\n".join(r.value or b"" for r in rows))
+    file, sink = FileSource(str(source), 1_000, batch=2), JsonlSink(tmp_path / "alerts.jsonl")
+    letters = JsonlDeadLetters(tmp_path / "bad.jsonl")
+    totals = loop.run(file, sink, letters=letters)
+    for part in (file, sink, letters):
+        part.close()
+    assert totals == Totals(records=5, events=3, bad=2, alerts=2, tokens=9)
+    assert ids([Alert.from_json(line) for line in (tmp_path / "alerts.jsonl").read_text().splitlines()]) == ["e1", "e5"]
+    bad = [json.loads(line) for line in (tmp_path / "bad.jsonl").read_text().splitlines()]
+    assert [(b["offset"], b["reason"].split(":")[0]) for b in bad] == [(3, "not JSON"), (4, "RuntimeError")]
+    assert loop.reports == [2, 4, 5]
+
+
+# ---- order
+
+
+def test_everything_is_flushed_before_the_commit(loop: Loop) -> None:
+    first, second = RecordingSink(loop.calls, "first"), RecordingSink(loop.calls, "second")
+    loop.run(RecordingSource(loop.calls, [record(1, "alert"), record(2, value=b"{")]), first, second)
+    assert loop.calls == ["poll", "keep_alive", "letters.flush", "first.flush", "second.flush", "commit", "report"]
+    assert ids(first.safe) == ids(second.safe) == ["e1"]
+
+
+def test_the_source_is_kept_alive_between_groups(loop: Loop) -> None:
+    loop.run(RecordingSource(loop.calls, [record(n) for n in range(5)]), RecordingSink(loop.calls))
+    assert loop.calls == ["poll", *["keep_alive"] * 5, "sink.flush", "commit", "report"]
+
+
+def test_an_empty_poll_neither_flushes_nor_commits(loop: Loop) -> None:
+    totals = loop.run(RecordingSource(loop.calls, [], [record(1)], []), RecordingSink(loop.calls))
+    assert loop.calls.count("commit") == 1
+    assert loop.calls[-1] == "poll"
+    assert totals.records == 1
+
+
+# ---- failures that pass
+
+
+def test_a_failed_flush_is_repeated_from_the_start_and_nothing_is_committed_meanwhile(
+    loop: Loop, telemetry: Telemetry
+) -> None:
+    healthy, failing = RecordingSink(loop.calls, "healthy"), RecordingSink(loop.calls, "failing", errors=2)
+    source = RecordingSource(loop.calls, [record(1, "alert"), record(2, "alert"), record(3, value=b"{")])
+    loop.run(source, healthy, failing)
+    once = ["letters.flush", "healthy.flush", "failing.flush"]
+    again = ["letters.reset", "healthy.reset", "failing.reset"]
+    without_pauses = [c for c in loop.calls if c != "keep_alive"]
+    assert without_pauses == ["poll", *once, *again, *once, *again, *once, "commit", "report"]
+    assert set(ids(failing.safe)) == {"e1", "e2"}
+    assert ids(failing.safe)[-2:] == ["e1", "e2"]
+    assert len({a.id for a in failing.safe}) == 2  # what came twice came under one id
+    assert "keep_alive" in loop.calls[loop.calls.index("failing.flush") : loop.calls.index("failing.reset")]
+    assert metric(telemetry, "latentwatch_sink_failures_total", latentwatch_sink="failing") == 2
+    assert loop.pipeline.totals.alerts == 2
+
+
+def test_a_failed_commit_is_repeated_without_delivering_again(loop: Loop) -> None:
+    sink = RecordingSink(loop.calls)
+    loop.run(RecordingSource(loop.calls, [record(1, "alert")], commit_errors=1), sink)
+    assert [c for c in loop.calls if c != "keep_alive"] == ["poll", "sink.flush", "commit", "commit", "report"]
+    assert ids(sink.safe) == ["e1"]
+
+
+def test_a_failed_poll_is_repeated(loop: Loop) -> None:
+    totals = loop.run(RecordingSource(loop.calls, [record(1)], poll_errors=1), RecordingSink(loop.calls))
+    assert totals.records == 1
+
+
+def test_an_outage_of_many_hours_is_waited_out(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitor.pipeline._LONGEST_PAUSE_S", 0.0)
+    totals = loop.run(RecordingSource(loop.calls, [record(1, "alert")]), RecordingSink(loop.calls, errors=1_100))
+    assert totals.records == 1
+
+
+def test_readiness_is_kept_up_to_date_during_an_outage(loop: Loop) -> None:
+    class LeavingSource(RecordingSource):
+        def keep_alive(self) -> None:
+            self.connected = self.assigned = False
+            super().keep_alive()
+
+    seen: list[list[str]] = []
+    sink = RecordingSink(loop.calls, errors=2, on_error=lambda: seen.append(loop.health.ready()))
+    loop.run(LeavingSource(loop.calls, [record(1, "alert")]), sink)
+    assert "consumer: no broker answers" in seen[-1]
+
+
+def test_a_stop_during_an_outage_commits_nothing(loop: Loop, stop: threading.Event) -> None:
+    source = RecordingSource(loop.calls, [record(1, "alert")], [record(2)])
+    sink = RecordingSink(loop.calls, errors=99, on_error=stop.set)
+    totals = loop.run(source, sink)
+    assert "commit" not in loop.calls
+    assert loop.calls.count("poll") == 1
+    assert [r.origin.offset for r in source.uncommitted] == [1]
+    assert (totals.records, loop.reports) == (0, [])
+
+
+def test_a_stop_ends_the_loop_after_the_batch_in_hand(loop: Loop, stop: threading.Event) -> None:
+    class StoppingSink(RecordingSink):
+        def flush(self) -> None:
+            stop.set()
+            super().flush()
+
+    totals = loop.run(RecordingSource(loop.calls, [record(1)], [record(2)]), StoppingSink(loop.calls))
+    assert totals.records == 1
+    assert loop.calls[-2:] == ["commit", "report"]
+
+
+def test_a_permanent_failure_ends_the_run_without_a_commit(loop: Loop) -> None:
+    class RefusingSink(RecordingSink):
+        def flush(self) -> None:
+            raise Permanent("not authorised")
+
+    with pytest.raises(Permanent, match="not authorised"):
+        loop.run(RecordingSource(loop.calls, [record(1)]), RefusingSink(loop.calls))
+    assert "commit" not in loop.calls
+
+
+# ---- bad events
+
+BAD = [b"", b"{", b"\xff", b"[]", b"{}", b'{"id":"a","prompt":1}', b"x" * 1_001, b"[" * 900, b'{"id":"\\ud800"}']
+
+
+def test_bad_events_never_stop_the_loop(loop: Loop, telemetry: Telemetry) -> None:
+    batch = [record(n, value=value) for n, value in enumerate(BAD * 3)]
+    tombstone = Record(None, Origin("t", 1, 0))
+    sink = RecordingSink(loop.calls)
+    totals = loop.run(RecordingSource(loop.calls, [*batch, tombstone], [record(99, "alert")]), sink)
+    assert (totals.records, totals.bad, totals.events) == (len(batch) + 2, len(batch) + 1, 1)
+    assert [r for r, _ in loop.letters.safe] == [*batch, tombstone]
+    assert all(isinstance(e, BadEvent) for _, e in loop.letters.safe)
+    assert ids(sink.safe) == ["e99"]
+    kinds = {"size": 3, "encoding": 3, "json": 9, "schema": 13}
+    for kind, count in kinds.items():
+        assert metric(telemetry, "latentwatch_events_dead_lettered_total", error_type=kind) == count
+
+
+def test_an_event_that_the_reader_fails_on_is_taken_out_alone(loop: Loop, telemetry: Telemetry) -> None:
+    sink = RecordingSink(loop.calls)
+    batch = [record(1, "alert"), record(2, "boom"), record(3, "alert")]
+    totals = loop.run(RecordingSource(loop.calls, batch), sink)
+    assert ids(sink.safe) == ["e1", "e3"]
+    ((letter, error),) = loop.letters.safe
+    assert letter is batch[1]
+    assert (error.kind, error.reason) == ("unreadable", "RuntimeError: the reader broke")
+    assert (totals.events, totals.bad, totals.alerts) == (2, 1, 2)
+    assert metric(telemetry, "latentwatch_events_dead_lettered_total", error_type="unreadable") == 1
+    assert metric(telemetry, "latentwatch_tokens_total") == 6  # nothing is counted twice
+
+
+def test_one_unreadable_choice_of_several_is_one_dead_letter(loop: Loop) -> None:
+    choices = [
+        {"index": i, "message": {"role": "assistant", "content": t}} for i, t in enumerate(["alert", "boom", "boom"])
+    ]
+    body = {"request": {"messages": []}, "response": {"id": "r", "choices": choices}}
+    sink = RecordingSink(loop.calls)
+    loop.run(RecordingSource(loop.calls, [record(1, value=json.dumps(body).encode())]), sink)
+    assert ids(sink.safe) == ["r"]
+    assert len(loop.letters.safe) == 1
+
+
+@pytest.mark.parametrize("batches", [1, 5, 10])
+def test_ten_unreadable_events_in_a_row_are_not_the_events_fault(loop: Loop, batches: int) -> None:
+    size = 10 // batches
+    source = RecordingSource(loop.calls, *([record(n, "boom") for n in range(size)] for _ in range(batches)))
+    with pytest.raises(Permanent, match="failed on 10 events in a row: the reader broke"):
+        loop.run(source, RecordingSink(loop.calls))
+    assert loop.calls.count("commit") == batches - 1
+    assert len(source.uncommitted) == size
+
+
+def test_one_readable_event_starts_the_count_anew(loop: Loop) -> None:
+    batch = [*(record(n, "boom") for n in range(9)), record(9), *(record(n, "boom") for n in range(10, 19))]
+    totals = loop.run(RecordingSource(loop.calls, batch), RecordingSink(loop.calls))
+    assert (totals.events, totals.bad) == (1, 18)
+
+
+def test_batches_of_nothing_but_bad_records_do_not_start_the_count_anew(loop: Loop) -> None:
+    batches = [
+        b for n in range(5) for b in ([record(n, "boom"), record(n + 50, "boom")], [record(n + 100, value=b"{")])
+    ]
+    with pytest.raises(Permanent, match="10 events in a row"):
+        loop.run(RecordingSource(loop.calls, *batches), RecordingSink(loop.calls))
+
+
+# ---- readiness
+
+
+@pytest.mark.parametrize(
+    ("connected", "assigned", "reasons"),
+    [
+        (True, True, []),
+        (True, False, ["consumer: waiting for partitions"]),
+        (False, False, ["consumer: no broker answers"]),
+    ],
+)
+def test_the_consumer_is_ready_when_connected_and_assigned(
+    loop: Loop, connected: bool, assigned: bool, reasons: list[str]
+) -> None:
+    loop.health.set_ready("model", True)
+    assert loop.health.ready() == ["consumer: has not reported yet"]
+    source = RecordingSource(loop.calls, [record(1)])
+    source.connected, source.assigned = connected, assigned
+    loop.run(source, RecordingSink(loop.calls))
+    assert loop.health.ready() == reasons

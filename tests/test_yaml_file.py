@@ -1,0 +1,68 @@
+"""YAML is read strictly, and every refusal names file and line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from monitor.errors import ConfigError
+from monitor.yaml_file import load_yaml
+
+
+def load(folder: Path, text: str | bytes) -> dict[str, object]:
+    path = folder / "a.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return load_yaml(path)[0]
+
+
+def test_a_mapping_and_the_bytes_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_bytes(b"a: {b: [1, x]}\r\n")
+    assert load_yaml(path) == ({"a": {"b": [1, "x"]}}, b"a: {b: [1, x]}\r\n")
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# nothing but a comment\n", "---\n"])
+def test_an_empty_file_is_an_empty_mapping(tmp_path: Path, text: str) -> None:
+    assert load(tmp_path, text) == {}
+
+
+def test_anchors_and_merges(tmp_path: Path) -> None:
+    text = "base: &base {a: 1, b: 2}\nfirst: {<<: *base, b: 3}\nsecond: *base\nthird: {<<: *base}\n"
+    data = load(tmp_path, text)
+    assert data["first"] == {"a": 1, "b": 3}
+    assert data["second"] == data["third"] == {"a": 1, "b": 2}
+
+
+BAD: dict[str, tuple[str | bytes, str]] = {
+    "key_twice": ("a: 1\nb: 2\na: 3\n", r":3: the key 'a' is given twice"),
+    "key_twice_deep_inside": ("a:\n  - b:\n      c: 1\n      c: 1\n", r":4: the key 'c' is given twice"),
+    "number_key_twice": ("1: a\n0x1: b\n", r":2: the key 1 is given twice"),
+    "list_at_the_top": ("- a\n", "expected keys and values at the top"),
+    "text_at_the_top": ("just text\n", "expected keys and values at the top"),
+    "two_documents": ("a: 1\n---\nb: 2\n", ":2: but found another document"),
+    "tab": ("a:\n\tb: 1\n", ":2: found character '\\\\t' that cannot start any token"),
+    "unclosed": ("a: [1, 2\n", ":2: expected ',' or ']'"),
+    "python_object": ("a: !!python/object/apply:os.getcwd []\n", ":1: could not determine a constructor"),
+    "unhashable_key": ("? [a]\n: 1\n", ":1: found unhashable key"),
+    "unknown_alias": ("a: *b\n", ":1: found undefined alias 'b'"),
+    "impossible_date": ("a: 2025-13-01\n", "not YAML: month must be in 1..12"),
+    "not_utf8": (b"a: \xff\n", "not YAML: .*position 3"),
+    "control_character": ("a: \x01\n", "not YAML: .*special characters are not allowed"),
+    "nested_too_deeply": ("a: " + "[" * 5_000, "nested too deeply"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_bad_files_are_refused_for_their_fault(tmp_path: Path, fault: str) -> None:
+    text, rule = BAD[fault]
+    with pytest.raises(ConfigError, match=f"^{tmp_path}/a.yaml.*{rule}") as caught:
+        load(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no.yaml: cannot be read: No such file or directory"):
+        load_yaml(tmp_path / "no.yaml")
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load_yaml(tmp_path)
