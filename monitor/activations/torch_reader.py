@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, DynamicCache
 
@@ -53,7 +54,7 @@ class TorchReader:
         """
         if device == "cpu":
             torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
-        self._device = torch.device(device)
+        self._device = usable_device(device)
         self._encoder = encoder
         self._batch_tokens = batch_tokens
         self._max_norm = max_norm
@@ -122,6 +123,16 @@ class TorchReader:
         self._residual = output[0] if isinstance(output, tuple) else output
 
 
+def usable_device(name: str) -> torch.device:
+    """The torch device `name`. Raises ConfigError where this machine, or this build of torch, does not have it."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as e:  # torch asserts where it was built without CUDA
+        raise ConfigError(f"reader.device: {name}: {str(e).splitlines()[0]}") from None
+    return device
+
+
 def _prefix(
     folder: Path, layer: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[nn.Module, nn.Module, int | None]:
@@ -135,21 +146,26 @@ def _prefix(
         if getattr(text, "layer_types", None):
             text.layer_types = text.layer_types[: layer + 1]
         with quiet_transformers():
-            model = AutoModel.from_pretrained(
+            model, info = AutoModel.from_pretrained(
                 folder,
                 config=config,
                 dtype=dtype,
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,
+                output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError) as e:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
         raise ConfigError(f"{folder}: not loaded as a transformers model: {e}") from e
-    stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == layer + 1]
+    if missing := sorted(info["missing_keys"]):  # transformers would go on with random numbers
+        raise ConfigError(f"{folder}: the weights lack {missing[0]} (of {len(missing)} that are missing)")
+    # in a model that reads images as well, another stack may happen to be as long
+    text_model = model.get_decoder()
+    stacks = [m for m in text_model.modules() if isinstance(m, nn.ModuleList) and len(m) == layer + 1]
     if not stacks:
         raise ConfigError(f"{folder}: found no stack of {layer + 1} transformer blocks in {type(model).__name__}")
     try:
         model = model.to(device).eval().requires_grad_(False)
-    except (RuntimeError, AssertionError) as e:  # torch asserts where it was built without CUDA
+    except RuntimeError as e:  # it does not fit, say
         raise ConfigError(f"reader.device: {device}: {e}") from None
     return model, stacks[0][layer], getattr(text, "max_position_embeddings", None)
