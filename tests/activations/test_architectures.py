@@ -134,7 +134,7 @@ def test_pickled_weights_are_refused(tmp_path: Path) -> None:
     model = save(tmp_path, "llama")
     (tmp_path / "model.safetensors").unlink()
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(ConfigError, match="not loaded as a transformers model: .*safetensors"):
+    with pytest.raises(ConfigError, match=r"not loaded as a transformers model: .*safetensors"):
         TorchReader(tmp_path, 1, Residual())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,7 @@ def at_once(reader: TorchReader, items: Sequence[Tokenised]) -> dict[int, NDArra
 def shuffled_small_batches(reader: TorchReader, items: Sequence[Tokenised]) -> dict[int, NDArray[np.float32]]:
     """Every third text, in batches of about four."""
     order = list(range(0, len(items), 3))
-    random.Random(3).shuffle(order)
+    np.random.default_rng(3).shuffle(order)
     budget, reader._batch_tokens = reader._batch_tokens, 200
     try:
         return dict(zip(order, reader.read([Chunk(items[n].ids) for n in order]), strict=True))
