@@ -79,12 +79,13 @@ def build_engine(config: Config, artefacts: Artefacts) -> Engine:
 def build_reader(config: Config, artefacts: Artefacts, latents: Sequence[int]) -> Reader:
     """The torch reader of the artefacts' model, with the columns `latents`."""
     try:
-        from monitor.activations.torch_reader import TorchReader
+        from monitor.activations.torch_reader import TorchReader, usable_device
         from monitor.sae.encoder import CuratedEncoder
     except ImportError as e:
         raise ConfigError(f"the reader needs {e.name}; run: pip install 'latentwatch[torch]'") from None
     ref = artefacts.sets[0].shipped.reader
-    encoder = CuratedEncoder(artefacts.sae, latents, ref.sae.activation_basis, config.reader.device)
+    device = usable_device(config.reader.device)
+    encoder = CuratedEncoder(artefacts.sae, latents, ref.sae.activation_basis, device)
     return TorchReader(
         artefacts.model.folder,
         ref.layer,

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from monitor.activations.model_files import locate
 from monitor.broker import EmbeddedBroker
 from tests.brokers import AnyBroker, ApacheKafka, kafka_home
 from tests.certificates import Authority
+from tests.reader_model import PACKAGE, ReaderModel
 
 _NO_KAFKA = "set KAFKA_HOME to an Apache Kafka download (and install Java) to run this test"
 
@@ -58,3 +60,9 @@ def secure_kafka(tmp_path_factory: pytest.TempPathFactory, authority: Authority)
     tls = (authority.issue("broker", hosts=("localhost",)), authority.ca_file)
     with ApacheKafka(home, tmp_path_factory.mktemp("secure-kafka"), tls) as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def reader_model() -> ReaderModel:
+    """The model that the demo reads with; converted from its package once, then kept in the user's cache."""
+    return ReaderModel(locate(PACKAGE, None, None))

@@ -97,7 +97,8 @@ def locate(model: str, revision: str | None, cache: Path | None) -> ModelFiles:
 
 def packaged_gguf(package: str) -> Path:
     """The one GGUF file inside an installed Python package, which is not imported."""
-    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    module = package.replace("-", "_")  # people write a package's name the way that pip does
+    spec = importlib.util.find_spec(module) if module.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(
             f"reader.model: the Python package {package} is not installed; "

@@ -79,9 +79,13 @@ class EventTokeniser:
         usable[:1] = False
         positions = np.arange(ids.size)
         rows = []
+        before = 0  # where the segment in front ended
         for segment in rendered.segments:
-            inside = (offsets[:, 0] >= segment.start) & (offsets[:, 0] < segment.end)
+            # A token may begin in the template's text, as with the space of "[INST] Hello"; what two segments
+            # share belongs to the first
+            inside = (offsets[:, 0] >= before) & (offsets[:, 1] > segment.start) & (offsets[:, 0] < segment.end)
             rows.append(positions[usable & inside])
+            before = segment.end
         last = max((int(r[-1]) for r in rows if r.size), default=-1)
         keep = slice(0, last + 1)  # the model is causal: what follows the last segment changes nothing before it
         return Tokenised(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, DynamicCache
 
@@ -53,7 +54,7 @@ class TorchReader:
         """
         if device == "cpu":
             torch.set_num_threads(threads or usable_cores())
-        self._device = torch.device(device)
+        self._device = usable_device(device)
         self._encoder = encoder
         self._batch_tokens = batch_tokens
         self._max_norm = max_norm
@@ -94,29 +95,25 @@ class TorchReader:
     def _read_batch(self, chunks: Sequence[Chunk]) -> list[NDArray[np.float32]]:
         lengths = [chunk.tokens.size for chunk in chunks]
         width = max(lengths)
-        past = chunks[0].past
         ids = torch.zeros((len(chunks), width), dtype=torch.long)
-        mask = torch.zeros((len(chunks), (past.length if past else 0) + width), dtype=torch.long)
         for row, chunk in enumerate(chunks):
             ids[row, : chunk.tokens.size] = torch.from_numpy(chunk.tokens.astype(np.int64))
-            mask[row, : mask.shape[1] - width + chunk.tokens.size] = 1
-        residual = self._run(ids.to(self._device), mask.to(self._device), past)  # [chunk, width, d]
-        real = mask[:, -width:].bool().to(self._device)
-        flat = residual[real].float()  # [token, d]
+        residual = self._run(ids.to(self._device), chunks[0].past)  # [chunk, width, d]
+        real = torch.arange(width) < torch.tensor(lengths)[:, None]  # [chunk, width]
+        flat = residual[real.to(self._device)].float()  # [token, d]
         activations = self._encoder(flat)  # [token, feature]
         if self._max_norm is not None:
             # massive activations (Sun et al. 2024) lie far outside what the SAE was trained on
             activations[flat.norm(dim=1) > self._max_norm] = 0
         return list(np.split(activations.cpu().numpy(), np.cumsum(lengths)[:-1]))
 
-    def _run(self, ids: Tensor, mask: Tensor, past: Any) -> Tensor:
+    def _run(self, ids: Tensor, past: Any) -> Tensor:
         cache = None
         if isinstance(past, TorchPast):
             cache = copy.deepcopy(past.cache)  # the model appends to it
             cache.batch_repeat_interleave(ids.shape[0])
-        # without padding the model picks its faster, maskless attention
-        attention = None if bool(mask.all()) else mask
-        self._model(input_ids=ids, attention_mask=attention, past_key_values=cache, use_cache=cache is not None)
+        # Padding needs no mask: it stands behind the text, where a causal model's tokens never look
+        self._model(input_ids=ids, past_key_values=cache, use_cache=cache is not None)
         residual, self._residual = self._residual, None
         if residual is None:
             raise RuntimeError("the hook layer did not run")
@@ -124,6 +121,16 @@ class TorchReader:
 
     def _keep_residual(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
         self._residual = output[0] if isinstance(output, tuple) else output
+
+
+def usable_device(name: str) -> torch.device:
+    """The torch device `name`. Raises ConfigError where this machine, or this build of torch, does not have it."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as e:  # torch asserts where it was built without CUDA
+        raise ConfigError(f"reader.device: {name}: {str(e).splitlines()[0]}") from None
+    return device
 
 
 def _prefix(
@@ -139,21 +146,26 @@ def _prefix(
         if getattr(text, "layer_types", None):
             text.layer_types = text.layer_types[: layer + 1]
         with quiet_transformers():
-            model = AutoModel.from_pretrained(
+            model, info = AutoModel.from_pretrained(
                 folder,
                 config=config,
                 dtype=dtype,
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,
+                output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError) as e:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
         raise ConfigError(f"{folder}: not loaded as a transformers model: {e}") from e
-    stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == layer + 1]
+    if missing := sorted(info["missing_keys"]):  # transformers would go on with random numbers
+        raise ConfigError(f"{folder}: the weights lack {missing[0]} (of {len(missing)} that are missing)")
+    # in a model that reads images as well, another stack may happen to be as long
+    text_model = model.get_decoder()
+    stacks = [m for m in text_model.modules() if isinstance(m, nn.ModuleList) and len(m) == layer + 1]
     if not stacks:
         raise ConfigError(f"{folder}: found no stack of {layer + 1} transformer blocks in {type(model).__name__}")
     try:
         model = model.to(device).eval().requires_grad_(False)
-    except (RuntimeError, AssertionError) as e:  # torch asserts where it was built without CUDA
+    except RuntimeError as e:  # it does not fit, say
         raise ConfigError(f"reader.device: {device}: {e}") from None
     return model, stacks[0][layer], getattr(text, "max_position_embeddings", None)

@@ -102,13 +102,17 @@ def _architecture(cfg: dict[str, Any], path: Path) -> Architecture:
         raise ConfigError(f"{path}: activation_fn: {activation!r} is not read; relu and topk are")
     if name not in _ARCHITECTURES:
         raise ConfigError(f"{path}: architecture: {name!r} is not read; {', '.join(_ARCHITECTURES)} are")
-    if cfg.get("reshape_activations", "none") != "none":
+    # files from before 6.0 may leave the reshaping to the hook's name
+    by_name = "hook_z" if "hook_z" in str(cfg.get("hook_name", cfg.get("hook_point", ""))) else "none"
+    if cfg.get("reshape_activations", by_name) != "none":
         raise ConfigError(f"{path}: reshape_activations: only none is read, for SAEs on the residual stream")
     return _ARCHITECTURES[name]
 
 
 def _normalisation(cfg: dict[str, Any], path: Path) -> Normalisation:
-    name = cfg.get("normalize_activations", "none")
+    name = cfg.get("normalize_activations")
+    if name is None or isinstance(name, bool):  # as SAELens wrote it before it had several ways
+        name = "expected_average_only_in" if name else "none"
     if name in ("none", "layer_norm", "constant_norm_rescale"):
         normalisation: Normalisation = name
         return normalisation
