@@ -119,16 +119,33 @@ def compare(
 
 
 def _margin(sae: Any, residual: Tensor, flips: NDArray[np.bool_]) -> float:
-    """How far the flipped latents lie from their edge (rank k, threshold or zero), at most."""
+    """How far the flipped latents lie from where they would trade places, at most."""
     tokens, columns = np.nonzero(flips)
+    latents = torch.tensor(LATENTS)[columns]
     with torch.no_grad():
         pre = sae.process_sae_in(residual[tokens]) @ sae.W_enc + sae.b_enc
-    own = pre[torch.arange(len(tokens)), torch.tensor(LATENTS)[columns]]
-    if sae.cfg.architecture() == "topk":
-        edge = pre.topk(sae.cfg.k + 1, dim=1).values[:, -2:]  # the last inside and the first outside
-        return float((edge - own[:, None]).abs().amin(dim=1).max())
-    threshold = getattr(sae, "threshold", torch.zeros(sae.cfg.d_sae))[torch.tensor(LATENTS)[columns]]
-    return float((own - threshold).abs().max())
+        own = pre[torch.arange(len(tokens)), latents]
+        if sae.cfg.architecture() == "topk":
+            inside, outside = pre.topk(sae.cfg.k + 1, dim=1).values[:, -2:].T  # last that stays, first that goes
+            to_rank = torch.where(own >= inside, own - outside, inside - own)
+            return float(torch.minimum(to_rank, own.abs()).max())
+        threshold = getattr(sae, "threshold", torch.zeros(sae.cfg.d_sae))[latents]
+        return float((own - threshold).abs().max())
+
+
+@pytest.mark.parametrize("name", ["topk", "jumprelu", "standard"])
+def test_the_comparison_itself_tells_noise_from_error(
+    name: str, saes: dict[str, Path], residuals: list[Tensor]
+) -> None:
+    one = {name: saes[name]}
+    encode = EncoderOfAll(list(one.values()))
+    values = {n: encode(residuals[n]).numpy().copy() for n in range(8)}
+    compare(values, residuals, one)
+    n = max(values, key=lambda n: values[n][1:].max())
+    token, column = np.unravel_index(np.argmax(values[n][1:]), values[n][1:].shape)
+    values[n][token + 1, column] = 0
+    with pytest.raises(AssertionError, match="a latent differs that was not on the edge"):
+        compare(values, residuals, one)
 
 
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS, ids=lambda f: f.__name__)
