@@ -127,8 +127,8 @@ def calibrated(bench: Workbench, recipe: SetRecipe, model: SparseLogistic, targe
         "threshold": threshold,
         "record": {
             "benign": "the strictest of: instructions of two collections, package code, shell and C, none of it used "
-            "in fitting, and the harmless contrasts of other categories, which were; measured on instructions of a third "
-            "collection and standard-library code",
+            "in fitting, and the harmless contrasts of other categories, which were; measured on instructions of a "
+            "third collection and standard-library code",
             "n": sum(s.size for s in scores),
             "target_fpr": target,
             "measured_fpr": round(hits / judged.size, 4),
