@@ -73,7 +73,16 @@ def build_engine(config: Config, artefacts: Artefacts) -> Engine:
     planner = WindowPlanner(
         reader, tokeniser.constant_starts(), config.reader.window_tokens, config.reader.overlap_tokens
     )
-    return Engine(artefacts.sets, tokeniser, planner, reader, artefacts.latents, config.alerts, config.sha256())
+    return Engine(
+        artefacts.sets,
+        tokeniser,
+        planner,
+        reader,
+        artefacts.latents,
+        config.alerts,
+        config.sha256(),
+        config.events.max_tokens,
+    )
 
 
 def build_reader(config: Config, artefacts: Artefacts, latents: Sequence[int]) -> Reader:

@@ -136,6 +136,8 @@ class EventsConfig(_Section):
     """Largest record, in bytes; larger ones are bad events."""
     max_chars: Positive = 400_000
     """Most characters of text in one event."""
+    max_tokens: Positive = 65_536
+    """Most tokens in one event, as the reader counts them; bounds the memory and the time that one event takes."""
     max_messages: Positive = 1_000
     """Most turns in one event."""
 

@@ -17,6 +17,7 @@ from monitor.activations.windows import WindowPlanner
 from monitor.alert_builder import AlertBuilder
 from monitor.alerts import Alert
 from monitor.config import AlertsConfig
+from monitor.errors import BadEvent
 from monitor.events import Event
 from monitor.feature_set_files import LoadedSet
 
@@ -58,7 +59,8 @@ class Engine:
         reader_columns: Sequence[int],
         alerts: AlertsConfig,
         config_sha256: str,
-        group_tokens: int = 32_768,
+        max_tokens: int = 65_536,
+        group_tokens: int = 8_192,
     ) -> None:
         """`reader_columns` are the SAE latents that the reader's columns stand for."""
         at = {latent: column for column, latent in enumerate(reader_columns)}
@@ -75,11 +77,15 @@ class Engine:
         self._reader = reader
         self._features = len(reader_columns)
         self._builder = AlertBuilder(config_sha256, alerts.capture_content)
+        self._max_tokens = max_tokens
         self._group_tokens = group_tokens
 
     def evaluate(self, events: Sequence[Event], on_group: Callable[[], None] = lambda: None) -> Iterator[Evaluation]:
-        """Judges events, in order. `on_group` is called whenever a group, or a part of one, has been read."""
-        for group in self._groups(self._tokeniser.tokenise(events)):
+        """Judges events, in order. `on_group` is called whenever a group, or a part of one, has been read.
+
+        Raises BadEvent where an event has more tokens than it may have.
+        """
+        for group in self._groups([self._checked(item) for item in self._tokeniser.tokenise(events)]):
             started = time.perf_counter()
             activations, windows = self._read(group, on_group)
             seconds = time.perf_counter() - started
@@ -104,6 +110,11 @@ class Engine:
                     scored = judge.matcher.scores(_segments(item, values, judge.columns))
                     best[judge.loaded.set.id] = max((s for _, s in scored), key=lambda s: s.value, default=None)
                 yield best
+
+    def _checked(self, item: Tokenised) -> Tokenised:
+        if item.ids.size > self._max_tokens:
+            raise BadEvent(f"{item.ids.size} tokens, over events.max_tokens = {self._max_tokens}", kind="size")
+        return item
 
     def _groups(self, items: Iterable[Tokenised]) -> Iterator[list[Tokenised]]:
         group: list[Tokenised] = []

@@ -127,6 +127,8 @@ class Pipeline:
         try:
             done = list(self._engine.evaluate(events, self._between_groups))
             self._unreadable = 0 if done else self._unreadable
+        except BadEvent:
+            pass  # which one it is shows below
         except Exception:
             log.exception("a batch of %d events could not be read; trying them one by one", len(events))
         else:
@@ -136,6 +138,8 @@ class Pipeline:
             try:
                 done += self._engine.evaluate([event], self._between_groups)
                 self._unreadable = 0
+            except BadEvent as e:
+                bad[event.origin] = (records[event.origin], e)
             except Exception as e:
                 log.exception("event at %s could not be read", event.origin)
                 self._unreadable += 1

@@ -14,6 +14,7 @@ from monitor.activations.tokens import Tokenised
 from monitor.activations.windows import WindowPlanner
 from monitor.config import AlertsConfig
 from monitor.engine import Engine
+from monitor.errors import BadEvent
 from monitor.events import Event
 from tests.alert_factory import make_event
 
@@ -57,6 +58,18 @@ def test_no_part_is_larger_than_a_group_and_each_is_told(sizes: list[int], parts
     assert len(reader.calls) == len(told) == parts
     assert max(reader.calls) <= 100
     assert sum(reader.calls) == sum(sizes)
+
+
+def test_an_event_of_too_many_tokens_is_refused_before_anything_is_read() -> None:
+    reader = CountingReader()
+    planner = WindowPlanner(reader, [], window_tokens=100, overlap_tokens=0)
+    engine = Engine([], cast(Any, NumberTokeniser()), planner, reader, [0], AlertsConfig(), "0", max_tokens=99)
+    assert len(list(engine.evaluate([make_event("99")]))) == 1
+    reader.calls.clear()
+    with pytest.raises(BadEvent, match=r"100 tokens, over events\.max_tokens = 99") as raised:
+        list(engine.evaluate([make_event("5"), make_event("100")]))
+    assert raised.value.kind == "size"
+    assert reader.calls == []
 
 
 def test_a_long_event_keeps_the_order_of_its_tokens() -> None:

@@ -28,6 +28,8 @@ class SmallEngine:
 
     def evaluate(self, events: Sequence[Event], on_group: Callable[[], None] = lambda: None) -> Iterator[Evaluation]:
         for event in events:
+            if "long" in event.response:
+                raise BadEvent("9 tokens, over events.max_tokens = 8", kind="size")
             if "boom" in event.response:
                 raise RuntimeError("the reader broke")
             on_group()
@@ -317,6 +319,15 @@ def test_an_event_that_the_reader_fails_on_is_taken_out_alone(loop: Loop, teleme
     assert (totals.events, totals.bad, totals.alerts) == (2, 1, 2)
     assert metric(telemetry, "latentwatch_events_dead_lettered_total", error_type="unreadable") == 1
     assert metric(telemetry, "latentwatch_tokens_total") == 6  # nothing is counted twice
+
+
+def test_events_that_are_too_long_to_read_are_no_sign_of_a_broken_reader(loop: Loop) -> None:
+    batch = [record(1, "alert"), *(record(n, "long") for n in range(2, 14)), record(14, "alert")]
+    sink = RecordingSink(loop.calls)
+    totals = loop.run(RecordingSource(loop.calls, batch), sink)
+    assert ids(sink.safe) == ["e1", "e14"]
+    assert {error.kind for _, error in loop.letters.safe} == {"size"}
+    assert (totals.events, totals.bad) == (2, 12)
 
 
 def test_one_unreadable_choice_of_several_is_one_dead_letter(loop: Loop) -> None:
