@@ -110,7 +110,7 @@ def _architecture(cfg: dict[str, Any], path: Path) -> Architecture:
 
 
 def _normalisation(cfg: dict[str, Any], path: Path) -> Normalisation:
-    name = cfg.get("normalize_activations")
+    name: Any = cfg.get("normalize_activations")
     if name is None or isinstance(name, bool):  # as SAELens wrote it before it had several ways
         name = "expected_average_only_in" if name else "none"
     if name in ("none", "layer_norm", "constant_norm_rescale"):
