@@ -22,6 +22,7 @@ from rich.table import Table
 
 import monitor
 from monitor.alerts import alert_schema
+from monitor.broker_check import broker_problems
 from monitor.build import build_engine, load_artefacts
 from monitor.check import check as run_checks
 from monitor.config import Config, OtelConfig, config_schema, load_config
@@ -102,6 +103,8 @@ def run(config: ConfigOption = None) -> None:
         from monitor.sinks.dead_letter import KafkaDeadLetters
         from monitor.sources.kafka import KafkaSource
 
+        for problem in broker_problems(settings):
+            log.warning("%s", problem)  # not fatal: brokers come back, topics and rights are added
         sinks = _sinks(settings, telemetry)
         opened += [sink.close for sink in sinks]
         dead_letters = KafkaDeadLetters(settings.kafka, settings.source.dead_letter_topic)

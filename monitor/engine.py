@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from detectors.matching import Matcher, SegmentActivations
 from detectors.score import Score
-from monitor.activations.reader import Reader
+from monitor.activations.reader import Chunk, Reader
 from monitor.activations.tokens import EventTokeniser, Tokenised
 from monitor.activations.windows import WindowPlanner
 from monitor.alert_builder import AlertBuilder
@@ -46,7 +46,7 @@ class Engine:
     """Tokenises, reads and judges events.
 
     Events are taken in groups of about `group_tokens` tokens, so that the activations held at one time are bounded
-    whatever the caller hands in.
+    whatever the caller hands in. A longer event is a group of its own, read in parts of that size.
     """
 
     def __init__(
@@ -78,13 +78,12 @@ class Engine:
         self._group_tokens = group_tokens
 
     def evaluate(self, events: Sequence[Event], on_group: Callable[[], None] = lambda: None) -> Iterator[Evaluation]:
-        """Judges events, in order. `on_group` is called whenever a group has been read."""
+        """Judges events, in order. `on_group` is called whenever a group, or a part of one, has been read."""
         for group in self._groups(self._tokeniser.tokenise(events)):
             started = time.perf_counter()
-            activations, windows = self._read(group)
+            activations, windows = self._read(group, on_group)
             seconds = time.perf_counter() - started
             total = sum(item.ids.size for item in group) or 1
-            on_group()
             for item, values, count in zip(group, activations, windows, strict=True):
                 yield Evaluation(
                     event=item.event,
@@ -98,7 +97,7 @@ class Engine:
     def scores(self, events: Sequence[Event]) -> Iterator[dict[str, Score | None]]:
         """The highest score of every set on each event, in order, whether or not it reaches the threshold."""
         for group in self._groups(self._tokeniser.tokenise(events)):
-            activations, _ = self._read(group)
+            activations, _ = self._read(group, lambda: None)
             for item, values in zip(group, activations, strict=True):
                 best: dict[str, Score | None] = {}
                 for judge in self._judges:
@@ -118,17 +117,33 @@ class Engine:
         if group:
             yield group
 
-    def _read(self, group: Sequence[Tokenised]) -> tuple[list[NDArray[np.float32]], list[int]]:
+    def _read(
+        self, group: Sequence[Tokenised], on_part: Callable[[], None]
+    ) -> tuple[list[NDArray[np.float32]], list[int]]:
         """Activations [token, feature] of each item, and how many windows they took."""
         plans = [self._planner.plan(item.ids) for item in group]
-        read = iter(self._reader.read([w.chunk for plan in plans for w in plan]))
+        read = self._read_parts([w.chunk for plan in plans for w in plan], on_part)
         results = []
         for item, plan in zip(group, plans, strict=True):
             values = np.zeros((item.ids.size, self._features), np.float32)
             for window in plan:
                 values[window.start : window.start + window.new] = next(read)[-window.new :]
             results.append(values)
+        on_part()
         return results, [len(plan) for plan in plans]
+
+    def _read_parts(self, chunks: Sequence[Chunk], between: Callable[[], None]) -> Iterator[NDArray[np.float32]]:
+        """Reads about `group_tokens` tokens at a time: one long event must not look like a loop that hangs."""
+        part: list[Chunk] = []
+        tokens = 0
+        for chunk in chunks:
+            if part and tokens + chunk.tokens.size > self._group_tokens:
+                yield from self._reader.read(part)
+                between()
+                part, tokens = [], 0
+            part.append(chunk)
+            tokens += chunk.tokens.size
+        yield from self._reader.read(part)
 
     def _judge(self, item: Tokenised, values: NDArray[np.float32]) -> Iterator[Alert]:
         for judge in self._judges:

@@ -126,7 +126,7 @@ class Telemetry:
         for signal in ("logs", "traces", "metrics") if self.config.enabled else ():
             self._add(names.EXPORT_FAILURES, 0, {names.SIGNAL: signal})
             self._add(names.EXPORT_DROPPED, 0, {names.SIGNAL: signal})
-        for row in (names.TOKENS, names.WINDOWS, names.COMMITS, names.CONFIG_REJECTED):
+        for row in (names.TOKENS, names.WINDOWS, names.COMMITS):
             self._add(row, 0, {})
 
     # ---- the loop
@@ -177,7 +177,7 @@ class Telemetry:
 
     @_harmless
     def feature_active(self, set_id: str, feature_index: int) -> None:
-        """A curated feature was active in a segment."""
+        """A curated feature spoke for an alert."""
         self._add(names.FEATURE_ACTIVE, 1, {names.SET_ID: set_id, names.FEATURE_INDEX: str(feature_index)})
 
     @_harmless
@@ -210,11 +210,6 @@ class Telemetry:
     def config_loaded(self, sha256: str) -> None:
         """A configuration came into force."""
         self._config_sha256, self._config_loaded_at = sha256, time.time()
-
-    @_harmless
-    def config_rejected(self) -> None:
-        """A reload was refused; the old configuration stays."""
-        self._add(names.CONFIG_REJECTED, 1, {})
 
     # ---- exports
 

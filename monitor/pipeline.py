@@ -98,6 +98,7 @@ class Pipeline:
         self._health.set_ready("consumer", source.connected and source.assigned, reason)
 
     def _batch(self, records: Sequence[Record]) -> None:
+        self._telemetry.queue(len(records))
         events, bad = self._parse(records)
         evaluations = self._evaluate(events, {r.origin: r for r in records}, bad)
         for evaluation in evaluations:
@@ -222,6 +223,7 @@ class Pipeline:
         bad: dict[Origin, tuple[Record, BadEvent]],
     ) -> None:
         self._telemetry.committed()
+        self._telemetry.queue(0)
         for _, error in bad.values():
             self._telemetry.bad_event(error.kind)
         self.totals.records += len(records)

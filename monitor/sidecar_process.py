@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import http.client
 import os
 import signal
@@ -22,10 +23,14 @@ from monitor.errors import Permanent
 _HOST = "127.0.0.1"
 _OWN_SECTIONS = ("KAFKA", "SOURCE", "EVENTS", "ALERTS", "SINKS", "HEALTH")
 _GRACE_S = 10.0
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class SidecarProcess:
     """A context manager around one child; whatever happens, it has ended when the block is left.
+
+    Enter it on a thread that outlives it: the child is told to end when that thread does, so that none is left over
+    where this process is killed.
 
     The child reads `config`, must listen for probes on `port`, and writes what it says to `log`. Overrides in the
     environment reach it for the reader, the feature sets and the log alone: one that is meant for a deployment must
@@ -42,12 +47,18 @@ class SidecarProcess:
     def __enter__(self) -> SidecarProcess:
         dropped = tuple(f"{ENV_PREFIX}{section}__" for section in _OWN_SECTIONS)
         self._log = self._log_path.open("wb")
+        libc = ctypes.CDLL(None)
+
+        def end_with_parent() -> None:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
         self._process = subprocess.Popen(  # noqa: S603 - our own command
             self._command,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
             env={k: v for k, v in os.environ.items() if not k.upper().startswith(dropped)},
+            preexec_fn=end_with_parent,
             start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the child in order
         )
         return self

@@ -116,8 +116,8 @@ ALERTS = Name(
 FEATURE_ACTIVE = Name(
     "latentwatch.feature.active",
     "counter",
-    "{segment}",
-    "Segments in which a curated feature was active, whether or not the set matched.",
+    "{alert}",
+    "Alerts that a curated feature spoke for.",
     (SET_ID, FEATURE_INDEX),
 )
 LAG = Name("latentwatch.lag", "gauge", "{message}", "Records not yet handed out; absent where that is unknown.")
@@ -144,9 +144,6 @@ CONFIG_INFO = Name(
 CONFIG_LOADED = Name(
     "latentwatch.config.load.timestamp", "gauge", "s", "Unix time at which the configuration in force was loaded."
 )
-CONFIG_REJECTED = Name(
-    "latentwatch.config.rejected", "counter", "{reload}", "Reloads refused because the new configuration was bad."
-)
 METRICS = (
     CONSUMED,
     OPERATION_DURATION,
@@ -168,7 +165,6 @@ METRICS = (
     EXPORT_DROPPED,
     CONFIG_INFO,
     CONFIG_LOADED,
-    CONFIG_REJECTED,
 )
 
 # Spans and log events. Braces stand for a value.

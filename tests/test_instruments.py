@@ -39,7 +39,6 @@ def use_everything(telemetry: Telemetry) -> None:
     telemetry.sink_failed("kafka")
     telemetry.committed()
     telemetry.config_loaded("e" * 64)
-    telemetry.config_rejected()
     telemetry.export_failed("logs", "tested")
     telemetry.export_dropped("logs", 1)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, DynamicCache
 
 from monitor.activations.batches import token_budgeted
+from monitor.activations.cores import usable_cores
 from monitor.activations.reader import Chunk
 from monitor.activations.transformers_log import quiet_transformers
 from monitor.errors import ConfigError
@@ -53,7 +53,7 @@ class TorchReader:
         `encoder` maps the residual stream [token, d] to activations [token, feature]: a CuratedEncoder, as a rule.
         """
         if device == "cpu":
-            torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+            torch.set_num_threads(threads or usable_cores())
         self._device = usable_device(device)
         self._encoder = encoder
         self._batch_tokens = batch_tokens

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -25,14 +24,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from detectors.feature_set import FeatureSet
 from monitor.activations.chat_template import ChatTemplate
 from monitor.activations.model_files import file_sha256, locate
 from monitor.activations.tokens import EventTokeniser
 from monitor.activations.torch_reader import TorchReader
 from monitor.activations.windows import WindowPlanner
 from monitor.errors import ConfigError
-from monitor.lab.activations import SegmentReader, SegmentTable
+from monitor.lab.activations import SegmentReader
 from monitor.lab.baselines import word_only_scores
 from monitor.lab.figures import (
     auroc,
@@ -42,141 +40,16 @@ from monitor.lab.figures import (
     recall_at_fpr,
     threshold_at_fpr,
 )
-from monitor.lab.logistic import SparseLogistic, fit_logistic, fit_sparse_logistic
-from monitor.lab.recipe import BenignUse, Recipes, SetRecipe, SourceUse, load_recipes
+from monitor.lab.logistic import SparseLogistic, fit_logistic
+from monitor.lab.recipe import BenignUse, SetRecipe, SourceUse, load_recipes
 from monitor.lab.rows import LabelledRow, load_rows
+from monitor.lab.set_file import set_body, write_set
 from monitor.lab.top_tokens import TopTokens
+from monitor.lab.workbench import Scored, Texts, Workbench, row_scores
 from monitor.sae.encoder import CuratedEncoder
 from monitor.sae.saelens import WEIGHTS_FILE, load_saelens
 
 _DENSE_C = 1e-3
-
-
-@dataclass(frozen=True)
-class Texts:
-    """The rows of one file, with everything read from them. `x` [entry, s] are latents shrunk as the set pools them."""
-
-    rows: list[LabelledRow]
-    table: SegmentTable
-    x: NDArray[np.float16]
-    entries: list[dict[str, int]]
-    """For each row, its entries in the table by segment."""
-
-    def labelled(self, label: int) -> list[int]:
-        """Entries of the labelled segments of the rows with that label."""
-        found = []
-        for row, entries in zip(self.rows, self.entries, strict=True):
-            if row.label == label and entries:
-                found.append(entries.get(row.labelled_segment, next(iter(entries.values()))))
-        return found
-
-    def judged(self, segments: tuple[str, ...]) -> list[list[int]]:
-        """For each row, the entries that a set with these segments looks at (all of them where it would see none)."""
-        return [[e for s, e in entries.items() if s in segments] or list(entries.values()) for entries in self.entries]
-
-    def harmless(self, segments: tuple[str, ...]) -> list[int]:
-        """The entries that a set with these segments looks at in rows of label 0."""
-        pairs = zip(self.rows, self.judged(segments), strict=True)
-        return [e for row, entries in pairs if row.label == 0 for e in entries]
-
-    def text(self, entry: int) -> str:
-        """The text of an entry's segment."""
-        row = self.rows[int(self.table.row[entry])]
-        return row.prompt if self.table.segment[entry] == "user" else row.response
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Scores of the rows of one file by one model: the highest over the segments looked at."""
-
-    scores: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    rows: list[LabelledRow]
-
-
-class Workbench:
-    """Holds what was read and fits models on it."""
-
-    def __init__(self, recipes: Recipes, texts: dict[str, Texts], benign: list[tuple[BenignUse, Texts]]) -> None:
-        self._recipes = recipes
-        self._texts = texts
-        self._benign = benign
-
-    def training(self, recipe: SetRecipe, left_out: str | None) -> Training:
-        """The weighted groups that a set is fitted on without the family `left_out`."""
-        groups: list[tuple[Texts, list[int], int, float]] = []
-        for source in recipe.sources:
-            if source.train and source.family != left_out:
-                texts = self._texts[source.file]
-                groups += [(texts, texts.labelled(label), label, 1.0) for label in (1, 0)]
-        shared: list[tuple[Texts, list[int]]] = [
-            (texts, [e for entries in texts.judged(recipe.segments) for e in entries])
-            for use, texts in self._benign
-            if use.role == "fit"
-        ]
-        for other in self._recipes.sets:  # what is harmless for one category is harmless for the others, prompts too
-            for source in other.sources:
-                if source.family == "own" and other.id != recipe.id:
-                    texts = self._texts[source.file]
-                    shared.append((texts, texts.harmless(recipe.segments)))
-        size = sum(len(entries) for _, entries in shared)
-        groups += [(texts, entries, 0, 1.5 * len(entries) / size) for texts, entries in shared]
-        return Training([g for g in groups if g[1]])
-
-    def fit(self, recipe: SetRecipe, left_out: str | None) -> SparseLogistic:
-        """The set's model."""
-        data = self.training(recipe, left_out)
-        return fit_sparse_logistic(data.latents(), data.y, data.weights, self._recipes.c, self._recipes.keep)
-
-    def score(self, recipe: SetRecipe, texts: Texts, model: SparseLogistic, dense: bool = False) -> Scored:
-        """Scores of all rows that have a segment to look at."""
-        logits = model.logits(texts.table.residual if dense else texts.x)
-        return _row_scores(recipe, texts, logits)
-
-    def judge_texts(self, recipe: SetRecipe) -> list[Texts]:
-        """Harmless texts by authors that took no part in fitting."""
-        return [t for use, t in self._benign if use.role == "judge" and use.kind == recipe.benign]
-
-    def judge_all(self) -> list[Texts]:
-        """All of them, chat and code."""
-        return [t for use, t in self._benign if use.role == "judge"]
-
-    def calibration_texts(self) -> list[tuple[BenignUse, Texts]]:
-        """Harmless texts that set the threshold."""
-        return [(use, t) for use, t in self._benign if use.role == "calibrate"]
-
-
-class Training:
-    """Entries of several sources with weights: each source counts the same on its side, the two sides the same."""
-
-    def __init__(self, groups: list[tuple[Texts, list[int], int, float]]) -> None:
-        self._groups = groups
-        self.y = np.concatenate([np.full(len(e), label, dtype=np.int64) for _, e, label, _ in groups])
-        weights = np.concatenate([np.full(len(e), share / len(e)) for _, e, _, share in groups])
-        for label in (0, 1):
-            weights[self.y == label] /= weights[self.y == label].sum()
-        self.weights = weights * self.y.size / 2
-
-    def latents(self) -> NDArray[np.float32]:
-        """Pooled latents [entry, s]."""
-        return np.concatenate([t.x[e] for t, e, _, _ in self._groups]).astype(np.float32)
-
-    def residual(self) -> NDArray[np.float32]:
-        """Mean residual [entry, d]."""
-        return np.concatenate([t.table.residual[e] for t, e, _, _ in self._groups])
-
-    def words(self) -> list[str]:
-        """The texts themselves."""
-        return [t.text(i) for t, e, _, _ in self._groups for i in e]
-
-
-def _row_scores(recipe: SetRecipe, texts: Texts, by_entry: NDArray[np.float64]) -> Scored:
-    kept = [(row, entries) for row, entries in zip(texts.rows, texts.judged(recipe.segments), strict=True) if entries]
-    return Scored(
-        np.array([by_entry[entries].max() for _, entries in kept]),
-        np.array([row.label for row, _ in kept], dtype=np.int64),
-        [row for row, _ in kept],
-    )
 
 
 def left_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: dict[str, Texts]) -> dict[str, Any]:
@@ -194,7 +67,7 @@ def left_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: di
         _name(source): _figures(
             bench.score(recipe, texts[source.file], model),
             bench.score(recipe, texts[source.file], dense, dense=True),
-            _row_scores(
+            row_scores(
                 recipe,
                 texts[source.file],
                 words([texts[source.file].text(e) for e in range(len(texts[source.file].x))]),
@@ -202,6 +75,7 @@ def left_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: di
             benign,
         )
         for source in members
+        if any(row.label == 1 for row in texts[source.file].rows)
     }
 
 
@@ -241,18 +115,21 @@ def _name(source: SourceUse) -> str:
 
 def calibrated(bench: Workbench, recipe: SetRecipe, model: SparseLogistic, target: float) -> dict[str, Any]:
     """The threshold (a logit) with its calibration record."""
-    used = bench.calibration_texts()
-    scores = np.concatenate([bench.score(recipe, t, model).scores for _, t in used])
-    threshold = threshold_at_fpr(scores, target)
+    # traffic differs from site to site: the threshold holds for each kind of harmless text, not for their mixture
+    scores = [bench.score(recipe, t, model).scores for t in bench.calibration_texts()]
+    # published instructions are tidy; the project's own harmless rows of other categories are written as people talk
+    scores += [np.concatenate([_harmless_scores(bench.score(recipe, t, model)) for t in bench.other_own(recipe)])]
+    threshold = max(threshold_at_fpr(s, target) for s in scores)
     judged = np.concatenate([bench.score(recipe, t, model).scores for t in bench.judge_all()])
     hits = int((judged >= threshold).sum())
     low, high = binomial_interval(hits, judged.size)
     return {
         "threshold": threshold,
         "record": {
-            "benign": "chat instructions and Python package code that took no part in fitting; "
-            "measured on chat instructions and standard-library code by other authors",
-            "n": int(scores.size),
+            "benign": "the strictest of: instructions of two collections, package code, shell and C, none of it used "
+            "in fitting, and the harmless contrasts of other categories, which were; measured on instructions of a "
+            "third collection and standard-library code",
+            "n": sum(s.size for s in scores),
             "target_fpr": target,
             "measured_fpr": round(hits / judged.size, 4),
             "measured_n": int(judged.size),
@@ -305,7 +182,11 @@ def main(
         return Texts(rows, table, (table.latents * shrink[:, None]).astype(np.float16), entries)
 
     sources = {s.file for r in recipes.sets for s in r.sources}
-    texts = {f: texts_of(load_rows(_find(f, data), recipes.rows_per_source), f) for f in sorted(sources)}
+    own = {s.file for r in recipes.sets for s in r.sources if s.family == "own"}
+    texts = {
+        f: texts_of(load_rows(_find(f, data), None if f in own else recipes.rows_per_source), f)
+        for f in sorted(sources)
+    }
     benign = [
         (use, texts_of(_benign_rows(use, data), f"{use.file} ({use.source or 'all'}, {use.role})"))
         for use in recipes.benign
@@ -321,9 +202,8 @@ def main(
     latents = sorted({int(i) for m in models.values() for i in m.latents})
     reader = reader_of(CuratedEncoder(sae, latents, "raw", device))
     labels = TopTokens(reader, tokeniser, WindowPlanner(reader, tokeniser.constant_starts(), 2048, 256), len(latents))
-    own = [row for r in recipes.sets for s in r.sources if s.family == "own" for row in texts[s.file].rows]
     with console.status("labelling features"):
-        labels.look_at(own)
+        labels.look_at([row for file in sorted(own) for row in texts[file].rows])
     column = {latent: n for n, latent in enumerate(latents)}
     lock: dict[str, Any] = {}
     for recipe in recipes.sets:
@@ -333,7 +213,7 @@ def main(
             {"index": int(i), "label": labels.label(column[int(i)]), "weight": float(f"{w:.5g}")}
             for i, w in sorted(zip(fitted.latents, fitted.weights, strict=True), key=lambda pair: -pair[1])
         ]
-        body = _body(recipe, recipes, files.sha256, sae_sha256, sae.d_sae)
+        body = set_body(recipe, recipes, files.sha256, sae_sha256, sae.d_sae)
         body |= {
             "features": features,
             "bias": round(fitted.bias, 5),
@@ -347,57 +227,9 @@ def main(
     (out / "sets.lock").write_text(yaml.safe_dump(lock, sort_keys=True))
 
 
-def write_set(path: Path, body: dict[str, Any], evidence: str) -> dict[str, str]:
-    """Writes one set's file, checked, and returns its entry in the lock."""
-    FeatureSet.model_validate(body)
-    features = body.pop("features")
-    after = {k: body.pop(k) for k in ("bias", "condition", "calibration", "metrics", "falsepositives", "known_gaps")}
-    lines = [
-        "# Written by monitor.lab.make_sets; figures are measured, not typed in.",
-        yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=118).rstrip(),
-        f"# Labels are {evidence}. Weights are per unit of the pooled activation, the most telling first.",
-        "features:",
-        *(
-            f"- {yaml.safe_dump(f, default_flow_style=True, allow_unicode=True, width=10_000, sort_keys=False).strip()}"
-            for f in features
-        ),
-        yaml.safe_dump(after, sort_keys=False, allow_unicode=True, width=118, default_flow_style=None).rstrip(),
-    ]
-    text = "\n".join(lines) + "\n"
-    path.write_text(text)
-    return {"version": body["version"], "sha256": hashlib.sha256(text.encode()).hexdigest()}
-
-
-def _body(recipe: SetRecipe, recipes: Recipes, model_sha256: str, sae_sha256: str, width: int) -> dict[str, Any]:
-    return {
-        "id": recipe.id,
-        "version": recipe.version,
-        "title": recipe.title,
-        "category": recipe.category,
-        "severity": recipe.severity,
-        "status": "experimental",
-        "description": recipe.description,
-        "definition": recipe.definition,
-        "references": list(recipe.references),
-        "tags": list(recipe.tags),
-        "reader": {
-            "model": recipes.model,
-            "model_sha256": model_sha256,
-            "layer": recipes.layer,
-            "hook": "resid_post",
-            "max_norm": recipes.max_norm,
-            "sae": {
-                "format": "saelens",
-                "path": "sae",
-                "sha256": sae_sha256,
-                "width": width,
-                "activation_basis": "raw",
-            },
-        },
-        "detector": "weighted",
-        "segments": list(recipe.segments),
-        "pooling": {"kind": "mean", "prior_tokens": recipes.prior_tokens},
-    }
+def _harmless_scores(scored: Scored) -> NDArray[np.float64]:
+    harmless: NDArray[np.float64] = scored.scores[scored.labels == 0]
+    return harmless
 
 
 def _logistic(logit: float) -> float:

@@ -59,7 +59,8 @@ class BenignUse(_Model):
     rows: Annotated[int, Field(gt=0)]
     """Most rows taken."""
     role: Literal["fit", "calibrate", "judge"]
-    """fit: negatives in training. calibrate: sets the threshold. judge: measures the false-positive rate."""
+    """fit: negatives in training. calibrate: sets the threshold, which no file of this role may pass too often.
+    judge: measures the false-positive rate."""
 
 
 class Recipes(_Model):
@@ -75,6 +76,7 @@ class Recipes(_Model):
     """Inverse strength of the L2 penalty."""
     target_fpr: float
     rows_per_source: int
+    """Most rows of a source by others; the project's own are all taken."""
     benign: tuple[BenignUse, ...]
     sets: tuple[SetRecipe, ...]
 

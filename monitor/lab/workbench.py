@@ -1,0 +1,147 @@
+"""Workbench: what was read of all sources, and models fitted and scored on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.lab.activations import SegmentTable
+from monitor.lab.logistic import SparseLogistic, fit_sparse_logistic
+from monitor.lab.recipe import BenignUse, Recipes, SetRecipe
+from monitor.lab.rows import LabelledRow
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The rows of one file, with everything read from them. `x` [entry, s] are latents shrunk as the set pools them."""
+
+    rows: list[LabelledRow]
+    table: SegmentTable
+    x: NDArray[np.float16]
+    entries: list[dict[str, int]]
+    """For each row, its entries in the table by segment."""
+
+    def labelled(self, label: int) -> list[int]:
+        """Entries of the labelled segments of the rows with that label."""
+        found = []
+        for row, entries in zip(self.rows, self.entries, strict=True):
+            if row.label == label and entries:
+                found.append(entries.get(row.labelled_segment, next(iter(entries.values()))))
+        return found
+
+    def judged(self, segments: tuple[str, ...]) -> list[list[int]]:
+        """For each row, the entries that a set with these segments looks at (all of them where it would see none)."""
+        return [[e for s, e in entries.items() if s in segments] or list(entries.values()) for entries in self.entries]
+
+    def harmless(self, segments: tuple[str, ...]) -> list[int]:
+        """The entries that a set with these segments looks at in rows of label 0."""
+        pairs = zip(self.rows, self.judged(segments), strict=True)
+        return [e for row, entries in pairs if row.label == 0 for e in entries]
+
+    def text(self, entry: int) -> str:
+        """The text of an entry's segment."""
+        row = self.rows[int(self.table.row[entry])]
+        return row.prompt if self.table.segment[entry] == "user" else row.response
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of the rows of one file by one model: the highest over the segments looked at."""
+
+    scores: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    rows: list[LabelledRow]
+
+
+class Workbench:
+    """Holds what was read and fits models on it."""
+
+    def __init__(self, recipes: Recipes, texts: dict[str, Texts], benign: list[tuple[BenignUse, Texts]]) -> None:
+        self._recipes = recipes
+        self._texts = texts
+        self._benign = benign
+
+    def training(self, recipe: SetRecipe, left_out: str | None) -> Training:
+        """The weighted groups that a set is fitted on without the family `left_out`."""
+        groups: list[tuple[Texts, list[int], int, float]] = []
+        for source in recipe.sources:
+            if source.train and source.family != left_out:
+                texts = self._texts[source.file]
+                groups += [(texts, texts.labelled(label), label, 1.0) for label in (1, 0)]
+        shared: list[tuple[Texts, list[int]]] = [
+            (texts, [e for entries in texts.judged(recipe.segments) for e in entries])
+            for use, texts in self._benign
+            if use.role == "fit"
+        ]
+        # what is harmless for one category is harmless for the others, prompts too
+        shared += [(texts, texts.harmless(recipe.segments)) for texts in self.other_own(recipe)]
+        size = sum(len(entries) for _, entries in shared)
+        groups += [(texts, entries, 0, 1.5 * len(entries) / size) for texts, entries in shared]
+        return Training([g for g in groups if g[1]])
+
+    def fit(self, recipe: SetRecipe, left_out: str | None) -> SparseLogistic:
+        """The set's model."""
+        data = self.training(recipe, left_out)
+        return fit_sparse_logistic(data.latents(), data.y, data.weights, self._recipes.c, self._recipes.keep)
+
+    def score(self, recipe: SetRecipe, texts: Texts, model: SparseLogistic, dense: bool = False) -> Scored:
+        """Scores of all rows that have a segment to look at."""
+        logits = model.logits(texts.table.residual if dense else texts.x)
+        return row_scores(recipe, texts, logits)
+
+    def judge_texts(self, recipe: SetRecipe) -> list[Texts]:
+        """Harmless texts by authors that took no part in fitting."""
+        return [t for use, t in self._benign if use.role == "judge" and use.kind == recipe.benign]
+
+    def judge_all(self) -> list[Texts]:
+        """All of them, chat and code."""
+        return [t for use, t in self._benign if use.role == "judge"]
+
+    def other_own(self, recipe: SetRecipe) -> list[Texts]:
+        """The project's own rows of the other categories."""
+        return [
+            self._texts[source.file]
+            for other in self._recipes.sets
+            for source in other.sources
+            if source.family == "own" and other.id != recipe.id
+        ]
+
+    def calibration_texts(self) -> list[Texts]:
+        """Harmless texts that set the threshold."""
+        return [t for use, t in self._benign if use.role == "calibrate"]
+
+
+class Training:
+    """Entries of several sources with weights: each source counts the same on its side, the two sides the same."""
+
+    def __init__(self, groups: list[tuple[Texts, list[int], int, float]]) -> None:
+        self._groups = groups
+        self.y = np.concatenate([np.full(len(e), label, dtype=np.int64) for _, e, label, _ in groups])
+        weights = np.concatenate([np.full(len(e), share / len(e)) for _, e, _, share in groups])
+        for label in (0, 1):
+            weights[self.y == label] /= weights[self.y == label].sum()
+        self.weights = weights * self.y.size / 2
+
+    def latents(self) -> NDArray[np.float32]:
+        """Pooled latents [entry, s]."""
+        return np.concatenate([t.x[e] for t, e, _, _ in self._groups]).astype(np.float32)
+
+    def residual(self) -> NDArray[np.float32]:
+        """Mean residual [entry, d]."""
+        return np.concatenate([t.table.residual[e] for t, e, _, _ in self._groups])
+
+    def words(self) -> list[str]:
+        """The texts themselves."""
+        return [t.text(i) for t, e, _, _ in self._groups for i in e]
+
+
+def row_scores(recipe: SetRecipe, texts: Texts, by_entry: NDArray[np.float64]) -> Scored:
+    """Scores of the rows from those of their entries."""
+    kept = [(row, entries) for row, entries in zip(texts.rows, texts.judged(recipe.segments), strict=True) if entries]
+    return Scored(
+        np.array([by_entry[entries].max() for _, entries in kept]),
+        np.array([row.label for row, _ in kept], dtype=np.int64),
+        [row for row, _ in kept],
+    )
