@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from kafka import KafkaConsumer
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from monitor.alerts import Alert
 from monitor.broker import EmbeddedBroker
@@ -90,6 +91,7 @@ def test_killed_at_random_and_restarted_nothing_is_lost(
             give_up_at = time.monotonic() + READY_S
             while file.stat().st_size <= size:
                 assert time.monotonic() < give_up_at, sidecar.tail()
+                time.sleep(0.001)  # leaves the core to the sidecar
             time.sleep(chance.uniform(0, 0.01))
             sidecar.kill()
     assert not stream.all_committed()
@@ -138,6 +140,8 @@ def test_sigterm_drains_commits_and_leaves_the_group(broker: AnyBroker, stream: 
         bootstrap_servers=broker.bootstrap_servers,
         group_id=stream.group,
         enable_auto_commit=False,
+        # a group keeps its protocol on the embedded broker, also when everyone has left
+        partition_assignment_strategy=[CooperativeStickyAssignor()],
         session_timeout_ms=6_000,  # the embedded broker lets a join last for half of it
         heartbeat_interval_ms=1_000,
     )
