@@ -52,7 +52,7 @@ def set_count() -> int:
 
 
 def write_config(folder: Path, broker: AnyBroker, stream: Stream, changes: Mapping[str, Any] | None = None) -> Path:
-    """A config file in `folder`; `changes` are laid over it, section by section."""
+    """A config file in `folder`; `changes` are laid over it, section by section; None takes a key out."""
     config: dict[str, Any] = {
         "kafka": {"bootstrap_servers": broker.bootstrap_servers, "request_timeout_ms": 5_000},
         "source": {
@@ -79,7 +79,7 @@ def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, 
     merged = dict(below)
     for key, value in above.items():
         merged[key] = _laid_over(merged[key], value) if isinstance(value, Mapping) and key in merged else value
-    return merged
+    return {key: value for key, value in merged.items() if value is not None}
 
 
 @dataclass(frozen=True)

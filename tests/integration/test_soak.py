@@ -42,7 +42,7 @@ def test_memory_stays_flat_and_nothing_is_left_out(
     records = mixed_records(COUNT)
     bad = [r for r in records if isinstance(r, BadRecord)]
     # with the sets' own thresholds, as in production
-    config = write_config(tmp_path, embedded_broker, stream, {"feature_sets": {"overrides": {}}})
+    config = write_config(tmp_path, embedded_broker, stream, {"feature_sets": {"overrides": None}})
     with Sidecar(config) as sidecar:
         sidecar.wait_ready(READY_S)
         start_mb = sidecar.rss_mb()
