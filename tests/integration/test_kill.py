@@ -32,12 +32,12 @@ from tests.integration.stream import Outgoing, Stream
 
 pytestmark = [pytest.mark.kafka, pytest.mark.model, pytest.mark.timeout(600)]
 
-GOOD = 80
+GOOD = 60
 SEED = 1
 
 
 def records() -> list[Outgoing]:
-    """Eighty events, and after every fifth one a record that is none."""
+    """The good events, and after every fifth one a record that is none."""
     mixed: list[Outgoing] = []
     for n in range(GOOD):
         mixed.append(Outgoing(short_event("kill", n)))

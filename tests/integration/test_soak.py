@@ -17,7 +17,7 @@ from tests.integration.short_events import short_event
 from tests.integration.sidecar import CONSUMED, DEAD_LETTERED, EVENTS_DONE, READY_S, Sidecar, write_config
 from tests.integration.stream import Outgoing, Stream
 
-COUNT = int(os.environ.get("LATENTWATCH_SOAK_EVENTS", "600"))
+COUNT = int(os.environ.get("LATENTWATCH_SOAK_EVENTS", "400"))
 BAD_SHARE = 0.01
 ALLOWED_GROWTH = 1.05
 ALLOWED_GROWTH_MB = 16.0
