@@ -57,6 +57,8 @@ ConfigOption = Annotated[
     typer.Option("--config", "-c", help="YAML config file; defaults where left out.", show_default=False),
 ]
 
+DeviceOption = Annotated[str | None, typer.Option(help="Torch device; overrides reader.device.")]
+
 # Exit codes, the same for every command; docs/cli.md lists them
 _FAILED, _BAD_CONFIG, _BAD_EVENTS = 1, 2, 3
 
@@ -75,9 +77,9 @@ def main() -> None:
 
 
 @app.command()
-def run(config: ConfigOption = None) -> None:
+def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
     """Run the sidecar: Kafka in, alerts out, until SIGTERM."""
-    settings = load_config(config, os.environ)
+    settings = _with_options(load_config(config, os.environ), device, False)
     configure_logging(settings.log)
     stop = _stop_on_signals()
     health = Health(settings.health.stalled_after_s)
@@ -126,7 +128,7 @@ def scan(
     bad: Annotated[
         Path | None, typer.Option("--bad", help="File for events that cannot be read, with reasons.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="Torch device; overrides reader.device.")] = None,
+    device: DeviceOption = None,
     capture_content: Annotated[
         bool, typer.Option("--capture-content", help="Put text into alerts; overrides alerts.capture_content.")
     ] = False,

@@ -115,10 +115,10 @@ def _name(source: SourceUse) -> str:
 
 def calibrated(bench: Workbench, recipe: SetRecipe, model: SparseLogistic, target: float) -> dict[str, Any]:
     """The threshold (a logit) with its calibration record."""
-    # traffic differs from site to site: the threshold holds for each kind of harmless text, not for their mixture
-    scores = [bench.score(recipe, t, model).scores for t in bench.calibration_texts()]
-    # published instructions are tidy; the project's own harmless rows of other categories are written as people talk
-    scores += [np.concatenate([_harmless_scores(bench.score(recipe, t, model)) for t in bench.other_own(recipe)])]
+    # traffic differs from site to site: the threshold holds for chat, for code and for casual talk, each by itself.
+    # Published instructions are tidy; the project's own harmless rows of other categories are written as people talk.
+    kinds = [bench.calibration_texts("chat"), bench.calibration_texts("code"), bench.other_own(recipe)]
+    scores = [np.concatenate([_harmless_scores(bench.score(recipe, t, model)) for t in texts]) for texts in kinds]
     threshold = max(threshold_at_fpr(s, target) for s in scores)
     judged = np.concatenate([bench.score(recipe, t, model).scores for t in bench.judge_all()])
     hits = int((judged >= threshold).sum())
@@ -126,8 +126,8 @@ def calibrated(bench: Workbench, recipe: SetRecipe, model: SparseLogistic, targe
     return {
         "threshold": threshold,
         "record": {
-            "benign": "the strictest of: instructions of two collections, package code, shell and C, none of it used "
-            "in fitting, and the harmless contrasts of other categories, which were; measured on instructions of a "
+            "benign": "the strictest of: instructions of two collections; package code, shell and C, none of it used "
+            "in fitting; and the harmless contrasts of other categories, which were; measured on instructions of a "
             "third collection and standard-library code",
             "n": sum(s.size for s in scores),
             "target_fpr": target,

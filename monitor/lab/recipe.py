@@ -59,7 +59,7 @@ class BenignUse(_Model):
     rows: Annotated[int, Field(gt=0)]
     """Most rows taken."""
     role: Literal["fit", "calibrate", "judge"]
-    """fit: negatives in training. calibrate: sets the threshold, which no file of this role may pass too often.
+    """fit: negatives in training. calibrate: sets the threshold.
     judge: measures the false-positive rate."""
 
 

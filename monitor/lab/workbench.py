@@ -108,9 +108,9 @@ class Workbench:
             if source.family == "own" and other.id != recipe.id
         ]
 
-    def calibration_texts(self) -> list[Texts]:
-        """Harmless texts that set the threshold."""
-        return [t for use, t in self._benign if use.role == "calibrate"]
+    def calibration_texts(self, kind: str) -> list[Texts]:
+        """Harmless texts of one kind that set the threshold."""
+        return [t for use, t in self._benign if use.role == "calibrate" and use.kind == kind]
 
 
 class Training:

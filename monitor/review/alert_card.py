@@ -120,7 +120,7 @@ def ratio(alert: Alert) -> float:
 def _bar(alert: Alert) -> ScoreBar:
     low = min(0.0, alert.score, alert.threshold)
     high = max(alert.score, alert.threshold)
-    high = 1.0 if alert.unit == "probability" and high <= 1 else high + 0.1 * (high - low)
+    high = 1.0 if alert.unit == "logistic" and high <= 1 else high + 0.1 * (high - low)
     span = (high - low) or 1.0
     return ScoreBar(
         low=_figure(low),

@@ -26,7 +26,7 @@ def test_a_worked_example() -> None:
     assert score.pooled.tolist() == [6, 4]
     assert score.contributions.tolist() == [3, -1]
     assert score.value == pytest.approx(0.7310585786300049)  # logistic(1)
-    assert (detector.threshold, detector.unit) == (0.5, "probability")
+    assert (detector.threshold, detector.unit) == (0.5, "logistic")
 
 
 def test_exactly_at_the_threshold() -> None:

@@ -90,6 +90,7 @@ def test_killed_at_random_and_restarted_nothing_is_lost(
             give_up_at = time.monotonic() + READY_S
             while file.stat().st_size <= size:
                 assert time.monotonic() < give_up_at, sidecar.tail()
+                time.sleep(0.001)  # leaves the core to the sidecar
             time.sleep(chance.uniform(0, 0.01))
             sidecar.kill()
     assert not stream.all_committed()
@@ -134,10 +135,15 @@ def test_sigterm_drains_commits_and_leaves_the_group(broker: AnyBroker, stream: 
         assert len(alerts) == len(origins) * set_count()
     # a member that had not left would keep its partitions for a session timeout
     consumer = KafkaConsumer(
-        stream.events, bootstrap_servers=broker.bootstrap_servers, group_id=stream.group, enable_auto_commit=False
+        stream.events,
+        bootstrap_servers=broker.bootstrap_servers,
+        group_id=stream.group,
+        enable_auto_commit=False,
+        session_timeout_ms=6_000,  # the embedded broker lets a join last for half of it
+        heartbeat_interval_ms=1_000,
     )
     try:
-        give_up_at = time.monotonic() + 15
+        give_up_at = time.monotonic() + 20
         while len(consumer.assignment()) < len(stream.published):
             consumer.poll(timeout_ms=100)
             assert time.monotonic() < give_up_at, "the sidecar is still a member"

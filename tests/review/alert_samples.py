@@ -55,7 +55,7 @@ def make_alert(
     event_id: str = "chat-000117",
     score: float = 0.94,
     threshold: float = 0.71,
-    unit: str = "probability",
+    unit: str = "logistic",
     severity: Severity | None = None,
     strengths: tuple[tuple[int, int, float], ...] | None = None,
     labels: tuple[str, ...] = ("code that runs text as a program", "shell commands built from input", "SQL in strings"),

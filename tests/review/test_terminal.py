@@ -23,7 +23,7 @@ def printed(alerts: list[Alert], width: int = 120, colour: bool = False, **table
 
 def test_an_alert_names_severity_category_event_score_and_features() -> None:
     shown = printed([make_alert(score=0.944, threshold=0.71)])
-    for part in ("HIGH", "unsafe code", "chat-000117", "0.94 / 0.71 probability", "feature active", "#3011", "7.25"):
+    for part in ("HIGH", "unsafe code", "chat-000117", "0.94 / 0.71 logistic", "feature active", "#3011", "7.25"):
         assert part in shown
     assert "model did" not in shown
 
