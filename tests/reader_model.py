@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -48,15 +49,21 @@ class ReaderModel:
             return AutoModelForCausalLM.from_pretrained(self.files.folder, dtype=torch.float32).eval()
 
     def residual(self, ids: NDArray[np.int32], layer: int = LAYER) -> Tensor:
-        """The residual stream [token, d] behind block `layer`, from the whole model, one sequence, no padding."""
+        """The residual stream [token, d] behind block `layer`, from the whole model."""
+        return self.residuals([ids], layer)[0]
+
+    def residuals(self, texts: Sequence[NDArray[np.int32]], layer: int = LAYER) -> list[Tensor]:
+        """As `residual` for each text. Texts of one length share a batch, so that nothing is ever padded."""
         import torch
 
-        with torch.inference_mode():
-            output = self.whole(
-                input_ids=torch.from_numpy(ids.astype(np.int64))[None], output_hidden_states=True, logits_to_keep=1
-            )
-        hidden: Tensor = output.hidden_states[layer + 1][0]
-        return hidden
+        found: dict[int, Tensor] = {}
+        for size in {ids.size for ids in texts}:
+            group = [n for n, ids in enumerate(texts) if ids.size == size]
+            batch = torch.from_numpy(np.stack([texts[n] for n in group]).astype(np.int64))
+            with torch.inference_mode():
+                output = self.whole(input_ids=batch, output_hidden_states=True, logits_to_keep=1)
+            found.update(zip(group, output.hidden_states[layer + 1], strict=True))
+        return [found[n] for n in range(len(texts))]
 
 
 def event(response: str, *turns: str, event_id: str = "e", system: str | None = None) -> Event:

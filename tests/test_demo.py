@@ -44,8 +44,13 @@ def demo(folder: Path, fault: str, timeouts: DemoTimeouts | None = None) -> tupl
 
 
 def children() -> set[int]:
-    """The processes below this one; other tests' brokers may be among them."""
-    return {child.pid for child in psutil.Process().children(recursive=True)}
+    return {process.pid for process in psutil.Process().children(recursive=True)}
+
+
+@pytest.fixture
+def already_there() -> set[int]:
+    """Brokers and the like that other tests of the session keep running."""
+    return children()
 
 
 def test_the_bundled_events_are_valid_and_labelled() -> None:
@@ -100,25 +105,27 @@ def test_a_demo_that_goes_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("unready", "not ready within 8 s"),
     ],
 )
-def test_a_demo_that_fails_says_why_and_shows_the_log(tmp_path: Path, fault: str, reason: str) -> None:
-    before = children()
+def test_a_demo_that_fails_says_why_and_shows_the_log(
+    tmp_path: Path, fault: str, reason: str, already_there: set[int]
+) -> None:
     code, shown = demo(tmp_path, fault, DemoTimeouts(ready=8, stall=8))
     assert code == 1
     assert reason in shown
     assert "fake sidecar says: <U+001B>[31mhello" in shown
-    assert children() <= before
+    assert not children() - already_there
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo_leaves_nothing_running(tmp_path: Path, number: signal.Signals) -> None:
-    before = children()
+def test_an_interrupted_demo_leaves_nothing_running(
+    tmp_path: Path, number: signal.Signals, already_there: set[int]
+) -> None:
     timer = threading.Timer(6, os.kill, (os.getpid(), number))
     timer.start()
     code, shown = demo(tmp_path, "stuck")
     timer.join()
     assert code == 130, shown
     assert "Interrupted" in shown
-    assert children() <= before
+    assert not children() - already_there
 
 
 def test_the_strongest_of_each_category() -> None:

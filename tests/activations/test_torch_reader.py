@@ -40,8 +40,8 @@ def items(reader_model: ReaderModel) -> list[Tokenised]:
 
 @pytest.fixture(scope="module")
 def residuals(reader_model: ReaderModel, items: list[Tokenised]) -> list[Tensor]:
-    """[token, d] of each sample, from the whole model, one by one."""
-    return [reader_model.residual(item.ids) for item in items]
+    """[token, d] of each sample, from the whole model, without padding."""
+    return reader_model.residuals([item.ids for item in items])
 
 
 @pytest.fixture(scope="module")
