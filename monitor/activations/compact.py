@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 ACTIVATIONS = "activations"  # [token, feature]: of an SAE whose latents stand each for itself
 VALUES = "values"  # [token, k]: of a TopK SAE
 LATENTS = "latents"  # [token, k]
+RESIDUAL = "residual"  # [token, d_model]: the residual stream at the hook
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Compact:
     """
 
     values: NDArray[np.float32]
-    columns: NDArray[np.int32] | None = None
+    columns: NDArray[np.int32] | NDArray[np.int64] | None = None
 
     def rows(self, start: int, end: int) -> Compact:
         """A copy of tokens [start, end), which keeps nothing else alive."""

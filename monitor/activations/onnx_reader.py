@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
+import onnxruntime  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from monitor.activations import step
-from monitor.activations.compact import ACTIVATIONS, LATENTS, VALUES, Compact, dense
+from monitor.activations.compact import ACTIVATIONS, LATENTS, RESIDUAL, VALUES, Compact, dense
 from monitor.activations.cores import usable_cores
 from monitor.activations.kv_pool import KvPool, Rows
 from monitor.activations.prefix_cache import BLOCK_TOKENS, PrefixCache, block_keys
@@ -164,16 +164,34 @@ class OnnxReader:
         ]
         return picked[0], picked[1]
 
-    def residual(self, chunk: Chunk) -> NDArray[np.float32]:
-        """The residual stream [token, d_model] after the last block, as the graph has it (perhaps rotated)."""
-        sequence = self._sequence(0, chunk, [])
-        found: list[NDArray[np.float32]] = []
+    def residual(self, tokens: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The residual stream [token, d_model] behind the last block, as the graph has it (perhaps rotated).
+
+        Of those `tokens` [token] that stand behind the longest start known.
+        """
+        return self._read_alone(tokens, [RESIDUAL])[0]
+
+    def raw(self, tokens: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
+        """What the graph hands out for the same tokens: activations [token, slot] and, for TopK, their latents."""
+        outputs = self._read_alone(tokens, self._outputs)
+        return outputs[0], outputs[1].astype(np.int64) if len(outputs) > 1 else None
+
+    def columns_of(self, raw: Compact) -> NDArray[np.float32]:
+        """Such outputs as activations [token, feature]; `raw.columns` are latents."""
+        if raw.columns is None:
+            return raw.values[:, self._columns]
+        return dense([Compact(raw.values, self._columns[raw.columns])], self._features)
+
+    def _read_alone(self, tokens: NDArray[np.int32], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
+        start = self._longest_start(tokens[:-1])
+        sequence = self._sequence(0, Chunk(tokens[start.length :] if start else tokens, start), [])
+        found: list[list[NDArray[np.float32]]] = []
         while sequence.done < sequence.tokens.size:
             count = min(CHUNK_TOKENS, sequence.tokens.size - sequence.done)
-            found.append(self._run([(sequence, count)], ["residual"])[0])
+            found.append(self._run([(sequence, count)], outputs))
             sequence.done += count
         self._pool.give_back(sequence.rows[sequence.past :])
-        return np.concatenate(found)
+        return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
     def _block_keys(self, chunk: Chunk) -> list[bytes]:
         # the rows of a past are its own for good, so the last of them stands for the past
@@ -295,8 +313,9 @@ def _rows(past: Past | None) -> Rows:
 
 
 def _joined(parts: Sequence[Compact]) -> Compact:
-    columns = [part.columns for part in parts if part.columns is not None]
-    return Compact(np.concatenate([p.values for p in parts]), np.concatenate(columns) if columns else None)
+    columns: list[NDArray[np.int32] | NDArray[np.int64]] = [p.columns for p in parts if p.columns is not None]
+    values = np.concatenate([part.values for part in parts])
+    return Compact(values, np.concatenate(columns).astype(np.int32, copy=False) if columns else None)
 
 
 def _columns(shape: GraphShape, latents: Sequence[int]) -> NDArray[np.int32]:

@@ -1,4 +1,4 @@
-"""Linear: a matrix product in one of the precisions that a graph can have."""
+"""Linear: a product with weights in one of the precisions that a graph can have."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from monitor.compiler.graph import CONTRIB, Graph
 
-Arithmetic = Literal["fp32", "int8"]
+Precision = Literal["fp32", "int8"]
 
 _LEVELS = 127
 
@@ -27,9 +27,9 @@ class Operand:
     scale: str | None
 
 
-def operand(graph: Graph, values: str, arithmetic: Arithmetic) -> Operand:
+def operand(graph: Graph, values: str, precision: Precision) -> Operand:
     """Prepares `values` [token, channel] for one or more products."""
-    if arithmetic == "fp32":
+    if precision == "fp32":
         return Operand(values, None)
     largest = graph.add("ReduceMax", graph.add("Abs", values), graph.integers(-1), keepdims=1)
     scale = graph.add("Max", largest, graph.constant("tiny", np.array(1e-20, np.float32)))  # a row may be all zero

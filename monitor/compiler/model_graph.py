@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,26 +11,13 @@ from numpy.typing import NDArray
 from monitor.activations import step
 from monitor.compiler.architectures import Architecture, Rope
 from monitor.compiler.graph import CONTRIB, Graph
-from monitor.compiler.linear import Arithmetic, operand, product
+from monitor.compiler.linear import Precision, operand, product
 from monitor.compiler.model_weights import ModelWeights
+from monitor.compiler.rotation import rotation
 
 Array = NDArray[np.float32]
 
-
-@dataclass(frozen=True)
-class Precision:
-    """The arithmetic of each kind of product; attention itself, norms and the SAE are always float32."""
-
-    attention: Arithmetic = "fp32"
-    """Products with the weights of queries, keys, values and attention output."""
-    mlp_in: Arithmetic = "fp32"
-    mlp_out: Arithmetic = "fp32"
-    """The down-projection, whose input has the widest range."""
-
-    @property
-    def rotates(self) -> bool:
-        """Whether anything rounds, so that a rotation helps."""
-        return "int8" in (self.attention, self.mlp_in, self.mlp_out)
+_SPREAD_CHANNELS = 128
 
 
 def add_blocks(
@@ -38,16 +26,17 @@ def add_blocks(
     architecture: Architecture,
     blocks: int,
     precision: Precision,
-    rotation: Array | None,
+    turn: Array | None,
     positions: int,
 ) -> str:
     """Adds the first `blocks` blocks and returns the residual stream after them, [token, d_model].
 
-    The inputs are those of `step.Step`; each block hands out the keys and values of the new tokens. With `rotation`
-    [d, d] the embeddings that come in, and the residual stream that goes out, are turned by it.
+    The inputs are those of `step.Step`; each block hands out the keys and values of the new tokens. `precision` is
+    that of the products with weights; attention itself and norms are always float32. With the rotation `turn` [d, d]
+    the embeddings that come in, and the residual stream that goes out, are turned by it.
     `positions` is the longest past plus chunk.
     """
-    return _Blocks(graph, weights, architecture, precision, rotation, positions).add(blocks)
+    return _Blocks(graph, weights, architecture, precision, turn, positions).add(blocks)
 
 
 class _Blocks:
@@ -57,14 +46,14 @@ class _Blocks:
         weights: ModelWeights,
         architecture: Architecture,
         precision: Precision,
-        rotation: Array | None,
+        turn: Array | None,
         positions: int,
     ) -> None:
         self._g = graph
         self._w = weights
         self._a = architecture
         self._precision = precision
-        self._turn = rotation
+        self._turn = turn
         self._positions = positions
 
     def add(self, blocks: int) -> str:
@@ -98,7 +87,7 @@ class _Blocks:
         raise ValueError("a graph needs at least one block")
 
     @property
-    def _eps(self) -> dict[str, float | int]:
+    def _eps(self) -> dict[str, Any]:
         return {"axis": -1, "epsilon": self._a.norm_eps}
 
     def _pre_mlp_norm(self, prefix: str) -> str:
@@ -177,7 +166,7 @@ class _Blocks:
         gathered = g.add("Gather", mixed, step.OUTPUT_ROWS, axis=0)  # [token, head, head_dim]
         joined = g.add("Reshape", gathered, g.integers(-1, a.heads * dim))
         name = f"{prefix}self_attn.o_proj"
-        out = product(g, operand(g, joined, self._precision.attention), name, self._writing(name))
+        out = product(g, operand(g, joined, self._precision), name, self._writing(name))
         bias = self._w.find(f"{name}.bias") if a.output_bias else None
         return out if bias is None else g.add("Add", out, g.constant(f"{name}.bias", self._turned(bias)))
 
@@ -191,16 +180,13 @@ class _Blocks:
         q, k, v = (self._reading(f"{prefix}{name}_proj", norm) for name in "qkv")
         if not a.qk_norm:
             q = q * np.float32(a.query_scale)
-        arithmetic = self._precision.attention
-        together = product(g, operand(g, x, arithmetic), f"{prefix}qkv", np.concatenate([q, k, v], axis=1))
+        together = product(g, operand(g, x, self._precision), f"{prefix}qkv", np.concatenate([q, k, v], axis=1))
         if a.qkv_bias:
             bq, bk, bv = (self._w.get(f"{prefix}{name}_proj.bias") for name in "qkv")
             bias = np.concatenate([bq if a.qk_norm else bq * np.float32(a.query_scale), bk, bv])
             together = g.add("Add", together, g.constant(f"{prefix}qkv.bias", bias))
         heads = a.heads + a.kv_heads
-        qk, values = g.add_many(
-            "Split", [together, g.integers(heads * a.head_dim, a.kv_width)], 2, axis=1
-        )
+        qk, values = g.add_many("Split", [together, g.integers(heads * a.head_dim, a.kv_width)], 2, axis=1)
         if a.qk_norm:
             qk = self._head_norm(prefix, qk)
         cos, sin = self._rope(a.ropes[layer])
@@ -239,7 +225,7 @@ class _Blocks:
     def _mlp(self, prefix: str, x: str) -> str:
         g = self._g
         norm = self._pre_mlp(prefix)
-        shared = operand(g, x, self._precision.mlp_in)
+        shared = operand(g, x, self._precision)
         gate, up = (
             product(g, shared, f"{prefix}mlp.{name}_proj", self._reading(f"{prefix}mlp.{name}_proj", norm))
             for name in ("gate", "up")
@@ -248,6 +234,22 @@ class _Blocks:
             gate = g.add("QuickGelu", gate, domain=CONTRIB, alpha=1.0)  # x * sigmoid(alpha * x)
         else:
             gate = g.add("FastGelu", gate, domain=CONTRIB)  # the tanh form
-        inner = operand(g, g.add("Mul", gate, up), self._precision.mlp_out)
         name = f"{prefix}mlp.down_proj"
-        return product(g, inner, name, self._writing(name))
+        inner, weight = g.add("Mul", gate, up), self._writing(name)
+        if self._precision == "int8":
+            inner, weight = self._spread(inner, weight)
+        return product(g, operand(g, inner, self._precision), name, weight)
+
+    def _spread(self, inner: str, weight: Array) -> tuple[str, Array]:
+        """Turns neighbouring channels into one another, and the weights likewise.
+
+        A few channels of a few tokens are far larger than the rest. Nothing in front can take this rotation up, but
+        in small blocks it costs next to nothing.
+        """
+        g, width = self._g, weight.shape[0]
+        block = math.gcd(width, _SPREAD_CHANNELS)
+        turn = rotation(block)
+        rows = g.add("Reshape", inner, g.integers(-1, block))
+        turned = g.add("MatMul", rows, g.constant("spread", turn))
+        blocks = weight.reshape(-1, block, weight.shape[1])
+        return g.add("Reshape", turned, g.integers(-1, width)), (turn.T @ blocks).reshape(weight.shape)

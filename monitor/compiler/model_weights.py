@@ -25,12 +25,14 @@ class ModelWeights:
         self._files: dict[str, Any] = {}
         for path in sorted(folder.glob("*.safetensors")):
             try:
-                file = safe_open(path, "numpy")
+                file: Any = safe_open(path, "numpy")
             except (SafetensorError, OSError) as e:
                 raise ConfigError(f"{path}: not readable as safetensors: {e}") from None
             self._files |= dict.fromkeys(file.keys(), file)
         # a model of text and images keeps its language model one level deeper
-        self._prefix = next((p for p in ("model.", "model.language_model.", "") if f"{p}norm.weight" in self._files), "")
+        self._prefix = next(
+            (p for p in ("model.", "model.language_model.", "") if f"{p}norm.weight" in self._files), ""
+        )
 
     def get(self, name: str) -> NDArray[np.float32]:
         """A tensor by its name below the language model, such as `layers.0.mlp.up_proj.weight`."""

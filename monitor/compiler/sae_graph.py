@@ -101,7 +101,9 @@ class _Encoder:
             raise ConfigError("a gated SAE needs b_gate, b_mag and r_mag")
         zeros = np.zeros(rows.size, np.float32)
         product = self._affine(x, turn, sae.w_enc[:, rows], zeros)
-        gate = g.add("Greater", g.add("Add", product, g.constant("sae.gate", sae.b_gate[rows])), g.constant("sae.zeros", zeros))
+        gate = g.add(
+            "Greater", g.add("Add", product, g.constant("sae.gate", sae.b_gate[rows])), g.constant("sae.zeros", zeros)
+        )
         magnitude = g.add("Mul", product, g.constant("sae.gain", np.exp(sae.r_mag[rows])))
         magnitude = g.add("Relu", g.add("Add", magnitude, g.constant("sae.magnitude", sae.b_mag[rows])))
         return g.add("Mul", magnitude, g.add("Cast", gate, to=1))
