@@ -403,7 +403,7 @@ def _auroc(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     if positive.size == 0 or negative.size == 0:
         return math.nan
     below = np.searchsorted(negative, positive, "left") + np.searchsorted(negative, positive, "right")
-    return float(np.sum(below)) / (2 * positive.size * negative.size)
+    return float(below.mean() / (2 * negative.size))
 
 
 def _fvu(exact: NDArray[np.float32], found: NDArray[np.float32]) -> float | None:
