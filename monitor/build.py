@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 
 CACHED_CALIBRATION_EVENTS = 400
 """Events on which precisions are compared when a sidecar compiles for itself: it is waited for."""
+_CACHED_BUNDLES = 3
 # Of the prefix cache's bytes: few events are read by both readers
 _EXACT_CACHE = 0.25
 
@@ -150,12 +152,22 @@ def cached_bundle(config: Config, artefacts: Artefacts, progress: Callable[[str]
         progress(f"compiling the reader, once, into {folder}")
         events = load_calibration_events(limit=CACHED_CALIBRATION_EVENTS)
         try:
-            return compile_artefacts(config, artefacts, folder, config.reader.precision, events, progress)
+            compile_artefacts(config, artefacts, folder, config.reader.precision, events, progress)
         except ConfigError:
             if not folder.exists():
                 raise
             # another process was faster; its result is the same
-    return load_bundle(folder)
+    bundle = load_bundle(folder)
+    folder.touch()
+    _forget_old(folder.parent)
+    return bundle
+
+
+def _forget_old(bundles: Path) -> None:
+    """Every change of a set makes another bundle. A process that reads an old one has its files open and keeps them."""
+    newest_first = sorted((f for f in bundles.iterdir() if f.is_dir()), key=lambda f: -f.stat().st_mtime)
+    for folder in newest_first[_CACHED_BUNDLES:]:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def compile_artefacts(

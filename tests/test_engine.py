@@ -39,6 +39,10 @@ class Watch:
     def __init__(self, folder: Path, model: ReaderModel) -> None:
         self.folder = folder
         save_sae(folder / "sae", "topk", D_MODEL, WIDTH, k=K)
+        # bundles of made-up SAEs have no place in the user's cache; the converted model is taken from there
+        self.cache = folder.parent / f"{folder.name}-cache"
+        self.cache.mkdir()
+        (self.cache / "models").symlink_to(model.files.folder.parent, target_is_directory=True)
         weights = folder / "sae" / "sae_weights.safetensors"
         self.reader = {
             "model": "smollm2",
@@ -56,10 +60,14 @@ class Watch:
             self.folder / f"{name}.yaml", **{"id": name, "reader": self.reader, "features": features, **changes}
         )
 
+    def reader_config(self, window_tokens: int) -> dict[str, object]:
+        settings = {"model": PACKAGE, "precision": "fp32", "cache_dir": str(self.cache)}
+        return settings | {"window_tokens": window_tokens, "overlap_tokens": 64}
+
     def config(self, *only: str, **alerts: object) -> Config:
         return Config.model_validate(
             {
-                "reader": {"model": PACKAGE, "precision": "fp32", "window_tokens": 512, "overlap_tokens": 64},
+                "reader": self.reader_config(512),
                 "feature_sets": {"paths": [str(self.folder)], "only": only},
                 "alerts": alerts,
             }
@@ -264,7 +272,7 @@ def test_a_feature_at_the_far_end_is_found_by_the_model_itself(watch: Watch, rea
     )
     config = Config.model_validate(
         {
-            "reader": {"model": PACKAGE, "precision": "fp32", "window_tokens": 256, "overlap_tokens": 64},
+            "reader": watch.reader_config(256),
             "feature_sets": {"paths": [str(folder)]},
             "alerts": {"capture_content": True},
         }
