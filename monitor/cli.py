@@ -104,6 +104,7 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
         health.set_ready("model", False, "loading")
         artefacts = load_artefacts(settings)
         engine = build_engine(settings, artefacts, log.info)
+        telemetry.watch_cache(lambda: engine.cached_tokens)
         health.set_ready("model", True)
         telemetry.config_loaded(settings.sha256())
         log.info(

@@ -35,6 +35,8 @@ class Evaluation:
     """Whether the chat template refused the conversation and it was read plainly."""
     seconds: float
     """Its share of the group's reading time."""
+    read_again: bool = False
+    """Whether it came near a threshold and the exact reader decided."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,11 @@ class Engine:
         self._max_tokens = max_tokens
         self._group_tokens = group_tokens
 
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens that a prefix cache has saved the reader from reading so far."""
+        return self._reader.cached_tokens
+
     def evaluate(self, events: Sequence[Event], on_group: Callable[[], None] = lambda: None) -> Iterator[Evaluation]:
         """Judges events, in order. `on_group` is called whenever a group, or a part of one, has been read.
 
@@ -118,6 +125,7 @@ class Engine:
                     windows=count,
                     fallback=item.fallback,
                     seconds=seconds * item.ids.size / total,
+                    read_again=self._confirmation is not None and values is not None,
                 )
 
     def scores(self, events: Sequence[Event]) -> Iterator[dict[str, Score | None]]:

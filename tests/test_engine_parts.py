@@ -23,6 +23,7 @@ class CountingReader:
     """One feature: the token's own number."""
 
     max_tokens = None
+    cached_tokens = 0
 
     def __init__(self) -> None:
         self.calls: list[int] = []
