@@ -67,11 +67,7 @@ def left_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: di
         _name(source): _figures(
             bench.score(recipe, texts[source.file], model),
             bench.score(recipe, texts[source.file], dense, dense=True),
-            row_scores(
-                recipe,
-                texts[source.file],
-                words([texts[source.file].text(e) for e in range(len(texts[source.file].x))]),
-            ),
+            row_scores(recipe, texts[source.file], words(texts[source.file].texts())),
             benign,
         )
         for source in members
@@ -174,12 +170,8 @@ def main(
     def texts_of(rows: list[LabelledRow], name: str) -> Texts:
         with console.status(f"reading {name}"):
             table = segments.read(rows)
-        shrink = table.tokens / (table.tokens + recipes.prior_tokens)
-        entries: list[dict[str, int]] = [{} for _ in rows]
-        for entry, (row, segment) in enumerate(zip(table.row, table.segment, strict=True)):
-            entries[int(row)][str(segment)] = entry
         console.print(f"{name}: {len(rows)} rows, {int(table.tokens.sum())} tokens", highlight=False)
-        return Texts(rows, table, (table.latents * shrink[:, None]).astype(np.float16), entries)
+        return Texts.of(rows, table, recipes.prior_tokens)
 
     sources = {s.file for r in recipes.sets for s in r.sources}
     own = {s.file for r in recipes.sets for s in r.sources if s.family == "own"}

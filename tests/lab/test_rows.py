@@ -45,7 +45,7 @@ def test_a_sample_keeps_pairs_whole(tmp_path: Path) -> None:
 
 def test_a_bad_row_is_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    path.write_text('{"id": "a", "label": 1}\n\n{"id": "b", "label": 2}\n')
+    path.write_text('{"id": "a", "label": 1, "prompt": "p"}\n\n{"id": "b", "label": 2}\n')
     with pytest.raises(ConfigError, match=r"rows.jsonl:3: label"):
         load_rows(path)
     with pytest.raises(ConfigError, match="cannot be read"):
