@@ -60,15 +60,7 @@ def load_artefacts(config: Config) -> Artefacts:
 
 def build_engine(config: Config, artefacts: Artefacts) -> Engine:
     """The engine that judges events by the config. Raises ConfigError where the model does not load."""
-    template_file = config.reader.chat_template
-    try:
-        source = artefacts.model.chat_template() if template_file is None else template_file.read_text()
-    except OSError as e:
-        raise ConfigError(f"reader.chat_template: {template_file}: cannot be read: {e.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"reader.chat_template: {template_file}: not UTF-8 text") from None
-    template = ChatTemplate(source, artefacts.model.special_tokens())
-    tokeniser = EventTokeniser.load(artefacts.model.tokenizer_file, template)
+    tokeniser = build_tokeniser(config, artefacts)
     reader = build_reader(config, artefacts, artefacts.latents)
     planner = WindowPlanner(
         reader, tokeniser.constant_starts(), config.reader.window_tokens, config.reader.overlap_tokens
@@ -83,6 +75,19 @@ def build_engine(config: Config, artefacts: Artefacts) -> Engine:
         config.sha256(),
         config.events.max_tokens,
     )
+
+
+def build_tokeniser(config: Config, artefacts: Artefacts) -> EventTokeniser:
+    """The chat template and the tokenizer. Raises ConfigError where one cannot be read."""
+    template_file = config.reader.chat_template
+    try:
+        source = artefacts.model.chat_template() if template_file is None else template_file.read_text()
+    except OSError as e:
+        raise ConfigError(f"reader.chat_template: {template_file}: cannot be read: {e.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"reader.chat_template: {template_file}: not UTF-8 text") from None
+    template = ChatTemplate(source, artefacts.model.special_tokens())
+    return EventTokeniser.load(artefacts.model.tokenizer_file, template)
 
 
 def build_reader(config: Config, artefacts: Artefacts, latents: Sequence[int]) -> Reader:

@@ -32,6 +32,7 @@ from monitor.activations.windows import WindowPlanner
 from monitor.errors import ConfigError
 from monitor.lab.activations import SegmentReader
 from monitor.lab.baselines import word_only_scores
+from monitor.lab.contenders import DENSE_C
 from monitor.lab.figures import (
     auroc,
     binomial_interval,
@@ -49,8 +50,6 @@ from monitor.lab.workbench import Scored, Texts, Workbench, row_scores
 from monitor.sae.encoder import CuratedEncoder
 from monitor.sae.saelens import WEIGHTS_FILE, load_saelens
 
-_DENSE_C = 1e-3
-
 
 def left_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: dict[str, Texts]) -> dict[str, Any]:
     """Figures of every source of `family`, by models fitted without it. Keys are file stems."""
@@ -58,7 +57,7 @@ def left_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: di
     if not (data.y == 1).any():
         return {}
     model = bench.fit(recipe, family)
-    dense = fit_logistic(data.residual(), data.y, data.weights, _DENSE_C)
+    dense = fit_logistic(data.residual(), data.y, data.weights, DENSE_C)
     members = [s for s in recipe.sources if s.family == family]
     judged = bench.judge_texts(recipe)
     benign = np.concatenate([bench.score(recipe, t, model).scores for t in judged])
