@@ -17,27 +17,25 @@ def with_sets(config: Config, names: Sequence[str]) -> Config:
     A name is the path of a YAML file, `builtin:` and a path below the shipped sets, or the id or the category of a set
     of the config. Raises ConfigError where it is none of these.
     """
-    known = load_feature_sets(config.feature_sets.paths)
-    paths: list[str] = []
-    problems: list[str] = []
-    for name in names:
-        if name.startswith(BUILTIN_PREFIX) or Path(name).is_file():
-            paths.append(name)
-            continue
+    paths = [name for name in names if name.startswith(BUILTIN_PREFIX) or Path(name).is_file()]
+    chosen = load_feature_sets(paths) if paths else []
+    others = [name for name in names if name not in paths]
+    known = load_feature_sets(config.feature_sets.paths) if others else []
+    problems = []
+    for name in others:
         found = [s for s in known if s.set.id == name] or [s for s in known if s.set.category == name]
-        paths += [str(s.path) for s in found]
+        chosen += found
         if not found:
             ids = ", ".join(s.set.id for s in known)
             problems.append(f"--set {name}: neither a YAML file nor the id or category of a set; there are {ids}")
     if problems:
         raise ConfigError(problems)
-    chosen = {s.set.id for s in load_feature_sets(paths)}
     overrides = {
-        set_id: override.model_copy(update={"enabled": True})
-        for set_id, override in config.feature_sets.overrides.items()
-        if set_id in chosen
+        s.set.id: override.model_copy(update={"enabled": True})
+        for s in chosen
+        if (override := config.feature_sets.overrides.get(s.set.id)) is not None
     }
-    return _changed(config, tuple(dict.fromkeys(paths)), overrides)
+    return _changed(config, tuple(dict.fromkeys(str(s.path) for s in chosen)), overrides)
 
 
 def own_contrasts(feature_set: FeatureSet) -> Path | None:

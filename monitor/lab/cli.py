@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,9 +37,10 @@ def lab_extra() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as e:
-        if (e.name or "").split(".")[0] in ("monitor", "detectors"):
+        package = (e.name or "").partition(".")[0]
+        if package in ("monitor", "detectors"):
             raise
-        raise ConfigError(f"the lab needs {e.name}; run: pip install 'latentwatch[lab]'") from None
+        raise ConfigError(f"the lab needs {package}; run: pip install 'latentwatch[lab]'") from None
 
 
 @app.command()
@@ -92,6 +94,52 @@ def evaluate(
         _write(json_file, json.dumps([figures.row() for figures in outcome.figures], indent=2) + "\n")
     if folder is not None:
         write_run(folder, request, outcome, settings.sha256())
+
+
+@app.command()
+def calibrate(
+    sets: SetOption,
+    benign: Annotated[list[Path], typer.Option("--benign", help="File of harmless rows or events; repeatable.")],
+    target_fpr: Annotated[float, typer.Option(help="Wanted share of benign events that raise an alert.")] = 0.01,
+    write: Annotated[bool, typer.Option("--write", help="Apply the change to the files.")] = False,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="Keep thresholds; move the bias, or scale the weights.")
+    ] = False,
+    seed: SeedOption = 0,
+    limit: LimitOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Set thresholds from benign traffic; prints the change as a diff, and applies it with --write."""
+    with lab_extra():
+        from monitor.lab.calibrate import Request
+        from monitor.lab.calibrate import calibrate as run
+    if not 0 < target_fpr < 0.5:
+        raise ConfigError("--target-fpr: a rate above 0 and below 0.5")
+    settings = load_config(config, os.environ)
+    console = Console(stderr=True)
+    request = Request(tuple(sets), tuple(benign), target_fpr, weights, seed, limit)
+    table = Table("set", "score", "threshold", "new", "FPR before", "FPR (95 % interval)", "n")
+    calibrated = run(request, settings, console)
+    for result in calibrated:
+        low, high = result.interval_95
+        table.add_row(
+            result.loaded.set.id,
+            result.unit,
+            f"{result.before:.5g}",
+            f"{result.threshold:.5g}",
+            f"{result.measured_before:.2%}",
+            f"{result.measured_fpr:.2%} ({low:.2%} to {high:.2%})",
+            str(result.measured_n),
+        )
+        sys.stdout.write(result.diff())
+    console.print(table)
+    if write:
+        for result in calibrated:
+            result.write()
+            path = result.loaded.path
+            console.print(f"written: {escape(str(path))}", highlight=False, soft_wrap=True)
+            if path.with_name("sets.lock").exists():
+                console.print("note: sets.lock beside it holds the old hash; give the set a new version and enter both")
 
 
 def _write(path: Path, text: str) -> None:

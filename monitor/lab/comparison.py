@@ -43,8 +43,10 @@ class JudgedFile:
 
     @property
     def source(self) -> str:
-        """What the rows name as their source."""
+        """What the rows name as their source; of several parts of one source (`source:part`), the source."""
         sources = sorted({row.source for row in self.rows if row.source})
+        if len(sources) > 1:
+            sources = sorted({source.partition(":")[0] for source in sources})
         return ", ".join(sources) if len(sources) <= 3 else f"{len(sources)} sources"
 
 

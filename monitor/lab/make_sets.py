@@ -130,6 +130,8 @@ def calibrated(bench: Workbench, recipe: SetRecipe, model: SparseLogistic, targe
             "measured_n": int(judged.size),
             "interval_95": [round(low, 4), round(high, 4)],
             "date": datetime.now(UTC).date(),
+            "unit": "logistic",
+            "activation_basis": "raw",
         },
     }
 

@@ -144,6 +144,10 @@ def _row(record: Record, body: dict[str, Any]) -> LabelledRow:
         raise ConfigError(f"{_where(record)}: {key}: {error['msg']}") from None
     if not row.response and not any(turn.content for turn in row.turns):
         raise ConfigError(f"{_where(record)}: prompt and response are both empty")
+    try:
+        "".join([row.id, row.response, *(text for turn in row.turns for text in (turn.role, turn.content))]).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{_where(record)}: a lone surrogate is not Unicode text") from None
     return row
 
 
