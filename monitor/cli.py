@@ -25,6 +25,7 @@ from monitor.alerts import alert_schema
 from monitor.broker_check import broker_problems
 from monitor.build import build_engine, load_artefacts
 from monitor.check import check as run_checks
+from monitor.command_group import CommandGroup
 from monitor.config import Config, OtelConfig, config_schema, load_config
 from monitor.errors import ConfigError, LatentwatchError
 from monitor.events import EventLimits
@@ -38,24 +39,9 @@ from monitor.sinks.sink import DeadLetters, Sink
 
 log = logging.getLogger("monitor")
 
-
-class _WithLab(typer.core.TyperGroup):
-    """Adds `lab`, whose module is imported when it is asked for, so that the runtime never loads it."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return [*super().list_commands(ctx), "lab"]
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name != "lab":
-            return super().get_command(ctx, cmd_name)
-        from monitor.lab.cli import app as lab
-
-        return typer.main.get_group(lab)
-
-
 app = typer.Typer(
     name="latentwatch",
-    cls=_WithLab,
+    cls=CommandGroup,
     help="Flags risky feature activations inside a language model, from prompt/response events.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

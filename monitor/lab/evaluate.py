@@ -20,7 +20,7 @@ from monitor.lab.comparison import Figures, JudgedFile, measure
 from monitor.lab.contenders import Contender, Floats, Missing, fitted
 from monitor.lab.peers import Peers
 from monitor.lab.reading import RowReader
-from monitor.lab.rows import LabelledRow, load_benign, load_rows
+from monitor.lab.rows import LabelledRow, load_benign, load_rows, sample
 from monitor.lab.workbench import Texts, Training
 
 SHIPPED = "shipped"
@@ -160,7 +160,7 @@ class _Desk:
     def _read_train(self, path: Path) -> tuple[list[LabelledRow], SegmentTable] | None:
         """The training rows that are not judged, and what was read of them; None where all are judged."""
         if path not in self._train:
-            rows = _rows(path, self._request)
+            rows = _some(path, load_rows(path))
             judged = {_identity(row) for judged_rows in (*self._data.values(), self._benign) for row in judged_rows}
             dropped = {row.cluster for row in rows if _identity(row) in judged}
             kept = [row for row in rows if row.cluster not in dropped]
@@ -168,6 +168,7 @@ class _Desk:
                 self._note(
                     f"{path.name}: {len(rows) - len(kept)} training rows left out, for they or their twins are judged"
                 )
+            kept = sample(kept, self._request.limit, self._request.seed)
             self._train[path] = (kept, self.reader.table(kept, path.name)) if kept else None
         return self._train[path]
 
