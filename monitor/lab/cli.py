@@ -27,7 +27,7 @@ ConfigOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option(help="Seed of samples, splits and intervals.")]
 LimitOption = Annotated[
-    int | None, typer.Option(help="Most rows of each file, drawn by the seed, pairs kept whole.", min=1)
+    int | None, typer.Option(help="Most rows of each judged file, drawn by the seed, pairs kept whole.", min=1)
 ]
 
 

@@ -13,14 +13,14 @@ from rich.markup import escape
 from monitor.config import Config
 from monitor.errors import ConfigError
 from monitor.events import EventLimits
-from monitor.feature_set_files import LoadedSet
+from monitor.feature_set_files import LoadedSet, builtin_folder
 from monitor.lab.activations import SegmentTable
 from monitor.lab.chosen_sets import own_contrasts, with_sets
 from monitor.lab.comparison import Figures, JudgedFile, measure
 from monitor.lab.contenders import Contender, Floats, Missing, fitted
 from monitor.lab.peers import Peers
 from monitor.lab.reading import RowReader
-from monitor.lab.rows import LabelledRow, load_benign, load_rows, sample
+from monitor.lab.rows import LabelledRow, load_benign, load_rows
 from monitor.lab.workbench import Texts, Training
 
 SHIPPED = "shipped"
@@ -39,7 +39,8 @@ class Request:
     peers: bool = True
     seed: int = 0
     limit: int | None = None
-    """Most rows of each file, whole pairs drawn by `seed`."""
+    """Most rows of each judged file, whole pairs drawn by `seed`; training rows are all taken, lest few make the
+    fitted detectors look worse than they are."""
     cache: Path | None = None
 
 
@@ -165,10 +166,12 @@ class _Desk:
             dropped = {row.cluster for row in rows if _identity(row) in judged}
             kept = [row for row in rows if row.cluster not in dropped]
             if len(kept) < len(rows):
-                self._note(
-                    f"{path.name}: {len(rows) - len(kept)} training rows left out, for they or their twins are judged"
-                )
-            kept = sample(kept, self._request.limit, self._request.seed)
+                count = len(rows) - len(kept)
+                self._note(f"{path.name}: {count} training rows left out, for they or their twins are judged")
+                if path.parent == builtin_folder() / "contrasts":
+                    self._note(
+                        f"{path.stem}: the shipped weights were fitted on rows that are judged; they flatter there"
+                    )
             self._train[path] = (kept, self.reader.table(kept, path.name)) if kept else None
         return self._train[path]
 

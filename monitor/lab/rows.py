@@ -82,7 +82,7 @@ def load_rows(path: Path, limit: int | None = None, seed: int = 0) -> list[Label
 
     Raises ConfigError with file and line of the first row that is not one.
     """
-    return sample([_row(record, _body(record)) for record in _records(path, _MAX_LINE_BYTES)], limit, seed)
+    return _sample([_row(record, _body(record)) for record in _records(path, _MAX_LINE_BYTES)], limit, seed)
 
 
 def load_benign(
@@ -105,7 +105,7 @@ def load_benign(
         rows.append(_row(record, {"label": 0, **body}))
         if rows[-1].label:
             raise ConfigError(f"{_where(record)}: label: 1 in a file of benign rows")
-    return sample(rows, limit, seed)
+    return _sample(rows, limit, seed)
 
 
 def _records(path: Path, max_bytes: int) -> Iterator[Record]:
@@ -168,8 +168,7 @@ def _from_events(record: Record, limits: EventLimits | None, wire_format: EventF
     ]
 
 
-def sample(rows: list[LabelledRow], limit: int | None, seed: int) -> list[LabelledRow]:
-    """All rows, or whole clusters drawn with `seed` until there are `limit` rows."""
+def _sample(rows: list[LabelledRow], limit: int | None, seed: int) -> list[LabelledRow]:
     if limit is None or len(rows) <= limit:
         return rows
     clusters: dict[str, list[LabelledRow]] = {}
