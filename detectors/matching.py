@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.feature_set import FeatureSet, Severity
+from detectors.feature_set import FeatureSet, Pooling, Severity
+from detectors.pooling import pool
 from detectors.score import Detector, Score
 from detectors.threshold import ThresholdDetector
 from detectors.weighted import WeightedDetector
@@ -21,14 +22,21 @@ DETECTORS: dict[str, type[ThresholdDetector] | type[WeightedDetector]] = {
 
 @dataclass(frozen=True)
 class SegmentActivations:
-    """The activations of a set's features over one segment of an event.
+    """Activations over one segment of an event, `values` [token, column].
 
-    `values` is [token, feature], columns in the set's order. `index` counts segments of the same name from 0.
+    `index` counts segments of the same name from 0.
     """
 
     name: str
     index: int
     values: NDArray[np.float32]
+    _pooled: dict[Pooling, NDArray[np.float32]] = field(default_factory=dict, repr=False, compare=False)
+
+    def pooled(self, pooling: Pooling) -> NDArray[np.float32]:
+        """Pooled into [column], once for all sets that pool alike."""
+        if pooling not in self._pooled:
+            self._pooled[pooling] = pool(self.values, pooling)
+        return self._pooled[pooling]
 
 
 @dataclass(frozen=True)
@@ -63,8 +71,16 @@ class Match:
 class Matcher:
     """Judges the segments of one event for one feature set."""
 
-    def __init__(self, feature_set: FeatureSet, top_features: int = 8, top_tokens: int = 8) -> None:
+    def __init__(
+        self,
+        feature_set: FeatureSet,
+        top_features: int = 8,
+        top_tokens: int = 8,
+        columns: NDArray[np.int64] | None = None,
+    ) -> None:
+        """`columns` [feature] say where the set's features stand in segments; without, in the set's order."""
         self.feature_set = feature_set
+        self._columns = np.arange(len(feature_set.features)) if columns is None else columns
         self.detector: Detector = DETECTORS[feature_set.detector](feature_set)
         self._top_features = top_features
         self._top_tokens = top_tokens
@@ -74,21 +90,27 @@ class Matcher:
 
         Raises ValueError where an activation is not finite: a comparison with it would say anything.
         """
-        wanted = self.feature_set.segments
-        long_enough = [s for s in segments if s.name in wanted and s.values.shape[0] >= self.feature_set.min_tokens]
-        for segment in long_enough:
-            if not np.isfinite(segment.values).all():
+        wanted, pooling = self.feature_set.segments, self.feature_set.pooling
+        scored = []
+        for segment in segments:
+            if segment.name not in wanted or segment.values.shape[0] < self.feature_set.min_tokens:
+                continue
+            pooled = segment.pooled(pooling)[self._columns]
+            if not np.isfinite(pooled).all():
                 raise ValueError(f"{self.feature_set.id}: an activation in {segment.name} is not a finite number")
-        return [(s, self.detector.score(s.values)) for s in long_enough]
+            scored.append((segment, self.detector.score(pooled)))
+        return scored
+
+    def best(self, segments: Sequence[SegmentActivations]) -> tuple[SegmentActivations, Score] | None:
+        """The highest-scoring segment (the first of equals), or None where the set looks at none."""
+        return max(self.scores(segments), key=lambda pair: pair[1].value, default=None)
 
     def match(self, segments: Sequence[SegmentActivations]) -> Match | None:
         """The match in the highest-scoring segment (the first of equals), or None where none reaches the threshold."""
-        scored = self.scores(segments)
-        if not scored:
+        best = self.best(segments)
+        if best is None or best[1].value < self.detector.threshold:
             return None
-        segment, score = max(scored, key=lambda pair: pair[1].value)
-        if score.value < self.detector.threshold:
-            return None
+        segment, score = best
         return Match(
             segment=segment,
             score=score.value,
@@ -113,7 +135,7 @@ class Matcher:
             if score.contributions[column] <= 0:
                 break
             feature = self.feature_set.features[column]
-            values = segment.values[:, column]
+            values = segment.values[:, self._columns[column]]
             rows = np.argsort(-values, kind="stable")[: self._top_tokens]
             hits.append(
                 FeatureHit(
@@ -132,6 +154,6 @@ class Matcher:
         """Each token's share of the evidence: activations weighted as in the score, scaled to a maximum of 1."""
         pooled = np.where(score.pooled > 0, score.pooled, 1)
         per_unit = np.clip(score.contributions / pooled, 0, None)  # [feature]
-        raw = segment.values @ per_unit  # [token]
+        raw = segment.values[:, self._columns] @ per_unit  # [token]
         top = float(raw.max(initial=0))
         return (raw / top if top > 0 else raw).astype(np.float32)

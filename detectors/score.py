@@ -32,5 +32,8 @@ class Detector(Protocol):
     def unit(self) -> str:
         """What the score counts."""
 
-    def score(self, values: NDArray[np.float32]) -> Score:
-        """Scores `values` [token, feature], at least one token, columns in the set's order."""
+    def distance(self, score: float) -> float:
+        """How far a score lies above the threshold: in log-odds where scores are logistic, else in their unit."""
+
+    def score(self, pooled: NDArray[np.float32]) -> Score:
+        """Scores pooled activations [feature], in the set's order."""

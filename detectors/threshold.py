@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.feature_set import FeatureSet
-from detectors.pooling import pool
 from detectors.score import Score
 
 
@@ -19,7 +18,6 @@ class ThresholdDetector:
     """
 
     def __init__(self, feature_set: FeatureSet) -> None:
-        self._pooling = feature_set.pooling
         self._condition = feature_set.condition
         self._weights = np.array([f.weight or 0.0 for f in feature_set.features], dtype=np.float32)
         self._thresholds = np.array([f.threshold or 0.0 for f in feature_set.features], dtype=np.float32)
@@ -32,8 +30,10 @@ class ThresholdDetector:
     def unit(self) -> str:
         return "activation" if self._condition.kind == "score" else "activation/threshold"
 
-    def score(self, values: NDArray[np.float32]) -> Score:
-        pooled = pool(values, self._pooling)
+    def distance(self, score: float) -> float:
+        return score - self.threshold
+
+    def score(self, pooled: NDArray[np.float32]) -> Score:
         if self._condition.kind == "score":
             contributions = self._weights * pooled
             return Score(float(contributions.sum()), pooled, contributions)

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.feature_set import FeatureSet
-from detectors.pooling import pool
 from detectors.score import Score
 
 
@@ -16,7 +15,6 @@ class WeightedDetector:
     """score = 1 / (1 + exp(-(bias + sum of weight[i] * a[i]))) over the pooled activations a[i]."""
 
     def __init__(self, feature_set: FeatureSet) -> None:
-        self._pooling = feature_set.pooling
         self._bias = feature_set.bias
         self._at_least = feature_set.condition.at_least or 0.0
         self._weights = np.array([f.weight or 0.0 for f in feature_set.features], dtype=np.float32)
@@ -29,10 +27,20 @@ class WeightedDetector:
     def unit(self) -> str:
         return "logistic"
 
-    def score(self, values: NDArray[np.float32]) -> Score:
-        pooled = pool(values, self._pooling)
+    def distance(self, score: float) -> float:
+        return _log_odds(score) - _log_odds(self._at_least)
+
+    def score(self, pooled: NDArray[np.float32]) -> Score:
         contributions = self._weights * pooled
-        logit = self._bias + float(contributions.sum())
-        # exp of a positive number could overflow; both forms are the same function
-        value = 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
-        return Score(value, pooled, contributions)
+        return Score(_logistic(self._bias + float(contributions.sum())), pooled, contributions)
+
+
+def _log_odds(p: float) -> float:
+    # scores are rounded to 0 and 1 at the far ends
+    p = min(max(p, 1e-15), 1 - 1e-15)
+    return math.log(p / (1 - p))
+
+
+def _logistic(logit: float) -> float:
+    # exp of a large number would overflow; both forms are the same function
+    return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+import monitor
+from detectors.feature_set import ReaderRef
+from monitor.activations.bundle import TEXT_FILES, Bundle, load_bundle
 from monitor.activations.chat_template import ChatTemplate
-from monitor.activations.model_files import ModelFiles, file_sha256, locate
+from monitor.activations.model_files import ModelFiles, default_cache, file_sha256, locate
+from monitor.activations.onnx_reader import OnnxReader
 from monitor.activations.reader import Reader
 from monitor.activations.tokens import EventTokeniser
 from monitor.activations.windows import WindowPlanner
+from monitor.calibration_events import CalibrationEvent, load_calibration_events
+from monitor.compile import PrecisionChoice, Source, compile_bundle
 from monitor.config import Config
-from monitor.engine import Engine
+from monitor.engine import Confirmation, Engine
 from monitor.errors import ConfigError
 from monitor.feature_set_files import LoadedSet, load_feature_sets
 from monitor.sae.saelens import WEIGHTS_FILE, load_saelens
 from monitor.sae.weights import SaeWeights
+
+CACHED_CALIBRATION_EVENTS = 400
+"""Events on which precisions are compared when a sidecar compiles for itself: it is waited for."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +40,8 @@ class Artefacts:
 
     sets: tuple[LoadedSet, ...]
     model: ModelFiles
-    sae: SaeWeights
+    made_of: SaeWeights | Bundle
+    """The SAE, to be read with the model or compiled with it; or a bundle that has both."""
 
     @property
     def latents(self) -> tuple[int, ...]:
@@ -36,6 +53,9 @@ def load_artefacts(config: Config) -> Artefacts:
     """Feature sets, model and SAE of the config. Raises ConfigError with every problem found."""
     sets = load_feature_sets(config.feature_sets.paths, config.feature_sets.only, config.feature_sets.overrides)
     ref = sets[0].shipped.reader  # load_feature_sets made sure that all sets name the same reader
+    if config.reader.bundle is not None:
+        bundle = _checked_bundle(config.reader.bundle, ref)
+        return Artefacts(tuple(sets), bundle.files, bundle)
     problems: list[str] = []
     model: ModelFiles | None = None
     sae: SaeWeights | None = None
@@ -58,58 +78,177 @@ def load_artefacts(config: Config) -> Artefacts:
     return Artefacts(tuple(sets), model, sae)
 
 
-def build_engine(config: Config, artefacts: Artefacts) -> Engine:
-    """The engine that judges events by the config. Raises ConfigError where the model does not load."""
-    tokeniser = build_tokeniser(config, artefacts)
-    reader = build_reader(config, artefacts, artefacts.latents)
-    planner = WindowPlanner(
-        reader, tokeniser.constant_starts(), config.reader.window_tokens, config.reader.overlap_tokens
-    )
+def build_engine(config: Config, artefacts: Artefacts, progress: Callable[[str], None] = lambda _: None) -> Engine:
+    """The engine that judges events by the config. Raises ConfigError where the model does not load.
+
+    `progress` is told what takes long: the onnx engine compiles a bundle where there is none yet.
+    """
+    tokeniser = build_tokeniser(config, artefacts.model)
+    if config.reader.engine == "torch":
+        return _engine(config, artefacts, tokeniser, build_reader(config, artefacts, artefacts.latents))
+    bundle = _bundle(config, artefacts, progress)
+    reader = bundle.reader(artefacts.latents, **_reader_options(config))
+    exact = bundle.exact_reader(artefacts.latents, **_reader_options(config))
+    return _engine(config, artefacts, tokeniser, reader, exact, bundle.manifest.precision.margins)
+
+
+def build_tokeniser(config: Config, model: ModelFiles) -> EventTokeniser:
+    """The tokeniser of the model, with the chat template that the config says."""
+    template_file = config.reader.chat_template
+    try:
+        source = model.chat_template() if template_file is None else template_file.read_text()
+    except OSError as e:
+        raise ConfigError(f"reader.chat_template: {template_file}: cannot be read: {e.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"reader.chat_template: {template_file}: not UTF-8 text") from None
+    return EventTokeniser.load(model.tokenizer_file, ChatTemplate(source, model.special_tokens()))
+
+
+def build_reader(
+    config: Config, artefacts: Artefacts, latents: Sequence[int], progress: Callable[[str], None] = lambda _: None
+) -> Reader:
+    """The reader that the config asks for, with the columns `latents`."""
+    if config.reader.engine == "torch":
+        return _torch_reader(config, artefacts, latents)
+    return _bundle(config, artefacts, progress).reader(latents, **_reader_options(config))
+
+
+def _bundle(config: Config, artefacts: Artefacts, progress: Callable[[str], None]) -> Bundle:
+    made_of = artefacts.made_of
+    return made_of if isinstance(made_of, Bundle) else cached_bundle(config, artefacts, progress)
+
+
+def _reader_options(config: Config) -> dict[str, int]:
+    reader = config.reader
+    return {
+        "batch_tokens": reader.batch_tokens,
+        "window_tokens": reader.window_tokens,
+        "cache_bytes": reader.prefix_cache_bytes,
+        "threads": reader.threads,
+    }
+
+
+def cached_bundle(config: Config, artefacts: Artefacts, progress: Callable[[str], None]) -> Bundle:
+    """The bundle of these artefacts in the cache; compiled now where it is not there."""
+    identity = _identity(config, artefacts)
+    folder = (config.reader.cache_dir or default_cache()) / "bundles" / identity
+    if not folder.exists():
+        progress(f"compiling the reader, once, into {folder}")
+        events = load_calibration_events(limit=CACHED_CALIBRATION_EVENTS)
+        try:
+            return compile_artefacts(config, artefacts, folder, config.reader.precision, events, progress)
+        except ConfigError:
+            if not folder.exists():
+                raise
+            # another process was faster; its result is the same
+    return load_bundle(folder)
+
+
+def compile_artefacts(
+    config: Config,
+    artefacts: Artefacts,
+    out: Path,
+    precision: PrecisionChoice,
+    events: Sequence[CalibrationEvent],
+    progress: Callable[[str], None],
+) -> Bundle:
+    """Compiles the model and the SAE of `artefacts` into the bundle `out`; see compile_bundle."""
+    sae = artefacts.made_of
+    if isinstance(sae, Bundle):
+        raise ConfigError("reader.bundle: compiling needs reader.model, not a bundle that was compiled before")
+    tokeniser = build_tokeniser(config, artefacts.model)
+
+    def judge(reader: OnnxReader, calibration: Sequence[CalibrationEvent]) -> NDArray[np.float64]:
+        scores = _engine(config, artefacts, tokeniser, reader).scores([c.event for c in calibration])
+        return np.array(
+            [[math.nan if (s := of[n.set.id]) is None else s.value for n in artefacts.sets] for of in scores]
+        )
+
+    source = Source(artefacts.model, sae, artefacts.sets[0].shipped.reader, artefacts.latents, artefacts.sets)
+    return compile_bundle(source, out, tokeniser, judge, events, precision, config.reader.threads, progress)
+
+
+def _engine(
+    config: Config,
+    artefacts: Artefacts,
+    tokeniser: EventTokeniser,
+    reader: Reader,
+    exact: Reader | None = None,
+    margins: Mapping[str, float] | None = None,
+) -> Engine:
+    starts, window, overlap = tokeniser.constant_starts(), config.reader.window_tokens, config.reader.overlap_tokens
+    confirmation = None
+    if exact is not None:
+        confirmation = Confirmation(WindowPlanner(exact, starts, window, overlap), exact, margins or {})
     return Engine(
         artefacts.sets,
         tokeniser,
-        planner,
+        WindowPlanner(reader, starts, window, overlap),
         reader,
         artefacts.latents,
         config.alerts,
         config.sha256(),
         config.events.max_tokens,
+        confirmation=confirmation,
     )
 
 
-def build_tokeniser(config: Config, artefacts: Artefacts) -> EventTokeniser:
-    """The chat template and the tokenizer. Raises ConfigError where one cannot be read."""
-    template_file = config.reader.chat_template
-    try:
-        source = artefacts.model.chat_template() if template_file is None else template_file.read_text()
-    except OSError as e:
-        raise ConfigError(f"reader.chat_template: {template_file}: cannot be read: {e.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"reader.chat_template: {template_file}: not UTF-8 text") from None
-    template = ChatTemplate(source, artefacts.model.special_tokens())
-    return EventTokeniser.load(artefacts.model.tokenizer_file, template)
-
-
-def build_reader(config: Config, artefacts: Artefacts, latents: Sequence[int]) -> Reader:
-    """The torch reader of the artefacts' model, with the columns `latents`."""
+def _torch_reader(config: Config, artefacts: Artefacts, latents: Sequence[int]) -> Reader:
     try:
         from monitor.activations.torch_reader import TorchReader, usable_device
         from monitor.sae.encoder import CuratedEncoder
     except ImportError as e:
-        raise ConfigError(f"the reader needs {e.name}; run: pip install 'latentwatch[torch]'") from None
+        raise ConfigError(f"reader.engine: torch needs {e.name}; run: pip install 'latentwatch[torch]'") from None
+    if isinstance(artefacts.made_of, Bundle):
+        raise ConfigError("reader.bundle: the torch engine reads reader.model, not a bundle")
     ref = artefacts.sets[0].shipped.reader
     device = usable_device(config.reader.device)
-    encoder = CuratedEncoder(artefacts.sae, latents, ref.sae.activation_basis, device)
     return TorchReader(
         artefacts.model.folder,
         ref.layer,
-        encoder,
+        CuratedEncoder(artefacts.made_of, latents, ref.sae.activation_basis, device),
         device=config.reader.device,
         dtype=config.reader.dtype,
         batch_tokens=config.reader.batch_tokens,
         max_norm=ref.max_norm,
         threads=config.reader.threads,
     )
+
+
+def _identity(config: Config, artefacts: Artefacts) -> str:
+    """Names a cached bundle by all that it is made of."""
+    ref, model = artefacts.sets[0].shipped.reader, artefacts.model
+    sae = artefacts.made_of
+    topk = isinstance(sae, SaeWeights) and sae.architecture == "topk"
+    texts = [path for name in TEXT_FILES if (path := model.folder / name).is_file()]
+    parts = [
+        monitor.__version__,
+        ref.model_dump_json(),
+        None if topk else artefacts.latents,  # all latents of a TopK SAE are in the graph
+        config.reader.precision,
+        [file_sha256(path) for path in texts],
+    ]
+    return f"{model.folder.name}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
+
+
+def _checked_bundle(folder: Path, ref: ReaderRef) -> Bundle:
+    bundle = load_bundle(folder)
+    model, sae = bundle.manifest.model, bundle.manifest.sae
+    wanted = {
+        "model.sha256": (model.sha256, ref.model_sha256),
+        "model.layer": (model.layer, ref.layer),
+        "sae.sha256": (sae.sha256, ref.sae.sha256),
+        "sae.activation_basis": (sae.activation_basis, ref.sae.activation_basis),
+        "sae.max_norm": (sae.max_norm, ref.max_norm),
+    }
+    problems = [
+        f"reader.bundle: {folder}: {key} is {found}, but the feature sets were made on {asked}"
+        for key, (found, asked) in wanted.items()
+        if found != asked
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return bundle
 
 
 def _checked_sae(loaded: LoadedSet) -> SaeWeights:

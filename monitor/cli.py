@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -23,7 +24,8 @@ from rich.table import Table
 import monitor
 from monitor.alerts import alert_schema
 from monitor.broker_check import broker_problems
-from monitor.build import build_engine, load_artefacts
+from monitor.build import build_engine, compile_artefacts, load_artefacts
+from monitor.calibration_events import load_calibration_events
 from monitor.check import check as run_checks
 from monitor.command_group import CommandGroup
 from monitor.config import Config, OtelConfig, config_schema, load_config
@@ -61,6 +63,15 @@ ConfigOption = Annotated[
 
 DeviceOption = Annotated[str | None, typer.Option(help="Torch device; overrides reader.device.")]
 
+
+class PrecisionOption(StrEnum):
+    """What --precision takes."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    int8 = "int8"
+
+
 # Exit codes, the same for every command; docs/cli.md lists them
 _FAILED, _BAD_CONFIG, _BAD_EVENTS = 1, 2, 3
 
@@ -94,7 +105,7 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
             log.info("health and metrics on %s:%d", settings.health.host, server.port)
         health.set_ready("model", False, "loading")
         artefacts = load_artefacts(settings)
-        engine = build_engine(settings, artefacts)
+        engine = build_engine(settings, artefacts, log.info)
         health.set_ready("model", True)
         telemetry.config_loaded(settings.sha256())
         log.info(
@@ -146,7 +157,7 @@ def scan(
     from monitor.sources.file import FileSource
 
     source = FileSource(file, settings.events.max_bytes)
-    engine = build_engine(settings, load_artefacts(settings))
+    engine = build_engine(settings, load_artefacts(settings), log.info)
     console = Console(stderr=True)
     sink: Sink = JsonlSink(out, fsync=False, key="--out") if out else StdoutSink()
     dead_letters: DeadLetters = JsonlDeadLetters(bad) if bad else StderrDeadLetters()
@@ -181,6 +192,42 @@ def scan(
         raise typer.Exit(_FAILED)
     if totals.bad:
         raise typer.Exit(_BAD_EVENTS)
+
+
+@app.command("compile")
+def compile_(
+    config: ConfigOption = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle; must not exist.")] = Path("bundle"),
+    precision: Annotated[
+        PrecisionOption, typer.Option(help="auto measures on this machine and takes the fastest that decides as fp32.")
+    ] = PrecisionOption.auto,
+    calibration: Annotated[
+        list[Path] | None,
+        typer.Option(help="JSONL events to compare precisions on; labelled texts of ours where left out."),
+    ] = None,
+    events: Annotated[int, typer.Option(min=1, help="Most events to compare precisions on.")] = 1_000,
+) -> None:
+    """Compile model, SAE and feature sets into a bundle that runs without torch and transformers."""
+    settings = load_config(config, os.environ)
+    configure_logging(settings.log)
+    traffic = load_calibration_events(calibration or (), events)
+    bundle = compile_artefacts(settings, load_artefacts(settings), out, precision.value, traffic, log.info)
+    console = Console()
+    table = Table("precision", "tokens/s", "read again", "agreement", "residual FVU", "largest AUROC loss", "taken")
+    for c in bundle.manifest.precision.candidates:
+        table.add_row(
+            c.precision,
+            f"{c.tokens_per_s:,.0f}",
+            f"{c.read_again:.1%}",
+            f"{c.agreement:.2%}",
+            f"{c.residual_fvu:.4f}",
+            f"{max(c.auroc_loss.values(), default=0.0):+.4f}",
+            "yes" if c.precision == bundle.manifest.precision.chosen else "",
+        )
+    if table.row_count:
+        console.print(table)
+    size = sum(path.stat().st_size for path in bundle.folder.iterdir()) / 1e6
+    console.print(f"{escape(str(bundle.folder))}: {bundle.manifest.precision.chosen}, {size:,.0f} MB", highlight=False)
 
 
 @app.command()
@@ -328,6 +375,8 @@ def _with_options(settings: Config, device: str | None, capture_content: bool) -
     data = settings.model_dump()
     if device is not None:
         data["reader"]["device"] = device
+        if device != "cpu":
+            data["reader"]["engine"] = "torch"
     if capture_content:
         data["alerts"]["capture_content"] = True
     return Config.model_validate(data)

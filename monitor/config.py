@@ -149,18 +149,26 @@ class ReaderConfig(_Section):
     """Folder of a transformers model, a model-hub name, or `package:NAME` for a GGUF in an installed Python package."""
     revision: str | None = None
     """Commit or tag on the model hub."""
+    engine: Literal["onnx", "torch"] = "onnx"
+    """onnx runs a compiled bundle on the CPU; torch runs the model itself, on any device."""
+    bundle: Path | None = None
+    """Folder that `latentwatch compile` wrote; without it, the onnx engine compiles one into the cache, once."""
+    precision: Literal["auto", "fp32", "int8"] = "auto"
+    """What the onnx engine compiles; auto measures on this machine. A given bundle has its own."""
     device: str = "cpu"
-    """Torch device, such as cpu, cuda or cuda:1."""
+    """Torch device, such as cpu, cuda or cuda:1; other than cpu needs the torch engine."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Precision of the model's arithmetic; thresholds are calibrated in float32."""
+    """Precision of the torch engine's arithmetic; thresholds are calibrated in float32."""
     chat_template: Path | None = None
     """Jinja file that replaces the chat template of the model."""
     window_tokens: Annotated[int, Field(ge=64)] = 2_048
     """Longest stretch read at once; longer conversations are read in windows."""
     overlap_tokens: Annotated[int, Field(ge=0)] = 256
     """Tokens of the window before that are read again as context."""
-    batch_tokens: Annotated[int, Field(ge=64)] = 4_096
+    batch_tokens: Annotated[int, Field(ge=64)] = 1_024
     """Most tokens in one model batch, padding included; a single longer window is a batch of its own."""
+    prefix_cache_bytes: Annotated[int, Field(ge=0)] = 268_435_456
+    """Memory of the onnx engine for beginnings that events share, such as system prompts and histories; 0 = none."""
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads of the model; 0 takes the cores that the process may use."""
     cache_dir: Path | None = None
@@ -170,6 +178,16 @@ class ReaderConfig(_Section):
     def _overlap_fits(self) -> ReaderConfig:
         if self.overlap_tokens > self.window_tokens // 2:
             raise ValueError("overlap_tokens may be half of window_tokens at most")
+        return self
+
+    @model_validator(mode="after")
+    def _engine_can(self) -> ReaderConfig:
+        if self.engine == "onnx" and self.device != "cpu":
+            raise ValueError(f"device {self.device} needs engine: torch; the onnx engine runs on the CPU")
+        if self.engine == "onnx" and self.dtype != "float32":
+            raise ValueError(f"dtype {self.dtype} needs engine: torch; see precision for the onnx engine")
+        if self.engine == "torch" and self.bundle is not None:
+            raise ValueError("bundle needs engine: onnx")
         return self
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,10 +37,21 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Confirmation:
+    """A second, exact reader, for what a fast one with rounding errors finds at or near a threshold."""
+
+    planner: WindowPlanner
+    reader: Reader
+    margins: Mapping[str, float]
+    """By set id: how far below the threshold (Detector.distance) the fast reader may put a score that is above it."""
+
+
+@dataclass(frozen=True)
 class _Judge:
     loaded: LoadedSet
     matcher: Matcher
-    columns: NDArray[np.int64]
+    margin: float
+    """How far below the threshold the exact reader is asked."""
 
 
 class Engine:
@@ -48,6 +59,9 @@ class Engine:
 
     Events are taken in groups of about `group_tokens` tokens, so that the activations held at one time are bounded
     whatever the caller hands in. A longer event is a group of its own, read in parts of that size.
+
+    Where a fast reader rounds, an event that comes near a threshold is read again by an exact one, which alone
+    decides and gives the evidence.
     """
 
     def __init__(
@@ -61,17 +75,19 @@ class Engine:
         config_sha256: str,
         max_tokens: int = 65_536,
         group_tokens: int = 8_192,
+        confirmation: Confirmation | None = None,
     ) -> None:
-        """`reader_columns` are the SAE latents that the reader's columns stand for."""
+        """`reader_columns` are the SAE latents that the readers' columns stand for."""
         at = {latent: column for column, latent in enumerate(reader_columns)}
-        self._judges = [
-            _Judge(
-                loaded,
-                Matcher(loaded.set, alerts.top_features, alerts.top_tokens),
-                np.array([at[i] for i in loaded.set.indices()], dtype=np.int64),
-            )
-            for loaded in sets
-        ]
+        margins = confirmation.margins if confirmation else {}
+        self._judges = []
+        for loaded in sets:
+            columns = np.array([at[i] for i in loaded.set.indices()], dtype=np.int64)
+            matcher = Matcher(loaded.set, alerts.top_features, alerts.top_tokens, columns)
+            # a set that nothing was measured of gets the widest margin
+            margin = margins.get(loaded.set.id, max(margins.values(), default=0.0))
+            self._judges.append(_Judge(loaded, matcher, margin))
+        self._confirmation = confirmation
         self._tokeniser = tokeniser
         self._planner = planner
         self._reader = reader
@@ -87,13 +103,16 @@ class Engine:
         """
         for group in self._groups([self._checked(item) for item in self._tokeniser.tokenise(events)]):
             started = time.perf_counter()
-            activations, windows = self._read(group, on_group)
+            read, windows = self._read(group, self._planner, self._reader, on_group)
+            activations: Sequence[NDArray[np.float32] | None] = read
+            if self._confirmation is not None:
+                activations = self._confirmed(self._confirmation, group, read, on_group)
             seconds = time.perf_counter() - started
             total = sum(item.ids.size for item in group) or 1
             for item, values, count in zip(group, activations, windows, strict=True):
                 yield Evaluation(
                     event=item.event,
-                    alerts=tuple(self._judge(item, values)),
+                    alerts=() if values is None else tuple(self._judge(item, values)),
                     tokens=int(item.ids.size),
                     windows=count,
                     fallback=item.fallback,
@@ -101,15 +120,36 @@ class Engine:
                 )
 
     def scores(self, events: Sequence[Event]) -> Iterator[dict[str, Score | None]]:
-        """The highest score of every set on each event, in order, whether or not it reaches the threshold."""
+        """The highest score of every set on each event, in order, by the first reader alone."""
         for group in self._groups(self._tokeniser.tokenise(events)):
-            activations, _ = self._read(group, lambda: None)
+            activations, _ = self._read(group, self._planner, self._reader, lambda: None)
             for item, values in zip(group, activations, strict=True):
-                best: dict[str, Score | None] = {}
-                for judge in self._judges:
-                    scored = judge.matcher.scores(_segments(item, values, judge.columns))
-                    best[judge.loaded.set.id] = max((s for _, s in scored), key=lambda s: s.value, default=None)
-                yield best
+                segments = _segments(item, values)
+                best = {judge.loaded.set.id: judge.matcher.best(segments) for judge in self._judges}
+                yield {name: None if found is None else found[1] for name, found in best.items()}
+
+    def _confirmed(
+        self,
+        confirmation: Confirmation,
+        group: Sequence[Tokenised],
+        activations: Sequence[NDArray[np.float32]],
+        on_part: Callable[[], None],
+    ) -> list[NDArray[np.float32] | None]:
+        """Exact activations of the items that come near a threshold, None for all others."""
+        near = [n for n, (item, values) in enumerate(zip(group, activations, strict=True)) if self._near(item, values)]
+        exact, _ = self._read([group[n] for n in near], confirmation.planner, confirmation.reader, on_part)
+        confirmed: list[NDArray[np.float32] | None] = [None] * len(group)
+        for n, values in zip(near, exact, strict=True):
+            confirmed[n] = values
+        return confirmed
+
+    def _near(self, item: Tokenised, values: NDArray[np.float32]) -> bool:
+        segments = _segments(item, values)
+        for judge in self._judges:
+            best = judge.matcher.best(segments)
+            if best is not None and judge.matcher.detector.distance(best[1].value) >= -judge.margin:
+                return True
+        return False
 
     def _checked(self, item: Tokenised) -> Tokenised:
         if item.ids.size > self._max_tokens:
@@ -129,11 +169,11 @@ class Engine:
             yield group
 
     def _read(
-        self, group: Sequence[Tokenised], on_part: Callable[[], None]
+        self, group: Sequence[Tokenised], planner: WindowPlanner, reader: Reader, on_part: Callable[[], None]
     ) -> tuple[list[NDArray[np.float32]], list[int]]:
         """Activations [token, feature] of each item, and how many windows they took."""
-        plans = [self._planner.plan(item.ids) for item in group]
-        read = self._read_parts([w.chunk for plan in plans for w in plan], on_part)
+        plans = [planner.plan(item.ids) for item in group]
+        read = self._read_parts(reader, [w.chunk for plan in plans for w in plan], on_part)
         results = []
         for item, plan in zip(group, plans, strict=True):
             values = np.zeros((item.ids.size, self._features), np.float32)
@@ -143,28 +183,38 @@ class Engine:
         on_part()
         return results, [len(plan) for plan in plans]
 
-    def _read_parts(self, chunks: Sequence[Chunk], between: Callable[[], None]) -> Iterator[NDArray[np.float32]]:
+    def _read_parts(
+        self, reader: Reader, chunks: Sequence[Chunk], between: Callable[[], None]
+    ) -> Iterator[NDArray[np.float32]]:
         """Reads about `group_tokens` tokens at a time: one long event must not look like a loop that hangs."""
         part: list[Chunk] = []
         tokens = 0
         for chunk in chunks:
             if part and tokens + chunk.tokens.size > self._group_tokens:
-                yield from self._reader.read(part)
+                yield from reader.read(part)
                 between()
                 part, tokens = [], 0
             part.append(chunk)
             tokens += chunk.tokens.size
-        yield from self._reader.read(part)
+        yield from reader.read(part)
 
     def _judge(self, item: Tokenised, values: NDArray[np.float32]) -> Iterator[Alert]:
+        segments = _segments(item, values)
         for judge in self._judges:
-            match = judge.matcher.match(_segments(item, values, judge.columns))
+            match = judge.matcher.match(segments)
             if match is not None:
                 yield self._builder.build(item, judge.loaded, match)
 
 
-def _segments(item: Tokenised, values: NDArray[np.float32], columns: NDArray[np.int64]) -> list[SegmentActivations]:
+def _segments(item: Tokenised, values: NDArray[np.float32]) -> list[SegmentActivations]:
     return [
-        SegmentActivations(segment.name, segment.index, values[np.ix_(rows, columns)])
+        SegmentActivations(segment.name, segment.index, values[_slice(rows)])
         for segment, rows in zip(item.segments, item.rows, strict=True)
     ]
+
+
+def _slice(rows: NDArray[np.int64]) -> NDArray[np.int64] | slice:
+    """The same rows as a slice where they are in one piece, which spares a copy."""
+    if rows.size and rows[-1] - rows[0] + 1 == rows.size:
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows

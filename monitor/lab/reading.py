@@ -16,9 +16,11 @@ from monitor.activations.torch_reader import TorchReader, usable_device
 from monitor.build import build_engine, build_tokeniser, load_artefacts
 from monitor.config import Config
 from monitor.engine import Engine
+from monitor.errors import ConfigError
 from monitor.lab.activations import SegmentReader, SegmentTable
 from monitor.lab.rows import LabelledRow
 from monitor.sae.encoder import CuratedEncoder
+from monitor.sae.weights import SaeWeights
 
 _AT_ONCE = 64
 
@@ -27,7 +29,13 @@ class RowReader:
     """Reads rows by the model and the SAE that the sets of a config name."""
 
     def __init__(self, config: Config, console: Console, cache: Path | None = None) -> None:
-        """`cache` is a folder in which `table` keeps what was read. Raises ConfigError where artefacts do not fit."""
+        """`cache` is a folder in which `table` keeps what was read. Raises ConfigError where artefacts do not fit.
+
+        Reads with torch whatever engine the config says: a compiled reader of less precision leaves what comes near a
+        threshold to an exact one, so the exact scores are those that decide.
+        """
+        settings = config.reader.model_copy(update={"engine": "torch", "bundle": None})
+        config = config.model_copy(update={"reader": settings})
         self._config = config
         self._console = console
         self._cache = cache
@@ -59,7 +67,9 @@ class RowReader:
     @cached_property
     def _segments(self) -> SegmentReader:
         settings, artefacts = self._config.reader, self.artefacts
-        ref = artefacts.sets[0].shipped.reader
+        ref, sae = artefacts.sets[0].shipped.reader, artefacts.made_of
+        if not isinstance(sae, SaeWeights):
+            raise ConfigError("reader.bundle: the lab reads reader.model, not a bundle")
         device = usable_device(settings.device)
         return SegmentReader(
             lambda encoder: TorchReader(
@@ -71,8 +81,8 @@ class RowReader:
                 batch_tokens=settings.batch_tokens,
                 threads=settings.threads,
             ),
-            CuratedEncoder(artefacts.sae, range(artefacts.sae.d_sae), ref.sae.activation_basis, device),
-            build_tokeniser(self._config, artefacts),
+            CuratedEncoder(sae, range(sae.d_sae), ref.sae.activation_basis, device),
+            build_tokeniser(self._config, artefacts.model),
             settings.window_tokens,
             settings.overlap_tokens,
             ref.max_norm,

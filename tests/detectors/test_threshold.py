@@ -20,7 +20,7 @@ BELOW = np.nextafter(np.float32(2), np.float32(0))
 
 def _score(activations: list[float], condition: dict[str, Any]) -> tuple[float, bool, list[float]]:
     detector = ThresholdDetector(make_set(features=THREE, condition=condition))
-    score = detector.score(np.array([activations], np.float32))
+    score = detector.score(np.array([activations], np.float32).max(axis=0))
     return score.value, score.value >= detector.threshold, score.contributions.tolist()
 
 
@@ -68,7 +68,7 @@ def test_contributions_of_a_score_are_weight_times_activation() -> None:
 def test_features_are_pooled_over_tokens_before_the_condition() -> None:
     detector = ThresholdDetector(make_set(condition={"kind": "k_of_n", "k": 2}))  # thresholds 2 and 4
     on_different_tokens = np.array([[2, 0], [0, 0], [0, 4]], np.float32)
-    assert detector.score(on_different_tokens).value == 1.0
+    assert detector.score(on_different_tokens.max(axis=0)).value == 1.0
 
 
 def test_units_and_thresholds() -> None:

@@ -63,7 +63,7 @@ def test_the_changed_set_fires_where_the_old_score_reaches_the_threshold(
     if weights:
         assert new.condition == old.condition
     before, after = Matcher(old).detector, Matcher(new).detector
-    values = np.random.default_rng(0).exponential(4.0, (300, 1, 2)).astype(np.float32)
+    values = np.random.default_rng(0).exponential(4.0, (300, 2)).astype(np.float32)
     scores = np.array([before.score(v).value for v in values])
     fires = np.array([after.score(v).value >= after.threshold for v in values])
     clear = np.abs(scores - threshold) > 1e-4

@@ -68,7 +68,7 @@ def test_no_judged_row_is_fitted_on(outcome: Outcome) -> None:
 
 
 def test_the_shipped_score_is_that_of_the_sidecar(outcome: Outcome, files: dict[str, Path]) -> None:
-    config = with_sets(Config(), ["bias"])
+    config = with_sets(Config.model_validate({"reader": {"engine": "torch"}}), ["bias"])
     reader = RowReader(config, Console(quiet=True))
     shipped = next(j for j in outcome.judgements if j.detector == SHIPPED)
     assert shipped.threshold is not None

@@ -1,0 +1,214 @@
+"""Architecture: what a decoder-only transformer's config.json says about its blocks, for the graph builder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class _Family:
+    """How one `model_type` differs from Llama (Touvron et al. 2023)."""
+
+    qkv_bias: bool = False
+    qk_norm: bool = False
+    """RMSNorm of every query and key head before the rotation (Qwen 3, Gemma 3)."""
+    branch_norms: bool = False
+    """RMSNorm of what attention and MLP give, before it is added to the residual stream (Gemma 2 and 3)."""
+    norm_offset: float = 0.0
+    """Added to every norm's weight (Gemma keeps weight - 1)."""
+    scaled_embeddings: bool = False
+    default_activation: str = "silu"
+    default_pattern: int = 0
+    """Every so-manieth layer attends to everything, the others to a window; 0 = no windows unless the config says."""
+
+
+# One entry an architecture; upstream: the modeling_*.py of the same name in transformers
+_FAMILIES: dict[str, _Family] = {
+    "llama": _Family(),
+    "mistral": _Family(),
+    "qwen2": _Family(qkv_bias=True),
+    "qwen3": _Family(qk_norm=True),
+    "gemma2": _Family(
+        branch_norms=True,
+        norm_offset=1.0,
+        scaled_embeddings=True,
+        default_activation="gelu_pytorch_tanh",
+        default_pattern=2,
+    ),
+    "gemma3_text": _Family(
+        qk_norm=True,
+        branch_norms=True,
+        norm_offset=1.0,
+        scaled_embeddings=True,
+        default_activation="gelu_pytorch_tanh",
+        default_pattern=6,
+    ),
+}
+
+_ACTIVATIONS: dict[str, Literal["silu", "gelu_tanh"]] = {
+    "silu": "silu",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_new": "gelu_tanh",
+}
+
+
+@dataclass(frozen=True)
+class Rope:
+    """Rotary position embedding (Su et al. 2021) of one layer; `frequencies` [head_dim / 2] in radians a position."""
+
+    name: str
+    frequencies: tuple[float, ...]
+
+    def tables(self, positions: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Cosines and sines [position, head_dim / 2]."""
+        angles = np.arange(positions)[:, None] * np.array(self.frequencies)
+        return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes and variants of a model; widths in channels, `windows[layer]` in tokens or None for all."""
+
+    model_type: str
+    layers: int
+    d_model: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    max_positions: int
+    norm_eps: float
+    norm_offset: float
+    activation: Literal["silu", "gelu_tanh"]
+    query_scale: float
+    """What queries are multiplied by, 1 / sqrt(head_dim) as a rule."""
+    embedding_scale: float
+    softcap: float | None
+    """Attention scores s become cap * tanh(s / cap) (Gemma 2)."""
+    qkv_bias: bool
+    output_bias: bool
+    qk_norm: bool
+    branch_norms: bool
+    windows: tuple[int | None, ...]
+    ropes: tuple[Rope, ...]
+    """Of each layer."""
+
+    @property
+    def kv_width(self) -> int:
+        """Channels of the keys, or the values, of one token in one layer."""
+        return self.kv_heads * self.head_dim
+
+
+def architecture_of(config: Mapping[str, Any], source: str = "config.json") -> Architecture:
+    """The architecture that a transformers config.json describes. Raises ConfigError for what is not built here."""
+    model_type = config.get("model_type")
+    family = _FAMILIES.get(str(model_type))
+    if family is None:
+        raise ConfigError(
+            f"{source}: model_type: {model_type!r} is not built as a graph; {', '.join(_FAMILIES)} are "
+            "(reader.engine: torch reads any transformers causal LM)"
+        )
+    read = _Config(config, source)
+    layers, heads, d_model = (read.count(k) for k in ("num_hidden_layers", "num_attention_heads", "hidden_size"))
+    head_dim = read.count("head_dim", d_model // heads)
+    name = str(config.get("hidden_activation") or config.get("hidden_act") or family.default_activation)
+    if name not in _ACTIVATIONS:
+        raise ConfigError(f"{source}: hidden_act: {name!r} is not built as a graph; {', '.join(_ACTIVATIONS)} are")
+    if config.get("mlp_bias"):
+        raise ConfigError(f"{source}: mlp_bias: true is not built as a graph")
+    windows = _windows(config, family, layers)
+    global_rope, local_rope = _ropes(config, head_dim, source)
+    scalar = config.get("query_pre_attn_scalar") if family.branch_norms else None
+    softcap = config.get("attn_logit_softcapping")
+    bias = bool(config.get("attention_bias", False))
+    return Architecture(
+        model_type=str(model_type),
+        layers=layers,
+        d_model=d_model,
+        heads=heads,
+        kv_heads=read.count("num_key_value_heads", heads),
+        head_dim=head_dim,
+        max_positions=read.count("max_position_embeddings", 2048),
+        norm_eps=float(config.get("rms_norm_eps", 1e-6)),
+        norm_offset=family.norm_offset,
+        activation=_ACTIVATIONS[name],
+        query_scale=float(scalar or head_dim) ** -0.5,
+        embedding_scale=math.sqrt(d_model) if family.scaled_embeddings else 1.0,
+        softcap=float(softcap) if softcap else None,
+        qkv_bias=family.qkv_bias or bias,
+        output_bias=bias and not family.qkv_bias,
+        qk_norm=family.qk_norm,
+        branch_norms=family.branch_norms,
+        windows=windows,
+        ropes=tuple(global_rope if window is None else local_rope for window in windows),
+    )
+
+
+@dataclass(frozen=True)
+class _Config:
+    values: Mapping[str, Any]
+    source: str
+
+    def count(self, key: str, default: int | None = None) -> int:
+        value = self.values.get(key)
+        value = default if value is None else value
+        if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+            raise ConfigError(f"{self.source}: {key}: expected a positive whole number, got {value!r}")
+        return value
+
+
+def _windows(config: Mapping[str, Any], family: _Family, layers: int) -> tuple[int | None, ...]:
+    window = config.get("sliding_window")
+    if not isinstance(window, int) or config.get("use_sliding_window") is False:
+        return (None,) * layers
+    types = config.get("layer_types")
+    if isinstance(types, list) and len(types) == layers:
+        return tuple(window if kind == "sliding_attention" else None for kind in types)
+    pattern = config.get("sliding_window_pattern", family.default_pattern)
+    return tuple(None if pattern and (layer + 1) % pattern == 0 else window for layer in range(layers))
+
+
+def _ropes(config: Mapping[str, Any], head_dim: int, source: str) -> tuple[Rope, Rope]:
+    """The rotation of layers that attend to everything, and of those that attend to a window."""
+    params = config.get("rope_parameters")
+    if isinstance(params, Mapping) and "full_attention" in params:  # by kind of layer
+        full, local = params["full_attention"], params.get("sliding_attention", params["full_attention"])
+        return _rope("global", full, head_dim, source), _rope("local", local, head_dim, source)
+    if isinstance(params, Mapping):
+        both = _rope("global", params, head_dim, source)
+        return both, both
+    older = dict(config.get("rope_scaling") or {}) | {"rope_theta": config.get("rope_theta", 10_000.0)}
+    full_rope = _rope("global", older, head_dim, source)
+    if "rope_local_base_freq" not in config:
+        return full_rope, full_rope
+    return full_rope, _rope("local", {"rope_theta": config["rope_local_base_freq"]}, head_dim, source)
+
+
+def _rope(name: str, params: Mapping[str, Any], head_dim: int, source: str) -> Rope:
+    theta = float(params.get("rope_theta", 10_000.0))
+    if float(params.get("partial_rotary_factor", 1.0)) != 1.0:
+        raise ConfigError(f"{source}: partial_rotary_factor: only 1 is built as a graph")
+    frequencies = 1.0 / theta ** (np.arange(0, head_dim, 2) / head_dim)
+    kind = params.get("rope_type", params.get("type", "default"))
+    if kind == "linear":
+        frequencies = frequencies / float(params["factor"])
+    elif kind == "llama3":
+        frequencies = _llama3(frequencies, params)
+    elif kind != "default":
+        raise ConfigError(f"{source}: rope_type: {kind!r} is not built as a graph; default, linear and llama3 are")
+    return Rope(name, tuple(frequencies.tolist()))
+
+
+def _llama3(frequencies: NDArray[np.float64], params: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Llama 3.1's scaling: long wavelengths are stretched by `factor`, short ones kept, those between blended."""
+    factor, low, high = (float(params[k]) for k in ("factor", "low_freq_factor", "high_freq_factor"))
+    turns = float(params["original_max_position_embeddings"]) * frequencies / (2 * math.pi)
+    kept = np.clip((turns - low) / (high - low), 0.0, 1.0)
+    return (1 - kept) * frequencies / factor + kept * frequencies

@@ -1,0 +1,255 @@
+"""ModelGraph: the blocks of a transformer up to the hook, as ONNX operators, for tokens packed without padding."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.activations import step
+from monitor.compiler.architectures import Architecture, Rope
+from monitor.compiler.graph import CONTRIB, Graph
+from monitor.compiler.linear import Precision, operand, product
+from monitor.compiler.model_weights import ModelWeights
+from monitor.compiler.rotation import rotation
+
+Array = NDArray[np.float32]
+
+_SPREAD_CHANNELS = 128
+
+
+def add_blocks(
+    graph: Graph,
+    weights: ModelWeights,
+    architecture: Architecture,
+    blocks: int,
+    precision: Precision,
+    turn: Array | None,
+    positions: int,
+) -> str:
+    """Adds the first `blocks` blocks and returns the residual stream after them, [token, d_model].
+
+    The inputs are those of `step.Step`; each block hands out the keys and values of the new tokens. `precision` is
+    that of the products with weights; attention itself and norms are always float32. With the rotation `turn` [d, d]
+    the embeddings that come in, and the residual stream that goes out, are turned by it.
+    `positions` is the longest past plus chunk.
+    """
+    return _Blocks(graph, weights, architecture, precision, turn, positions).add(blocks)
+
+
+class _Blocks:
+    def __init__(
+        self,
+        graph: Graph,
+        weights: ModelWeights,
+        architecture: Architecture,
+        precision: Precision,
+        turn: Array | None,
+        positions: int,
+    ) -> None:
+        self._g = graph
+        self._w = weights
+        self._a = architecture
+        self._precision = precision
+        self._turn = turn
+        self._positions = positions
+
+    def add(self, blocks: int) -> str:
+        g, a = self._g, self._a
+        g.input(step.EMBEDDINGS, "float32", ["token", a.d_model])
+        g.input(step.POSITIONS, "int64", [1, "token"])
+        for rows in (step.QUERY_ROWS, step.PAST_ROWS, step.NEW_ROWS):
+            g.input(rows, "int64", ["sequence", a.kv_heads, f"{rows}.length"])
+        g.input(step.OUTPUT_ROWS, "int64", ["token", a.heads])
+        g.input(step.SCORES_SHAPE, "int64", [5])
+        g.input(step.CONTEXT_SHAPE, "int64", [4])
+        for mask in {step.MASK if w is None else step.window_mask(w) for w in a.windows[:blocks]}:
+            g.input(mask, "float32", ["sequence", 1, 1, "chunk", "context"])
+        residual = step.EMBEDDINGS
+        x = g.add("SimplifiedLayerNormalization", residual, self._norm("layers.0.input_layernorm"), **self._eps)
+        for layer in range(blocks):
+            prefix = f"layers.{layer}."
+            branch = self._attention(layer, x)
+            x, residual = self._join(branch, residual, self._pre_mlp_norm(prefix), prefix, "post_attention_layernorm")
+            branch = self._mlp(prefix, x)
+            if layer + 1 == blocks:
+                return g.add("Add", self._branch(branch, prefix, "post_feedforward_layernorm"), residual)
+            following = f"layers.{layer + 1}."
+            x, residual = self._join(
+                branch,
+                residual,
+                self._norm(f"{following}input_layernorm"),
+                prefix,
+                "post_feedforward_layernorm",
+            )
+        raise ValueError("a graph needs at least one block")
+
+    @property
+    def _eps(self) -> dict[str, Any]:
+        return {"axis": -1, "epsilon": self._a.norm_eps}
+
+    def _pre_mlp_norm(self, prefix: str) -> str:
+        return self._norm(self._pre_mlp(prefix))
+
+    def _pre_mlp(self, prefix: str) -> str:
+        # Gemma calls post_attention_layernorm what stands before the sum, all others what stands after it
+        return prefix + ("pre_feedforward_layernorm" if self._a.branch_norms else "post_attention_layernorm")
+
+    def _norm(self, name: str) -> str:
+        """A norm's weight; under a rotation it is folded into the products that follow."""
+        if self._turn is not None:
+            return self._g.constant("ones", np.ones(self._a.d_model, np.float32))
+        return self._g.constant(name, self._gain(name))
+
+    def _gain(self, name: str) -> Array:
+        return self._w.get(f"{name}.weight") + np.float32(self._a.norm_offset)
+
+    def _join(self, branch: str, residual: str, norm: str, prefix: str, branch_norm: str) -> tuple[str, str]:
+        """Adds a branch to the residual stream; returns the sum's norm and the sum."""
+        results = self._g.add_many(
+            "SkipSimplifiedLayerNormalization",
+            [self._branch(branch, prefix, branch_norm), residual, norm],
+            4,
+            domain=CONTRIB,
+            epsilon=self._a.norm_eps,
+        )
+        return results[0], results[3]
+
+    def _branch(self, branch: str, prefix: str, norm: str) -> str:
+        if not self._a.branch_norms:
+            return branch
+        gain = self._g.constant(prefix + norm, self._gain(prefix + norm))
+        return self._g.add("SimplifiedLayerNormalization", branch, gain, **self._eps)
+
+    def _reading(self, name: str, norm: str) -> Array:
+        """The weight [channel, out] of a product that reads the residual stream."""
+        weight = self._w.get(f"{name}.weight").T
+        if self._turn is None:
+            return weight
+        return self._turn.T @ (weight * self._gain(norm)[:, None])
+
+    def _writing(self, name: str) -> Array:
+        """The weight [channel, out] of a product that is added to the residual stream."""
+        weight = self._w.get(f"{name}.weight").T
+        return weight if self._turn is None else weight @ self._turn
+
+    def _attention(self, layer: int, x: str) -> str:
+        """Grouped-query attention of the new tokens over the past and themselves; [token, d_model]."""
+        g, a, prefix = self._g, self._a, f"layers.{layer}."
+        heads, dim = a.heads + a.kv_heads, a.head_dim
+        turned, values = self._queries_keys_values(layer, x)
+        keys = g.add(
+            "Slice", turned, g.integers(a.heads * dim), g.integers(heads * dim), g.integers(1)
+        )  # [token, kv_width]
+        # Rows of one head of one token: any order of sequences, heads and tokens is then a single gather
+        rows = g.integers(-1, dim)
+        queries = g.add("Gather", g.add("Reshape", turned, rows), step.QUERY_ROWS, axis=0)
+        context = []
+        for kind, new in (("keys", keys), ("values", values)):
+            past = g.input(step.past(kind, layer), "float32", ["row", dim])
+            g.output(new, step.new(kind, layer), "float32", ["token", a.kv_width])
+            known = g.add("Gather", past, step.PAST_ROWS, axis=0)
+            own = g.add("Gather", g.add("Reshape", new, rows), step.NEW_ROWS, axis=0)
+            context.append(g.add("Concat", known, own, axis=2))  # [sequence, kv head, context, head_dim]
+        scores = g.add("FusedMatMul", queries, context[0], domain=CONTRIB, transB=1)
+        if a.softcap is not None:
+            cap = g.constant("softcap", np.array(a.softcap, np.float32))
+            scores = g.add("Mul", g.add("Tanh", g.add("Div", scores, cap)), cap)
+        window = a.windows[layer]
+        mask = step.MASK if window is None else step.window_mask(window)
+        # [sequence, kv head, queries a kv head, chunk, context]
+        scores = g.add("Add", g.add("Reshape", scores, step.SCORES_SHAPE), mask)
+        shares = g.add("Reshape", g.add("Softmax", scores, axis=-1), step.CONTEXT_SHAPE)
+        mixed = g.add("Reshape", g.add("MatMul", shares, context[1]), rows)
+        gathered = g.add("Gather", mixed, step.OUTPUT_ROWS, axis=0)  # [token, head, head_dim]
+        joined = g.add("Reshape", gathered, g.integers(-1, a.heads * dim))
+        name = f"{prefix}self_attn.o_proj"
+        out = product(g, operand(g, joined, self._precision), name, self._writing(name))
+        bias = self._w.find(f"{name}.bias") if a.output_bias else None
+        return out if bias is None else g.add("Add", out, g.constant(f"{name}.bias", self._turned(bias)))
+
+    def _turned(self, bias: Array) -> Array:
+        return bias if self._turn is None else bias @ self._turn
+
+    def _queries_keys_values(self, layer: int, x: str) -> tuple[str, str]:
+        """Queries and keys, rotated to their positions, side by side [token, (heads + kv_heads) * head_dim]; values."""
+        g, a, prefix = self._g, self._a, f"layers.{layer}.self_attn."
+        norm = f"layers.{layer}.input_layernorm"
+        q, k, v = (self._reading(f"{prefix}{name}_proj", norm) for name in "qkv")
+        if not a.qk_norm:
+            q = q * np.float32(a.query_scale)
+        together = product(g, operand(g, x, self._precision), f"{prefix}qkv", np.concatenate([q, k, v], axis=1))
+        if a.qkv_bias:
+            bq, bk, bv = (self._w.get(f"{prefix}{name}_proj.bias") for name in "qkv")
+            bias = np.concatenate([bq if a.qk_norm else bq * np.float32(a.query_scale), bk, bv])
+            together = g.add("Add", together, g.constant(f"{prefix}qkv.bias", bias))
+        heads = a.heads + a.kv_heads
+        qk, values = g.add_many("Split", [together, g.integers(heads * a.head_dim, a.kv_width)], 2, axis=1)
+        if a.qk_norm:
+            qk = self._head_norm(prefix, qk)
+        cos, sin = self._rope(a.ropes[layer])
+        turned = g.add(
+            "RotaryEmbedding",
+            g.add("Unsqueeze", qk, g.integers(0)),
+            step.POSITIONS,
+            cos,
+            sin,
+            domain=CONTRIB,
+            num_heads=heads,
+            interleaved=0,
+        )
+        return g.add("Squeeze", turned, g.integers(0)), values
+
+    def _head_norm(self, prefix: str, qk: str) -> str:
+        """RMSNorm of every head; the queries' gain takes in their scale."""
+        g, a = self._g, self._a
+        each = g.add("Reshape", qk, g.integers(-1, a.heads + a.kv_heads, a.head_dim))
+        plain = g.add(
+            "SimplifiedLayerNormalization", each, g.constant("head_ones", np.ones(a.head_dim, np.float32)), **self._eps
+        )
+        gains = np.concatenate(
+            [
+                np.tile(self._gain(f"{prefix}q_norm") * np.float32(a.query_scale), (a.heads, 1)),
+                np.tile(self._gain(f"{prefix}k_norm"), (a.kv_heads, 1)),
+            ]
+        )
+        scaled = g.add("Mul", plain, g.constant(f"{prefix}qk_norm", gains))
+        return g.add("Reshape", scaled, g.integers(-1, (a.heads + a.kv_heads) * a.head_dim))
+
+    def _rope(self, rope: Rope) -> tuple[str, str]:
+        cos, sin = rope.tables(self._positions)
+        return self._g.constant(f"cos.{rope.name}", cos), self._g.constant(f"sin.{rope.name}", sin)
+
+    def _mlp(self, prefix: str, x: str) -> str:
+        g = self._g
+        norm = self._pre_mlp(prefix)
+        shared = operand(g, x, self._precision)
+        gate, up = (
+            product(g, shared, f"{prefix}mlp.{name}_proj", self._reading(f"{prefix}mlp.{name}_proj", norm))
+            for name in ("gate", "up")
+        )
+        if self._a.activation == "silu":
+            gate = g.add("QuickGelu", gate, domain=CONTRIB, alpha=1.0)  # x * sigmoid(alpha * x)
+        else:
+            gate = g.add("FastGelu", gate, domain=CONTRIB)  # the tanh form
+        name = f"{prefix}mlp.down_proj"
+        inner, weight = g.add("Mul", gate, up), self._writing(name)
+        if self._precision == "int8":
+            inner, weight = self._spread(inner, weight)
+        return product(g, operand(g, inner, self._precision), name, weight)
+
+    def _spread(self, inner: str, weight: Array) -> tuple[str, Array]:
+        """Turns neighbouring channels into one another, and the weights likewise.
+
+        A few channels of a few tokens are far larger than the rest. Nothing in front can take this rotation up, but
+        in small blocks it costs next to nothing.
+        """
+        g, width = self._g, weight.shape[0]
+        block = math.gcd(width, _SPREAD_CHANNELS)
+        turn = rotation(block)
+        rows = g.add("Reshape", inner, g.integers(-1, block))
+        turned = g.add("MatMul", rows, g.constant("spread", turn))
+        blocks = weight.reshape(-1, block, weight.shape[1])
+        return g.add("Reshape", turned, g.integers(-1, width)), (turn.T @ blocks).reshape(weight.shape)

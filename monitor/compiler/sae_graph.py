@@ -1,0 +1,132 @@
+"""The curated part of an SAE as ONNX operators: the residual stream in, feature activations out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.activations.compact import ACTIVATIONS, LATENTS, VALUES
+from monitor.compiler.graph import Graph
+from monitor.errors import ConfigError
+from monitor.sae.weights import SaeWeights
+
+Array = NDArray[np.float32]
+
+
+def add_encoder(
+    graph: Graph,
+    residual: str,
+    sae: SaeWeights,
+    latents: Sequence[int],
+    basis: Literal["raw", "decoder_norm_folded"],
+    max_norm: float | None,
+    rotation: Array | None,
+) -> None:
+    """Adds the encoder (see SaeWeights for the maths) and its outputs.
+
+    ReLU, JumpReLU and gated SAEs: `activations` [token, latent] of `latents` alone. TopK, where all latents decide
+    which are active: `values` and `latents` [token, k] of the active ones, whichever they are.
+    Tokens whose residual stream [token, d], turned by `rotation`, is longer than `max_norm` read 0.
+    """
+    if sae.decoder_norm is None and (basis == "decoder_norm_folded" or sae.rescale_by_decoder_norm):
+        raise ConfigError("the SAE has no decoder, whose norms the activation basis needs")
+    _Encoder(graph, sae, list(latents), basis == "decoder_norm_folded", rotation).add(residual, max_norm)
+
+
+class _Encoder:
+    def __init__(self, graph: Graph, sae: SaeWeights, latents: list[int], fold: bool, rotation: Array | None) -> None:
+        self._g = graph
+        self._sae = sae
+        self._rows = np.array(latents, dtype=np.int64)
+        self._norms = sae.decoder_norm if sae.decoder_norm is not None else np.ones(sae.d_sae, np.float32)
+        self._fold = fold
+        self._turn = rotation
+
+    def add(self, residual: str, max_norm: float | None) -> None:
+        g = self._g
+        x, turn = self._normalised(residual)
+        usual = self._usual(residual, max_norm)
+        if self._sae.architecture == "topk":
+            values, latents = self._topk(x, turn)
+            g.output(self._masked(values, usual), VALUES, "float32", ["token", self._sae.k or 1])
+            g.output(latents, LATENTS, "int64", ["token", self._sae.k or 1])
+            return
+        activations = self._gated(x, turn) if self._sae.architecture == "gated" else self._thresholded(x, turn)
+        if self._fold:
+            activations = g.add("Mul", activations, g.constant("sae.fold", self._norms[self._rows]))
+        g.output(self._masked(activations, usual), ACTIVATIONS, "float32", ["token", self._rows.size])
+
+    def _normalised(self, residual: str) -> tuple[str, Array | None]:
+        """The SAE's input, and the rotation that is still to be undone in the encoder's weights."""
+        g, d = self._g, self._sae.d_in
+        if self._sae.normalisation == "constant_norm_rescale":  # a length, which a rotation leaves as it is
+            length = g.add("ReduceL2", residual, g.integers(-1), keepdims=1)
+            unit = g.add("Div", residual, g.add("Max", length, g.constant("sae.eps12", np.array(1e-12, np.float32))))
+            return g.add("Mul", unit, g.constant("sae.root_d", np.array(np.sqrt(d), np.float32))), self._turn
+        if self._sae.normalisation == "none":
+            return residual, self._turn
+        if self._turn is not None:
+            residual = g.add("MatMul", residual, g.constant("sae.turn_back", self._turn.T))
+        centred = g.add("Sub", residual, g.add("ReduceMean", residual, g.integers(-1), keepdims=1))
+        # the deviation is the unbiased one and eps stands outside the root, as in SAELens
+        length = g.add("ReduceL2", centred, g.integers(-1), keepdims=1)
+        deviation = g.add("Mul", length, g.constant("sae.unbiased", np.array((d - 1) ** -0.5, np.float32)))
+        scale = g.add("Add", deviation, g.constant("sae.eps5", np.array(1e-5, np.float32)))
+        return g.add("Div", centred, scale), None
+
+    def _affine(self, x: str, turn: Array | None, weight: Array, bias: Array) -> str:
+        """(x - b_dec) @ weight + bias; `weight` [d, latent], `bias` [latent]."""
+        if self._sae.subtract_b_dec:
+            bias = bias - self._sae.b_dec @ weight
+        turned = weight if turn is None else turn.T @ weight
+        g = self._g
+        return g.add("Gemm", x, g.constant("sae.encoder", turned), g.constant("sae.encoder.bias", bias))
+
+    def _thresholded(self, x: str, turn: Array | None) -> str:
+        """ReLU, and JumpReLU where there are thresholds."""
+        g, sae, rows = self._g, self._sae, self._rows
+        pre = self._affine(x, turn, sae.w_enc[:, rows], sae.b_enc[rows])
+        activations = g.add("Relu", pre)
+        if sae.threshold is None:
+            return activations
+        above = g.add("Greater", pre, g.constant("sae.threshold", sae.threshold[rows]))
+        return g.add("Mul", activations, g.add("Cast", above, to=1))
+
+    def _gated(self, x: str, turn: Array | None) -> str:
+        g, sae, rows = self._g, self._sae, self._rows
+        if sae.b_gate is None or sae.b_mag is None or sae.r_mag is None:
+            raise ConfigError("a gated SAE needs b_gate, b_mag and r_mag")
+        zeros = np.zeros(rows.size, np.float32)
+        product = self._affine(x, turn, sae.w_enc[:, rows], zeros)
+        gate = g.add(
+            "Greater", g.add("Add", product, g.constant("sae.gate", sae.b_gate[rows])), g.constant("sae.zeros", zeros)
+        )
+        magnitude = g.add("Mul", product, g.constant("sae.gain", np.exp(sae.r_mag[rows])))
+        magnitude = g.add("Relu", g.add("Add", magnitude, g.constant("sae.magnitude", sae.b_mag[rows])))
+        return g.add("Mul", magnitude, g.add("Cast", gate, to=1))
+
+    def _topk(self, x: str, turn: Array | None) -> tuple[str, str]:
+        g, sae = self._g, self._sae
+        scale = self._norms if sae.rescale_by_decoder_norm else np.ones(1, np.float32)
+        # scaling by the decoder's norms before the choice is part of the SAE, folding them in afterwards is not
+        pre = self._affine(x, turn, sae.w_enc * scale, sae.b_enc * scale)
+        values, latents = g.add_many("TopK", [pre, g.integers(sae.k or 1)], 2, axis=-1, sorted=0)
+        values = g.add("Relu", values)
+        if self._fold:
+            values = g.add("Mul", values, g.add("Gather", g.constant("sae.fold", self._norms), latents, axis=0))
+        return values, latents
+
+    def _usual(self, residual: str, max_norm: float | None) -> str | None:
+        """1 for tokens whose residual stream is no longer than `max_norm`, else 0; [token, 1]."""
+        if max_norm is None:
+            return None
+        g = self._g
+        length = g.add("ReduceL2", residual, g.integers(-1), keepdims=1)
+        massive = g.add("Greater", length, g.constant("sae.max_norm", np.array(max_norm, np.float32)))
+        return g.add("Cast", g.add("Not", massive), to=1)
+
+    def _masked(self, values: str, usual: str | None) -> str:
+        return values if usual is None else self._g.add("Mul", values, usual)
