@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,8 +31,12 @@ from monitor.feature_set_files import LoadedSet, load_feature_sets
 from monitor.sae.saelens import WEIGHTS_FILE, load_saelens
 from monitor.sae.weights import SaeWeights
 
+log = logging.getLogger(__name__)
+
 CACHED_CALIBRATION_EVENTS = 400
 """Events on which precisions are compared when a sidecar compiles for itself: it is waited for."""
+# Of the prefix cache's bytes: few events are read by both readers
+_EXACT_CACHE = 0.25
 
 
 @dataclass(frozen=True)
@@ -88,8 +93,16 @@ def build_engine(config: Config, artefacts: Artefacts, progress: Callable[[str],
         return _engine(config, artefacts, tokeniser, build_reader(config, artefacts, artefacts.latents))
     bundle = _bundle(config, artefacts, progress)
     reader = bundle.reader(artefacts.latents, **_reader_options(config))
-    exact = bundle.exact_reader(artefacts.latents, **_reader_options(config))
-    return _engine(config, artefacts, tokeniser, reader, exact, bundle.manifest.precision.margins)
+    exact = bundle.exact_reader(artefacts.latents, **_reader_options(config, _EXACT_CACHE))
+    margins = bundle.manifest.precision.margins
+    unknown = [loaded.set.id for loaded in artefacts.sets if loaded.set.id not in margins]
+    if exact is not None and unknown:
+        log.warning(
+            "%s was not compiled with the sets %s: every event that they look at is read twice; compile it again",
+            bundle.folder,
+            ", ".join(unknown),
+        )
+    return _engine(config, artefacts, tokeniser, reader, exact, margins)
 
 
 def build_tokeniser(config: Config, model: ModelFiles) -> EventTokeniser:
@@ -118,12 +131,13 @@ def _bundle(config: Config, artefacts: Artefacts, progress: Callable[[str], None
     return made_of if isinstance(made_of, Bundle) else cached_bundle(config, artefacts, progress)
 
 
-def _reader_options(config: Config) -> dict[str, int]:
+def _reader_options(config: Config, share: float = 1 - _EXACT_CACHE) -> dict[str, int]:
+    """What the config says for a reader that gets that share of the prefix cache."""
     reader = config.reader
     return {
         "batch_tokens": reader.batch_tokens,
         "window_tokens": reader.window_tokens,
-        "cache_bytes": reader.prefix_cache_bytes,
+        "cache_bytes": int(reader.prefix_cache_bytes * share),
         "threads": reader.threads,
     }
 
@@ -226,6 +240,8 @@ def _identity(config: Config, artefacts: Artefacts) -> str:
         ref.model_dump_json(),
         None if topk else artefacts.latents,  # all latents of a TopK SAE are in the graph
         config.reader.precision,
+        # precisions are compared by what the sets decide
+        [] if config.reader.precision == "fp32" else [loaded.sha256 for loaded in artefacts.sets],
         [file_sha256(path) for path in texts],
     ]
     return f"{model.folder.name}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ class Engine:
         alerts: AlertsConfig,
         config_sha256: str,
         max_tokens: int = 65_536,
-        group_tokens: int = 8_192,
+        group_tokens: int = 4_096,
         confirmation: Confirmation | None = None,
     ) -> None:
         """`reader_columns` are the SAE latents that the readers' columns stand for."""
@@ -84,8 +85,8 @@ class Engine:
         for loaded in sets:
             columns = np.array([at[i] for i in loaded.set.indices()], dtype=np.int64)
             matcher = Matcher(loaded.set, alerts.top_features, alerts.top_tokens, columns)
-            # a set that nothing was measured of gets the widest margin
-            margin = margins.get(loaded.set.id, max(margins.values(), default=0.0))
+            # of a set that nothing was measured of, everything is read again
+            margin = margins.get(loaded.set.id, math.inf)
             self._judges.append(_Judge(loaded, matcher, margin))
         self._confirmation = confirmation
         self._tokeniser = tokeniser
