@@ -38,8 +38,24 @@ from monitor.sinks.sink import DeadLetters, Sink
 
 log = logging.getLogger("monitor")
 
+
+class _WithLab(typer.core.TyperGroup):
+    """Adds `lab`, whose module is imported when it is asked for, so that the runtime never loads it."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), "lab"]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name != "lab":
+            return super().get_command(ctx, cmd_name)
+        from monitor.lab.cli import app as lab
+
+        return typer.main.get_command(lab)
+
+
 app = typer.Typer(
     name="latentwatch",
+    cls=_WithLab,
     help="Flags risky feature activations inside a language model, from prompt/response events.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
