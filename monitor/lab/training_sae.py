@@ -18,6 +18,7 @@ from torch import Tensor
 from monitor.errors import ConfigError, Permanent
 from monitor.lab.activation_source import Provenance
 from monitor.lab.sae_recipe import SaeRecipe
+from monitor.lab.sparse_step import SparseBatchTopKTrainingSAE, SparseTopKTrainingSAE
 from monitor.sae.saelens import WEIGHTS_FILE
 
 with warnings.catch_warnings():
@@ -29,8 +30,8 @@ with warnings.catch_warnings():
 
 _THRESHOLD_BATCHES = 16
 _CLASSES: dict[str, tuple[Any, Any]] = {
-    "batchtopk": (saes.BatchTopKTrainingSAE, saes.BatchTopKTrainingSAEConfig),
-    "topk": (saes.TopKTrainingSAE, saes.TopKTrainingSAEConfig),
+    "batchtopk": (SparseBatchTopKTrainingSAE, saes.BatchTopKTrainingSAEConfig),
+    "topk": (SparseTopKTrainingSAE, saes.TopKTrainingSAEConfig),
     "jumprelu": (saes.JumpReLUTrainingSAE, saes.JumpReLUTrainingSAEConfig),
     "matryoshka": (saes.MatryoshkaBatchTopKTrainingSAE, saes.MatryoshkaBatchTopKTrainingSAEConfig),
 }
