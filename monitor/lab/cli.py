@@ -91,7 +91,7 @@ def collect(
 ) -> None:
     """Keep a model's residual activations over texts, for training SAEs."""
     with lab_extra():
-        from monitor.lab.collect import CollectRequest
+        from monitor.lab.collect import CollectProgress, CollectRequest
         from monitor.lab.collect import collect as run
         from monitor.lab.row_stream import TextOptions
     request = CollectRequest(
@@ -109,15 +109,19 @@ def collect(
     )
     with _progress() as progress:
         task = progress.add_task("collect", total=tokens, counts="")
-        store = run(
-            request,
-            lambda p: progress.update(task, completed=p.before + p.stored, counts=f"{p.read / p.seconds:.0f} tokens/s"),
-        )
+        speed = "nothing read, as all was finished"
+
+        def show(p: CollectProgress) -> None:
+            nonlocal speed
+            speed = f"{p.read} tokens read at {p.read / p.seconds:.0f} tokens/s"
+            progress.update(task, completed=p.before + p.stored, counts=speed)
+
+        store = run(request, show)
     manifest = store.manifest
     _say(
         f"{out}: {manifest.tokens('train')} tokens for training, {manifest.tokens('held_out')} held out, "
         f"{sum(s.massive for s in manifest.shards)} massive ones left out, "
-        f"{sum(manifest.unreadable.values())} rows or files unreadable"
+        f"{sum(manifest.unreadable.values())} rows or files unreadable; {speed}"
     )
 
 
@@ -159,15 +163,15 @@ def train(
     batch_rows: BatchRowsOption = 16,
 ) -> None:
     """Train an SAE on a store or on a stream of texts, and measure it."""
+    if (data is None) == (not stream):
+        raise ConfigError("give either --data or --stream")
+    if (steps is None) == (tokens is None):
+        raise ConfigError("give either --steps or --tokens")
     with lab_extra():
         from monitor.lab.row_stream import TextOptions
         from monitor.lab.sae_recipe import sae_recipe
         from monitor.lab.sae_run import Compute, StreamRequest, run_training
         from monitor.lab.train import TrainOptions
-    if (data is None) == (not stream):
-        raise ConfigError("give either --data or --stream")
-    if (steps is None) == (tokens is None):
-        raise ConfigError("give either --steps or --tokens")
     recipe = sae_recipe(
         arch=arch.value,
         width=width,

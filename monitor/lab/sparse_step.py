@@ -70,6 +70,8 @@ class _Autoencode(torch.autograd.Function):
         return pattern.times(acts, w_dec), acts
 
     @staticmethod
+    @torch.autocast("cpu", enabled=False)
+    @torch.autocast("cuda", enabled=False)
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         x, w_enc, w_dec, acts = ctx.saved_tensors
         pattern: Pattern = ctx.pattern

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,6 +62,7 @@ def train(
         trainer.activation_scaler.scaling_factor = factor
         log.info("inputs are multiplied by %.6g in training", factor)
     data = batches(trainer.n_training_steps)
+    first, began = trainer.n_training_steps, time.monotonic()
     while trainer.n_training_steps < recipe.steps:
         output = trainer.step(next(data))
         trainer.n_training_steps += 1
@@ -75,6 +77,8 @@ def train(
         on_step(step, metrics)
     if checkpoint is None or not checkpoint.name.endswith(f"{recipe.steps:07d}"):
         run.checkpoint(recipe.steps, lambda folder: _save(trainer, folder))
+    taken = (trainer.n_training_steps - first) * recipe.batch
+    log.info("trained on %d tokens at %.0f tokens/s", taken, taken / max(time.monotonic() - began, 1e-9))
     settle_threshold(trainer, batches())
     save_sae(trainer, run.sae, options.precision)
     log.info("saved %s", run.sae)
