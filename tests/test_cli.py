@@ -46,7 +46,8 @@ def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 def commands(group: Any, path: str = "latentwatch") -> dict[str, Any]:
     found = {}
-    for name, command in group.commands.items():
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
         inner = getattr(command, "commands", None)
         found |= commands(command, f"{path} {name}") if inner else {f"{path} {name}": command}
     return found
@@ -73,7 +74,7 @@ def test_no_command_is_documented_that_does_not_exist() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["run"], ["scan"], ["check"], ["sets", "show"]],
+    [[], ["run"], ["scan"], ["check"], ["sets", "show"], ["lab"], ["lab", "train"]],
     ids=" ".join,
 )
 def test_help(arguments: list[str]) -> None:

@@ -32,7 +32,7 @@ class TextOptions:
     chat: bool = True
     """Render conversations by the model's chat template; otherwise turns stand as plain text, one below the other."""
     tokens: int | None = None
-    """Stop at so many tokens that count, of both splits together; None reads everything once."""
+    """Stop at so many tokens that count, of both splits together, the rows in hand on top; None reads all once."""
     held_out: float = 0.02
     """Share of the documents that is held out."""
     seed: int = 0
@@ -66,19 +66,23 @@ class RowStream:
             "held_out": Packer(self._options.context),
         }
         tokens = 0
-        number = 0
-        documents = mixed(self._sources, self._options.seed)
-        while group := list(itertools.islice(documents, _GROUP)):
-            for split, ids, kept, start in self._tokenised(group):
-                for row in packers[split].add(ids, kept, start, number):
-                    yield split, row
-                    tokens += int(row.kept.sum())
-                    if wanted is not None and tokens >= wanted:
-                        return
-                number += 1
+        for number, (split, ids, kept, start) in enumerate(self._texts()):
+            for row in packers[split].add(ids, kept, start, number):
+                yield split, row
+                tokens += int(row.kept.sum())
+                if wanted is not None and tokens >= wanted:
+                    break
+            if wanted is not None and tokens >= wanted:
+                break
         for split, packer in packers.items():
             for row in packer.rest():
                 yield split, row
+
+    def _texts(self) -> Iterator[tuple[Split, _Ids, NDArray[np.bool_], _Ids]]:
+        """Split, ids, which of them count, and constant start of every document."""
+        documents = mixed(self._sources, self._options.seed)
+        while group := list(itertools.islice(documents, _GROUP)):
+            yield from self._tokenised(group)
 
     def _tokenised(self, group: Sequence[Document]) -> Iterator[tuple[Split, _Ids, NDArray[np.bool_], _Ids]]:
         items: dict[int, Tokenised] = {}

@@ -70,21 +70,20 @@ class _Autoencode(torch.autograd.Function):
         return pattern.times(acts, w_dec), acts
 
     @staticmethod
-    @torch.autocast("cpu", enabled=False)
-    @torch.autocast("cuda", enabled=False)
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         x, w_enc, w_dec, acts = ctx.saved_tensors
         pattern: Pattern = ctx.pattern
         grad = grads[0].contiguous()  # [token, d]
-        inner = pattern.products(grad, w_dec) * (acts > 0)  # [pair]
-        bias = torch.zeros(pattern.width, dtype=inner.dtype, device=inner.device)
-        return (
-            pattern.times(inner, w_enc.T.contiguous()),
-            pattern.transposed_times(inner, x).T.contiguous(),
-            bias.index_add_(0, pattern.latents, inner),
-            pattern.transposed_times(acts, grad),
-            None,
-        )
+        with torch.autocast(grad.device.type, enabled=False):
+            inner = pattern.products(grad, w_dec) * (acts > 0)  # [pair]
+            bias = torch.zeros(pattern.width, dtype=inner.dtype, device=inner.device)
+            return (
+                pattern.times(inner, w_enc.T.contiguous()),
+                pattern.transposed_times(inner, x).T.contiguous(),
+                bias.index_add_(0, pattern.latents, inner),
+                pattern.transposed_times(acts, grad),
+                None,
+            )
 
 
 _autoencode: Any = _Autoencode.apply  # torch leaves it untyped
