@@ -16,7 +16,7 @@ from monitor.lab.activation_source import ActivationSource
 from monitor.lab.sae_recipe import SaeRecipe
 from monitor.lab.shuffle import endless_batches
 from monitor.lab.training_run import TrainingRun
-from monitor.lab.training_sae import load_checkpoint, make_trainer, save_sae, scaling_factor, settle_threshold
+from monitor.lab.training_sae import fit_to_data, load_checkpoint, make_trainer, save_sae, settle_threshold
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +58,7 @@ def train(
         load_checkpoint(trainer, checkpoint)
         log.info("going on from %s", checkpoint)
     else:
-        factor = scaling_factor(batches(), source.d_model)
-        trainer.activation_scaler.scaling_factor = factor
+        factor = fit_to_data(trainer, batches())
         log.info("inputs are multiplied by %.6g in training", factor)
     data = batches(trainer.n_training_steps)
     first, began = trainer.n_training_steps, time.monotonic()

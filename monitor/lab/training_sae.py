@@ -76,10 +76,18 @@ def make_trainer(
     )
 
 
-def scaling_factor(batches: Iterator[Tensor], d_model: int, count: int = 32) -> float:
-    """sqrt(d) over the mean norm of the tokens of `count` batches [token, d], as sae-lens's ActivationScaler has it."""
-    norms = torch.cat([batch.norm(dim=1) for batch in islice(batches, count)])
-    return math.sqrt(d_model) / float(norms.mean())
+@torch.no_grad()
+def fit_to_data(trainer: Any, batches: Iterator[Tensor], count: int = 32) -> float:
+    """Sets up a fresh trainer by the tokens of `count` batches [token, d] and returns the factor of its inputs.
+
+    The factor is sqrt(d) over the mean norm, as sae-lens's ActivationScaler has it. b_dec begins at the mean of the
+    scaled tokens (Bricken et al. 2023 begin at the median): from 0, Adam would need thousands of steps to get there.
+    """
+    tokens = torch.cat(list(islice(batches, count)))
+    factor = math.sqrt(tokens.shape[1]) / float(tokens.norm(dim=1).mean())
+    trainer.activation_scaler.scaling_factor = factor
+    trainer.sae.b_dec.copy_(tokens.mean(dim=0) * factor)
+    return factor
 
 
 @torch.no_grad()
