@@ -19,7 +19,7 @@ from monitor.errors import ConfigError
 from monitor.lab.packed_reader import Precision, stacked
 from monitor.lab.packing import PackedRow
 
-_ROWS = 4
+_TOKENS = 1_024  # logits of the whole vocabulary are held for so many
 _VARIANTS = ("clean", "sae", "zero", "mean")
 
 
@@ -137,5 +137,5 @@ def _recovered(ce: dict[str, float]) -> dict[str, float | None]:
 
 def _groups(rows: Iterable[PackedRow]) -> Iterator[list[PackedRow]]:
     stream = iter(rows)
-    while group := list(islice(stream, _ROWS)):
-        yield group
+    for first in stream:
+        yield [first, *islice(stream, max(_TOKENS // first.ids.size - 1, 0))]
