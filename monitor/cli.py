@@ -27,6 +27,7 @@ from monitor.broker_check import broker_problems
 from monitor.build import build_engine, compile_artefacts, load_artefacts
 from monitor.calibration_events import load_calibration_events
 from monitor.check import check as run_checks
+from monitor.command_group import CommandGroup
 from monitor.config import Config, OtelConfig, config_schema, load_config
 from monitor.errors import ConfigError, LatentwatchError
 from monitor.events import EventLimits
@@ -42,6 +43,7 @@ log = logging.getLogger("monitor")
 
 app = typer.Typer(
     name="latentwatch",
+    cls=CommandGroup,
     help="Flags risky feature activations inside a language model, from prompt/response events.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -104,6 +106,7 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
         health.set_ready("model", False, "loading")
         artefacts = load_artefacts(settings)
         engine = build_engine(settings, artefacts, log.info)
+        telemetry.watch_cache(lambda: engine.cached_tokens)
         health.set_ready("model", True)
         telemetry.config_loaded(settings.sha256())
         log.info(

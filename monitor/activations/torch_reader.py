@@ -68,6 +68,10 @@ class TorchReader:
         return self._max_tokens
 
     @property
+    def cached_tokens(self) -> int:
+        return 0
+
+    @property
     def d_model(self) -> int:
         """Width of the residual stream."""
         return int(self._model.config.get_text_config().hidden_size)

@@ -59,10 +59,17 @@ def test_columns_of_zeros_stay_zero() -> None:
 class Product:
     """x @ weight as a graph."""
 
-    def __init__(self, folder: Path, weight: NDArray[np.float32], precision: Precision) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        weight: NDArray[np.float32],
+        precision: Precision,
+        limit: float | None = None,
+        bias: NDArray[np.float32] | None = None,
+    ) -> None:
         graph = Graph()
         graph.input("x", "float32", ["token", weight.shape[0]])
-        result = product(graph, operand(graph, "x", precision), "w", weight)
+        result = product(graph, operand(graph, "x", precision, limit), "w", weight, bias)
         graph.output(result, "y", "float32", ["token", weight.shape[1]])
         graph.save(folder / "g.onnx")
         self._session = onnxruntime.InferenceSession(str(folder / "g.onnx"), providers=["CPUExecutionProvider"])
@@ -117,3 +124,20 @@ def test_a_row_of_zeros_reads_zero(company: float, rounding: Product) -> None:
     found = rounding(rows)
     assert np.isfinite(found).all()
     assert (found[1] == 0).all()
+
+
+def test_a_bias_is_added_in_float32(rows: NDArray[np.float32], rounding: Product, tmp_path: Path) -> None:
+    bias = np.linspace(-5, 5, 20, dtype=np.float32)
+    for precision in ("fp32", "int8"):
+        plain = Product(tmp_path, WEIGHT, precision)(rows)
+        np.testing.assert_allclose(Product(tmp_path, WEIGHT, precision, bias=bias)(rows), plain + bias, rtol=1e-6)
+
+
+def test_a_limit_cuts_off_and_keeps_one_unit_for_all(tmp_path: Path) -> None:
+    eye = np.eye(4, dtype=np.float32)
+    cut = Product(tmp_path, eye, "int8", limit=4.0)
+    rows = np.array([[0.01, 1, -1, 3.9], [0.02, 9, -9, 1e6], [0, 4, -4, 4.2]], np.float32)
+    unit = 4 / 127
+    np.testing.assert_allclose(cut(rows), np.clip(rows, -4, 4), atol=1.01 * unit)
+    # a massive value leaves its neighbours all their levels
+    np.testing.assert_allclose(cut(rows)[1, 0], np.rint(0.02 / unit) * unit, rtol=1e-5)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from monitor.activations.compact import ACTIVATIONS, LATENTS, VALUES
 from monitor.compiler.graph import Graph
+from monitor.compiler.linear import Precision
 from monitor.compiler.rotation import rotation
 from monitor.compiler.sae_graph import add_encoder
 from monitor.errors import ConfigError
@@ -66,11 +67,12 @@ def encoded(
     basis: Basis = "raw",
     max_norm: float | None = None,
     turn: NDArray[np.float32] | None = None,
+    precision: Precision = "fp32",
 ) -> NDArray[np.float32]:
     """Activations [token, feature] of ROWS by a graph that is fed the (turned) residual stream."""
     graph = Graph()
     graph.input("residual", "float32", ["token", D])
-    add_encoder(graph, "residual", sae, ROWS, basis, max_norm, turn)
+    add_encoder(graph, "residual", sae, ROWS, basis, max_norm, turn, precision)
     path = folder / "sae.onnx"
     graph.save(path)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -111,6 +113,19 @@ def test_equals_the_torch_encoder(
         sae = saes[kind, normalisation, bias]
         theirs = CuratedEncoder(sae, ROWS, basis)(torch.from_numpy(residual)).numpy()
         assert_equal(encoded(tmp_path, sae, residual, basis, None, TURN if turned else None), theirs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_int8_is_near(
+    kind: str, saes: dict[tuple[str, str, bool], SaeWeights], residual: NDArray[np.float32], tmp_path: Path
+) -> None:
+    for normalisation, bias in product(NORMALISATIONS, (True, False)):
+        sae = saes[kind, normalisation, bias]
+        exact = encoded(tmp_path, sae, residual, turn=TURN)
+        error = encoded(tmp_path, sae, residual, turn=TURN, precision="int8") - exact
+        # a latent at the edge of a threshold or of rank k comes or goes with all that it has
+        assert np.quantile(np.abs(error), 0.9) < 0.02 * np.abs(exact).max()
+        assert ((error != 0) & (exact > 0)).any()
 
 
 @pytest.mark.parametrize("turned", [False, True], ids=["plain", "rotated"])
