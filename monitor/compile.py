@@ -266,10 +266,10 @@ class _Compiler:
     ) -> Candidate:
         sets = self._source.sets
         before, after = (_distances(sets, scores) for scores in (exact, found))
-        measured = ~np.isnan(after - before).all(axis=0)  # a set may look at segments that no event has
+        measured = np.isfinite(after - before).sum(axis=0) > 0  # a set may look at segments that no event has
         noise = np.zeros(len(sets))
         noise[measured] = np.nanstd((after - before)[:, measured], axis=0)
-        near = (after >= -_MARGIN_DEVIATIONS * noise).any(axis=1)  # what is compared with NaN is False
+        near = (after >= -_MARGIN_DEVIATIONS * noise).sum(axis=1) > 0  # what is compared with NaN is False
         decided = np.where(near[:, None], exact, found)
         usual = np.array([event.label != 1 for event in self._events])
         again = float(near[usual].mean()) if usual.any() else 1.0

@@ -220,7 +220,7 @@ def test_a_chunk_longer_than_the_pool(compiled: Compiled) -> None:
     reader = compiled.reader(blocks=3, window_tokens=64, batch_tokens=64)
     (tokens,) = texts(60)
     reader.read(chunks(tokens))
-    with pytest.raises(RuntimeError, match="^a chunk of 400 tokens does not fit into the pool$"):
+    with pytest.raises(RuntimeError, match=r"^a chunk of 400 tokens does not fit into the pool$"):
         reader.read(chunks(texts(400)[0], tokens))
     assert_clean(reader)
     assert reader.read(chunks(tokens))[0].shape == (60, 4)
