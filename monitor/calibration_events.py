@@ -24,11 +24,12 @@ class CalibrationEvent:
 def load_calibration_events(files: Iterable[Path] = (), limit: int = 1_000) -> list[CalibrationEvent]:
     """Events of JSONL files in any format that the sidecar reads, `label` and `category` beside them.
 
-    Without files, the labelled texts that ship with the feature sets. Of more than `limit`, every n-th is taken, so
-    that all files and both labels are in. Raises ConfigError with file and line of what cannot be read.
+    Without files, the labelled texts that ship with the feature sets. Of more than `limit`, every n-th of each label is
+    taken, so that all files and both labels are in. Raises ConfigError with file and line of what cannot be read.
     """
     found: list[CalibrationEvent] = []
-    for file in files or sorted((builtin_folder() / "contrasts").glob("*.jsonl")):
+    files = list(files) or sorted((builtin_folder() / "contrasts").glob("*.jsonl"))
+    for file in files:
         try:
             lines = file.read_bytes().split(b"\n")
         except OSError as e:
@@ -36,6 +37,8 @@ def load_calibration_events(files: Iterable[Path] = (), limit: int = 1_000) -> l
         for number, line in enumerate(lines, 1):
             if line.strip():
                 found += _events(line, file, number)
+    if not found:
+        raise ConfigError(f"{', '.join(map(str, files))}: no events to compare precisions on")
     return _thinned(found, limit)
 
 
@@ -55,6 +58,6 @@ def _events(line: bytes, file: Path, number: int) -> list[CalibrationEvent]:
 def _thinned(events: Sequence[CalibrationEvent], limit: int) -> list[CalibrationEvent]:
     if len(events) <= limit:
         return list(events)
-    # an odd stride alternates between the two sides of pairs
-    positions = {min(round(n * len(events) / limit) + n % 2, len(events) - 1) for n in range(limit)}
-    return [events[n] for n in sorted(positions)]
+    # label by label: files hold pairs, and a stride that is even would pick one side of all of them
+    order = sorted(range(len(events)), key=lambda n: (events[n].label is None, events[n].label or 0))
+    return [events[n] for n in sorted(order[n * len(events) // limit] for n in range(limit))]

@@ -107,7 +107,12 @@ def compile_bundle(
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent, ignore_cleanup_errors=True) as work:
         made = _Compiler(source, Path(work), tokeniser, judge, events, threads, progress).make(precision)
         made.chmod(0o755)
-        made.rename(out)
+        try:
+            made.rename(out)
+        except OSError as e:
+            if not out.exists():
+                raise
+            raise ConfigError(f"{out}: another process made it in the meantime: {e.strerror}") from None
     return load_bundle(out)
 
 
@@ -123,6 +128,7 @@ class _Compiler:
         progress: Callable[[str], None],
     ) -> None:
         try:
+            import monitor.compiler.graph  # noqa: F401 - onnx is asked for before any work is done
             from monitor.compiler.architectures import architecture_of
             from monitor.compiler.model_weights import ModelWeights, read_config
             from monitor.compiler.rotation import rotation
@@ -149,6 +155,7 @@ class _Compiler:
         self._turn = rotation(self._architecture.d_model) if foldable else None
 
     def make(self, precision: PrecisionChoice) -> Path:
+        golden = self._golden_texts()
         self._write_embeddings()
         self._build("fp32")
         self._write_starts()
@@ -158,12 +165,18 @@ class _Compiler:
             self._build("int8")
             candidates = tuple(self._measure(("fp32", "int8") if precision == "auto" else ("int8",)))
             chosen = candidates[-1].precision
-        return self._finish(precision, chosen, candidates)
+        return self._finish(precision, chosen, candidates, golden)
 
-    def _finish(self, asked: PrecisionChoice, chosen: PrecisionName, candidates: tuple[Candidate, ...]) -> Path:
+    def _finish(
+        self,
+        asked: PrecisionChoice,
+        chosen: PrecisionName,
+        candidates: tuple[Candidate, ...],
+        golden: Sequence[NDArray[np.int32]],
+    ) -> Path:
         folder = self._work / "bundle"
         folder.mkdir()
-        Golden.read(self._reader(chosen), self._golden_texts()).save(folder / GOLDEN)
+        Golden.read(self._reader(chosen), golden).save(folder / GOLDEN)
         graphs: dict[PrecisionName, str] = {chosen: GRAPH}
         if chosen != "fp32":
             graphs["fp32"] = EXACT_GRAPH
@@ -253,10 +266,13 @@ class _Compiler:
     ) -> Candidate:
         sets = self._source.sets
         before, after = (_distances(sets, scores) for scores in (exact, found))
-        noise = np.nanstd(after - before, axis=0)
-        near = (after >= -_MARGIN_DEVIATIONS * noise).any(axis=1)  # what is compared with NaN is False
+        measured = np.isfinite(after - before).sum(axis=0) > 0  # a set may look at segments that no event has
+        noise = np.zeros(len(sets))
+        noise[measured] = np.nanstd((after - before)[:, measured], axis=0)
+        near = (after >= -_MARGIN_DEVIATIONS * noise).sum(axis=1) > 0  # what is compared with NaN is False
         decided = np.where(near[:, None], exact, found)
-        again = float(near[[event.label != 1 for event in self._events]].mean())
+        usual = np.array([event.label != 1 for event in self._events])
+        again = float(near[usual].mean()) if usual.any() else 1.0
         agreement = float((((after >= 0) & near[:, None]) == (before >= 0))[~near].all(axis=1).sum() + near.sum())
         effective = 1 / (1 / speeds[name] + again / speeds["fp32"])
         losses = {s.set.id: self._auroc_loss(s.set.category, exact[:, n], decided[:, n]) for n, s in enumerate(sets)}
@@ -270,7 +286,11 @@ class _Compiler:
             agreement=round(agreement / len(self._events), 5),
             auroc_loss={name: round(loss, 5) for name, (loss, _) in known.items()},
             auroc_loss_at_least={name: round(low, 5) for name, (_, low) in known.items()},
-            margins={s.set.id: round(_MARGIN_DEVIATIONS * float(n), 5) for s, n in zip(sets, noise, strict=True)},
+            margins={
+                loaded.set.id: round(_MARGIN_DEVIATIONS * float(n), 5)
+                for loaded, n, known_noise in zip(sets, noise, measured, strict=True)
+                if known_noise
+            },
             residual_fvu=fvu[0],
             massive_tokens=fvu[1],
             massive_residual_fvu=fvu[2],
@@ -319,8 +339,10 @@ class _Compiler:
 
     def _golden_texts(self) -> list[NDArray[np.int32]]:
         items = self._tokeniser.tokenise([e.event for e in self._events])
-        longest = sorted(items, key=lambda item: -item.ids.size)[:_GOLDEN_TEXTS]
-        return [item.ids[:_GOLDEN_TOKENS] for item in longest]
+        longest = sorted((item.ids for item in items if item.ids.size), key=lambda ids: -ids.size)[:_GOLDEN_TEXTS]
+        if not longest:
+            raise ConfigError("no calibration event has any text")
+        return [ids[: min(_GOLDEN_TOKENS, self._positions)] for ids in longest]
 
     def _manifest(
         self,

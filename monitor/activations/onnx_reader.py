@@ -53,6 +53,7 @@ class OnnxPast:
 
     tokens: NDArray[np.int32]
     rows: Rows
+    pool: KvPool = field(repr=False, compare=False)
 
     @property
     def length(self) -> int:
@@ -108,7 +109,9 @@ class OnnxReader:
         self._columns = _columns(shape, latents)
         self._outputs = [VALUES, LATENTS] if shape.latents is None else [ACTIVATIONS]
         self._kv_outputs = [step.new(kind, n) for n in range(shape.layers) for kind in ("keys", "values")]
-        self._batch_tokens = batch_tokens
+        # onnxruntime takes no more tokens in one run than the rotary tables have positions, and the last sequence
+        # that is let in may go over by a chunk
+        self._batch_tokens = min(batch_tokens, max(shape.max_tokens - CHUNK_TOKENS, 1))
         # an activation is a value and, for TopK, its column
         blocks = cache_bytes // (BLOCK_TOKENS * (shape.token_bytes + 8 * shape.slots))
         work = 2 * (min(window_tokens, shape.max_tokens) + batch_tokens)
@@ -132,11 +135,15 @@ class OnnxReader:
         order = sorted(range(len(chunks)), key=lambda n: chunks[n].tokens.size)
         waiting = deque((n, chunks[n], self._block_keys(chunks[n])) for n in order)
         active: list[_Sequence] = []
-        while waiting or active:
-            self._admit(waiting, active)
-            for sequence in self._advance(active):
-                results[sequence.position] = dense(sequence.activations, self._features)
-            active = [s for s in active if s.done < s.tokens.size]
+        try:
+            while waiting or active:
+                self._admit(waiting, active)
+                for sequence in self._advance(active):
+                    results[sequence.position] = dense(sequence.activations, self._features)
+                active = [s for s in active if s.done < s.tokens.size]
+        except BaseException:
+            self._abandon(active)
+            raise
         return results
 
     def remember(self, tokens: NDArray[np.int32]) -> OnnxPast:
@@ -148,7 +155,7 @@ class OnnxReader:
         while sequence.done < sequence.tokens.size:
             for _ in self._advance([sequence], keep_rows=True):
                 pass
-        start = OnnxPast(tokens, sequence.rows)
+        start = OnnxPast(tokens, sequence.rows, self._pool)
         self._starts.append(start)
         return start
 
@@ -157,7 +164,7 @@ class OnnxReader:
         rows = self._pool.take(tokens.size)
         for layer in range(self._shape.layers):
             self._pool.write(rows, layer, keys[layer], values[layer])
-        self._starts.append(OnnxPast(tokens, rows))
+        self._starts.append(OnnxPast(tokens, rows, self._pool))
 
     def keys_values(self, past: OnnxPast) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Keys and values [layer, token, kv_heads * head_dim] of a past, as `preload` takes them."""
@@ -199,7 +206,14 @@ class OnnxReader:
 
     def _block_keys(self, chunk: Chunk) -> list[bytes]:
         # the rows of a past are its own for good, so the last of them stands for the past
-        return block_keys(_rows(chunk.past)[-1:].tobytes(), chunk.tokens) if self._caching else []
+        return block_keys(self._rows(chunk.past)[-1:].tobytes(), chunk.tokens) if self._caching else []
+
+    def _rows(self, past: Past | None) -> Rows:
+        if past is None:
+            return np.zeros(0, np.int64)
+        if not isinstance(past, OnnxPast) or past.pool is not self._pool:
+            raise TypeError(f"a past of another reader: {type(past).__name__}")
+        return past.rows
 
     def _longest_start(self, tokens: NDArray[np.int32]) -> OnnxPast | None:
         fitting = [s for s in self._starts if s.length <= tokens.size and np.array_equal(s.tokens, tokens[: s.length])]
@@ -231,7 +245,10 @@ class OnnxReader:
             room -= min(sequence.tokens.size - sequence.done, CHUNK_TOKENS)
 
     def _sequence(self, position: int, chunk: Chunk, keys: list[bytes]) -> _Sequence:
-        past = _rows(chunk.past)
+        past = self._rows(chunk.past)
+        length = past.size + chunk.tokens.size
+        if length > self._shape.max_tokens:
+            raise ValueError(f"a past and chunk of {length} tokens; the graph reads {self._shape.max_tokens} at most")
         blocks = []
         for key in keys:
             block = self.cache.use(key)
@@ -306,14 +323,14 @@ class OnnxReader:
                 held = [*held, key]
         self._pool.give_back(own)
         self.cache.release(held)
+        sequence.rows, sequence.keys, sequence.adopted = sequence.rows[: sequence.past], [], 0
 
-
-def _rows(past: Past | None) -> Rows:
-    if past is None:
-        return np.zeros(0, np.int64)
-    if not isinstance(past, OnnxPast):
-        raise TypeError(f"a past of another reader: {type(past).__name__}")
-    return past.rows
+    def _abandon(self, active: Sequence[_Sequence]) -> None:
+        """Frees what sequences hold that will not be read to their end. Others would wait for their blocks for good."""
+        for sequence in active:
+            self._pending.difference_update(sequence.keys[sequence.adopted :])
+            self._pool.give_back(sequence.rows[sequence.past + sequence.adopted * BLOCK_TOKENS :])
+            self.cache.release(sequence.keys[: sequence.adopted])
 
 
 def _joined(parts: Sequence[Compact]) -> Compact:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -27,21 +27,42 @@ class _Family:
     scaled_embeddings: bool = False
     default_activation: str = "silu"
     default_pattern: int = 0
-    """Every so-manieth layer attends to everything, the others to a window; 0 = no windows unless the config says."""
+    """Every so-manieth layer attends to everything, the others to a window; 0 = none of them does."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """What a config.json that lacks a key means by it; those of models of text and images leave much out."""
 
 
-# One entry an architecture; upstream: the modeling_*.py of the same name in transformers
+# Windows only where the config asks for them, and only from one layer on
+_QWEN: dict[str, Any] = {
+    "num_key_value_heads": 32,
+    "max_position_embeddings": 32_768,
+    "use_sliding_window": False,
+    "sliding_window": 4_096,
+    "max_window_layers": 28,
+}
+_GEMMA: dict[str, Any] = {
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 256,
+    "query_pre_attn_scalar": 256,
+    "sliding_window": 4_096,
+}
+
+# One entry an architecture; upstream: the modeling_*.py and configuration_*.py of the same name in transformers
 _FAMILIES: dict[str, _Family] = {
     "llama": _Family(),
-    "mistral": _Family(),
-    "qwen2": _Family(qkv_bias=True),
-    "qwen3": _Family(qk_norm=True),
+    "mistral": _Family(
+        defaults={"num_key_value_heads": 8, "max_position_embeddings": 131_072, "sliding_window": 4_096}
+    ),
+    "qwen2": _Family(qkv_bias=True, defaults=_QWEN),
+    "qwen3": _Family(qk_norm=True, defaults={**_QWEN, "head_dim": 128}),
     "gemma2": _Family(
         branch_norms=True,
         norm_offset=1.0,
         scaled_embeddings=True,
         default_activation="gelu_pytorch_tanh",
         default_pattern=2,
+        defaults={**_GEMMA, "max_position_embeddings": 8_192, "attn_logit_softcapping": 50.0},
     ),
     "gemma3_text": _Family(
         qk_norm=True,
@@ -50,6 +71,12 @@ _FAMILIES: dict[str, _Family] = {
         scaled_embeddings=True,
         default_activation="gelu_pytorch_tanh",
         default_pattern=6,
+        defaults={
+            **_GEMMA,
+            "max_position_embeddings": 131_072,
+            "rope_theta": 1_000_000.0,
+            "rope_local_base_freq": 10_000.0,
+        },
     ),
 }
 
@@ -115,14 +142,16 @@ def architecture_of(config: Mapping[str, Any], source: str = "config.json") -> A
             f"{source}: model_type: {model_type!r} is not built as a graph; {', '.join(_FAMILIES)} are "
             "(reader.engine: torch reads any transformers causal LM)"
         )
+    config = {**family.defaults, **config}
     read = _Config(config, source)
     layers, heads, d_model = (read.count(k) for k in ("num_hidden_layers", "num_attention_heads", "hidden_size"))
     head_dim = read.count("head_dim", d_model // heads)
     name = str(config.get("hidden_activation") or config.get("hidden_act") or family.default_activation)
     if name not in _ACTIVATIONS:
         raise ConfigError(f"{source}: hidden_act: {name!r} is not built as a graph; {', '.join(_ACTIVATIONS)} are")
-    if config.get("mlp_bias"):
-        raise ConfigError(f"{source}: mlp_bias: true is not built as a graph")
+    for key in ("mlp_bias", "use_bidirectional_attention"):
+        if config.get(key):
+            raise ConfigError(f"{source}: {key}: true is not built as a graph")
     windows = _windows(config, family, layers)
     global_rope, local_rope = _ropes(config, head_dim, source)
     scalar = config.get("query_pre_attn_scalar") if family.branch_norms else None
@@ -172,7 +201,10 @@ def _windows(config: Mapping[str, Any], family: _Family, layers: int) -> tuple[i
     if isinstance(types, list) and len(types) == layers:
         return tuple(window if kind == "sliding_attention" else None for kind in types)
     pattern = config.get("sliding_window_pattern", family.default_pattern)
-    return tuple(None if pattern and (layer + 1) % pattern == 0 else window for layer in range(layers))
+    first = config.get("max_window_layers", 0)
+    return tuple(
+        None if layer < first or (pattern and (layer + 1) % pattern == 0) else window for layer in range(layers)
+    )
 
 
 def _ropes(config: Mapping[str, Any], head_dim: int, source: str) -> tuple[Rope, Rope]:
@@ -182,7 +214,7 @@ def _ropes(config: Mapping[str, Any], head_dim: int, source: str) -> tuple[Rope,
         full, local = params["full_attention"], params.get("sliding_attention", params["full_attention"])
         return _rope("global", full, head_dim, source), _rope("local", local, head_dim, source)
     if isinstance(params, Mapping):
-        both = _rope("global", params, head_dim, source)
+        both = _rope("global", {"rope_theta": config.get("rope_theta", 10_000.0), **params}, head_dim, source)
         return both, both
     older = dict(config.get("rope_scaling") or {}) | {"rope_theta": config.get("rope_theta", 10_000.0)}
     full_rope = _rope("global", older, head_dim, source)
@@ -197,11 +229,14 @@ def _rope(name: str, params: Mapping[str, Any], head_dim: int, source: str) -> R
         raise ConfigError(f"{source}: partial_rotary_factor: only 1 is built as a graph")
     frequencies = 1.0 / theta ** (np.arange(0, head_dim, 2) / head_dim)
     kind = params.get("rope_type", params.get("type", "default"))
-    if kind == "linear":
-        frequencies = frequencies / float(params["factor"])
-    elif kind == "llama3":
-        frequencies = _llama3(frequencies, params)
-    elif kind != "default":
+    try:
+        if kind == "linear":
+            frequencies = frequencies / float(params["factor"])
+        elif kind == "llama3":
+            frequencies = _llama3(frequencies, params)
+    except KeyError as e:
+        raise ConfigError(f"{source}: rope_type: {kind} needs {e.args[0]}") from None
+    if kind not in ("default", "linear", "llama3"):
         raise ConfigError(f"{source}: rope_type: {kind!r} is not built as a graph; default, linear and llama3 are")
     return Rope(name, tuple(frequencies.tolist()))
 

@@ -68,7 +68,8 @@ class _Blocks:
         g.input(step.OUTPUT_ROWS, "int64", ["token", a.heads])
         g.input(step.SCORES_SHAPE, "int64", [5])
         g.input(step.CONTEXT_SHAPE, "int64", [4])
-        for mask in {step.MASK if w is None else step.window_mask(w) for w in a.windows[:blocks]}:
+        # the plain mask even where every layer has a window: a Step always has it
+        for mask in sorted({step.MASK, *(step.window_mask(w) for w in a.windows[:blocks] if w is not None)}):
             g.input(mask, "float32", ["sequence", 1, 1, "chunk", "context"])
         residual = step.EMBEDDINGS
         x = g.add("SimplifiedLayerNormalization", residual, self._norm("layers.0.input_layernorm"), **self._eps)

@@ -13,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 
 from monitor.errors import ConfigError
 
+_FLOATS = ("float64", "float32", "float16", "bfloat16")
+
 
 class ModelWeights:
     """Opens the *.safetensors files of a folder in transformers layout; reads no tensor before it is asked for."""
@@ -29,18 +31,21 @@ class ModelWeights:
             except (SafetensorError, OSError) as e:
                 raise ConfigError(f"{path}: not readable as safetensors: {e}") from None
             self._files |= dict.fromkeys(file.keys(), file)
-        # a model of text and images keeps its language model one level deeper
-        self._prefix = next(
-            (p for p in ("model.", "model.language_model.", "") if f"{p}norm.weight" in self._files), ""
-        )
+        # a model of text and images keeps its language model one level deeper, in one way or the other
+        prefixes = ("model.", "model.language_model.", "language_model.model.", "")
+        self._prefix = next((p for p in prefixes if f"{p}norm.weight" in self._files), "")
 
     def get(self, name: str) -> NDArray[np.float32]:
         """A tensor by its name below the language model, such as `layers.0.mlp.up_proj.weight`."""
         full = self._prefix + name
         if full not in self._files:
             raise ConfigError(f"{self.folder}: no tensor {full} in its safetensors files")
-        values: NDArray[np.float32] = self._files[full].get_tensor(full).astype(np.float32)
-        return values
+        stored: NDArray[Any] = self._files[full].get_tensor(full)
+        if stored.dtype.name not in _FLOATS:
+            raise ConfigError(
+                f"{self.folder}: {full} is {stored.dtype.name}: weights that were quantised are not built as a graph"
+            )
+        return stored.astype(np.float32)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,143 @@
+"""Products in int8: rounding is bounded, and no row has to do with another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime  # type: ignore[import-untyped]
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from numpy.typing import NDArray
+
+from monitor.compiler.graph import Graph
+from monitor.compiler.linear import Precision, operand, product, quantise_columns
+
+WEIGHTS = arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.floats(-1e6, 1e6, width=32))
+
+
+@settings(deadline=None, max_examples=50)
+@given(WEIGHTS)
+def test_columns_round_by_half_a_unit_at_most(weight: NDArray[np.float32]) -> None:
+    quantised, units = quantise_columns(weight)
+    assert quantised.dtype == np.int8
+    assert units.dtype == np.float32
+    assert np.abs(quantised.astype(np.int32)).max() <= 127
+    assert (units > 0).all()
+    error = np.abs(quantised * units.astype(np.float64) - weight)
+    assert (error <= 0.501 * units).all()
+
+
+@settings(deadline=None, max_examples=50)
+@given(WEIGHTS.filter(lambda w: np.abs(w).max(axis=0).min() > 1e-30))
+def test_columns_use_the_whole_range_each_for_itself(weight: NDArray[np.float32]) -> None:
+    quantised, units = quantise_columns(weight)
+    assert (np.abs(quantised.astype(np.int32)).max(axis=0) == 127).all()
+    for column in range(weight.shape[1]):
+        alone, unit = quantise_columns(weight[:, [column]])
+        np.testing.assert_array_equal(alone[:, 0], quantised[:, column])
+        assert unit[0] == units[column]
+
+
+@settings(deadline=None, max_examples=50)
+@given(WEIGHTS)
+def test_the_sign_does_not_matter(weight: NDArray[np.float32]) -> None:
+    quantised, units = quantise_columns(weight)
+    mirrored, same = quantise_columns(-weight)
+    np.testing.assert_array_equal(mirrored, -quantised)
+    np.testing.assert_array_equal(same, units)
+
+
+def test_columns_of_zeros_stay_zero() -> None:
+    quantised, units = quantise_columns(np.array([[0, 3], [0, -1]], np.float32))
+    assert quantised[:, 0].tolist() == [0, 0]
+    assert units[0] == 1
+
+
+class Product:
+    """x @ weight as a graph."""
+
+    def __init__(
+        self,
+        folder: Path,
+        weight: NDArray[np.float32],
+        precision: Precision,
+        limit: float | None = None,
+        bias: NDArray[np.float32] | None = None,
+    ) -> None:
+        graph = Graph()
+        graph.input("x", "float32", ["token", weight.shape[0]])
+        result = product(graph, operand(graph, "x", precision, limit), "w", weight, bias)
+        graph.output(result, "y", "float32", ["token", weight.shape[1]])
+        graph.save(folder / "g.onnx")
+        self._session = onnxruntime.InferenceSession(str(folder / "g.onnx"), providers=["CPUExecutionProvider"])
+
+    def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = self._session.run(None, {"x": x})[0]
+        return found
+
+
+WEIGHT = np.random.default_rng(2).standard_normal((48, 20)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def rounding(tmp_path_factory: pytest.TempPathFactory) -> Product:
+    return Product(tmp_path_factory.mktemp("int8"), WEIGHT, "int8")
+
+
+@pytest.fixture(scope="module")
+def rows() -> NDArray[np.float32]:
+    """Tokens [token, channel] from tiny to massive."""
+    source = np.random.default_rng(3)
+    lengths = np.logspace(-6, 6, 40)[:, None]
+    return (source.standard_normal((40, 48)) * lengths).astype(np.float32)
+
+
+def test_fp32_is_the_product(rows: NDArray[np.float32], tmp_path: Path) -> None:
+    np.testing.assert_allclose(Product(tmp_path, WEIGHT, "fp32")(rows), rows @ WEIGHT, rtol=1e-3, atol=0.1)
+
+
+def test_int8_is_near_in_every_row_whatever_its_size(rounding: Product, rows: NDArray[np.float32]) -> None:
+    expected = rows.astype(np.float64) @ WEIGHT
+    error = np.linalg.norm(rounding(rows) - expected, axis=1) / np.linalg.norm(expected, axis=1)
+    assert error.max() < 0.02
+    # and as bounded by half a unit on both sides
+    unit_x, unit_w = np.abs(rows).max(axis=1, keepdims=True) / 127, np.abs(WEIGHT).max(axis=0) / 127
+    bound = 0.5 * unit_x * np.abs(WEIGHT).sum(axis=0) + 0.5 * unit_w * np.abs(rows).sum(axis=1, keepdims=True)
+    assert (np.abs(rounding(rows) - expected) <= 1.05 * bound + 48 * unit_x * unit_w).all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(chosen=st.lists(st.integers(0, 39), min_size=1, max_size=40))
+def test_int8_reads_each_row_alike_in_any_company(
+    chosen: list[int], rounding: Product, rows: NDArray[np.float32]
+) -> None:
+    np.testing.assert_array_equal(rounding(rows[chosen]), rounding(rows)[chosen])
+
+
+@pytest.mark.parametrize("company", [0.0, 1e6])
+def test_a_row_of_zeros_reads_zero(company: float, rounding: Product) -> None:
+    rows = np.full((3, 48), company, np.float32)
+    rows[1] = 0
+    found = rounding(rows)
+    assert np.isfinite(found).all()
+    assert (found[1] == 0).all()
+
+
+def test_a_bias_is_added_in_float32(rows: NDArray[np.float32], rounding: Product, tmp_path: Path) -> None:
+    bias = np.linspace(-5, 5, 20, dtype=np.float32)
+    for precision in ("fp32", "int8"):
+        plain = Product(tmp_path, WEIGHT, precision)(rows)
+        np.testing.assert_allclose(Product(tmp_path, WEIGHT, precision, bias=bias)(rows), plain + bias, rtol=1e-6)
+
+
+def test_a_limit_cuts_off_and_keeps_one_unit_for_all(tmp_path: Path) -> None:
+    eye = np.eye(4, dtype=np.float32)
+    cut = Product(tmp_path, eye, "int8", limit=4.0)
+    rows = np.array([[0.01, 1, -1, 3.9], [0.02, 9, -9, 1e6], [0, 4, -4, 4.2]], np.float32)
+    unit = 4 / 127
+    np.testing.assert_allclose(cut(rows), np.clip(rows, -4, 4), atol=1.01 * unit)
+    # a massive value leaves its neighbours all their levels
+    np.testing.assert_allclose(cut(rows)[1, 0], np.rint(0.02 / unit) * unit, rtol=1e-5)

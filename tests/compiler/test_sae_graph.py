@@ -1,0 +1,184 @@
+"""SAE encoders as graphs against CuratedEncoder: every architecture, normalisation, basis and bias."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime  # type: ignore[import-untyped]
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from monitor.activations.compact import ACTIVATIONS, LATENTS, VALUES
+from monitor.compiler.graph import Graph
+from monitor.compiler.linear import Precision
+from monitor.compiler.rotation import rotation
+from monitor.compiler.sae_graph import add_encoder
+from monitor.errors import ConfigError
+from monitor.sae.encoder import CuratedEncoder
+from monitor.sae.saelens import load_saelens
+from monitor.sae.weights import SaeWeights
+from tests.saelens import save_sae
+
+Basis = Literal["raw", "decoder_norm_folded"]
+D, WIDTH = 48, 96
+ROWS = (5, 0, 95, 41, 42, 17)  # not in order: columns must follow
+KINDS: dict[str, dict[str, Any]] = {
+    "standard": {},
+    "jumprelu": {},
+    "gated": {},
+    "topk": {},
+    "topk_rescaled": {"rescale_acts_by_decoder_norm": True},
+}
+NORMALISATIONS = ("none", "layer_norm", "constant_norm_rescale")
+TURN = rotation(D)
+
+
+@pytest.fixture(scope="module")
+def residual() -> NDArray[np.float32]:
+    """Tokens [token, d] of very different lengths, and one of zeros."""
+    source = np.random.default_rng(1)
+    tokens = source.standard_normal((120, D)) * np.logspace(-1, 1, 120)[:, None]
+    tokens[60] = 0
+    return tokens.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def saes(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str, bool], SaeWeights]:
+    """By kind, normalisation, and whether b_dec is subtracted."""
+    folder = tmp_path_factory.mktemp("saes")
+    made = {}
+    for n, (kind, normalisation, bias) in enumerate(product(KINDS, NORMALISATIONS, (True, False))):
+        cfg = {"apply_b_dec_to_input": bias, "normalize_activations": normalisation, **KINDS[kind]}
+        weights = load_saelens(save_sae(folder / str(n), kind.removesuffix("_rescaled"), D, WIDTH, **cfg))
+        assert (weights.subtract_b_dec, weights.normalisation) == (bias, normalisation)
+        made[kind, normalisation, bias] = weights
+    return made
+
+
+def encoded(
+    folder: Path,
+    sae: SaeWeights,
+    residual: NDArray[np.float32],
+    basis: Basis = "raw",
+    max_norm: float | None = None,
+    turn: NDArray[np.float32] | None = None,
+    precision: Precision = "fp32",
+) -> NDArray[np.float32]:
+    """Activations [token, feature] of ROWS by a graph that is fed the (turned) residual stream."""
+    graph = Graph()
+    graph.input("residual", "float32", ["token", D])
+    add_encoder(graph, "residual", sae, ROWS, basis, max_norm, turn, precision)
+    path = folder / "sae.onnx"
+    graph.save(path)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    feed = {"residual": residual if turn is None else residual @ turn}
+    if sae.architecture != "topk":
+        found: NDArray[np.float32] = session.run([ACTIVATIONS], feed)[0]
+        return found
+    values, latents = session.run([VALUES, LATENTS], feed)
+    assert values.shape == latents.shape == (residual.shape[0], sae.k)
+    assert all(np.unique(row).size == sae.k for row in latents)
+    whole = np.zeros((residual.shape[0], sae.d_sae), np.float32)
+    np.put_along_axis(whole, latents, values, axis=1)
+    return whole[:, list(ROWS)]
+
+
+def assert_equal(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> None:
+    """Relative to the largest activation; what is active on one side alone is next to nothing."""
+    scale = float(np.abs(theirs).max())
+    assert scale > 0
+    assert 0 < (theirs > 0).mean() < 1
+    flips = (ours > 0) != (theirs > 0)
+    assert flips.sum() <= 1  # on the edge of a threshold or of rank k
+    np.testing.assert_allclose(ours[~flips], theirs[~flips], rtol=1e-4, atol=2e-5 * scale)
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["plain", "rotated"])
+@pytest.mark.parametrize("basis", ["raw", "decoder_norm_folded"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_equals_the_torch_encoder(
+    kind: str,
+    basis: Basis,
+    turned: bool,
+    saes: dict[tuple[str, str, bool], SaeWeights],
+    residual: NDArray[np.float32],
+    tmp_path: Path,
+) -> None:
+    for normalisation, bias in product(NORMALISATIONS, (True, False)):
+        sae = saes[kind, normalisation, bias]
+        theirs = CuratedEncoder(sae, ROWS, basis)(torch.from_numpy(residual)).numpy()
+        assert_equal(encoded(tmp_path, sae, residual, basis, None, TURN if turned else None), theirs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_int8_is_near(
+    kind: str, saes: dict[tuple[str, str, bool], SaeWeights], residual: NDArray[np.float32], tmp_path: Path
+) -> None:
+    for normalisation, bias in product(NORMALISATIONS, (True, False)):
+        sae = saes[kind, normalisation, bias]
+        exact = encoded(tmp_path, sae, residual, turn=TURN)
+        error = encoded(tmp_path, sae, residual, turn=TURN, precision="int8") - exact
+        # a latent at the edge of a threshold or of rank k comes or goes with all that it has
+        assert np.quantile(np.abs(error), 0.9) < 0.02 * np.abs(exact).max()
+        assert ((error != 0) & (exact > 0)).any()
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["plain", "rotated"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_tokens_longer_than_max_norm_read_zero(
+    kind: str,
+    turned: bool,
+    saes: dict[tuple[str, str, bool], SaeWeights],
+    residual: NDArray[np.float32],
+    tmp_path: Path,
+) -> None:
+    sae = saes[kind, "none", True]
+    lengths = np.linalg.norm(residual, axis=1)
+    limit = float(np.median(lengths))
+    found = encoded(tmp_path, sae, residual, "raw", limit, TURN if turned else None)
+    whole = encoded(tmp_path, sae, residual, "raw", None, TURN if turned else None)
+    assert (found[lengths > limit * 1.001] == 0).all()
+    assert (whole[lengths > limit * 1.001] > 0).any()
+    near = lengths < limit * 0.999
+    np.testing.assert_array_equal(found[near], whole[near])
+
+
+def test_the_longest_token_that_is_read_is_max_norm_long(
+    saes: dict[tuple[str, str, bool], SaeWeights], residual: NDArray[np.float32], tmp_path: Path
+) -> None:
+    direction = residual[-1] / np.linalg.norm(residual[-1])
+    tokens = np.outer(np.array([4.999, 5.001]), direction).astype(np.float32)
+    found = encoded(tmp_path, saes["standard", "none", True], tokens, max_norm=5.0)
+    assert (found[0] > 0).any()
+    assert (found[1] == 0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_columns_follow_the_latents(
+    kind: str, saes: dict[tuple[str, str, bool], SaeWeights], residual: NDArray[np.float32], tmp_path: Path
+) -> None:
+    sae = saes[kind, "none", True]
+    whole = CuratedEncoder(sae, range(WIDTH))(torch.from_numpy(residual)).numpy()
+    assert_equal(encoded(tmp_path, sae, residual), whole[:, list(ROWS)])
+
+
+@pytest.mark.parametrize("kind", ["standard", "topk_rescaled"])
+def test_a_basis_that_needs_a_decoder(
+    kind: str, saes: dict[tuple[str, str, bool], SaeWeights], residual: NDArray[np.float32], tmp_path: Path
+) -> None:
+    sae = replace(saes[kind, "none", True], decoder_norm=None)
+    with pytest.raises(ConfigError, match=r"^the SAE has no decoder, whose norms the activation basis needs$"):
+        encoded(tmp_path, sae, residual, "decoder_norm_folded" if kind == "standard" else "raw")
+
+
+def test_a_gated_sae_that_lacks_a_part(
+    saes: dict[tuple[str, str, bool], SaeWeights], residual: NDArray[np.float32], tmp_path: Path
+) -> None:
+    sae = replace(saes["gated", "none", True], b_mag=None)
+    with pytest.raises(ConfigError, match=r"^a gated SAE needs b_gate, b_mag and r_mag$"):
+        encoded(tmp_path, sae, residual)
