@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,10 @@ def load_saelens(folder: Path) -> SaeWeights:
     Reads SAELens 6 and the older key names (`activation_fn_str`, `activation_fn_kwargs`).
     Raises ConfigError naming file, key and rule for anything that would otherwise be read wrongly.
     """
+    try:
+        importlib.import_module("ml_dtypes")  # numpy knows bfloat16 by name once this is imported
+    except ImportError:
+        raise ConfigError(f"{folder}: reading an SAE needs ml_dtypes; pip install 'latentwatch[compile]'") from None
     cfg_path, weights_path = folder / "cfg.json", folder / WEIGHTS_FILE
     cfg = _read_cfg(cfg_path)
     try:

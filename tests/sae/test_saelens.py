@@ -158,7 +158,12 @@ def test_every_problem_of_the_tensors_is_told(tmp_path: Path) -> None:
     assert [p.split(": ")[1] for p in caught.value.problems] == ["W_enc", "b_enc", "b_dec"]
 
 
-def test_weights_in_bfloat16_are_refused(tmp_path: Path) -> None:
-    save_sae(tmp_path, dtype="bfloat16")
-    with pytest.raises(ConfigError, match=r"sae_weights\.safetensors: not readable as safetensors: .*bfloat16"):
-        load_saelens(tmp_path)
+def test_weights_in_bfloat16_are_read(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "half").mkdir()
+    save_sae(tmp_path / "full", dtype="float32")
+    save_sae(tmp_path / "half", dtype="bfloat16")
+    full, half = load_saelens(tmp_path / "full"), load_saelens(tmp_path / "half")
+    assert half.w_enc.dtype == np.float32
+    np.testing.assert_allclose(half.w_enc, full.w_enc, rtol=2**-8)
+    assert not np.array_equal(half.w_enc, full.w_enc)
