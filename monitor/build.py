@@ -94,6 +94,11 @@ def build_engine(config: Config, artefacts: Artefacts, progress: Callable[[str],
 
 def build_tokeniser(config: Config, model: ModelFiles) -> EventTokeniser:
     """The tokeniser of the model, with the chat template that the config says."""
+    return EventTokeniser.load(model.tokenizer_file, build_template(config, model))
+
+
+def build_template(config: Config, model: ModelFiles) -> ChatTemplate:
+    """The chat template that the config says, or else the model's own."""
     template_file = config.reader.chat_template
     try:
         source = model.chat_template() if template_file is None else template_file.read_text()
@@ -101,7 +106,7 @@ def build_tokeniser(config: Config, model: ModelFiles) -> EventTokeniser:
         raise ConfigError(f"reader.chat_template: {template_file}: cannot be read: {e.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"reader.chat_template: {template_file}: not UTF-8 text") from None
-    return EventTokeniser.load(model.tokenizer_file, ChatTemplate(source, model.special_tokens()))
+    return ChatTemplate(source, model.special_tokens())
 
 
 def build_reader(
