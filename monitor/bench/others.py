@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from monitor.activations.bundle import Bundle
 from monitor.activations.cores import usable_cores
 from monitor.activations.model_files import PACKAGE_PREFIX, packaged_gguf
 from monitor.activations.transformers_log import quiet_transformers
@@ -40,6 +41,8 @@ class Naive:
 
         torch.set_num_threads(config.reader.threads or usable_cores())
         artefacts = load_artefacts(config)
+        if isinstance(artefacts.made_of, Bundle):
+            raise Permanent("reader.bundle has no model to compare with; leave it out and name reader.model")
         self._template = build_template(config, artefacts.model)
         self._layer = artefacts.sets[0].shipped.reader.layer
         self._latents = list(artefacts.latents)
@@ -84,8 +87,10 @@ class LlamaCpp:
     """
 
     def __init__(self, config: Config) -> None:
-        from llama_cpp import Llama
-
+        try:
+            from llama_cpp import Llama
+        except ImportError:
+            raise Permanent("needs llama_cpp; run: pip install llama-cpp-python") from None
         if not config.reader.model.startswith(PACKAGE_PREFIX):
             raise Permanent(f"reader.model: {config.reader.model} is no GGUF in a Python package")
         gguf: Path = packaged_gguf(config.reader.model.removeprefix(PACKAGE_PREFIX))

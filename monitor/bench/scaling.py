@@ -31,8 +31,8 @@ CURATED = 64
 _WIDTH = 8_192
 """Latents of the made SAE where its width is not what grows."""
 _K = 32
-_TOKENS, _LENGTH = 2_048, 128
-"""Tokens and length of a sequence where these are not what grows."""
+_LENGTH = 128
+"""Tokens of a sequence where these are not what grows."""
 _CACHE_BYTES = 268_435_456
 
 
@@ -64,10 +64,10 @@ class Curves:
 
     def lengths(self) -> list[Point]:
         """Sequences of so many tokens, together always as many."""
-        reader = self._shipped()
+        reader, tokens = self._shipped(), self._sizes.scaling_tokens
         return self._measure(
             [
-                _Case("length", self._name, n, _TOKENS, self._read(reader, max(1, _TOKENS // n), n))
+                _Case("length", self._name, n, tokens // n * n, self._read(reader, tokens // n, n))
                 for n in self._sizes.lengths
             ]
         )
@@ -153,7 +153,8 @@ class Curves:
         graph = folder / f"{kind}-{value}.onnx"
         shape = self._compile(graph, sae, latents)
         reader = self._reader(graph, shape, latents)
-        return _Case(variable, kind, value, _TOKENS, self._read(reader, _TOKENS // _LENGTH, _LENGTH))
+        tokens = self._sizes.scaling_tokens
+        return _Case(variable, kind, value, tokens, self._read(reader, tokens // _LENGTH, _LENGTH))
 
     def _compile(self, path: Path, sae_folder: Path, latents: list[int]) -> GraphShape:
         from monitor.compiler.sae_graph import add_encoder

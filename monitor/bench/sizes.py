@@ -28,6 +28,8 @@ class Sizes:
     pipeline_events: int
     """Of a round."""
     scaling_repetitions: int
+    scaling_tokens: int
+    """In a run, where their number is not what grows."""
     features: tuple[int, ...]
     widths: tuple[int, ...]
     lengths: tuple[int, ...]
@@ -41,16 +43,17 @@ BATCH = 8
 
 QUICK = Sizes(
     short_events=24,
-    long_events=4,
+    long_events=3,
     conversations=2,
     turns=3,
     repetitions=2,
     slow_repetitions=1,
     slow_batches=1,
-    single_events=8,
+    single_events=6,
     pipeline_rounds=2,
     pipeline_events=64,
     scaling_repetitions=2,
+    scaling_tokens=1_024,
     features=(8, 4_096),
     widths=(8_192, 32_768),
     lengths=(64, 256, 1_024),
@@ -70,6 +73,7 @@ FULL = Sizes(
     pipeline_rounds=3,
     pipeline_events=256,
     scaling_repetitions=4,
+    scaling_tokens=2_048,
     features=(8, 64, 512, 4_096),
     widths=(8_192, 16_384, 32_768, 65_536),
     lengths=(64, 128, 256, 512, 1_024, 2_048),

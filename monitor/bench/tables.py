@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from rich.console import Console
@@ -17,7 +17,7 @@ _COST_HEADS = ("reader", "p50 ms", "p99 ms", "alone p50", "alone p99", "CPU s/Mt
 _TITLES = {
     "features": "Curated features, JumpReLU SAE with 8,192 latents",
     "sae_width": "Latents of the SAE, 64 of them curated",
-    "length": "Tokens of a sequence, 2,048 tokens in all",
+    "length": "Tokens of a sequence, always as many tokens in all",
     "batch": "Sequences of 128 tokens at once",
     "turn": "One conversation with a system prompt of 400 tokens, turn by turn: what the turn's event costs",
 }
@@ -27,24 +27,16 @@ def print_report(console: Console, report: Report) -> None:
     """Everything, as tables."""
     console.print(machine_line(report), style="dim", highlight=False, markup=False)
     for workload, rows in _by_workload(report.results):
-        for heads, cells, title in (
-            (_SPEED_HEADS, _speed_cells, _workload_title(workload, rows)),
-            (_COST_HEADS, _cost_cells, None),
-        ):
-            table = Table(*heads, title=title, title_justify="left")
-            for column in table.columns[1:]:
-                column.justify = "right"
-            for row in rows:
-                table.add_row(*map(escape, cells(row)))
-            console.print(table)
+        _title(console, _workload_title(workload, rows))
+        console.print(_table(_SPEED_HEADS, map(_speed_cells, rows)))
+        console.print(_table(_COST_HEADS, map(_cost_cells, rows)))
     if report.pipeline is not None:
         console.print(_pipeline_line(report.pipeline), highlight=False, markup=False)
     for variable, points in _by_variable(report.scaling):
         series = list(dict.fromkeys(p.series for p in points))
-        table = Table(variable, *series, title=_TITLES[variable])
-        for value, cells in _curve(points, series):
-            table.add_row(value, *cells)
-        console.print(table)
+        cells = [(value, *row) for value, row in _curve(points, series)]
+        _title(console, _TITLES[variable])
+        console.print(_table((variable, *series), cells))
     for line in report.skipped:
         console.print(f"skipped: {line}", style="yellow", highlight=False, markup=False)
 
@@ -83,6 +75,20 @@ def machine_line(report: Report) -> str:
         f"torch {m['torch'] or 'none'}. "
         f"Ceilings in 10^9 operations/s: {rates or 'not measured'}."
     )
+
+
+def _title(console: Console, text: str) -> None:
+    # a table's own title is folded to the table's width
+    console.print(f"\n{text}", style="bold", highlight=False, markup=False)
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(*heads)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
 
 
 def _by_workload(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:

@@ -88,21 +88,22 @@ def _serve(pipe: Connection, make: Callable[..., Any], arguments: tuple[Any, ...
         # libraries print while they are imported, and the parent draws a table
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     try:
-        made = make(*arguments)
-        pipe.send((_DONE, None))
-        while True:
+        outcome, made = _outcome(make, arguments)
+        pipe.send((outcome, made if outcome == _FAILED else None))
+        while outcome != _FAILED:
             method, given = pipe.recv()
-            pipe.send((_DONE, getattr(made, method)(*given)))
-    except (EOFError, BrokenPipeError):
+            pipe.send(_outcome(getattr(made, method), given))
+    except (EOFError, OSError):
         return  # the parent has what it wanted, or is gone
+
+
+def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:
+    """_DONE and the result, or _FAILED and the reason as a line."""
+    try:
+        return _DONE, function(*arguments)
     except ImportError as e:
-        _tell(pipe, f"needs {e.name}; run: pip install 'latentwatch[bench]'")
+        return _FAILED, f"needs {e.name}; run: pip install 'latentwatch[bench]'"
     except LatentwatchError as e:
-        _tell(pipe, str(e))
+        return _FAILED, str(e)
     except Exception as e:  # noqa: BLE001 - whatever a library raises, the other readers are still to be measured
-        _tell(pipe, f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else 'no reason given'}")
-
-
-def _tell(pipe: Connection, reason: str) -> None:
-    with contextlib.suppress(OSError):
-        pipe.send((_FAILED, reason))
+        return _FAILED, f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else 'no reason given'}"

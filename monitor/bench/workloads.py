@@ -15,7 +15,7 @@ from monitor.events import Event, Message, Origin, Record, parse
 
 # Characters a turn; English chat and code have about 4.3 a token of SmolLM2's vocabulary
 _SHORT_PROMPT, _SHORT_RESPONSE = 150, 200
-_LONG_PROMPT, _LONG_RESPONSE = 1_000, 3_200
+_LONG_PROMPT, _LONG_RESPONSE = 800, 2_550
 _TURN_PROMPT, _TURN_RESPONSE = 110, 180
 _SPREAD = (0.7, 1.15, 0.85, 1.3, 1.0)  # lengths differ as traffic does, so that batches have something to pad
 
