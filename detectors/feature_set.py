@@ -124,6 +124,10 @@ class Calibration(_Model):
     measured_n: Annotated[int, Field(gt=0)]
     interval_95: tuple[float, float]
     date: date
+    unit: str | None = None
+    """What the threshold is compared with: logistic, activation, or activation/threshold."""
+    activation_basis: Literal["raw", "decoder_norm_folded"] | None = None
+    """The basis of the activations below that score."""
 
 
 class Metric(_Model):

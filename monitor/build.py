@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +32,13 @@ from monitor.feature_set_files import LoadedSet, load_feature_sets
 from monitor.sae.saelens import WEIGHTS_FILE, load_saelens
 from monitor.sae.weights import SaeWeights
 
+log = logging.getLogger(__name__)
+
 CACHED_CALIBRATION_EVENTS = 400
 """Events on which precisions are compared when a sidecar compiles for itself: it is waited for."""
+_CACHED_BUNDLES = 3
+EXACT_CACHE = 0.25
+"""The exact reader's share of the prefix cache's bytes: few events are read by both readers."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +95,16 @@ def build_engine(config: Config, artefacts: Artefacts, progress: Callable[[str],
         return _engine(config, artefacts, tokeniser, build_reader(config, artefacts, artefacts.latents))
     bundle = _bundle(config, artefacts, progress)
     reader = bundle.reader(artefacts.latents, **_reader_options(config))
-    exact = bundle.exact_reader(artefacts.latents, **_reader_options(config))
-    return _engine(config, artefacts, tokeniser, reader, exact, bundle.manifest.precision.margins)
+    exact = bundle.exact_reader(artefacts.latents, **_reader_options(config, EXACT_CACHE))
+    margins = bundle.manifest.precision.margins
+    unknown = [loaded.set.id for loaded in artefacts.sets if loaded.set.id not in margins]
+    if exact is not None and unknown:
+        log.warning(
+            "%s was not compiled with the sets %s: every event that they look at is read twice; compile it again",
+            bundle.folder,
+            ", ".join(unknown),
+        )
+    return _engine(config, artefacts, tokeniser, reader, exact, margins)
 
 
 def build_tokeniser(config: Config, model: ModelFiles) -> EventTokeniser:
@@ -123,12 +138,13 @@ def _bundle(config: Config, artefacts: Artefacts, progress: Callable[[str], None
     return made_of if isinstance(made_of, Bundle) else cached_bundle(config, artefacts, progress)
 
 
-def _reader_options(config: Config) -> dict[str, int]:
+def _reader_options(config: Config, share: float = 1 - EXACT_CACHE) -> dict[str, int]:
+    """What the config says for a reader that gets that share of the prefix cache."""
     reader = config.reader
     return {
         "batch_tokens": reader.batch_tokens,
         "window_tokens": reader.window_tokens,
-        "cache_bytes": reader.prefix_cache_bytes,
+        "cache_bytes": int(reader.prefix_cache_bytes * share),
         "threads": reader.threads,
     }
 
@@ -141,12 +157,22 @@ def cached_bundle(config: Config, artefacts: Artefacts, progress: Callable[[str]
         progress(f"compiling the reader, once, into {folder}")
         events = load_calibration_events(limit=CACHED_CALIBRATION_EVENTS)
         try:
-            return compile_artefacts(config, artefacts, folder, config.reader.precision, events, progress)
+            compile_artefacts(config, artefacts, folder, config.reader.precision, events, progress)
         except ConfigError:
             if not folder.exists():
                 raise
             # another process was faster; its result is the same
-    return load_bundle(folder)
+    bundle = load_bundle(folder)
+    folder.touch()
+    _forget_old(folder.parent)
+    return bundle
+
+
+def _forget_old(bundles: Path) -> None:
+    """Every change of a set makes another bundle. A process that reads an old one has its files open and keeps them."""
+    newest_first = sorted((f for f in bundles.iterdir() if f.is_dir()), key=lambda f: -f.stat().st_mtime)
+    for folder in newest_first[_CACHED_BUNDLES:]:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def compile_artefacts(
@@ -231,6 +257,8 @@ def _identity(config: Config, artefacts: Artefacts) -> str:
         ref.model_dump_json(),
         None if topk else artefacts.latents,  # all latents of a TopK SAE are in the graph
         config.reader.precision,
+        # precisions are compared by what the sets decide
+        [] if config.reader.precision == "fp32" else [loaded.sha256 for loaded in artefacts.sets],
         [file_sha256(path) for path in texts],
     ]
     return f"{model.folder.name}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"

@@ -27,6 +27,7 @@ from monitor.broker_check import broker_problems
 from monitor.build import build_engine, compile_artefacts, load_artefacts
 from monitor.calibration_events import load_calibration_events
 from monitor.check import check as run_checks
+from monitor.command_group import CommandGroup
 from monitor.config import Config, OtelConfig, config_schema, load_config
 from monitor.errors import ConfigError, LatentwatchError
 from monitor.events import EventLimits
@@ -42,6 +43,7 @@ log = logging.getLogger("monitor")
 
 app = typer.Typer(
     name="latentwatch",
+    cls=CommandGroup,
     help="Flags risky feature activations inside a language model, from prompt/response events.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -104,6 +106,7 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
         health.set_ready("model", False, "loading")
         artefacts = load_artefacts(settings)
         engine = build_engine(settings, artefacts, log.info)
+        telemetry.watch_cache(lambda: engine.cached_tokens)
         health.set_ready("model", True)
         telemetry.config_loaded(settings.sha256())
         log.info(
@@ -266,23 +269,19 @@ def bench(
     skip_scaling: Annotated[bool, typer.Option("--skip-scaling", help="Leave out how cost grows.")] = False,
 ) -> None:
     """Measure what a deployment costs on this machine, beside what one would write without latentwatch."""
-    from monitor.bench.plot import write_plot
+    from monitor.bench.outputs import Outputs
     from monitor.bench.run import READERS, Options, names, run_bench
     from monitor.bench.sizes import WORKLOADS
-    from monitor.bench.tables import markdown, print_report
+    from monitor.bench.tables import print_report
 
     settings = load_config(config, os.environ)
+    outputs = Outputs(as_json, as_markdown, plot)
+    outputs.check()
     options = Options(quick, names(readers, READERS), names(workloads, WORKLOADS), not skip_pipeline, not skip_scaling)
     with Console(stderr=True).status("") as status:
         report = run_bench(settings, options, lambda message: status.update(escape(message)))
     print_report(Console(), report)
-    if as_json is not None:
-        as_json.write_text(report.to_json(), encoding="utf-8")
-    if as_markdown is not None:
-        command = "latentwatch bench" + (" --quick" if quick else "")
-        as_markdown.write_text(markdown(report, command), encoding="utf-8")
-    if plot is not None:
-        write_plot(report, plot)
+    outputs.write(report, "latentwatch bench" + (" --quick" if quick else ""))
 
 
 @app.command()

@@ -190,7 +190,8 @@ class _Compiler:
         self._say(f"building the graph in {name}")
         source, ref, graph = self._source, self._source.ref, Graph()
         residual = add_blocks(graph, self._weights, self._architecture, self._blocks, name, self._turn, self._positions)
-        add_encoder(graph, residual, source.sae, source.latents, ref.sae.activation_basis, ref.max_norm, self._turn)
+        basis = ref.sae.activation_basis
+        add_encoder(graph, residual, source.sae, source.latents, basis, ref.max_norm, self._turn, name)
         graph.output(residual, RESIDUAL, "float32", ["token", self._architecture.d_model])
         graph.save(path or self._graph(name))
 
@@ -403,7 +404,7 @@ def _auroc(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     if positive.size == 0 or negative.size == 0:
         return math.nan
     below = np.searchsorted(negative, positive, "left") + np.searchsorted(negative, positive, "right")
-    return float(np.sum(below)) / (2 * positive.size * negative.size)
+    return float(below.mean() / (2 * negative.size))
 
 
 def _fvu(exact: NDArray[np.float32], found: NDArray[np.float32]) -> float | None:

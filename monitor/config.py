@@ -117,6 +117,8 @@ class SourceConfig(_Section):
     """Most records taken at once; bounds memory and what is read again after a crash."""
     poll_timeout_ms: Positive = 500
     """Longest wait for records before the loop looks around."""
+    max_wait_ms: Annotated[int, Field(ge=0)] = 10
+    """Longest that records wait for others to be read with them; 0 = not at all."""
     session_timeout_ms: Positive = 30_000
     """A member silent for so long is taken for dead."""
     heartbeat_interval_ms: Positive = 3_000

@@ -52,7 +52,7 @@ class DemoTimeouts:
     """How long the demo waits, in seconds."""
 
     ready: float = 900.0
-    """For the sidecar: the first start converts the model."""
+    """For the sidecar: the first start converts and compiles the model."""
     stall: float = 180.0
     """For the next commit."""
 
@@ -176,7 +176,7 @@ class _Run:
 
     def _wait_ready(self, sidecar: SidecarProcess) -> None:
         started = time.monotonic()
-        message = "Starting the sidecar (the very first start converts the model, about 30 s)..."
+        message = "Starting the sidecar (the very first start compiles the model, up to a minute)..."
         with self._console.status(message) as status:
             sidecar.wait_ready(
                 self._timeouts.ready, lambda: status.update(f"{message} {time.monotonic() - started:.0f} s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ class Evaluation:
     """Whether the chat template refused the conversation and it was read plainly."""
     seconds: float
     """Its share of the group's reading time."""
+    read_again: bool = False
+    """Whether it came near a threshold and the exact reader decided."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Engine:
         alerts: AlertsConfig,
         config_sha256: str,
         max_tokens: int = 65_536,
-        group_tokens: int = 8_192,
+        group_tokens: int = 4_096,
         confirmation: Confirmation | None = None,
     ) -> None:
         """`reader_columns` are the SAE latents that the readers' columns stand for."""
@@ -84,8 +87,8 @@ class Engine:
         for loaded in sets:
             columns = np.array([at[i] for i in loaded.set.indices()], dtype=np.int64)
             matcher = Matcher(loaded.set, alerts.top_features, alerts.top_tokens, columns)
-            # a set that nothing was measured of gets the widest margin
-            margin = margins.get(loaded.set.id, max(margins.values(), default=0.0))
+            # of a set that nothing was measured of, everything is read again
+            margin = margins.get(loaded.set.id, math.inf)
             self._judges.append(_Judge(loaded, matcher, margin))
         self._confirmation = confirmation
         self._tokeniser = tokeniser
@@ -95,6 +98,11 @@ class Engine:
         self._builder = AlertBuilder(config_sha256, alerts.capture_content)
         self._max_tokens = max_tokens
         self._group_tokens = group_tokens
+
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens that a prefix cache has saved the reader from reading so far."""
+        return self._reader.cached_tokens
 
     def evaluate(self, events: Sequence[Event], on_group: Callable[[], None] = lambda: None) -> Iterator[Evaluation]:
         """Judges events, in order. `on_group` is called whenever a group, or a part of one, has been read.
@@ -117,6 +125,7 @@ class Engine:
                     windows=count,
                     fallback=item.fallback,
                     seconds=seconds * item.ids.size / total,
+                    read_again=self._confirmation is not None and values is not None,
                 )
 
     def scores(self, events: Sequence[Event]) -> Iterator[dict[str, Score | None]]:

@@ -89,6 +89,7 @@ class Telemetry:
         self._stream = (stream or Stream()).attributes()
         self._lag: int | None = None
         self._queue = 0
+        self._cached_tokens: Callable[[], int] = lambda: 0
         self._config_sha256: str | None = None
         self._config_loaded_at = 0.0
         # The collector of an own registry is not asked before the first scrape.
@@ -114,7 +115,9 @@ class Telemetry:
             names.CONFIG_LOADED.name: self._observe_config_time,
         }
         for row in names.METRICS:
-            if row.kind == "counter":
+            if row is names.TOKENS_CACHED:
+                meter.create_observable_counter(row.name, [self._observe_cached], row.unit, row.description)
+            elif row.kind == "counter":
                 self._counters[row.name] = meter.create_counter(row.name, row.unit, row.description)
             elif row.kind == "histogram":
                 self._histograms[row.name] = meter.create_histogram(
@@ -126,7 +129,7 @@ class Telemetry:
         for signal in ("logs", "traces", "metrics") if self.config.enabled else ():
             self._add(names.EXPORT_FAILURES, 0, {names.SIGNAL: signal})
             self._add(names.EXPORT_DROPPED, 0, {names.SIGNAL: signal})
-        for row in (names.TOKENS, names.WINDOWS, names.COMMITS):
+        for row in (names.TOKENS, names.READ_AGAIN, names.WINDOWS, names.COMMITS):
             self._add(row, 0, {})
 
     # ---- the loop
@@ -149,6 +152,16 @@ class Telemetry:
     def read_plainly(self) -> None:
         """The chat template refused a conversation's roles; its turns were read one below the other."""
         self._add(names.READ_PLAINLY, 1, {})
+
+    @_harmless
+    def read_again(self) -> None:
+        """An event came near a threshold, and the exact reader decided."""
+        self._add(names.READ_AGAIN, 1, {})
+
+    @_harmless
+    def watch_cache(self, cached_tokens: Callable[[], int]) -> None:
+        """`cached_tokens` says how many tokens the prefix cache has saved so far; it is asked at every collection."""
+        self._cached_tokens = cached_tokens
 
     @_harmless
     def read(self, tokens: int, windows: int, duration_s: float) -> None:
@@ -258,6 +271,9 @@ class Telemetry:
 
     def _observe_lag(self, _: CallbackOptions) -> Iterable[Observation]:
         return [] if self._lag is None else [Observation(self._lag)]
+
+    def _observe_cached(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(self._cached_tokens())]
 
     def _observe_queue(self, _: CallbackOptions) -> Iterable[Observation]:
         return [Observation(self._queue)]

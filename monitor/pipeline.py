@@ -215,6 +215,8 @@ class Pipeline:
         telemetry.processed(evaluation.event, evaluation.alerts, evaluation.seconds)
         if evaluation.fallback:
             telemetry.read_plainly()
+        if evaluation.read_again:
+            telemetry.read_again()
         for alert in evaluation.alerts:
             telemetry.alert(alert)
             for feature in alert.features:

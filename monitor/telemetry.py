@@ -108,6 +108,12 @@ READ_PLAINLY = Name(
     "latentwatch.events.read_plainly", "counter", "{event}", "Events whose roles the chat template refused.", ()
 )
 TOKENS = Name("latentwatch.tokens", "counter", "{token}", "Tokens that the model read.")
+TOKENS_CACHED = Name(
+    "latentwatch.tokens.cached", "counter", "{token}", "Tokens that the prefix cache saved the model from reading."
+)
+READ_AGAIN = Name(
+    "latentwatch.events.read_again", "counter", "{event}", "Events near a threshold that were read again in float32."
+)
 WINDOWS = Name("latentwatch.windows", "counter", "{window}", "Windows that the model read.")
 READ_DURATION = Name("latentwatch.read.duration", "histogram", "s", "Time that the model took for one batch.")
 ALERTS = Name(
@@ -151,6 +157,8 @@ METRICS = (
     BAD_EVENTS,
     READ_PLAINLY,
     TOKENS,
+    TOKENS_CACHED,
+    READ_AGAIN,
     WINDOWS,
     READ_DURATION,
     ALERTS,

@@ -46,7 +46,8 @@ def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 def commands(group: Any, path: str = "latentwatch") -> dict[str, Any]:
     found = {}
-    for name, command in group.commands.items():
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
         inner = getattr(command, "commands", None)
         found |= commands(command, f"{path} {name}") if inner else {f"{path} {name}": command}
     return found
@@ -63,7 +64,8 @@ def test_every_command_and_option_is_documented(path: str) -> None:
     section = re.search(rf"^## {path}$(.*?)(?=^## |\Z)", DOCS, re.MULTILINE | re.DOTALL)
     assert section is not None
     documented = set(re.findall(r"`(--?[a-z-]+)`", "\n".join(re.findall(r"^\| (`-.*?) \|", section[1], re.MULTILINE))))
-    options = {o for p in command.params if p.param_type_name == "option" for o in p.opts if o != "--help"}
+    given = [p for p in command.params if p.param_type_name == "option"]
+    options = {o for p in given for o in [*p.opts, *p.secondary_opts] if o != "--help"}
     assert documented == options
 
 
@@ -73,7 +75,7 @@ def test_no_command_is_documented_that_does_not_exist() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["run"], ["scan"], ["check"], ["sets", "show"]],
+    [[], ["run"], ["scan"], ["check"], ["sets", "show"], ["lab"], ["lab", "train"]],
     ids=" ".join,
 )
 def test_help(arguments: list[str]) -> None:

@@ -39,6 +39,10 @@ class Watch:
     def __init__(self, folder: Path, model: ReaderModel) -> None:
         self.folder = folder
         save_sae(folder / "sae", "topk", D_MODEL, WIDTH, k=K)
+        # bundles of made-up SAEs have no place in the user's cache; the converted model is taken from there
+        self.cache = folder.parent / f"{folder.name}-cache"
+        self.cache.mkdir()
+        (self.cache / "models").symlink_to(model.files.folder.parent, target_is_directory=True)
         weights = folder / "sae" / "sae_weights.safetensors"
         self.reader = {
             "model": "smollm2",
@@ -56,10 +60,14 @@ class Watch:
             self.folder / f"{name}.yaml", **{"id": name, "reader": self.reader, "features": features, **changes}
         )
 
+    def reader_config(self, window_tokens: int) -> dict[str, object]:
+        settings = {"model": PACKAGE, "precision": "fp32", "cache_dir": str(self.cache)}
+        return settings | {"window_tokens": window_tokens, "overlap_tokens": 64}
+
     def config(self, *only: str, **alerts: object) -> Config:
         return Config.model_validate(
             {
-                "reader": {"model": PACKAGE, "window_tokens": 512, "overlap_tokens": 64},
+                "reader": self.reader_config(512),
                 "feature_sets": {"paths": [str(self.folder)], "only": only},
                 "alerts": alerts,
             }
@@ -226,6 +234,7 @@ def test_every_token_of_a_long_conversation_is_judged(
 
     engine_latents = sorted(LATENTS)
     monkeypatch.setattr(engine._reader, "read", read)
+    monkeypatch.setattr(engine, "_group_tokens", 10_000)  # all windows in one call, so that the last is the last
     (evaluation,) = engine.evaluate([long])
     assert evaluation.windows == len(planned) > 12
     assert evaluation.tokens == item.ids.size
@@ -263,7 +272,7 @@ def test_a_feature_at_the_far_end_is_found_by_the_model_itself(watch: Watch, rea
     )
     config = Config.model_validate(
         {
-            "reader": {"model": PACKAGE, "window_tokens": 256, "overlap_tokens": 64},
+            "reader": watch.reader_config(256),
             "feature_sets": {"paths": [str(folder)]},
             "alerts": {"capture_content": True},
         }
@@ -297,6 +306,7 @@ def test_a_model_or_sae_of_another_hash_is_refused(watch: Watch, tmp_path: Path)
 
 def test_a_device_that_is_not_there(watch: Watch) -> None:
     config = watch.config("any-latent")
-    config = config.model_copy(update={"reader": config.reader.model_copy(update={"device": "no-such-device"})})
+    changes = {"engine": "torch", "device": "no-such-device"}
+    config = config.model_copy(update={"reader": config.reader.model_copy(update=changes)})
     with pytest.raises(ConfigError, match=r"^reader\.device: no-such-device: "):
         build_engine(config, load_artefacts(config))

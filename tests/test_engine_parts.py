@@ -23,6 +23,7 @@ class CountingReader:
     """One feature: the token's own number."""
 
     max_tokens = None
+    cached_tokens = 0
 
     def __init__(self) -> None:
         self.calls: list[int] = []
@@ -76,6 +77,6 @@ def test_a_long_event_keeps_the_order_of_its_tokens() -> None:
     reader = CountingReader()
     planner = WindowPlanner(reader, [], window_tokens=64, overlap_tokens=16)
     engine = Engine([], cast(Any, NumberTokeniser()), planner, reader, [0], AlertsConfig(), "0", group_tokens=100)
-    ((values,), (windows,)) = engine._read([_tokenised(make_event(), 1_000)], lambda: None)
+    ((values,), (windows,)) = engine._read([_tokenised(make_event(), 1_000)], planner, reader, lambda: None)
     assert values[:, 0].tolist() == list(range(1_000))
     assert windows > 10

@@ -122,6 +122,10 @@ class OnnxReader:
     def max_tokens(self) -> int | None:
         return self._shape.max_tokens
 
+    @property
+    def cached_tokens(self) -> int:
+        return self.cache.hits
+
     def read(self, chunks: Sequence[Chunk]) -> list[NDArray[np.float32]]:
         results: list[NDArray[np.float32]] = [np.empty((0, 0), np.float32)] * len(chunks)
         # neighbours in length share a batch, so that attention is padded little

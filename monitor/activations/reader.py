@@ -33,6 +33,10 @@ class Reader(Protocol):
     def max_tokens(self) -> int | None:
         """The longest past plus chunk that the model was built for, or None."""
 
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens of chunks so far that were known from before; 0 without a prefix cache."""
+
     def read(self, chunks: Sequence[Chunk]) -> list[NDArray[np.float32]]:
         """Activations [token, feature] of each chunk, in the order given; columns are the reader's features."""
 

@@ -58,14 +58,18 @@ class TorchReader:
         self._encoder = encoder
         self._batch_tokens = batch_tokens
         self._max_norm = max_norm
-        model, block, self._max_tokens = _prefix(folder, layer, getattr(torch, dtype), self._device)
+        model, blocks, self._max_tokens = load_prefix(folder, layer, getattr(torch, dtype), self._device)
         self._model: Any = model  # transformers types its own attributes as Tensor | Module
         self._residual: Tensor | None = None
-        block.register_forward_hook(self._keep_residual)
+        blocks[layer].register_forward_hook(self._keep_residual)
 
     @property
     def max_tokens(self) -> int | None:
         return self._max_tokens
+
+    @property
+    def cached_tokens(self) -> int:
+        return 0
 
     @property
     def d_model(self) -> int:
@@ -133,10 +137,13 @@ def usable_device(name: str) -> torch.device:
     return device
 
 
-def _prefix(
+def load_prefix(
     folder: Path, layer: int, dtype: torch.dtype, device: torch.device
-) -> tuple[nn.Module, nn.Module, int | None]:
-    """The model up to block `layer`, that block, and the longest sequence it was built for."""
+) -> tuple[nn.Module, nn.ModuleList, int | None]:
+    """The model up to block `layer`, its blocks, and the longest sequence it was built for, in tokens.
+
+    Raises ConfigError where the folder holds no such model or the device cannot take it.
+    """
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         text = config.get_text_config()
@@ -159,13 +166,18 @@ def _prefix(
         raise ConfigError(f"{folder}: not loaded as a transformers model: {e}") from e
     if missing := sorted(info["missing_keys"]):  # transformers would go on with random numbers
         raise ConfigError(f"{folder}: the weights lack {missing[0]} (of {len(missing)} that are missing)")
-    # in a model that reads images as well, another stack may happen to be as long
-    text_model = model.get_decoder()
-    stacks = [m for m in text_model.modules() if isinstance(m, nn.ModuleList) and len(m) == layer + 1]
-    if not stacks:
-        raise ConfigError(f"{folder}: found no stack of {layer + 1} transformer blocks in {type(model).__name__}")
+    blocks = text_blocks(model, layer + 1)
     try:
         model = model.to(device).eval().requires_grad_(False)
     except RuntimeError as e:  # it does not fit, say
         raise ConfigError(f"reader.device: {device}: {e}") from None
-    return model, stacks[0][layer], getattr(text, "max_position_embeddings", None)
+    return model, blocks, getattr(text, "max_position_embeddings", None)
+
+
+def text_blocks(model: Any, count: int) -> nn.ModuleList:
+    """The `count` transformer blocks that read text. Raises ConfigError where `model` has no stack of that many."""
+    # in a model that reads images as well, another stack may happen to be as long
+    stacks = [m for m in model.get_decoder().modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+    if not stacks:
+        raise ConfigError(f"found no stack of {count} transformer blocks in {type(model).__name__}")
+    return stacks[0]

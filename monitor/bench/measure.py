@@ -41,7 +41,7 @@ class Reader:
     """Whether it reads the constant starts anew in every event."""
     work: Work | None = None
     rates: tuple[float, float] | None = None
-    """Operations a second: of products with weights, and of attention and SAE."""
+    """Operations a second: of products with weights, and of attention."""
 
 
 @dataclass
@@ -62,10 +62,10 @@ def choose(
 ) -> list[Reader]:
     """The readers `names`. `works` has the keys whole, ours and bare (the whole model without head and SAE)."""
 
-    def floor(work: str, weights: str, rest: str) -> dict[str, Any]:
-        if work not in works or weights not in rates or rest not in rates:
+    def floor(work: str, weights: str, attention: str) -> dict[str, Any]:
+        if work not in works or weights not in rates or attention not in rates:
             return {}
-        return {"work": works[work], "rates": (rates[weights], rates[rest])}
+        return {"work": works[work], "rates": (rates[weights], rates[attention])}
 
     dtype = {"float32": "fp32", "bfloat16": "bf16"}.get(config.reader.dtype, "")
     on_cpu = config.reader.device == "cpu"

@@ -26,7 +26,8 @@ from monitor.events import Event
 from monitor.sidecar_process import SidecarProcess
 
 _READY_TIMEOUT_S, _STALL_S, _STOP_TIMEOUT_S = 300.0, 120.0, 60.0
-_LOOK_S = 0.02
+# Asking for the offsets takes the sidecar's cores, so it is asked seldom; rounds are long enough not to mind
+_LOOK_S = 0.1
 _WARM_UP = 16
 
 

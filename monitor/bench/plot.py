@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from monitor.bench.results import Report
-from monitor.errors import ConfigError
 
 PLOT_FILE = "scaling.png"
 _PANELS = (
@@ -20,15 +19,13 @@ _PANELS = (
 def write_plot(report: Report, path: Path) -> Path:
     """Writes `path`, or `scaling.png` in it where it is no .png; returns what was written.
 
-    Tokens/s over the variable; for turns, milliseconds an event. Raises ConfigError where matplotlib is missing.
+    Tokens/s over the variable; for turns, milliseconds an event.
     """
-    try:
-        import matplotlib as mpl
+    import matplotlib as mpl
 
-        mpl.use("agg")
-        from matplotlib import pyplot as plt
-    except ImportError:
-        raise ConfigError("--plot needs matplotlib; run: pip install 'latentwatch[bench]'") from None
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
     file = path if path.suffix == ".png" else path / PLOT_FILE
     file.parent.mkdir(parents=True, exist_ok=True)
     panels = [(name, title) for name, title in _PANELS if any(p.variable == name for p in report.scaling)]

@@ -17,13 +17,13 @@ from monitor.activations.onnx_reader import OnnxReader
 from monitor.activations.reader import Chunk, Reader
 from monitor.activations.tokens import EventTokeniser
 from monitor.activations.windows import WindowPlanner
-from monitor.build import build_reader, build_tokeniser, load_artefacts
+from monitor.build import EXACT_CACHE, build_reader, build_tokeniser, load_artefacts
 from monitor.config import Config
 from monitor.engine import Confirmation, Engine
 from monitor.errors import Permanent
 from monitor.events import Event
 
-GROUP_TOKENS = 8_192
+GROUP_TOKENS = 4_096
 """Events are taken in groups of so many tokens, as the engine does."""
 
 
@@ -96,19 +96,25 @@ def make_ours(name: str, config: Config, bundle: Path) -> Measured:
         return Measured(Plain(tokeniser, build_reader(torch, artefacts, artefacts.latents), config))
     compiled = load_bundle(bundle)
     _, precision, *rest = name.split("_")
-    options = {
-        "batch_tokens": config.reader.batch_tokens,
-        "window_tokens": config.reader.window_tokens,
-        "cache_bytes": config.reader.prefix_cache_bytes if rest else 0,
-        "threads": config.reader.threads,
-    }
     chosen = compiled.manifest.precision.chosen
-    exact = compiled.exact_reader(artefacts.latents, **options)
-    if precision != chosen and (precision != "fp32" or exact is None):
+    if precision not in (chosen, "fp32"):
         raise Permanent(f"the bundle {bundle} has no graph in {precision}")
-    reader = exact if precision != chosen and exact is not None else compiled.reader(artefacts.latents, **options)
+
+    def options(share: float) -> dict[str, int]:
+        return {
+            "batch_tokens": config.reader.batch_tokens,
+            "window_tokens": config.reader.window_tokens,
+            "cache_bytes": int(config.reader.prefix_cache_bytes * share),
+            "threads": config.reader.threads,
+        }
+
     if rest != ["confirmed"]:
+        share = 1.0 - EXACT_CACHE if rest else 0.0
+        exact = compiled.exact_reader(artefacts.latents, **options(share)) if precision != chosen else None
+        reader = exact or compiled.reader(artefacts.latents, **options(share))
         return Measured(Plain(tokeniser, reader, config))
+    reader = compiled.reader(artefacts.latents, **options(1.0 - EXACT_CACHE))
+    exact = compiled.exact_reader(artefacts.latents, **options(EXACT_CACHE))
     starts = tokeniser.constant_starts()
     window, overlap = config.reader.window_tokens, config.reader.overlap_tokens
     confirmation = None

@@ -106,14 +106,13 @@ def run_bench(config: Config, options: Options, say: Say) -> Report:
 
 
 def _measure_curves(config: Config, bundle: Bundle, sizes: Sizes, report: Report, say: Say) -> None:
-    for curve in ("features", "widths", "lengths", "batches", "turns"):
-        say(f"growth: {curve}")
-        # each in a process of its own: one that lacks the compiler does not take the others with it
-        try:
-            with Worker(Curves, config, bundle.folder, bundle.manifest.precision.chosen, sizes) as worker:
+    with Worker(Curves, config, bundle.folder, bundle.manifest.precision.chosen, sizes) as worker:
+        for curve in ("features", "widths", "lengths", "batches", "turns"):
+            say(f"growth: {curve}")
+            try:
                 report.scaling += worker.call(curve)
-        except Permanent as e:
-            report.skipped.append(f"growth of {curve}: {e}")
+            except Permanent as e:
+                report.skipped.append(f"growth of {curve}: {e}")
 
 
 def _bundle(config: Config, artefacts: Artefacts, options: Options, say: Say) -> Bundle:

@@ -162,7 +162,7 @@ class Curves:
         ref = self._artefacts.sets[0].shipped.reader
         graph, residual, turn = copy.deepcopy(self._blocks())
         sae = load_saelens(sae_folder)
-        add_encoder(graph, residual, sae, latents, ref.sae.activation_basis, ref.max_norm, turn)
+        add_encoder(graph, residual, sae, latents, ref.sae.activation_basis, ref.max_norm, turn, self._precision)
         graph.save(path)
         topk = sae.architecture == "topk"
         return replace(

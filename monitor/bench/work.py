@@ -9,14 +9,21 @@ token that is read, d being the width of the residual stream:
     SAE         2 d latents
 
 Norms, activation functions, rotations and the embedding's look-up are not counted, nor is padding: they are what a
-reader is above its floor for. The floor of an event is weights / rate + (attention + SAE) / rate, with the measured
-rates (see ceilings.py) of the precisions that the reader has for the one and for the other. What stands in `Work` is
-what this reader does: all blocks, the head and the whole SAE in the plain way, the blocks up to the hook in ours.
+reader is above its floor for. The floor of an event is (weights + SAE) / rate + attention / rate, with the rates that
+ceilings.py measured, of the precision in which the reader multiplies with weights and of the one of its attention:
+
+    naive_fp32, torch, onnx_fp32   fp32 for both (torch: reader.dtype)
+    naive_bf16                     bf16 for both
+    onnx_int8                      int8, attention fp32
+    llama_cpp                      int8, attention fp32
+
+What stands in `Work` is what this reader does: all blocks, the head and the whole SAE in the plain way, the blocks up
+to the hook in ours. So a fraction tells how well a reader uses the machine, and not how much it leaves out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +52,7 @@ class Work:
     """The same of the blocks that look back so many tokens."""
     sae: float
 
-    def floor_s(self, spans: Iterable[Span], weight_rate: float, rate: float) -> float:
+    def floor_s(self, spans: Iterable[Span], weight_rate: float, attention_rate: float) -> float:
         """The least seconds that the spans take at these rates, in operations a second."""
         tokens, attention = 0, 0.0
         for span in spans:
@@ -54,7 +61,7 @@ class Work:
             attention += self.attention * float(contexts.sum())
             for window, each in self.windowed:
                 attention += each * float(np.minimum(contexts, window).sum())
-        return tokens * self.weights / weight_rate + (attention + tokens * self.sae) / rate
+        return tokens * (self.weights + self.sae) / weight_rate + attention / attention_rate
 
 
 def count_work(a: Architecture, inner: int, blocks: int, latents: int, vocabulary: int = 0) -> Work:
@@ -93,13 +100,3 @@ def spans(
             first += known * BLOCK_TOKENS
         found.append(Span(first, int(ids.size)))
     return found
-
-
-def fraction(floor_s: float, seconds: float) -> float | None:
-    """How much of the time is the floor; None where nothing was measured."""
-    return floor_s / seconds if seconds > 0 else None
-
-
-def rate_of(rates: Mapping[str, float], precision: str) -> float | None:
-    """Operations a second in `precision`, or None where no library here could be measured."""
-    return rates.get(precision)

@@ -17,41 +17,55 @@ _LEVELS = 127
 
 @dataclass(frozen=True)
 class Operand:
-    """What goes into products: `values` [token, channel], and for int8 the size of each row's unit, `scale` [token, 1].
+    """What goes into products: `values` [token, channel] and, for int8, how large their unit is.
 
-    Every token has a scale of its own. With one scale a batch (DynamicQuantizeLinear), a token with massive
-    activations leaves the others few levels, and a token's result depends on what happens to share its batch.
+    The unit is the constant `unit`, times `scale` [token, 1] where every token has a scale of its own. There is never
+    one scale a batch (DynamicQuantizeLinear): a token with massive activations would leave the others few levels, and
+    a token's result would depend on what happens to share its batch.
     """
 
     values: str
-    scale: str | None
+    unit: str | None = None
+    scale: str | None = None
 
 
-def operand(graph: Graph, values: str, precision: Precision) -> Operand:
-    """Prepares `values` [token, channel] for one or more products."""
+def operand(graph: Graph, values: str, precision: Precision, limit: float | None = None) -> Operand:
+    """Prepares `values` [token, channel] for one or more products; what is beyond +-`limit` is cut off in int8.
+
+    Without a limit, every token is measured by its largest value.
+    """
     if precision == "fp32":
-        return Operand(values, None)
+        return Operand(values)
+    if limit is not None:
+        unit = graph.constant(f"unit.{limit:g}", np.array(limit / _LEVELS, np.float32))
+        return Operand(graph.add("QuantizeLinear", values, unit, _zero_point(graph)), unit)
+    unit = graph.constant("unit.1", np.array(1 / _LEVELS, np.float32))
     largest = graph.add("ReduceMax", graph.add("Abs", values), graph.integers(-1), keepdims=1)
     scale = graph.add("Max", largest, graph.constant("tiny", np.array(1e-20, np.float32)))  # a row may be all zero
     rows = graph.add("Div", values, scale)  # within -1 and 1
-    return Operand(graph.add("QuantizeLinear", rows, _unit(graph), _zero_point(graph)), scale)
+    return Operand(graph.add("QuantizeLinear", rows, unit, _zero_point(graph)), unit, scale)
 
 
-def product(graph: Graph, x: Operand, name: str, weight: NDArray[np.float32]) -> str:
-    """x @ weight as float32 [token, out]; `weight` [channel, out], in int8 with a scale for every output channel."""
-    if x.scale is None:
-        return graph.add("MatMul", x.values, graph.constant(name, weight))
-    quantised, scales = quantise_columns(weight)
-    rows = graph.add(
-        "MatMulIntegerToFloat",
-        x.values,
-        graph.constant(f"{name}.int8", quantised),
-        _unit(graph),
-        graph.constant(f"{name}.scale", scales),
-        _zero_point(graph),
-        domain=CONTRIB,
-    )
-    return graph.add("Mul", rows, x.scale)
+def product(
+    graph: Graph, x: Operand, name: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None = None
+) -> str:
+    """x @ weight + bias as float32 [token, out]; int8 weights [channel, out] have a scale for every output channel."""
+    if x.unit is None:
+        result = graph.add("MatMul", x.values, graph.constant(name, weight))
+    else:
+        quantised, scales = quantise_columns(weight)
+        result = graph.add(
+            "MatMulIntegerToFloat",
+            x.values,
+            graph.constant(f"{name}.int8", quantised),
+            x.unit,
+            graph.constant(f"{name}.scale", scales),
+            _zero_point(graph),
+            domain=CONTRIB,
+        )
+    if x.scale is not None:
+        result = graph.add("Mul", result, x.scale)
+    return result if bias is None else graph.add("Add", result, graph.constant(f"{name}.bias", bias))
 
 
 def quantise_columns(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -59,10 +73,6 @@ def quantise_columns(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDA
     scales = np.abs(weight).max(axis=0) / _LEVELS
     scales[scales == 0] = 1.0
     return np.clip(np.rint(weight / scales), -_LEVELS, _LEVELS).astype(np.int8), scales.astype(np.float32)
-
-
-def _unit(graph: Graph) -> str:
-    return graph.constant("unit", np.array(1 / _LEVELS, np.float32))
 
 
 def _zero_point(graph: Graph) -> str:

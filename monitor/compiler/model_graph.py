@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 from monitor.activations import step
 from monitor.compiler.architectures import Architecture, Rope
 from monitor.compiler.graph import CONTRIB, Graph
-from monitor.compiler.linear import Precision, operand, product
+from monitor.compiler.linear import Operand, Precision, operand, product
 from monitor.compiler.model_weights import ModelWeights
 from monitor.compiler.rotation import rotation
 
 Array = NDArray[np.float32]
 
 _SPREAD_CHANNELS = 128
+# A normed token has a root mean square of 1, and turned at random hardly a channel is beyond four: what is lost to
+# cutting off is far less than what a finer unit gains
+_NORMED_LIMIT = 4.0
 
 
 def add_blocks(
@@ -89,6 +92,10 @@ class _Blocks:
     @property
     def _eps(self) -> dict[str, Any]:
         return {"axis": -1, "epsilon": self._a.norm_eps}
+
+    def _normed(self, x: str) -> Operand:
+        """What comes out of a norm, for products; without a rotation, some of its channels may be far larger."""
+        return operand(self._g, x, self._precision, None if self._turn is None else _NORMED_LIMIT)
 
     def _pre_mlp_norm(self, prefix: str) -> str:
         return self._norm(self._pre_mlp(prefix))
@@ -166,9 +173,8 @@ class _Blocks:
         gathered = g.add("Gather", mixed, step.OUTPUT_ROWS, axis=0)  # [token, head, head_dim]
         joined = g.add("Reshape", gathered, g.integers(-1, a.heads * dim))
         name = f"{prefix}self_attn.o_proj"
-        out = product(g, operand(g, joined, self._precision), name, self._writing(name))
-        bias = self._w.find(f"{name}.bias") if a.output_bias else None
-        return out if bias is None else g.add("Add", out, g.constant(f"{name}.bias", self._turned(bias)))
+        bias = self._turned(self._w.get(f"{name}.bias")) if a.output_bias else None
+        return product(g, operand(g, joined, self._precision), name, self._writing(name), bias)
 
     def _turned(self, bias: Array) -> Array:
         return bias if self._turn is None else bias @ self._turn
@@ -180,11 +186,11 @@ class _Blocks:
         q, k, v = (self._reading(f"{prefix}{name}_proj", norm) for name in "qkv")
         if not a.qk_norm:
             q = q * np.float32(a.query_scale)
-        together = product(g, operand(g, x, self._precision), f"{prefix}qkv", np.concatenate([q, k, v], axis=1))
+        bias = None
         if a.qkv_bias:
             bq, bk, bv = (self._w.get(f"{prefix}{name}_proj.bias") for name in "qkv")
             bias = np.concatenate([bq if a.qk_norm else bq * np.float32(a.query_scale), bk, bv])
-            together = g.add("Add", together, g.constant(f"{prefix}qkv.bias", bias))
+        together = product(g, self._normed(x), f"{prefix}qkv", np.concatenate([q, k, v], axis=1), bias)
         heads = a.heads + a.kv_heads
         qk, values = g.add_many("Split", [together, g.integers(heads * a.head_dim, a.kv_width)], 2, axis=1)
         if a.qk_norm:
@@ -225,7 +231,7 @@ class _Blocks:
     def _mlp(self, prefix: str, x: str) -> str:
         g = self._g
         norm = self._pre_mlp(prefix)
-        shared = operand(g, x, self._precision)
+        shared = self._normed(x)
         gate, up = (
             product(g, shared, f"{prefix}mlp.{name}_proj", self._reading(f"{prefix}mlp.{name}_proj", norm))
             for name in ("gate", "up")

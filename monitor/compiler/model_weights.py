@@ -36,16 +36,9 @@ class ModelWeights:
 
     def get(self, name: str) -> NDArray[np.float32]:
         """A tensor by its name below the language model, such as `layers.0.mlp.up_proj.weight`."""
-        found = self.find(name)
-        if found is None:
-            raise ConfigError(f"{self.folder}: no tensor {self._prefix}{name} in its safetensors files")
-        return found
-
-    def find(self, name: str) -> NDArray[np.float32] | None:
-        """The same, or None where there is no such tensor."""
         full = self._prefix + name
         if full not in self._files:
-            return None
+            raise ConfigError(f"{self.folder}: no tensor {full} in its safetensors files")
         values: NDArray[np.float32] = self._files[full].get_tensor(full).astype(np.float32)
         return values
 

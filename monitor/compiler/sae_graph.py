@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from monitor.activations.compact import ACTIVATIONS, LATENTS, VALUES
 from monitor.compiler.graph import Graph
+from monitor.compiler.linear import Precision, operand, product
 from monitor.errors import ConfigError
 from monitor.sae.weights import SaeWeights
 
@@ -23,27 +24,31 @@ def add_encoder(
     latents: Sequence[int],
     basis: Literal["raw", "decoder_norm_folded"],
     max_norm: float | None,
-    rotation: Array | None,
+    turn: Array | None,
+    precision: Precision,
 ) -> None:
     """Adds the encoder (see SaeWeights for the maths) and its outputs.
 
     ReLU, JumpReLU and gated SAEs: `activations` [token, latent] of `latents` alone. TopK, where all latents decide
     which are active: `values` and `latents` [token, k] of the active ones, whichever they are.
-    Tokens whose residual stream [token, d], turned by `rotation`, is longer than `max_norm` read 0.
+    Tokens whose residual stream [token, d], turned by `turn`, is longer than `max_norm` read 0.
     """
     if sae.decoder_norm is None and (basis == "decoder_norm_folded" or sae.rescale_by_decoder_norm):
         raise ConfigError("the SAE has no decoder, whose norms the activation basis needs")
-    _Encoder(graph, sae, list(latents), basis == "decoder_norm_folded", rotation).add(residual, max_norm)
+    _Encoder(graph, sae, list(latents), basis == "decoder_norm_folded", turn, precision).add(residual, max_norm)
 
 
 class _Encoder:
-    def __init__(self, graph: Graph, sae: SaeWeights, latents: list[int], fold: bool, rotation: Array | None) -> None:
+    def __init__(
+        self, graph: Graph, sae: SaeWeights, latents: list[int], fold: bool, turn: Array | None, precision: Precision
+    ) -> None:
         self._g = graph
         self._sae = sae
         self._rows = np.array(latents, dtype=np.int64)
         self._norms = sae.decoder_norm if sae.decoder_norm is not None else np.ones(sae.d_sae, np.float32)
         self._fold = fold
-        self._turn = rotation
+        self._turn = turn
+        self._precision = precision
 
     def add(self, residual: str, max_norm: float | None) -> None:
         g = self._g
@@ -82,8 +87,10 @@ class _Encoder:
         if self._sae.subtract_b_dec:
             bias = bias - self._sae.b_dec @ weight
         turned = weight if turn is None else turn.T @ weight
-        g = self._g
-        return g.add("Gemm", x, g.constant("sae.encoder", turned), g.constant("sae.encoder.bias", bias))
+        if self._precision == "fp32":
+            g = self._g
+            return g.add("Gemm", x, g.constant("sae.encoder", turned), g.constant("sae.encoder.bias", bias))
+        return product(self._g, operand(self._g, x, self._precision), "sae.encoder", turned, bias)
 
     def _thresholded(self, x: str, turn: Array | None) -> str:
         """ReLU, and JumpReLU where there are thresholds."""

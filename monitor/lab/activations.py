@@ -27,19 +27,20 @@ class SegmentTable:
     """One entry for each non-empty segment of each row.
 
     `latents` [entry, s] are mean SAE activations over the segment's tokens, `residual` [entry, d] the mean residual
-    stream, `tokens` [entry] how many tokens there were; `row` [entry] and `segment` [entry] say whose they are.
+    stream, `tokens` [entry] how many tokens there were; `row` [entry], `segment` [entry] and `turn` [entry] (the
+    position in the conversation, from 0) say whose they are.
     """
 
     row: NDArray[np.int64]
     segment: NDArray[np.str_]
+    turn: NDArray[np.int64]
     tokens: NDArray[np.int32]
     latents: NDArray[np.float16]
     residual: NDArray[np.float32]
 
-    def entry(self, row: int, segment: str) -> int | None:
-        """The entry of that segment, or None where the row has none."""
-        found = np.flatnonzero((self.row == row) & (self.segment == segment))
-        return int(found[0]) if found.size else None
+
+# one entry: row, segment, turn, tokens, latents [s], residual [d]
+_Entry = tuple[int, str, int, int, NDArray[np.float16], NDArray[np.float32]]
 
 
 class SegmentReader:
@@ -54,10 +55,12 @@ class SegmentReader:
         overlap_tokens: int,
         max_norm: float | None,
         key: str,
-        cache: Path,
+        cache: Path | None,
     ) -> None:
-        """`reader_of(encoder)` builds the reader; `encoder` gives all latents; `key` names model, SAE and precision."""
+        """`reader_of(encoder)` builds the reader; `encoder` gives all latents; `key` names model, SAE and precision.
 
+        Without a `cache`, nothing is kept.
+        """
         self._reader = reader_of(lambda residual: residual)
         self._encoder = encoder
         self._max_norm = max_norm
@@ -68,49 +71,56 @@ class SegmentReader:
 
     def read(self, rows: Sequence[LabelledRow], progress: Callable[[int], None] = lambda _: None) -> SegmentTable:
         """The table of `rows`; taken from the cache where the same rows were read before."""
+        if self._cache is None:
+            return self._read(rows, progress)
         identity = "\n".join([self._key, *(r.model_dump_json() for r in rows)])
         file = self._cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
         if file.is_file():
             progress(len(rows))
             with np.load(file, allow_pickle=False) as kept:
                 return SegmentTable(**{name: kept[name] for name in SegmentTable.__dataclass_fields__})
-        parts: list[tuple[int, str, int, NDArray[np.float16], NDArray[np.float32]]] = []
-        for start in range(0, len(rows), _GROUP):
-            group = rows[start : start + _GROUP]
-            parts += self._group(start, group)
-            progress(len(group))
-        table = SegmentTable(
-            row=np.array([p[0] for p in parts], dtype=np.int64),
-            segment=np.array([p[1] for p in parts], dtype=np.str_),
-            tokens=np.array([p[2] for p in parts], dtype=np.int32),
-            latents=np.stack([p[3] for p in parts]),
-            residual=np.stack([p[4] for p in parts]),
-        )
+        table = self._read(rows, progress)
         self._cache.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(".part.npz")
         np.savez(part, **{name: getattr(table, name) for name in SegmentTable.__dataclass_fields__})
         part.replace(file)
         return table
 
-    def _group(
-        self, start: int, group: Sequence[LabelledRow]
-    ) -> list[tuple[int, str, int, NDArray[np.float16], NDArray[np.float32]]]:
+    def _read(self, rows: Sequence[LabelledRow], progress: Callable[[int], None]) -> SegmentTable:
+        parts: list[_Entry] = []
+        for start in range(0, len(rows), _GROUP):
+            group = rows[start : start + _GROUP]
+            parts += self._group(start, group)
+            progress(len(group))
+        return SegmentTable(
+            row=np.array([p[0] for p in parts], dtype=np.int64),
+            segment=np.array([p[1] for p in parts], dtype=np.str_),
+            turn=np.array([p[2] for p in parts], dtype=np.int64),
+            tokens=np.array([p[3] for p in parts], dtype=np.int32),
+            latents=np.stack([p[4] for p in parts]),
+            residual=np.stack([p[5] for p in parts]),
+        )
+
+    def _group(self, start: int, group: Sequence[LabelledRow]) -> list[_Entry]:
         items = self._tokeniser.tokenise([row.event(start + n) for n, row in enumerate(group)])
         windows = [(n, w) for n, item in enumerate(items) for w in self._planner.plan(item.ids)]
         residuals = [np.zeros((item.ids.size, self._reader.d_model), np.float32) for item in items]
         for (n, window), values in zip(windows, self._reader.read([w.chunk for _, w in windows]), strict=True):
             residuals[n][window.start : window.start + window.new] = values[-window.new :]
         entries = [
-            (n, segment.name, tokens)
+            (n, segment.name, turn, tokens)
             for n, item in enumerate(items)
-            for segment, tokens in zip(item.segments, item.rows, strict=True)
+            for turn, (segment, tokens) in enumerate(zip(item.segments, item.rows, strict=True))
             if tokens.size
         ]
         if not entries:
             return []
-        counts = np.array([tokens.size for _, _, tokens in entries])
-        latents, residual = self._means(np.concatenate([residuals[n][tokens] for n, _, tokens in entries]), counts)
-        return [(start + n, name, tokens.size, latents[e], residual[e]) for e, (n, name, tokens) in enumerate(entries)]
+        counts = np.array([tokens.size for *_, tokens in entries])
+        latents, residual = self._means(np.concatenate([residuals[n][tokens] for n, *_, tokens in entries]), counts)
+        return [
+            (start + n, name, turn, tokens.size, latents[e], residual[e])
+            for e, (n, name, turn, tokens) in enumerate(entries)
+        ]
 
     def _means(
         self, tokens: NDArray[np.float32], counts: NDArray[np.int64]

@@ -8,8 +8,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta, rankdata
+from sklearn.metrics import average_precision_score
 
 Floats = NDArray[np.float64]
+
+_FEWEST_MATCHED = 20
 
 
 def auroc(positive: Floats, negative: Floats) -> float:
@@ -34,21 +37,66 @@ def recall_at_fpr(positive: Floats, negative: Floats, fpr: float) -> float:
 
 
 def threshold_at_fpr(negative: Floats, fpr: float) -> float:
-    """The lowest score such that at most `fpr` of `negative` reach it, half way to the next score below."""
+    """A threshold that at most `fpr` of `negative` reach, half way between the last score kept out and the next above.
+
+    Where scores tie, all of them stay out.
+    """
     allowed = math.floor(negative.size * fpr)
-    descending = np.sort(negative)[::-1]
-    above = descending[allowed - 1] if allowed > 0 else descending[0] + 1.0
-    return float((above + descending[allowed]) / 2)
+    out = np.sort(negative)[::-1][allowed]  # the first negative that must stay out
+    above = negative[negative > out].min(initial=math.inf)
+    if math.isinf(above):
+        above = out + 1.0
+    middle = float((out + above) / 2)
+    return middle if middle > out else float(above)
+
+
+def auprc(positive: Floats, negative: Floats) -> float:
+    """Average precision, the area under the precision-recall curve; a random score gives the share of positives.
+
+    NaN without either side.
+    """
+    if positive.size == 0 or negative.size == 0:
+        return math.nan
+    labels = np.repeat([1, 0], [positive.size, negative.size])
+    return float(average_precision_score(labels, np.concatenate([positive, negative])))
+
+
+def length_matched_auroc(
+    scores: Floats, labels: NDArray[np.int64], tokens: NDArray[np.int64], ratio: float = 1.25
+) -> float:
+    """AUROC over those positives and negatives alone whose lengths differ by at most the factor `ratio`.
+
+    What is left of a detector that tells texts apart by how long they are is .5. `tokens` [row] are lengths. NaN where
+    fewer than 20 positives have such a negative.
+    """
+    size = np.log(np.maximum(tokens, 1))
+    positive, negative = labels == 1, labels == 0
+    won, compared, matched = 0.0, 0, 0
+    for score, length in zip(scores[positive], size[positive], strict=True):
+        others = scores[negative][np.abs(size[negative] - length) <= math.log(ratio) + 1e-9]
+        won += float((others < score).sum() + (others == score).sum() / 2)
+        compared += others.size
+        matched += others.size > 0
+    return won / compared if matched >= _FEWEST_MATCHED else math.nan
+
+
+def pair_wins(scores: Floats, labels: NDArray[np.int64], pairs: Sequence[str | None]) -> Floats:
+    """For each pair [pair] whether its positive scores above its negative: 1, 0, or .5 where they tie.
+
+    A pair of more than two rows gives the mean over its positives and negatives; a row without a twin gives nothing.
+    """
+    by_pair: dict[str, tuple[list[float], list[float]]] = {}
+    for score, label, pair in zip(scores, labels, pairs, strict=True):
+        if pair is not None:
+            by_pair.setdefault(pair, ([], []))[int(label)].append(float(score))
+    wins = [np.sign(np.subtract.outer(p, n)).mean() / 2 + 0.5 for n, p in by_pair.values() if n and p]
+    return np.array(wins, dtype=np.float64)
 
 
 def pair_win_rate(scores: Floats, labels: NDArray[np.int64], pairs: Sequence[str | None]) -> float:
     """Share of pairs whose positive scores above its negative, ties counted half. NaN without pairs."""
-    by_pair: dict[str, dict[int, float]] = {}
-    for score, label, pair in zip(scores, labels, pairs, strict=True):
-        if pair is not None:
-            by_pair.setdefault(pair, {})[int(label)] = float(score)
-    wins = [np.sign(p[1] - p[0]) / 2 + 0.5 for p in by_pair.values() if len(p) == 2]
-    return float(np.mean(wins)) if wins else math.nan
+    wins = pair_wins(scores, labels, pairs)
+    return float(wins.mean()) if wins.size else math.nan
 
 
 def bootstrap_interval(
@@ -59,7 +107,10 @@ def bootstrap_interval(
     draws: int = 400,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """95 % percentile interval of `figure(positives, negatives)`, resampling whole clusters with replacement."""
+    """95 % percentile interval of `figure(positives, negatives)`, resampling whole clusters with replacement.
+
+    NaN where the figure has no value in most of the draws.
+    """
     rng = np.random.default_rng(seed)
     _, member = np.unique(np.array(clusters, dtype=str), return_inverse=True)
     order = np.argsort(member, kind="stable")
@@ -70,6 +121,8 @@ def bootstrap_interval(
         rows = np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))])
         drawn, of = scores[rows], labels[rows]
         values.append(figure(drawn[of == 1], drawn[of == 0]))
+    if np.isnan(values).mean() > 0.5:
+        return math.nan, math.nan
     low, high = np.nanquantile(values, [0.025, 0.975])
     return float(low), float(high)
 

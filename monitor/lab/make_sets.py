@@ -32,6 +32,7 @@ from monitor.activations.windows import WindowPlanner
 from monitor.errors import ConfigError
 from monitor.lab.activations import SegmentReader
 from monitor.lab.baselines import word_only_scores
+from monitor.lab.contenders import DENSE_C
 from monitor.lab.figures import (
     auroc,
     binomial_interval,
@@ -49,8 +50,6 @@ from monitor.lab.workbench import Scored, Texts, Workbench, row_scores
 from monitor.sae.encoder import CuratedEncoder
 from monitor.sae.saelens import WEIGHTS_FILE, load_saelens
 
-_DENSE_C = 1e-3
-
 
 def left_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: dict[str, Texts]) -> dict[str, Any]:
     """Figures of every source of `family`, by models fitted without it. Keys are file stems."""
@@ -58,7 +57,7 @@ def left_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: di
     if not (data.y == 1).any():
         return {}
     model = bench.fit(recipe, family)
-    dense = fit_logistic(data.residual(), data.y, data.weights, _DENSE_C)
+    dense = fit_logistic(data.residual(), data.y, data.weights, DENSE_C)
     members = [s for s in recipe.sources if s.family == family]
     judged = bench.judge_texts(recipe)
     benign = np.concatenate([bench.score(recipe, t, model).scores for t in judged])
@@ -67,11 +66,7 @@ def left_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: di
         _name(source): _figures(
             bench.score(recipe, texts[source.file], model),
             bench.score(recipe, texts[source.file], dense, dense=True),
-            row_scores(
-                recipe,
-                texts[source.file],
-                words([texts[source.file].text(e) for e in range(len(texts[source.file].x))]),
-            ),
+            row_scores(recipe, texts[source.file], words(texts[source.file].texts())),
             benign,
         )
         for source in members
@@ -135,6 +130,8 @@ def calibrated(bench: Workbench, recipe: SetRecipe, model: SparseLogistic, targe
             "measured_n": int(judged.size),
             "interval_95": [round(low, 4), round(high, 4)],
             "date": datetime.now(UTC).date(),
+            "unit": "logistic",
+            "activation_basis": "raw",
         },
     }
 
@@ -174,12 +171,8 @@ def main(
     def texts_of(rows: list[LabelledRow], name: str) -> Texts:
         with console.status(f"reading {name}"):
             table = segments.read(rows)
-        shrink = table.tokens / (table.tokens + recipes.prior_tokens)
-        entries: list[dict[str, int]] = [{} for _ in rows]
-        for entry, (row, segment) in enumerate(zip(table.row, table.segment, strict=True)):
-            entries[int(row)][str(segment)] = entry
         console.print(f"{name}: {len(rows)} rows, {int(table.tokens.sum())} tokens", highlight=False)
-        return Texts(rows, table, (table.latents * shrink[:, None]).astype(np.float16), entries)
+        return Texts.of(rows, table, recipes.prior_tokens)
 
     sources = {s.file for r in recipes.sets for s in r.sources}
     own = {s.file for r in recipes.sets for s in r.sources if s.family == "own"}

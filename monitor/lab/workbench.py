@@ -20,20 +20,34 @@ class Texts:
     rows: list[LabelledRow]
     table: SegmentTable
     x: NDArray[np.float16]
-    entries: list[dict[str, int]]
-    """For each row, its entries in the table by segment."""
+    entries: list[list[int]]
+    """For each row, its entries in the table."""
+
+    @classmethod
+    def of(cls, rows: list[LabelledRow], table: SegmentTable, prior_tokens: int) -> Texts:
+        """What was read of `rows`; `prior_tokens` tokens without activation are counted into every mean."""
+        shrink = table.tokens / (table.tokens + prior_tokens)
+        entries: list[list[int]] = [[] for _ in rows]
+        for entry, row in enumerate(table.row):
+            entries[int(row)].append(entry)
+        return cls(rows, table, (table.latents * shrink[:, None]).astype(np.float16), entries)
 
     def labelled(self, label: int) -> list[int]:
         """Entries of the labelled segments of the rows with that label."""
         found = []
         for row, entries in zip(self.rows, self.entries, strict=True):
             if row.label == label and entries:
-                found.append(entries.get(row.labelled_segment, next(iter(entries.values()))))
+                named = [e for e in entries if self.table.segment[e] == row.labelled_segment]
+                found.append(named[-1] if named else entries[0])
         return found
 
+    def seen(self, segments: tuple[str, ...]) -> list[list[int]]:
+        """For each row, the entries that a set with these segments looks at; none where it sees nothing."""
+        return [[e for e in entries if self.table.segment[e] in segments] for entries in self.entries]
+
     def judged(self, segments: tuple[str, ...]) -> list[list[int]]:
-        """For each row, the entries that a set with these segments looks at (all of them where it would see none)."""
-        return [[e for s, e in entries.items() if s in segments] or list(entries.values()) for entries in self.entries]
+        """As `seen`, but all entries of a row of which the set would see nothing."""
+        return [seen or entries for seen, entries in zip(self.seen(segments), self.entries, strict=True)]
 
     def harmless(self, segments: tuple[str, ...]) -> list[int]:
         """The entries that a set with these segments looks at in rows of label 0."""
@@ -42,8 +56,11 @@ class Texts:
 
     def text(self, entry: int) -> str:
         """The text of an entry's segment."""
-        row = self.rows[int(self.table.row[entry])]
-        return row.prompt if self.table.segment[entry] == "user" else row.response
+        return self.rows[int(self.table.row[entry])].text(int(self.table.turn[entry]))
+
+    def texts(self) -> list[str]:
+        """The texts of all entries."""
+        return [self.text(entry) for entry in range(self.table.row.size)]
 
 
 @dataclass(frozen=True)

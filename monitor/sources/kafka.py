@@ -76,6 +76,7 @@ class KafkaSource:
                 raise self._failure
             if not self._held:
                 self._fetch(consumer, min(self._source.poll_timeout_ms, _MAX_BLOCK_MS))
+                self._fill(consumer)
         except Exception as e:
             self._drop()
             raise failure(e, f"cannot read topic {self._source.topic}") from e
@@ -183,6 +184,15 @@ class KafkaSource:
             batches: Mapping[TopicPartition, Sequence[Any]] = consumer.poll(timeout_ms=timeout_ms)
         for records in batches.values():
             self._held.extend(records)
+
+    def _fill(self, consumer: KafkaConsumer) -> None:
+        """Waits a moment for more records: one batch of several costs less than one of each."""
+        limit, until = self._source.max_poll_records, time.monotonic() + self._source.max_wait_ms / 1000
+        while self._held and len(self._held) < limit and (left := until - time.monotonic()) > 0:
+            before = len(self._held)
+            self._fetch(consumer, max(1, int(left * 1000)))
+            if len(self._held) == before:
+                return
 
     def _measured_lag(self, consumer: KafkaConsumer) -> int | None:
         # from the high watermarks of the fetches: not every broker answers ListOffsets rightly

@@ -17,6 +17,7 @@ from monitor.sae.saelens import WEIGHTS_FILE, load_saelens
 CATEGORIES = {"unsafe_code", "backdoors", "bias", "deception", "sycophancy", "dangerous_advice"}
 SETS = load_feature_sets(["builtin:smollm2-135m-instruct"])
 CONTRASTS = sorted((builtin_folder() / "contrasts").glob("*.jsonl"))
+CASES = sorted((builtin_folder() / "cases").glob("*.jsonl"))
 README = Path(__file__).parents[2] / "README.md"
 
 
@@ -69,10 +70,37 @@ def test_contrasts_are_whole(path: Path) -> None:
     for row in rows:
         assert row["label"] in (0, 1)
         assert row["prompt"] or row["response"]
-        assert row["category"] == path.stem
+        assert row["category"] == path.stem.removesuffix("_2")
         if row.get("pair"):
             pairs.setdefault(row["pair"], []).append(row["label"])
     assert all(sorted(labels) == [0, 1] for labels in pairs.values())
     alone = Counter(row["label"] for row in rows if not row.get("pair"))
     line = f"| {path.name} | {len(rows)} | {len(pairs)} | {alone[0]} |"
     assert line in (path.parent / "README.md").read_text()
+
+
+def test_every_category_has_cases() -> None:
+    assert {p.stem for p in CASES} == CATEGORIES | {"bias_languages"}
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda p: p.stem)
+def test_cases_are_whole(path: Path) -> None:
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len({r["id"] for r in rows}) == len(rows)
+    for row in rows:
+        assert row["label"] in (0, 1)
+        assert row["label_of"] in ("prompt", "response", "text")
+        assert row["response"] if row["label_of"] == "response" else row["prompt"] or row["response"]
+        assert row["kind"]
+        assert ("language" in row) == (path.stem == "bias_languages")
+    labels = Counter(row["label"] for row in rows)
+    line = f"| {path.name} | {len(rows)} | {labels[1]} | {labels[0]} |"
+    assert line in (path.parent / "README.md").read_text()
+
+
+def test_no_case_is_among_the_contrasts() -> None:
+    def texts(paths: list[Path]) -> set[tuple[str, str]]:
+        rows = [json.loads(line) for p in paths for line in p.read_text().splitlines()]
+        return {(r["prompt"].strip().lower(), r["response"].strip().lower()) for r in rows}
+
+    assert not texts(CASES) & texts(CONTRASTS)

@@ -1,0 +1,132 @@
+"""Commands of the lab about feature sets; what they need beyond the runtime is imported when one is called."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from monitor.config import load_config
+from monitor.errors import ConfigError
+from monitor.lab.extra import lab_extra
+
+SetOption = Annotated[list[str], typer.Option("--set", help="Id or category of a set, or the path of its YAML file.")]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="YAML config file; defaults where left out.", show_default=False),
+]
+SeedOption = Annotated[int, typer.Option(help="Seed of samples, splits and intervals.")]
+LimitOption = Annotated[
+    int | None, typer.Option(help="Most rows of each judged file, drawn by the seed, pairs kept whole.", min=1)
+]
+
+
+def evaluate(
+    sets: SetOption,
+    data: Annotated[list[Path], typer.Option("--data", help="JSONL or Parquet file of labelled rows; repeatable.")],
+    benign: Annotated[
+        list[Path] | None, typer.Option("--benign", help="File of harmless rows or events; repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="New folder for report, figures and plots.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures as a JSON array.")] = None,
+    train: Annotated[
+        list[Path] | None,
+        typer.Option("--train", help="Labelled rows to fit the compared detectors on; own contrasts where left out."),
+    ] = None,
+    peers: Annotated[bool, typer.Option("--peers/--no-peers", help="Compare with other projects' detectors.")] = True,
+    seed: SeedOption = 0,
+    limit: LimitOption = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder that keeps activations between runs.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Measure sets on labelled files, next to a dense probe and other detectors."""
+    with lab_extra():
+        from monitor.lab.evaluate import Request
+        from monitor.lab.evaluate import evaluate as run
+        from monitor.lab.run_folder import figures_row, new_run_folder, write_run
+    settings = load_config(config, os.environ)
+    console = Console(stderr=True)
+    folder = None if out is None else new_run_folder(out)
+    request = Request(tuple(sets), tuple(data), tuple(benign or ()), tuple(train or ()), peers, seed, limit, cache)
+    outcome = run(request, settings, console)
+    for note in outcome.notes:
+        console.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
+    table = Table(
+        "set",
+        "file",
+        "detector",
+        "n+ / n-",
+        "AUROC",
+        "length-matched",
+        "AUPRC",
+        "recall at 1 % FPR",
+        "at 0.1 %",
+        "pairs won",
+        "FPR at threshold",
+    )
+    for figures in outcome.figures:
+        table.add_row(figures.set_id, escape(Path(figures.file).name), *figures_row(figures))
+    Console().print(table)
+    if json_file is not None:
+        _write(json_file, json.dumps([figures.row() for figures in outcome.figures], indent=2) + "\n")
+    if folder is not None:
+        write_run(folder, request, outcome, settings.sha256())
+
+
+def calibrate(
+    sets: SetOption,
+    benign: Annotated[list[Path], typer.Option("--benign", help="File of harmless rows or events; repeatable.")],
+    target_fpr: Annotated[float, typer.Option(help="Wanted share of benign events that raise an alert.")] = 0.01,
+    write: Annotated[bool, typer.Option("--write", help="Apply the change to the files.")] = False,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="Keep thresholds; move the bias, or scale the weights.")
+    ] = False,
+    seed: SeedOption = 0,
+    limit: LimitOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Set thresholds from benign traffic; prints the change as a diff, and applies it with --write."""
+    with lab_extra():
+        from monitor.lab.calibrate import Request
+        from monitor.lab.calibrate import calibrate as run
+    if not 0 < target_fpr < 0.5:
+        raise ConfigError("--target-fpr: a rate above 0 and below 0.5")
+    settings = load_config(config, os.environ)
+    console = Console(stderr=True)
+    request = Request(tuple(sets), tuple(benign), target_fpr, weights, seed, limit)
+    table = Table("set", "score", "threshold", "new", "FPR before", "FPR (95 % interval)", "n")
+    calibrated = run(request, settings, console)
+    for result in calibrated:
+        low, high = result.interval_95
+        table.add_row(
+            result.loaded.set.id,
+            result.unit,
+            f"{result.before:.5g}",
+            f"{result.threshold:.5g}",
+            f"{result.measured_before:.2%}",
+            f"{result.measured_fpr:.2%} ({low:.2%} to {high:.2%})",
+            str(result.measured_n),
+        )
+        sys.stdout.write(result.diff())
+    console.print(table)
+    if write:
+        for result in calibrated:
+            result.write()
+            path = result.loaded.path
+            console.print(f"written: {escape(str(path))}", highlight=False, soft_wrap=True)
+            if path.with_name("sets.lock").exists():
+                console.print("note: sets.lock beside it holds the old hash; give the set a new version and enter both")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot be written: {e.strerror}") from None

@@ -1,0 +1,153 @@
+"""YamlEdit: single values of a YAML file changed in place, its comments and layout kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from monitor.errors import ConfigError
+
+Step = str | int
+Value = str | int | float | Sequence[float]
+
+
+class YamlEdit:
+    """Collects changes to one file's text and writes them where the old values stand.
+
+    Source of the positions: the marks of PyYAML's nodes, which count characters of the text.
+    """
+
+    def __init__(self, name: str, text: str) -> None:
+        """`name` is what messages call the file. Raises ConfigError where it is not a YAML mapping."""
+        self._name = name
+        self._text = text
+        self._spliced: list[tuple[int, int, str]] = []
+        try:
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.YAMLError as e:
+            raise ConfigError(f"{name}: not YAML: {' '.join(str(e).split())}") from None
+        if not isinstance(root, yaml.MappingNode):
+            raise ConfigError(f"{name}: expected keys and values at the top")
+        self._root = root
+        self._shared = _shared(root)
+
+    def set(self, path: Sequence[Step], value: Value) -> None:
+        """Replaces a value, or adds it as the last key of its mapping, which must be there.
+
+        Raises ConfigError where a value stands for several places (an alias) and cannot be changed by itself.
+        """
+        parent = self._node(path[:-1])
+        node = _child(parent, path[-1])
+        if node is None:
+            self._add(path, parent, value)
+        elif isinstance(node, yaml.SequenceNode) and isinstance(value, list | tuple) and len(node.value) == len(value):
+            for n, item in enumerate(value):
+                self.set((*path, n), item)
+        else:
+            self._check_alone(path, node)
+            start, end = node.start_mark.index, _end(node)
+            space = " " if start == end and self._text[start - 1 : start] == ":" else ""
+            self._spliced.append((start, end, space + _written(value)))
+
+    def add_mapping(self, key: str, values: dict[str, Any], after: str) -> None:
+        """Adds a mapping at the top of the document, behind the key `after`, or at the end where there is none."""
+        last = _child(self._root, after) or self._root.value[-1][1]
+        if self._root.flow_style:
+            self._spliced.append((_end(last), _end(last), f", {key}: {_flow(values)}"))
+            return
+        lines = "".join(f"  {name}: {_written(value)}\n" for name, value in values.items())
+        self._insert_line(_end(last), f"{key}:\n{lines}")
+
+    def text(self) -> str:
+        """The text with all changes."""
+        text = self._text
+        # from the end, so that positions stay true; of two additions in one place the first stands in front
+        for _, (start, end, new) in sorted(enumerate(self._spliced), key=lambda s: (s[1][0], s[0]), reverse=True):
+            text = text[:start] + new + text[end:]
+        return text
+
+    def _node(self, path: Sequence[Step]) -> yaml.Node:
+        node: yaml.Node = self._root
+        for step in path:
+            found = _child(node, step)
+            if found is None:
+                raise ConfigError(f"{self._name}: {_shown(path)}: not there")
+            self._check_alone(path, found)
+            node = found
+        return node
+
+    def _add(self, path: Sequence[Step], parent: yaml.Node, value: Value) -> None:
+        if not isinstance(parent, yaml.MappingNode) or not parent.value:
+            raise ConfigError(f"{self._name}: {_shown(path)}: nowhere to put it")
+        line = f"{path[-1]}: {_written(value)}"
+        end = _end(parent.value[-1][1])
+        if parent.flow_style:
+            self._spliced.append((end, end, f", {line}"))
+        else:
+            self._insert_line(end, " " * parent.value[0][0].start_mark.column + line + "\n")
+
+    def _insert_line(self, behind: int, lines: str) -> None:
+        newline = "\r\n" if "\r\n" in self._text else "\n"
+        lines = lines.replace("\n", newline)
+        at = self._text.find("\n", behind)
+        if at < 0:  # the file's last line has no end
+            self._spliced.append((len(self._text), len(self._text), newline + lines.removesuffix(newline)))
+        else:
+            self._spliced.append((at + 1, at + 1, lines))
+
+    def _check_alone(self, path: Sequence[Step], node: yaml.Node) -> None:
+        if id(node) in self._shared:
+            raise ConfigError(f"{self._name}: {_shown(path)}: shared by an alias (*); write it out to have it changed")
+
+
+def _shared(root: yaml.Node) -> set[int]:
+    """The nodes that stand in several places: PyYAML composes an alias as the very node that it names."""
+    seen: set[int] = set()
+    shared: set[int] = set()
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            shared.add(id(node))
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            waiting += [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+    return shared
+
+
+def _child(node: yaml.Node, step: Step) -> yaml.Node | None:
+    if isinstance(node, yaml.MappingNode):
+        return next((value for key, value in node.value if key.value == step), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        found: yaml.Node = node.value[step]
+        return found
+    return None
+
+
+def _end(node: yaml.Node) -> int:
+    """Where the last character of a node stands; PyYAML ends block collections at the next token."""
+    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _end(last[1] if isinstance(last, tuple) else last)
+    if isinstance(node, yaml.ScalarNode) and node.style in ("|", ">"):
+        return int(node.end_mark.index) - 1
+    return int(node.end_mark.index)
+
+
+def _written(value: Any) -> str:
+    """A value as YAML on one line."""
+    return _flow(value).removesuffix("\n...")
+
+
+def _flow(value: Any) -> str:
+    plain = list(value) if isinstance(value, tuple) else value
+    return yaml.safe_dump(plain, default_flow_style=True, allow_unicode=True, width=10_000_000, sort_keys=False).strip()
+
+
+def _shown(path: Sequence[Step]) -> str:
+    return ".".join(str(step) for step in path)
