@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 CACHED_CALIBRATION_EVENTS = 400
 """Events on which precisions are compared when a sidecar compiles for itself: it is waited for."""
 _CACHED_BUNDLES = 3
-# Of the prefix cache's bytes: few events are read by both readers
-_EXACT_CACHE = 0.25
+EXACT_CACHE = 0.25
+"""The exact reader's share of the prefix cache's bytes: few events are read by both readers."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def build_engine(config: Config, artefacts: Artefacts, progress: Callable[[str],
         return _engine(config, artefacts, tokeniser, build_reader(config, artefacts, artefacts.latents))
     bundle = _bundle(config, artefacts, progress)
     reader = bundle.reader(artefacts.latents, **_reader_options(config))
-    exact = bundle.exact_reader(artefacts.latents, **_reader_options(config, _EXACT_CACHE))
+    exact = bundle.exact_reader(artefacts.latents, **_reader_options(config, EXACT_CACHE))
     margins = bundle.manifest.precision.margins
     unknown = [loaded.set.id for loaded in artefacts.sets if loaded.set.id not in margins]
     if exact is not None and unknown:
@@ -109,6 +109,11 @@ def build_engine(config: Config, artefacts: Artefacts, progress: Callable[[str],
 
 def build_tokeniser(config: Config, model: ModelFiles) -> EventTokeniser:
     """The tokeniser of the model, with the chat template that the config says."""
+    return EventTokeniser.load(model.tokenizer_file, build_template(config, model))
+
+
+def build_template(config: Config, model: ModelFiles) -> ChatTemplate:
+    """The chat template that the config says, or else the model's own."""
     template_file = config.reader.chat_template
     try:
         source = model.chat_template() if template_file is None else template_file.read_text()
@@ -116,7 +121,7 @@ def build_tokeniser(config: Config, model: ModelFiles) -> EventTokeniser:
         raise ConfigError(f"reader.chat_template: {template_file}: cannot be read: {e.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"reader.chat_template: {template_file}: not UTF-8 text") from None
-    return EventTokeniser.load(model.tokenizer_file, ChatTemplate(source, model.special_tokens()))
+    return ChatTemplate(source, model.special_tokens())
 
 
 def build_reader(
@@ -133,7 +138,7 @@ def _bundle(config: Config, artefacts: Artefacts, progress: Callable[[str], None
     return made_of if isinstance(made_of, Bundle) else cached_bundle(config, artefacts, progress)
 
 
-def _reader_options(config: Config, share: float = 1 - _EXACT_CACHE) -> dict[str, int]:
+def _reader_options(config: Config, share: float = 1 - EXACT_CACHE) -> dict[str, int]:
     """What the config says for a reader that gets that share of the prefix cache."""
     reader = config.reader
     return {

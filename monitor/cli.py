@@ -253,6 +253,38 @@ def check(
 
 
 @app.command()
+def bench(
+    config: ConfigOption = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Less of everything: minutes instead of a quarter of an hour.")
+    ] = False,
+    as_json: Annotated[Path | None, typer.Option("--json", help="File for the figures as JSON.")] = None,
+    as_markdown: Annotated[Path | None, typer.Option("--markdown", help="File for the tables as Markdown.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="PNG, or folder for one, of how cost grows.")] = None,
+    readers: Annotated[
+        str | None, typer.Option(help="Readers to measure, with commas between them; all where left out.")
+    ] = None,
+    workloads: Annotated[str | None, typer.Option(help="Of short, long and multi_turn; all where left out.")] = None,
+    skip_pipeline: Annotated[bool, typer.Option("--skip-pipeline", help="Leave the way through Kafka out.")] = False,
+    skip_scaling: Annotated[bool, typer.Option("--skip-scaling", help="Leave out how cost grows.")] = False,
+) -> None:
+    """Measure what a deployment costs on this machine, beside what one would write without latentwatch."""
+    from monitor.bench.outputs import Outputs
+    from monitor.bench.run import READERS, Options, names, run_bench
+    from monitor.bench.sizes import WORKLOADS
+    from monitor.bench.tables import print_report
+
+    settings = load_config(config, os.environ)
+    outputs = Outputs(as_json, as_markdown, plot)
+    outputs.check()
+    options = Options(quick, names(readers, READERS), names(workloads, WORKLOADS), not skip_pipeline, not skip_scaling)
+    with Console(stderr=True).status("") as status:
+        report = run_bench(settings, options, lambda message: status.update(escape(message)))
+    print_report(Console(), report)
+    outputs.write(report, "latentwatch bench" + (" --quick" if quick else ""))
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the report, the alerts and the log.")] = Path("demo-output"),
 ) -> None:

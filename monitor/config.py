@@ -167,9 +167,9 @@ class ReaderConfig(_Section):
     """Longest stretch read at once; longer conversations are read in windows."""
     overlap_tokens: Annotated[int, Field(ge=0)] = 256
     """Tokens of the window before that are read again as context."""
-    batch_tokens: Annotated[int, Field(ge=64)] = 1_024
+    batch_tokens: Annotated[int, Field(ge=64)] = 512
     """Most tokens in one model batch, padding included; a single longer window is a batch of its own."""
-    prefix_cache_bytes: Annotated[int, Field(ge=0)] = 268_435_456
+    prefix_cache_bytes: Annotated[int, Field(ge=0)] = 134_217_728
     """Memory of the onnx engine for beginnings that events share, such as system prompts and histories; 0 = none."""
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads of the model; 0 takes the cores that the process may use."""

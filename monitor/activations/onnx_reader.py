@@ -92,7 +92,7 @@ class OnnxReader:
         embeddings: NDArray[np.float32],
         latents: Sequence[int],
         *,
-        batch_tokens: int = 1_024,
+        batch_tokens: int = 512,
         window_tokens: int = 2_048,
         cache_bytes: int = 0,
         threads: int = 0,
@@ -357,6 +357,7 @@ def _session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    options.enable_mem_pattern = False  # every run has sizes of its own; one plan of memory for each would pile up
     try:
         return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     except Exception as e:  # noqa: BLE001 - onnxruntime's errors have no common base but Exception

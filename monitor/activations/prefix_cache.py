@@ -83,6 +83,11 @@ class PrefixCache:
                 return False
         return True
 
+    def clear(self) -> None:
+        """Drops every block that nobody uses."""
+        while self._drop_one():
+            pass
+
     def _drop_one(self) -> bool:
         victim = next((key for key, block in self._blocks.items() if block.users == 0), None)
         if victim is None:

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 # Operators that onnxruntime adds to the standard ones
 CONTRIB = "com.microsoft"
 _OPSET, _IR = 18, 9
-_TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
+_TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "uint8": TensorProto.UINT8}
 # Above this, an initializer goes to the file of weights, which is mapped into memory and not parsed
 _EXTERNAL_BYTES = 1_024
 

@@ -17,7 +17,7 @@ from tests.integration.short_events import short_event
 from tests.integration.sidecar import CONSUMED, DEAD_LETTERED, EVENTS_DONE, READY_S, Sidecar, write_config
 from tests.integration.stream import Outgoing, Stream
 
-COUNT = int(os.environ.get("LATENTWATCH_SOAK_EVENTS", "400"))
+COUNT = int(os.environ.get("LATENTWATCH_SOAK_EVENTS", "1500"))
 BAD_SHARE = 0.01
 ALLOWED_GROWTH = 1.05
 ALLOWED_GROWTH_MB = 16.0
@@ -42,7 +42,9 @@ def test_memory_stays_flat_and_nothing_is_left_out(
     records = mixed_records(COUNT)
     bad = [r for r in records if isinstance(r, BadRecord)]
     # with the sets' own thresholds, as in production
-    config = write_config(tmp_path, embedded_broker, stream, {"feature_sets": {"overrides": None}})
+    # and with a cache of beginnings that is full long before the first third is over
+    changes = {"feature_sets": {"overrides": None}, "reader": {"prefix_cache_bytes": 8_000_000}}
+    config = write_config(tmp_path, embedded_broker, stream, changes)
     with Sidecar(config) as sidecar:
         sidecar.wait_ready(READY_S)
         start_mb = sidecar.rss_mb()

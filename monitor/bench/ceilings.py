@@ -1,0 +1,113 @@
+"""Ceilings: how fast this machine multiplies matrices of a reader's size, in every precision that it can.
+
+[1024, 576] times [576, 1536]: a batch of tokens through an MLP of the demo's model. The best of many rounds, by
+whichever library is here and faster: onnxruntime's MatMul and torch.mm for fp32, torch.mm for bf16, onnxruntime's
+MatMulIntegerToFloat (uint8 times int8) for int8. A reader that reached its ceiling would do nothing but products, all
+of them at this rate.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.activations.cores import usable_cores
+from monitor.activations.onnx_runtime import onnxruntime
+
+TOKENS, CHANNELS, OUTPUTS = 1_024, 576, 1_536
+_ROUNDS = 40
+
+
+class Ceilings:
+    """Measures rates; lives in a worker, for it takes every library in."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads or usable_cores()
+
+    def rates(self) -> dict[str, float]:
+        """Operations a second, by precision."""
+        measured: dict[str, float] = {}
+        for measure in (self._onnx, self._torch):
+            for precision, seconds in measure():
+                rate = 2.0 * TOKENS * CHANNELS * OUTPUTS / seconds
+                measured[precision] = max(rate, measured.get(precision, 0.0))
+        return measured
+
+    def _onnx(self) -> Iterator[tuple[str, float]]:
+        try:
+            from monitor.compiler.graph import Graph
+            from monitor.compiler.linear import operand, product, quantise_columns
+        except ImportError:
+            return
+        source = np.random.default_rng(0)
+        weight = source.standard_normal((CHANNELS, OUTPUTS)).astype(np.float32)
+        with tempfile.TemporaryDirectory(prefix="latentwatch-bench-") as folder:
+            plain = Graph()
+            x = plain.input("x", "float32", ["token", CHANNELS])
+            plain.output(product(plain, operand(plain, x, "fp32"), "w", weight), "y", "float32", ["token", OUTPUTS])
+            plain.save(Path(folder) / "fp32.onnx")
+            rows = source.standard_normal((TOKENS, CHANNELS)).astype(np.float32)
+            yield "fp32", self._best(_runner(self._session(Path(folder) / "fp32.onnx"), rows))
+            _save_int8(Path(folder) / "int8.onnx", *quantise_columns(weight))
+            levels = source.integers(0, 256, (TOKENS, CHANNELS), dtype=np.uint8)
+            yield "int8", self._best(_runner(self._session(Path(folder) / "int8.onnx"), levels))
+
+    def _torch(self) -> Iterator[tuple[str, float]]:
+        try:
+            import torch
+        except ImportError:
+            return
+        torch.set_num_threads(self._threads)
+        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+            a = torch.randn(TOKENS, CHANNELS).to(dtype)
+            b = torch.randn(CHANNELS, OUTPUTS).to(dtype)
+            out = torch.empty(TOKENS, OUTPUTS, dtype=dtype)
+
+            def multiply(a: torch.Tensor = a, b: torch.Tensor = b, out: torch.Tensor = out) -> None:
+                torch.mm(a, b, out=out)
+
+            yield name, self._best(multiply)
+
+    def _session(self, graph: Path) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.log_severity_level = 3
+        return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+
+    @staticmethod
+    def _best(run: Callable[[], object]) -> float:
+        """Seconds of the fastest round: what disturbs a round only ever makes it slower."""
+        seconds = []
+        for _ in range(_ROUNDS):
+            started = time.perf_counter()
+            run()
+            seconds.append(time.perf_counter() - started)
+        return min(seconds)
+
+
+def _save_int8(path: Path, weight: NDArray[np.int8], scales: NDArray[np.float32]) -> None:
+    """One product of levels [token, channel] with weights [channel, out], without the rounding in front of it."""
+    from monitor.compiler.graph import CONTRIB, Graph
+
+    graph = Graph()
+    y = graph.add(
+        "MatMulIntegerToFloat",
+        graph.input("x", "uint8", ["token", CHANNELS]),
+        graph.constant("w", weight),
+        graph.constant("unit", np.array(1 / 127, np.float32)),
+        graph.constant("scales", scales),
+        graph.constant("zero_point", np.array(128, np.uint8)),
+        domain=CONTRIB,
+    )
+    graph.output(y, "y", "float32", ["token", OUTPUTS])
+    graph.save(path)
+
+
+def _runner(session: onnxruntime.InferenceSession, x: NDArray[Any]) -> Callable[[], object]:
+    return lambda: session.run(None, {"x": x})

@@ -1,0 +1,123 @@
+"""Readers that are not ours: what somebody would write with transformers and sae-lens, and llama.cpp."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from monitor.activations.bundle import Bundle
+from monitor.activations.cores import usable_cores
+from monitor.activations.model_files import PACKAGE_PREFIX, packaged_gguf
+from monitor.activations.transformers_log import quiet_transformers
+from monitor.bench.readers import Measured
+from monitor.bench.sizes import BATCH
+from monitor.build import build_template, build_tokeniser, load_artefacts
+from monitor.config import Config
+from monitor.errors import Permanent
+from monitor.events import Event
+
+
+def make_naive(config: Config, dtype: Literal["float32", "bfloat16"]) -> Measured:
+    """See Naive."""
+    return Measured(Naive(config, dtype))
+
+
+def make_llama_cpp(config: Config) -> Measured:
+    """See LlamaCpp."""
+    return Measured(LlamaCpp(config))
+
+
+class Naive:
+    """The whole model with all its hidden states, then the whole SAE; batches in order of arrival, padded.
+
+    Model and SAE in the same precision, torch in its default mode, as in the examples of both libraries.
+    """
+
+    def __init__(self, config: Config, dtype: Literal["float32", "bfloat16"]) -> None:
+        import torch
+        from sae_lens import SAE
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        torch.set_num_threads(config.reader.threads or usable_cores())
+        artefacts = load_artefacts(config)
+        if isinstance(artefacts.made_of, Bundle):
+            raise Permanent("reader.bundle has no model to compare with; leave it out and name reader.model")
+        self._template = build_template(config, artefacts.model)
+        self._layer = artefacts.sets[0].shipped.reader.layer
+        self._latents = list(artefacts.latents)
+        with quiet_transformers():
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(artefacts.model.folder, local_files_only=True)
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                artefacts.model.folder, dtype=getattr(torch, dtype), local_files_only=True
+            )
+        if self._tokenizer.pad_token is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+        self._model = model.eval()
+        self._sae: Any = SAE.load_from_disk(artefacts.sets[0].sae_folder, dtype=dtype)
+
+    def read(self, events: Sequence[Event]) -> Iterator[int]:
+        import torch
+
+        for batch in _batches(events):
+            inputs = self._tokens(batch)
+            with torch.no_grad():
+                hidden = self._model(**inputs, output_hidden_states=True).hidden_states[self._layer + 1]
+                activations = self._sae.encode(hidden)[..., self._latents]  # [event, token, feature]
+            activations.float().numpy()
+            yield len(batch)
+
+    def fresh(self) -> None:
+        """It remembers nothing."""
+
+    def padding(self, events: Sequence[Event]) -> float:
+        masks = [self._tokens(batch)["attention_mask"] for batch in _batches(events)]
+        real = sum(int(mask.sum()) for mask in masks)
+        return sum(mask.numel() for mask in masks) / real - 1 if real else 0.0
+
+    def _tokens(self, batch: Sequence[Event]) -> Any:
+        texts = [self._template.render(event).text for event in batch]
+        return self._tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=not self._template.exists)
+
+
+class LlamaCpp:
+    """llama.cpp's prompt processing of the same model's GGUF: the whole model, and no activations come of it.
+
+    What an engine built for speed takes to read the same tokens, quantised as the file is.
+    """
+
+    def __init__(self, config: Config) -> None:
+        try:
+            from llama_cpp import Llama
+        except ImportError:
+            raise Permanent("needs llama_cpp; run: pip install llama-cpp-python") from None
+        if not config.reader.model.startswith(PACKAGE_PREFIX):
+            raise Permanent(f"reader.model: {config.reader.model} is no GGUF in a Python package")
+        gguf: Path = packaged_gguf(config.reader.model.removeprefix(PACKAGE_PREFIX))
+        threads = config.reader.threads or usable_cores()
+        self._tokeniser = build_tokeniser(config, load_artefacts(config).model)
+        self._llama: Any = Llama(
+            str(gguf),
+            n_ctx=config.reader.window_tokens,
+            n_batch=config.reader.batch_tokens,
+            n_threads=threads,
+            n_threads_batch=threads,
+            verbose=False,
+        )
+
+    def read(self, events: Sequence[Event]) -> Iterator[int]:
+        for event in events:
+            (item,) = self._tokeniser.tokenise([event])
+            self._llama.reset()
+            self._llama.eval(item.ids.tolist())
+            yield 1
+
+    def fresh(self) -> None:
+        """`reset` before every event forgets the one before."""
+
+    def padding(self, events: Sequence[Event]) -> float:  # noqa: ARG002 - nothing is padded, whatever comes
+        return 0.0
+
+
+def _batches(events: Sequence[Event]) -> list[Sequence[Event]]:
+    return [events[n : n + BATCH] for n in range(0, len(events), BATCH)]

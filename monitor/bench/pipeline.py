@@ -1,0 +1,116 @@
+"""The whole way through Kafka, beside the engine alone on the same events."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from monitor.bench.readers import make_ours
+from monitor.bench.results import PipelineResult
+from monitor.bench.sizes import Sizes
+from monitor.bench.worker import Worker
+from monitor.bench.workloads import short_chats, wire
+from monitor.broker import EmbeddedBroker
+from monitor.config import Config
+from monitor.demo import GROUP, PARTITIONS, demo_config
+from monitor.demo_topics import DemoTopics
+from monitor.errors import Permanent
+from monitor.events import Event
+from monitor.sidecar_process import SidecarProcess
+
+_READY_TIMEOUT_S, _STALL_S, _STOP_TIMEOUT_S = 300.0, 120.0, 60.0
+# Asking for the offsets takes the sidecar's cores, so it is asked seldom; rounds are long enough not to mind
+_LOOK_S = 0.1
+_WARM_UP = 16
+
+
+def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes) -> PipelineResult:
+    """Rounds of short chats, each first through the engine and then through broker and sidecar.
+
+    Short ones, for the way costs by the event and reading by the token. Every round has events of its own, so that no
+    prefix cache knows them. Raises LatentwatchError where broker or sidecar do not run.
+    """
+    ours = (f"onnx_{precision}_confirmed", config, bundle)
+    with (
+        tempfile.TemporaryDirectory(prefix="latentwatch-bench-") as folder,
+        EmbeddedBroker() as broker,
+        Worker(make_ours, *ours) as engine,
+    ):
+        broker.create_topics(PARTITIONS)
+        engine.wait_made()
+        path, port = Path(folder) / "config.yaml", _free_port()
+        sidecar_config = _sidecar_config(config, bundle, broker.bootstrap_servers, Path(folder), port)
+        path.write_text(yaml.safe_dump(sidecar_config, sort_keys=False), encoding="utf-8")
+        with (
+            DemoTopics(broker.bootstrap_servers, GROUP) as topics,
+            SidecarProcess(path, port, Path(folder) / "sidecar.log") as sidecar,
+        ):
+            sidecar.wait_ready(_READY_TIMEOUT_S)
+            way = _Way(topics, sidecar)
+            warm_up = short_chats(_WARM_UP, "warm-up")
+            way.seconds(warm_up)
+            engine.call("run", warm_up)
+            alone, whole = [], []
+            for n in range(sizes.pipeline_rounds):
+                events = short_chats(sizes.pipeline_events, f"pipeline-{n}")
+                alone.append(float(engine.call("run", events).seconds))
+                whole.append(way.seconds(events))
+            sidecar.stop(_STOP_TIMEOUT_S)
+    overheads = [100 * (w / a - 1) for w, a in zip(whole, alone, strict=True)]
+    return PipelineResult(
+        events=sizes.pipeline_events,
+        rounds=sizes.pipeline_rounds,
+        events_per_s=sizes.pipeline_events / float(np.median(whole)),
+        engine_events_per_s=sizes.pipeline_events / float(np.median(alone)),
+        overhead_percent=float(np.median(overheads)),
+        spread_percent=max(overheads) - min(overheads),
+    )
+
+
+class _Way:
+    """From a publication to the commit behind the sidecar's last sink."""
+
+    def __init__(self, topics: DemoTopics, sidecar: SidecarProcess) -> None:
+        self._topics = topics
+        self._sidecar = sidecar
+        self._published: Counter[int] = Counter()
+
+    def seconds(self, events: list[Event]) -> float:
+        records = [(event.id, wire(event)) for event in events]
+        started = moved = time.monotonic()
+        self._published.update(self._topics.publish("llm.events", records))
+        done, total = 0, self._published.total()
+        while done < total:
+            time.sleep(_LOOK_S)
+            now = self._topics.committed("llm.events", self._published)
+            if now > done:
+                done, moved = now, time.monotonic()
+            self._sidecar.check_alive()
+            if time.monotonic() - moved > _STALL_S:
+                raise Permanent(f"{done} of {total} events committed, then none for {_STALL_S:.0f} s")
+        return time.monotonic() - started
+
+
+def _sidecar_config(config: Config, bundle: Path, servers: str, folder: Path, port: int) -> dict[str, Any]:
+    """Reader, sets and alerts as configured; broker and sinks of its own."""
+    reader = config.reader.model_dump(mode="json", exclude_defaults=True, exclude={"device", "dtype", "precision"})
+    own = demo_config(servers, folder / "alerts.jsonl", port)
+    return {
+        **own,
+        "reader": {**reader, "engine": "onnx", "bundle": str(bundle.resolve())},
+        "feature_sets": config.feature_sets.model_dump(mode="json", exclude_defaults=True),
+        "alerts": config.alerts.model_dump(mode="json", exclude_defaults=True),
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])

@@ -1,0 +1,233 @@
+"""Our readers as a benchmark runs them: events in, activations for their segments out, as the sidecar does it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.activations.batches import token_budgeted
+from monitor.activations.bundle import load_bundle
+from monitor.activations.onnx_reader import OnnxReader
+from monitor.activations.reader import Chunk, Reader
+from monitor.activations.tokens import EventTokeniser
+from monitor.activations.windows import WindowPlanner
+from monitor.build import EXACT_CACHE, build_reader, build_tokeniser, load_artefacts
+from monitor.config import Config
+from monitor.engine import Confirmation, Engine
+from monitor.errors import Permanent
+from monitor.events import Event
+
+GROUP_TOKENS = 4_096
+"""Events are taken in groups of so many tokens, as the engine does."""
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """One reading of some events, one after the other."""
+
+    seconds: float
+    cpu_s: float
+    """Of all threads of the process."""
+    latencies_s: tuple[float, ...]
+    """Of each event: from when its group was taken to when its activations were there."""
+    peak_rss_mb: float
+    """Most memory that the process held meanwhile."""
+
+
+class Alternative(Protocol):
+    """A way of getting from events to activations."""
+
+    def read(self, events: Sequence[Event]) -> Iterator[int]:
+        """Reads events in order; after each group or batch, yields how many events it had."""
+
+    def fresh(self) -> None:
+        """Forgets what it remembers of events."""
+
+    def padding(self, events: Sequence[Event]) -> float:
+        """Padding that `read` puts through the products with weights, in tokens for each real token."""
+
+
+class Measured:
+    """Runs one alternative in this process and takes the time."""
+
+    def __init__(self, alternative: Alternative) -> None:
+        self._alternative = alternative
+
+    def run(self, events: Sequence[Event], single: bool = False) -> Repetition:
+        """Reads `events`, all that are there or, `single`, one at a time."""
+        self._alternative.fresh()
+        _forget_peak()
+        latencies: list[float] = []
+        cpu, started = time.process_time(), time.perf_counter()
+        for given in [[event] for event in events] if single else [events]:
+            taken = time.perf_counter()
+            for count in self._alternative.read(given):
+                now = time.perf_counter()
+                latencies += [now - taken] * count
+                taken = now
+        return Repetition(
+            seconds=time.perf_counter() - started,
+            cpu_s=time.process_time() - cpu,
+            latencies_s=tuple(latencies),
+            peak_rss_mb=peak_rss_mb(),
+        )
+
+    def padding(self, events: Sequence[Event]) -> float:
+        """See Alternative.padding."""
+        return self._alternative.padding(events)
+
+    def peak(self) -> float:
+        """Most memory so far, in MB; the loading, before anything was run."""
+        return peak_rss_mb()
+
+
+def make_ours(name: str, config: Config, bundle: Path) -> Measured:
+    """The reader `torch`, or `onnx_PRECISION` with `_cache` or `_confirmed` behind it."""
+    artefacts = load_artefacts(config)
+    tokeniser = build_tokeniser(config, artefacts.model)
+    if name == "torch":
+        torch = config.model_copy(update={"reader": config.reader.model_copy(update={"engine": "torch"})})
+        return Measured(Plain(tokeniser, build_reader(torch, artefacts, artefacts.latents), config))
+    compiled = load_bundle(bundle)
+    _, precision, *rest = name.split("_")
+    chosen = compiled.manifest.precision.chosen
+    if precision not in (chosen, "fp32"):
+        raise Permanent(f"the bundle {bundle} has no graph in {precision}")
+
+    def options(share: float) -> dict[str, int]:
+        return {
+            "batch_tokens": config.reader.batch_tokens,
+            "window_tokens": config.reader.window_tokens,
+            "cache_bytes": int(config.reader.prefix_cache_bytes * share),
+            "threads": config.reader.threads,
+        }
+
+    if rest != ["confirmed"]:
+        share = 1.0 - EXACT_CACHE if rest else 0.0
+        exact = compiled.exact_reader(artefacts.latents, **options(share)) if precision != chosen else None
+        reader = exact or compiled.reader(artefacts.latents, **options(share))
+        return Measured(Plain(tokeniser, reader, config))
+    reader = compiled.reader(artefacts.latents, **options(1.0 - EXACT_CACHE))
+    exact = compiled.exact_reader(artefacts.latents, **options(EXACT_CACHE))
+    starts = tokeniser.constant_starts()
+    window, overlap = config.reader.window_tokens, config.reader.overlap_tokens
+    confirmation = None
+    if exact is not None:
+        margins = compiled.manifest.precision.margins
+        confirmation = Confirmation(WindowPlanner(exact, starts, window, overlap), exact, margins)
+    engine = Engine(
+        artefacts.sets,
+        tokeniser,
+        WindowPlanner(reader, starts, window, overlap),
+        reader,
+        artefacts.latents,
+        config.alerts,
+        config.sha256(),
+        config.events.max_tokens,
+        GROUP_TOKENS,
+        confirmation,
+    )
+    return Measured(Whole(engine, [r for r in (reader, exact) if r is not None]))
+
+
+class Plain:
+    """A reader behind tokeniser and window planner, without detectors."""
+
+    def __init__(self, tokeniser: EventTokeniser, reader: Reader, config: Config) -> None:
+        self._tokeniser = tokeniser
+        self._reader = reader
+        self._batch_tokens = config.reader.batch_tokens
+        self._planner = WindowPlanner(
+            reader, tokeniser.constant_starts(), config.reader.window_tokens, config.reader.overlap_tokens
+        )
+
+    def read(self, events: Sequence[Event]) -> Iterator[int]:
+        for group in _groups(events):
+            items = self._tokeniser.tokenise(group)
+            plans = [self._planner.plan(item.ids) for item in items]
+            chunks = iter(self._reader.read([window.chunk for plan in plans for window in plan]))
+            for item, plan in zip(items, plans, strict=True):
+                values: NDArray[np.float32] | None = None
+                for window in plan:
+                    found = next(chunks)[-window.new :]
+                    if values is None:
+                        values = np.zeros((item.ids.size, found.shape[1]), np.float32)
+                    values[window.start : window.start + window.new] = found
+                if values is not None:
+                    for rows in item.rows:
+                        values[rows]
+            yield len(group)
+
+    def fresh(self) -> None:
+        if isinstance(self._reader, OnnxReader):
+            self._reader.cache.clear()
+
+    def padding(self, events: Sequence[Event]) -> float:
+        if isinstance(self._reader, OnnxReader):
+            return 0.0
+        padded = real = 0
+        for group in _groups(events):
+            by_past: dict[int, list[Chunk]] = {}
+            for item in self._tokeniser.tokenise(group):
+                for window in self._planner.plan(item.ids):
+                    by_past.setdefault(id(window.chunk.past), []).append(window.chunk)
+            for chunks in by_past.values():
+                sizes = [chunk.tokens.size for chunk in chunks]
+                for batch in token_budgeted(sizes, self._batch_tokens):
+                    padded += len(batch) * max(sizes[n] for n in batch)
+                    real += sum(sizes[n] for n in batch)
+        return padded / real - 1 if real else 0.0
+
+
+class Whole:
+    """The engine: reading, detectors, the second reading of what comes near a threshold, and alerts."""
+
+    def __init__(self, engine: Engine, readers: Sequence[OnnxReader]) -> None:
+        self._engine = engine
+        self._readers = readers
+
+    def read(self, events: Sequence[Event]) -> Iterator[int]:
+        for group in _groups(events):
+            yield sum(1 for _ in self._engine.evaluate(group))
+
+    def fresh(self) -> None:
+        for reader in self._readers:
+            reader.cache.clear()
+
+    def padding(self, events: Sequence[Event]) -> float:  # noqa: ARG002 - nothing is padded, whatever comes
+        return 0.0
+
+
+def peak_rss_mb() -> float:
+    """Most memory this process held since the last `_forget_peak`, in 10^6 bytes; VmHWM in proc(5)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    return float("nan")
+
+
+def _forget_peak() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the peak
+    except OSError:
+        return  # then the peak is that of the whole life
+
+
+def _groups(events: Sequence[Event]) -> list[list[Event]]:
+    """By their characters, before anybody has tokenised them: about GROUP_TOKENS tokens."""
+    groups: list[list[Event]] = []
+    room = 0
+    for event in events:
+        size = 4 + (sum(len(m.content) for m in event.messages) + len(event.response)) // 4
+        if not groups or size > room:
+            groups.append([])
+            room = GROUP_TOKENS
+        groups[-1].append(event)
+        room -= size
+    return groups

@@ -1,0 +1,181 @@
+"""A whole benchmark: ceilings, readers, the pipeline and the curves, one after the other."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import monitor
+from monitor.activations.bundle import Bundle
+from monitor.activations.cores import usable_cores
+from monitor.bench.ceilings import Ceilings
+from monitor.bench.measure import Say, choose, loaded, measure
+from monitor.bench.pipeline import measure_pipeline
+from monitor.bench.results import Report
+from monitor.bench.scaling import Curves
+from monitor.bench.sizes import FULL, QUICK, WORKLOADS, Sizes
+from monitor.bench.work import Work, count_work
+from monitor.bench.worker import Worker
+from monitor.bench.workloads import make_workloads
+from monitor.build import Artefacts, build_tokeniser, cached_bundle, load_artefacts
+from monitor.compiler.architectures import architecture_of
+from monitor.compiler.model_weights import read_config
+from monitor.config import Config
+from monitor.errors import ConfigError, LatentwatchError, Permanent
+
+READERS = (
+    "naive_fp32",
+    "naive_bf16",
+    "torch",
+    "onnx_fp32",
+    "onnx_fp32_cache",
+    "onnx_int8",
+    "onnx_int8_cache",
+    "onnx_int8_confirmed",
+    "llama_cpp",
+)
+# A repetition that would take longer is not worth the wait, as with bf16 on a processor that does not have it
+_LONGEST_S = {"quick": 60.0, "full": 240.0}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is to be measured."""
+
+    quick: bool = False
+    readers: tuple[str, ...] = READERS
+    workloads: tuple[str, ...] = WORKLOADS
+    pipeline: bool = True
+    scaling: bool = True
+    sizes: Sizes | None = None
+    """Instead of those of a quick or a full run."""
+
+    def __post_init__(self) -> None:
+        for option, names, known in (
+            ("--readers", self.readers, READERS),
+            ("--workloads", self.workloads, WORKLOADS),
+        ):
+            for name in names:
+                if name not in known:
+                    raise ConfigError(f"{option}: {name!r} is not known; {', '.join(known)} are")
+
+
+def run_bench(config: Config, options: Options, say: Say) -> Report:
+    """Measures everything that `options` ask for. What cannot be measured is in `Report.skipped`, with the reason.
+
+    Raises ConfigError where the config, the feature sets or the model cannot be used.
+    """
+    started = time.monotonic()
+    mode = "quick" if options.quick else "full"
+    sizes = options.sizes or (QUICK if options.quick else FULL)
+    load = os.getloadavg()[0]
+    artefacts = load_artefacts(config)
+    bundle = _bundle(config, artefacts, options, say)
+    precision = bundle.manifest.precision.chosen
+    stages = {"bundle": time.monotonic() - started}
+    say("measuring ceilings")
+    with Worker(Ceilings, config.reader.threads) as worker:
+        rates: dict[str, float] = worker.call("rates")
+    report = Report(_machine(config, mode, load, rates))
+    report.machine["stage_seconds"] = stages
+    readers = choose(options.readers, config, bundle.folder, _works(artefacts), rates)
+    with loaded(readers, report.skipped, say) as running:
+        workloads = make_workloads(options.workloads, sizes)
+        tokeniser = build_tokeniser(config, artefacts.model)
+        report.results += measure(running, workloads, tokeniser, sizes, _LONGEST_S[mode], report.skipped, say)
+    stages["readers"] = time.monotonic() - started - sum(stages.values())
+    if options.pipeline:
+        say("the pipeline")
+        try:
+            report.pipeline = measure_pipeline(config, bundle.folder, precision, sizes)
+        except LatentwatchError as e:
+            report.skipped.append(f"pipeline: {e}")
+    stages["pipeline"] = time.monotonic() - started - sum(stages.values())
+    if options.scaling:
+        _measure_curves(config, bundle, sizes, report, say)
+    stages["scaling"] = time.monotonic() - started - sum(stages.values())
+    report.machine["seconds"] = time.monotonic() - started
+    return report
+
+
+def _measure_curves(config: Config, bundle: Bundle, sizes: Sizes, report: Report, say: Say) -> None:
+    with Worker(Curves, config, bundle.folder, bundle.manifest.precision.chosen, sizes) as worker:
+        for curve in ("features", "widths", "lengths", "batches", "turns"):
+            say(f"growth: {curve}")
+            try:
+                report.scaling += worker.call(curve)
+            except Permanent as e:
+                report.skipped.append(f"growth of {curve}: {e}")
+
+
+def _bundle(config: Config, artefacts: Artefacts, options: Options, say: Say) -> Bundle:
+    """The configured bundle, or the one in the cache; with int8 in it where a reader in int8 is asked for."""
+    if isinstance(artefacts.made_of, Bundle):
+        return artefacts.made_of
+    bundle = cached_bundle(_with_precision(config, config.reader.precision), artefacts, say)
+    if bundle.manifest.precision.chosen == "int8" or not any("int8" in name for name in options.readers):
+        return bundle
+    return cached_bundle(_with_precision(config, "int8"), artefacts, say)
+
+
+def _with_precision(config: Config, precision: str) -> Config:
+    return config.model_copy(update={"reader": config.reader.model_copy(update={"precision": precision})})
+
+
+def _works(artefacts: Artefacts) -> dict[str, Work]:
+    """Operations of the whole model with the whole SAE, of our part, and of the whole model bare."""
+    if isinstance(artefacts.made_of, Bundle):
+        return {}  # the model's widths are not in it
+    folder, sae = artefacts.model.folder, artefacts.made_of
+    values = read_config(folder)
+    a = architecture_of(values, str(folder / "config.json"))
+    inner, vocabulary = int(values.get("intermediate_size", 0)), int(values.get("vocab_size", 0))
+    blocks = artefacts.sets[0].shipped.reader.layer + 1
+    # all latents of a TopK SAE have a say in which are active
+    latents = sae.d_sae if sae.architecture == "topk" else len(artefacts.latents)
+    return {
+        "whole": count_work(a, inner, a.layers, sae.d_sae, vocabulary),
+        "ours": count_work(a, inner, blocks, latents),
+        "bare": count_work(a, inner, a.layers, 0),
+    }
+
+
+def _machine(config: Config, mode: str, load: float, rates: dict[str, float]) -> dict[str, Any]:
+    return {
+        "cpu": _cpu(),
+        "cores": config.reader.threads or usable_cores(),
+        "load_before": load,
+        "mode": mode,
+        "started": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "ceilings_gops": {name: rate / 1e9 for name, rate in rates.items()},
+        "latentwatch": monitor.__version__,
+        "python": platform.python_version(),
+        **{name.replace("-", "_"): _version(name) for name in ("onnxruntime", "torch", "transformers", "sae-lens")},
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def names(text: str | None, default: Sequence[str]) -> tuple[str, ...]:
+    """A comma-separated option."""
+    return tuple(default) if text is None else tuple(name.strip() for name in text.split(",") if name.strip())

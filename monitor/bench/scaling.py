@@ -1,0 +1,241 @@
+"""Curves: what the reader costs as one thing grows and all others are held."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from monitor.activations.bundle import EMBEDDINGS, EXACT_GRAPH, GRAPH, STARTS, load_bundle, load_starts
+from monitor.activations.onnx_reader import GraphShape, OnnxReader
+from monitor.activations.reader import Chunk
+from monitor.activations.windows import WindowPlanner
+from monitor.bench.results import Point
+from monitor.bench.sizes import Sizes
+from monitor.bench.workloads import make_workloads, multi_turn
+from monitor.build import build_tokeniser, load_artefacts
+from monitor.config import Config
+from monitor.sae.saelens import load_saelens
+
+CURATED = 64
+"""Features that are read where their number is not what grows."""
+_WIDTH = 8_192
+"""Latents of the made SAE where its width is not what grows."""
+_K = 32
+_LENGTH = 128
+"""Tokens of a sequence where these are not what grows."""
+_CACHE_BYTES = 268_435_456
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One point before it is measured."""
+
+    variable: str
+    series: str
+    value: int
+    tokens: int
+    run: Callable[[], object]
+
+
+class Curves:
+    """Measures the curves, in a worker. Points of one curve take turns, so that they see the same machine."""
+
+    def __init__(self, config: Config, bundle: Path, precision: Literal["fp32", "int8"], sizes: Sizes) -> None:
+        self._config = config
+        self._precision = precision
+        self._sizes = sizes
+        self._artefacts = load_artefacts(config)
+        self._tokeniser = build_tokeniser(config, self._artefacts.model)
+        self._bundle = load_bundle(bundle)
+        self._embeddings = np.load(bundle / EMBEDDINGS, mmap_mode="r", allow_pickle=False)
+        self._starts = load_starts(bundle / STARTS)
+        events = [event for workload in make_workloads(["long"], sizes) for event in workload.events]
+        self._ids = np.concatenate([item.ids for item in self._tokeniser.tokenise(events)])
+
+    def lengths(self) -> list[Point]:
+        """Sequences of so many tokens, together always as many."""
+        reader, tokens = self._shipped(), self._sizes.scaling_tokens
+        return self._measure(
+            [
+                _Case("length", self._name, n, tokens // n * n, self._read(reader, tokens // n, n))
+                for n in self._sizes.lengths
+            ]
+        )
+
+    def batches(self) -> list[Point]:
+        """So many sequences of 128 tokens at once."""
+        reader = self._shipped()
+        return self._measure(
+            [_Case("batch", self._name, n, n * _LENGTH, self._read(reader, n, _LENGTH)) for n in self._sizes.batches]
+        )
+
+    def turns(self) -> list[Point]:
+        """One conversation, turn by turn: each event is the whole history. With and without a prefix cache."""
+        items = self._tokeniser.tokenise(multi_turn(1, self._sizes.conversation_turns))
+        planners = []
+        for series, cache in ((f"{self._name}_cache", _CACHE_BYTES), (self._name, 0)):
+            reader = self._shipped(cache)
+            window, overlap = self._config.reader.window_tokens, self._config.reader.overlap_tokens
+            planner = WindowPlanner(reader, self._tokeniser.constant_starts(), window, overlap)
+            planners.append((series, reader, planner))
+        seconds: dict[tuple[str, int], list[float]] = {}
+        for _ in range(self._sizes.scaling_repetitions + 1):
+            for series, reader, planner in planners:
+                reader.cache.clear()
+                for turn, item in enumerate(items, 1):
+                    started = time.perf_counter()
+                    reader.read([window.chunk for window in planner.plan(item.ids)])
+                    seconds.setdefault((series, turn), []).append(time.perf_counter() - started)
+        return [
+            _point("turn", series, turn, int(items[turn - 1].ids.size), times[1:])
+            for (series, turn), times in seconds.items()
+        ]
+
+    def features(self) -> list[Point]:
+        """Curated features of a JumpReLU SAE."""
+        with tempfile.TemporaryDirectory(prefix="latentwatch-bench-") as folder:
+            made = _make_sae(Path(folder) / "sae", "jumprelu", self._bundle.manifest.model.d_model, _WIDTH)
+            cases = [
+                self._case("features", "jumprelu", n, Path(folder), made, list(range(n))) for n in self._sizes.features
+            ]
+            return self._measure(cases)
+
+    def widths(self) -> list[Point]:
+        """Latents of the SAE: JumpReLU, of which the curated ones alone are computed, and TopK, which needs all."""
+        cases = []
+        d_model = self._bundle.manifest.model.d_model
+        kinds: tuple[Literal["jumprelu", "topk"], ...] = ("jumprelu", "topk")
+        with tempfile.TemporaryDirectory(prefix="latentwatch-bench-") as folder:
+            for kind in kinds:
+                for width in self._sizes.widths:
+                    made = _make_sae(Path(folder) / f"{kind}-{width}", kind, d_model, width)
+                    cases.append(self._case("sae_width", kind, width, Path(folder), made, list(range(CURATED))))
+            return self._measure(cases)
+
+    @property
+    def _name(self) -> str:
+        return f"onnx_{self._precision}"
+
+    def _shipped(self, cache_bytes: int = 0) -> OnnxReader:
+        """The reader of the bundle itself."""
+        own = self._precision == self._bundle.manifest.precision.chosen
+        graph = self._bundle.folder / (GRAPH if own else EXACT_GRAPH)
+        return self._reader(graph, self._bundle.manifest.shape(), self._artefacts.latents, cache_bytes)
+
+    def _reader(self, graph: Path, shape: GraphShape, latents: Sequence[int], cache_bytes: int = 0) -> OnnxReader:
+        options = self._config.reader
+        reader = OnnxReader(
+            graph,
+            shape,
+            self._embeddings,
+            latents,
+            batch_tokens=options.batch_tokens,
+            window_tokens=options.window_tokens,
+            cache_bytes=cache_bytes,
+            threads=options.threads,
+        )
+        for start in self._starts:
+            reader.preload(*start)
+        return reader
+
+    def _case(self, variable: str, kind: str, value: int, folder: Path, sae: Path, latents: list[int]) -> _Case:
+        """Compiles the model with the SAE in `sae` and reads with it."""
+        graph = folder / f"{kind}-{value}.onnx"
+        shape = self._compile(graph, sae, latents)
+        reader = self._reader(graph, shape, latents)
+        tokens = self._sizes.scaling_tokens
+        return _Case(variable, kind, value, tokens, self._read(reader, tokens // _LENGTH, _LENGTH))
+
+    def _compile(self, path: Path, sae_folder: Path, latents: list[int]) -> GraphShape:
+        from monitor.compiler.sae_graph import add_encoder
+
+        ref = self._artefacts.sets[0].shipped.reader
+        graph, residual, turn = copy.deepcopy(self._blocks())
+        sae = load_saelens(sae_folder)
+        add_encoder(graph, residual, sae, latents, ref.sae.activation_basis, ref.max_norm, turn, self._precision)
+        graph.save(path)
+        topk = sae.architecture == "topk"
+        return replace(
+            self._bundle.manifest.shape(),
+            width=sae.d_sae,
+            latents=None if topk else tuple(latents),
+            slots=_K if topk else len(latents),
+        )
+
+    def _blocks(self) -> tuple[Any, str, NDArray[np.float32] | None]:
+        """The graph up to the hook, the name of its residual stream, and the rotation that this is turned by."""
+        if not hasattr(self, "_made_blocks"):
+            from monitor.compiler.architectures import architecture_of
+            from monitor.compiler.graph import Graph
+            from monitor.compiler.model_graph import add_blocks
+            from monitor.compiler.model_weights import ModelWeights, read_config
+            from monitor.compiler.rotation import rotation
+
+            folder, graph = self._artefacts.model.folder, Graph()
+            a = architecture_of(read_config(folder), str(folder / "config.json"))
+            shape = self._bundle.manifest.shape()
+            turn = None if a.branch_norms else rotation(a.d_model)
+            weights = ModelWeights(folder)
+            residual = add_blocks(graph, weights, a, shape.layers, self._precision, turn, shape.max_tokens)
+            self._made_blocks = (graph, residual, turn)
+        return self._made_blocks
+
+    def _read(self, reader: OnnxReader, sequences: int, length: int) -> Callable[[], object]:
+        start = reader.remember(max((tokens for tokens, _, _ in self._starts), key=len)) if self._starts else None
+        chunks = [Chunk(part, start) for part in np.split(np.resize(self._ids, sequences * length), sequences)]
+        return lambda: reader.read(chunks)
+
+    def _measure(self, cases: Sequence[_Case]) -> list[Point]:
+        seconds: list[list[float]] = [[] for _ in cases]
+        for _ in range(self._sizes.scaling_repetitions + 1):  # the first warms up
+            for case, times in zip(cases, seconds, strict=True):
+                started = time.perf_counter()
+                case.run()
+                times.append(time.perf_counter() - started)
+        return [_point(c.variable, c.series, c.value, c.tokens, t[1:]) for c, t in zip(cases, seconds, strict=True)]
+
+
+def _point(variable: str, series: str, value: int, tokens: int, seconds: Sequence[float]) -> Point:
+    median = float(np.median(seconds))
+    return Point(
+        variable=variable,
+        series=series,
+        value=value,
+        tokens_per_s=tokens / median,
+        ms=1e3 * median,
+        tokens=tokens,
+        spread=(max(seconds) - min(seconds)) / median,
+    )
+
+
+def _make_sae(folder: Path, architecture: Literal["jumprelu", "topk"], d: int, width: int) -> Path:
+    """A random SAE [d -> width] in SAELens layout; what its latents say is nothing, what they cost is real."""
+    source = np.random.default_rng(width)
+    tensors = {
+        "W_enc": source.standard_normal((d, width), dtype=np.float32) / np.float32(np.sqrt(d)),
+        "b_enc": np.zeros(width, np.float32),
+        "W_dec": np.zeros((width, d), np.float32),
+        "b_dec": np.zeros(d, np.float32),
+    }
+    if architecture == "jumprelu":
+        tensors["threshold"] = np.ones(width, np.float32)
+    # decoder rows of length 1, one number in each: the encoder is what is read
+    tensors["W_dec"][np.arange(width), np.arange(width) % d] = 1.0
+    cfg = {"architecture": architecture, "d_in": d, "d_sae": width, "dtype": "float32"}
+    cfg |= {"apply_b_dec_to_input": True, "normalize_activations": "none", "reshape_activations": "none"}
+    if architecture == "topk":
+        cfg |= {"k": _K, "rescale_acts_by_decoder_norm": False}
+    folder.mkdir(parents=True)
+    save_file(tensors, folder / "sae_weights.safetensors")
+    (folder / "cfg.json").write_text(json.dumps(cfg))
+    return folder

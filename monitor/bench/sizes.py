@@ -1,0 +1,82 @@
+"""Sizes: how much a benchmark measures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WORKLOADS = ("short", "long", "multi_turn")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Events, repetitions and points of the curves."""
+
+    short_events: int
+    long_events: int
+    conversations: int
+    turns: int
+    """Of each conversation; every turn is an event."""
+    repetitions: int
+    """Of our compiled readers."""
+    slow_repetitions: int
+    """Of the readers that run torch or llama.cpp."""
+    slow_batches: int
+    """Batches of `BATCH` events that the slow readers are measured on, spread over the workload."""
+    single_events: int
+    """Events read one at a time, for latency; a quarter of them by slow readers."""
+    pipeline_rounds: int
+    pipeline_events: int
+    """Of a round."""
+    scaling_repetitions: int
+    scaling_tokens: int
+    """In a run, where their number is not what grows."""
+    features: tuple[int, ...]
+    widths: tuple[int, ...]
+    lengths: tuple[int, ...]
+    batches: tuple[int, ...]
+    conversation_turns: int
+    """Of the one conversation whose cost is followed turn by turn."""
+
+
+BATCH = 8
+"""Events that someone without a plan for lengths puts through a model at once."""
+
+QUICK = Sizes(
+    short_events=24,
+    long_events=3,
+    conversations=2,
+    turns=3,
+    repetitions=2,
+    slow_repetitions=1,
+    slow_batches=1,
+    single_events=6,
+    pipeline_rounds=2,
+    pipeline_events=128,
+    scaling_repetitions=2,
+    scaling_tokens=1_024,
+    features=(8, 4_096),
+    widths=(8_192, 32_768),
+    lengths=(64, 256, 1_024),
+    batches=(1, 8, 32),
+    conversation_turns=6,
+)
+
+FULL = Sizes(
+    short_events=64,
+    long_events=16,
+    conversations=8,
+    turns=6,
+    repetitions=4,
+    slow_repetitions=2,
+    slow_batches=2,
+    single_events=32,
+    pipeline_rounds=3,
+    pipeline_events=256,
+    scaling_repetitions=4,
+    scaling_tokens=2_048,
+    features=(8, 64, 512, 4_096),
+    widths=(8_192, 16_384, 32_768, 65_536),
+    lengths=(64, 128, 256, 512, 1_024, 2_048),
+    batches=(1, 2, 4, 8, 16, 32),
+    conversation_turns=12,
+)

@@ -1,0 +1,109 @@
+"""Worker: an object in a process of its own, so that its memory, threads and libraries are its own as well."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any
+
+from monitor.errors import LatentwatchError, Permanent
+
+_STOP_TIMEOUT_S = 10.0
+
+# What goes over the pipe. To the worker: (method, arguments). Back: (_DONE, result) or (_FAILED, reason).
+_DONE, _FAILED = "done", "failed"
+
+
+class Worker:
+    """A context manager around a child process that makes `make(*arguments)` and calls its methods when it is told to.
+
+    Several workers may be alive, but nothing of one runs unless it is asked: who takes the answer before the next
+    question has the machine's cores go to one worker at a time.
+    """
+
+    def __init__(self, make: Callable[..., Any], *arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, make, arguments), daemon=True)
+        self._theirs = theirs
+        self._made = False
+
+    def __enter__(self) -> Worker:
+        """Starts the process; the object is being made from now on."""
+        self._process.start()
+        self._theirs.close()  # so that the pipe ends when the child does
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pipe.close()
+        if kind is None:
+            self._process.join(_STOP_TIMEOUT_S)
+        self._process.kill()  # in the middle of something, or done already
+        self._process.join()
+
+    def wait_made(self) -> None:
+        """Returns when the object is there. Raises Permanent with the reason why it cannot be."""
+        if not self._made:
+            self._answer()
+            self._made = True
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """What the method returns. Raises Permanent where it fails or the process dies."""
+        self.wait_made()
+        try:
+            self._pipe.send((method, arguments))
+        except OSError:
+            raise Permanent(self._death()) from None
+        return self._answer()
+
+    def _answer(self) -> Any:
+        try:
+            outcome, value = self._pipe.recv()
+        except (EOFError, OSError):
+            raise Permanent(self._death()) from None
+        if outcome == _FAILED:
+            raise Permanent(str(value))
+        return value
+
+    def _death(self) -> str:
+        self._process.join(_STOP_TIMEOUT_S)
+        code = self._process.exitcode
+        hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+        return f"its process ended with exit code {code}{hint}"
+
+
+def _serve(pipe: Connection, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business; the pipe's end is the sign
+    warnings.simplefilter("ignore")
+    with contextlib.suppress(OSError):
+        # libraries print while they are imported, and the parent draws a table
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    try:
+        outcome, made = _outcome(make, arguments)
+        pipe.send((outcome, made if outcome == _FAILED else None))
+        while outcome != _FAILED:
+            method, given = pipe.recv()
+            pipe.send(_outcome(getattr(made, method), given))
+    except (EOFError, OSError):
+        return  # the parent has what it wanted, or is gone
+
+
+def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:
+    """_DONE and the result, or _FAILED and the reason as a line."""
+    try:
+        return _DONE, function(*arguments)
+    except ImportError as e:
+        return _FAILED, f"needs {e.name}; run: pip install 'latentwatch[bench]'"
+    except LatentwatchError as e:
+        return _FAILED, str(e)
+    except Exception as e:  # noqa: BLE001 - whatever a library raises, the other readers are still to be measured
+        return _FAILED, f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else 'no reason given'}"
