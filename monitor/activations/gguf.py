@@ -3,64 +3,88 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import json
+import os
+import secrets
 import shutil
-import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from monitor.activations.transformers_log import quiet_transformers
 from monitor.errors import ConfigError
 
-# Pre-tokenizers, by the name in tokenizer.ggml.pre, that put every digit into a token of its own
-_DIGITS_APART = frozenset({"smollm"})
+# Age of a half-written folder that nobody writes any more, where locks cannot tell
+_ABANDONED_S = 3600.0
 
 
 def convert(gguf: Path, folder: Path) -> None:
-    """Writes model.safetensors (float32), config.json, tokenizer.json and the chat template of `gguf` to `folder`.
+    """Writes model.safetensors (float32), config.json, tokenizer and chat template of `gguf` to `folder`.
 
-    The folder appears complete or not at all. Takes about half a minute for 135 M parameters.
-    Raises ConfigError where the file cannot be read or a library is missing.
+    The folder appears complete or not at all. Takes a few seconds for 135 M parameters, and little memory.
+    Raises ConfigError where the file cannot be read, its architecture is not known or a library is missing.
     """
     try:
-        import torch
-        from gguf import GGUFReader
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        import monitor.activations.gguf_weights  # noqa: F401 - asks for all that a conversion needs
     except ImportError as e:
-        raise ConfigError(f"{gguf.name}: converting needs {e.name}; run: pip install 'latentwatch[torch]'") from None
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        raise ConfigError(f"{gguf.name}: converting needs {e.name}; run: pip install 'latentwatch[compile]'") from None
     try:
-        with quiet_transformers():
-            source = {"gguf_file": gguf.name, "local_files_only": True}
-            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **source)
-            model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **source)
-            _restore_digits(tokenizer.backend_tokenizer, _pre_tokenizer_name(GGUFReader(gguf)))
-            # The weights are plain floats now; without this, transformers refuses to save what it takes for GGUF
-            model.hf_quantizer = None
-            del model.config.quantization_config
-            model.save_pretrained(part)
-            tokenizer.save_pretrained(part)
-        # Another process may have been faster; its result is the same
-        with contextlib.suppress(OSError):
-            part.rename(folder)
-    except (ValueError, KeyError, OSError) as e:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _only_writer(folder.parent) as alone:
+            if (folder / "config.json").is_file():
+                return  # another process was faster; its result is the same
+            _remove_abandoned(folder, 0.0 if alone else _ABANDONED_S)
+            part = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
+            try:
+                part.mkdir()
+                _write(gguf, part)
+                with contextlib.suppress(OSError):
+                    part.rename(folder)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+    except (ValueError, OSError) as e:
         raise ConfigError(f"{gguf}: not converted: {e}") from e
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     if not (folder / "config.json").is_file():
         raise ConfigError(f"{folder}: cannot be written")
 
 
-def _pre_tokenizer_name(reader: Any) -> str:
-    field = reader.fields.get("tokenizer.ggml.pre")
-    return "" if field is None else bytes(field.parts[field.data[0]]).decode()
+def _write(gguf: Path, folder: Path) -> None:
+    from monitor.activations.gguf_config import config_of
+    from monitor.activations.gguf_file import GgufFile
+    from monitor.activations.gguf_tokenizer import build_tokenizer, special_tokens
+    from monitor.activations.gguf_weights import write_weights
+
+    file = GgufFile.open(gguf)
+    # Whatever may be wrong with the file is found before its weights, which take longest, are written
+    config, tokenizer = config_of(file), build_tokenizer(file)
+    write_weights(file, folder / "model.safetensors")
+    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+    # The class that reads tokenizer.json as it is; the model's own would build another one in its place
+    about = {"tokenizer_class": "PreTrainedTokenizerFast", **special_tokens(file)}
+    (folder / "tokenizer_config.json").write_text(json.dumps(about, indent=2) + "\n")
+    if file.has("tokenizer.chat_template"):
+        (folder / "chat_template.jinja").write_text(file.text("tokenizer.chat_template"), encoding="utf-8")
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
-def _restore_digits(tokenizer: Any, name: str) -> None:
-    """Puts back the Digits step, which transformers drops when it rebuilds a tokenizer from a GGUF."""
-    from tokenizers import pre_tokenizers
+@contextlib.contextmanager
+def _only_writer(folder: Path) -> Iterator[bool]:
+    """Waits until no other process converts into `folder`. Yields False where the file system has no locks."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)  # ends with the process, however it ends
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
 
-    if name in _DIGITS_APART:
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-        )
+
+def _remove_abandoned(folder: Path, age_s: float) -> None:
+    """Removes what killed conversions to `folder` have left."""
+    for left in folder.parent.glob(f".{folder.name}-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime >= age_s:
+                shutil.rmtree(left, ignore_errors=True)

@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from monitor.activations.gguf import convert
 from monitor.errors import ConfigError
 
 PACKAGE_PREFIX = "package:"
@@ -82,8 +83,6 @@ def locate(model: str, revision: str | None, cache: Path | None) -> ModelFiles:
         sha256 = file_sha256(gguf)
         folder = (cache or default_cache()) / "models" / f"{gguf.stem}-{sha256[:16]}"
         if not (folder / "config.json").is_file():
-            from monitor.activations.gguf import convert  # torch and transformers load only when they are needed
-
             convert(gguf, folder)
         return ModelFiles(folder, sha256)
     path = Path(model).expanduser()

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import onnxruntime  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from monitor.activations import step
 from monitor.activations.compact import ACTIVATIONS, LATENTS, RESIDUAL, VALUES, Compact, dense
 from monitor.activations.cores import usable_cores
 from monitor.activations.kv_pool import KvPool, Rows
+from monitor.activations.onnx_runtime import onnxruntime
 from monitor.activations.prefix_cache import BLOCK_TOKENS, PrefixCache, block_keys
 from monitor.activations.reader import Chunk, Past
 from monitor.activations.step import Heads, Step

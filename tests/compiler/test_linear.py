@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnxruntime  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
+from monitor.activations.onnx_runtime import onnxruntime
 from monitor.compiler.graph import Graph
 from monitor.compiler.linear import Precision, operand, product, quantise_columns
 

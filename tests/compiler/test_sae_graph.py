@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import onnxruntime  # type: ignore[import-untyped]
 import pytest
 import torch
 from numpy.typing import NDArray
 
 from monitor.activations.compact import ACTIVATIONS, LATENTS, VALUES
+from monitor.activations.onnx_runtime import onnxruntime
 from monitor.compiler.graph import Graph
 from monitor.compiler.linear import Precision
 from monitor.compiler.rotation import rotation

