@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -17,11 +17,10 @@ from monitor.activations.windows import Window, WindowPlanner
 from monitor.build import build_engine, load_artefacts
 from monitor.config import Config
 from monitor.demo_events import demo_events
-from monitor.engine import Engine, Evaluation
+from monitor.engine import Engine
 from monitor.events import Event, Origin, Record, parse
-from monitor.feature_set_files import builtin_folder
 from monitor.sae.encoder import CuratedEncoder
-from monitor.sae.saelens import load_saelens
+from monitor.sae.weights import SaeWeights
 from tests.activations.conftest import ordinary
 from tests.reader_model import LAYER, PACKAGE, ReaderModel, event, sample_events
 from tests.tiny_model import relative
@@ -38,7 +37,8 @@ MASSIVE = 3_000.0
 
 @pytest.fixture(scope="module")
 def torch_reader(reader_model: ReaderModel) -> TorchReader:
-    sae = load_saelens(builtin_folder() / "smollm2-135m-instruct" / "sae")
+    sae = load_artefacts(Config()).made_of
+    assert isinstance(sae, SaeWeights)
     return TorchReader(reader_model.files.folder, LAYER, CuratedEncoder(sae, LATENTS), max_norm=MASSIVE)
 
 
@@ -149,14 +149,13 @@ def twice(reader: OnnxReader, chunks: Sequence[Chunk]) -> list[NDArray[np.float3
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_company_and_cache_change_nothing(
     precision: str,
-    arrange: object,
+    arrange: Callable[[OnnxReader, Sequence[Chunk]], list[NDArray[np.float32]]],
     reader_bundle: Bundle,
     exact: OnnxReader,
     rounding: OnnxReader,
     reader_model: ReaderModel,
     texts: list[NDArray[np.int32]],
 ) -> None:
-    assert callable(arrange)
     chosen = [*texts[:-3:5], texts[-1]]
     plain = exact if precision == "fp32" else rounding
     options = {"cache_bytes": 64_000_000}
@@ -167,11 +166,13 @@ def test_company_and_cache_change_nothing(
     if precision == "fp32":
         assert_same(np.concatenate(found), np.concatenate(expected))
         return
-    # a sum in another order now and then rounds to another of 256 levels, and that shifts all that follows
+    # a sum in another order now and then rounds to another of 256 levels, which shifts all that follows: as far, at
+    # most, as rounding shifts it anyway, which is what margins are measured by
     wanted = np.concatenate(expected)
-    error = np.linalg.norm(np.concatenate(found) - wanted) / np.linalg.norm(wanted)
-    print(f"\nint8, {arrange.__name__}: {error:.1e}")  # noqa: T201 - shown by pytest -s
-    assert error < 0.02
+    rounded = np.linalg.norm(read(exact, reader_model, chosen) - wanted)
+    error = np.linalg.norm(np.concatenate(found) - wanted) / rounded
+    print(f"\nint8, {arrange.__name__}: {error:.1e} of what rounding does")  # noqa: T201 - shown by pytest -s
+    assert error < 0.7
 
 
 def test_windows_read_what_a_text_of_its_own_would(exact: OnnxReader, texts: list[NDArray[np.int32]]) -> None:
@@ -196,29 +197,23 @@ def demo() -> list[Event]:
     return [parse(Record(d.value, Origin("demo", 0, n)))[0] for n, d in enumerate(demo_events())]
 
 
-@pytest.fixture(scope="module")
-def by_torch(demo: list[Event]) -> list[Evaluation]:
-    return list(engine(engine="torch").evaluate(demo))
-
-
-@pytest.mark.parametrize("cache_bytes", [0, 268_435_456], ids=["uncached", "cached"])
-def test_int8_decides_as_torch_on_every_demo_event(
-    cache_bytes: int, reader_bundle: Bundle, demo: list[Event], by_torch: list[Evaluation]
-) -> None:
-    compiled = engine(bundle=str(reader_bundle.folder), prefix_cache_bytes=cache_bytes)
-    ours = list(compiled.evaluate(demo))
-    assert [e.event.id for e in ours] == [e.event.id for e in by_torch]
+def test_int8_decides_as_torch_on_the_demo_events(reader_bundle: Bundle, demo: list[Event]) -> None:
+    """On all that come near a threshold or above it, and on some of the others: torch takes its time."""
+    ours = list(engine(bundle=str(reader_bundle.folder)).evaluate(demo))
+    assert [e.event.id for e in ours] == [e.id for e in demo]
+    assert all(e.read_again for e in ours if e.alerts)
+    far = [e for e in ours if not e.read_again]
+    compared = [*(e for e in ours if e.read_again), *far[::12]]
+    reference = engine(engine="torch").evaluate([e.event for e in compared])
     alerts = 0
-    for found, expected in zip(ours, by_torch, strict=True):
+    for found, expected in zip(compared, reference, strict=True):
         assert [a.set.id for a in found.alerts] == [a.set.id for a in expected.alerts], found.event.id
-        assert found.read_again or not found.alerts
         assert (found.tokens, found.windows) == (expected.tokens, expected.windows)
         for one, other in zip(found.alerts, expected.alerts, strict=True):
             alerts += 1
             assert one.score == pytest.approx(other.score, abs=1e-3)
             assert one.severity == other.severity
-            assert [f.index for f in one.features[:1]] == [f.index for f in other.features[:1]]
+            assert one.features[0].index == other.features[0].index
+    print(f"\n{len(ours)} events, {alerts} alerts, {len(ours) - len(far)} read again")  # noqa: T201 - shown by pytest -s
     assert alerts > 20
-    again = sum(e.read_again for e in ours)
-    print(f"\n{len(ours)} events, {alerts} alerts, {again} read again")  # noqa: T201 - shown by pytest -s
-    assert again < len(ours) * 0.8
+    assert len(far) > len(ours) / 4
