@@ -1,4 +1,4 @@
-"""Fixtures that many tests share: real brokers, started once."""
+"""Fixtures that many tests share: real brokers, started once, and the real reader, compiled once."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from monitor.activations.bundle import Bundle
 from monitor.activations.model_files import locate
 from monitor.broker import EmbeddedBroker
 from tests.brokers import AnyBroker, ApacheKafka, kafka_home
 from tests.certificates import Authority
+from tests.reader_bundle import compile_reader
 from tests.reader_model import PACKAGE, ReaderModel
 
 _NO_KAFKA = "set KAFKA_HOME to an Apache Kafka download (and install Java) to run this test"
@@ -66,3 +68,9 @@ def secure_kafka(tmp_path_factory: pytest.TempPathFactory, authority: Authority)
 def reader_model() -> ReaderModel:
     """The model that the demo reads with; converted from its package once, then kept in the user's cache."""
     return ReaderModel(locate(PACKAGE, None, None))
+
+
+@pytest.fixture(scope="session")
+def reader_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The model and the SAE of the shipped sets in int8 and float32; takes half a minute."""
+    return compile_reader(tmp_path_factory.mktemp("bundles") / "reader")
