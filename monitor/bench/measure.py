@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from monitor.bench.others import make_llama_cpp, make_naive
 from monitor.bench.readers import Repetition, make_ours
 from monitor.bench.results import Row
 from monitor.bench.sizes import Sizes
-from monitor.bench.work import Work, spans
+from monitor.bench.work import Span, Work, spans
 from monitor.bench.worker import Worker
 from monitor.bench.workloads import Workload
 from monitor.config import Config
@@ -40,8 +41,24 @@ class Reader:
     reads_starts: bool = True
     """Whether it reads the constant starts anew in every event."""
     work: Work | None = None
-    rates: tuple[float, float] | None = None
-    """Operations a second: of products with weights, and of attention."""
+    precisions: tuple[str, str] = ("", "")
+    """Of products with weights, and of attention."""
+
+
+@dataclass(frozen=True)
+class _Floor:
+    """What a reader read in `seconds`, to be held to the ceilings once they are known."""
+
+    reader: Reader
+    read: Sequence[Span]
+    seconds: float
+
+    def fraction(self, rates: Mapping[str, float]) -> float | None:
+        """The least time in proportion to the time taken; None where work or rates are not known."""
+        weights, attention = (rates.get(precision) for precision in self.reader.precisions)
+        if self.reader.work is None or weights is None or attention is None:
+            return None
+        return self.reader.work.floor_s(self.read, weights, attention) / self.seconds
 
 
 @dataclass
@@ -57,15 +74,11 @@ class _Trial:
     done: list[Repetition]
 
 
-def choose(
-    names: Sequence[str], config: Config, bundle: Path, works: Mapping[str, Work], rates: Mapping[str, float]
-) -> list[Reader]:
+def choose(names: Sequence[str], config: Config, bundle: Path, works: Mapping[str, Work]) -> list[Reader]:
     """The readers `names`. `works` has the keys whole, ours and bare (the whole model without head and SAE)."""
 
     def floor(work: str, weights: str, attention: str) -> dict[str, Any]:
-        if work not in works or weights not in rates or attention not in rates:
-            return {}
-        return {"work": works[work], "rates": (rates[weights], rates[attention])}
+        return {"work": works.get(work), "precisions": (weights, attention)}
 
     dtype = {"float32": "fp32", "bfloat16": "bf16"}.get(config.reader.dtype, "")
     on_cpu = config.reader.device == "cpu"
@@ -121,13 +134,18 @@ def measure(
     tokeniser: EventTokeniser,
     sizes: Sizes,
     longest_s: float,
+    ceilings: Worker,
     skipped: list[str],
     say: Say,
 ) -> list[Row]:
-    """A row for each workload and reader. What would take more than `longest_s` a repetition goes to `skipped`."""
+    """A row for each workload and reader. What would take more than `longest_s` a repetition goes to `skipped`.
+
+    The ceilings are measured again after every workload: a machine that was busy at first would set them too low.
+    """
     load_peaks = {reader.name: float(worker.call("peak")) for reader, worker in running}
     starts = tokeniser.constant_starts()
     rows: list[Row] = []
+    floors: list[_Floor] = []
     for workload in workloads:
         ids = {item.event.id: item.ids for item in tokeniser.tokenise(workload.events)}
         trials = []
@@ -145,8 +163,15 @@ def measure(
                 except Permanent as e:
                     skipped.append(f"{trial.reader.name} on {workload.name}: {e}")
                     trials.remove(trial)
-        rows += _rows(workload, trials, ids, starts, load_peaks)
-    return rows
+        for trial in trials:
+            rows.append(_row(workload, trial, _speed(trials, NAIVE, ids), ids, load_peaks))
+            floors.append(_Floor(trial.reader, _read(trial, ids, starts), _median([r.seconds for r in trial.done])))
+        ceilings.call("rates")
+    rates: dict[str, float] = ceilings.call("rates")
+    return [
+        dataclasses.replace(row, ceiling_fraction=floor.fraction(rates))
+        for row, floor in zip(rows, floors, strict=True)
+    ]
 
 
 def _begin(
@@ -158,7 +183,7 @@ def _begin(
     longest_s: float,
 ) -> _Trial:
     """Reads single events, which warms up as well, and tells whether there is time for more."""
-    count = max(2, sizes.single_events // 4) if reader.slow else sizes.single_events
+    count = max(1, sizes.single_events // 4) if reader.slow else sizes.single_events
     # a cache is only warm where everything before an event was read
     single = workload.events if reader.caching and workload.name == "multi_turn" else workload.spread(count)
     events = workload.sample(sizes.slow_batches) if reader.slow else workload.events
@@ -171,46 +196,50 @@ def _begin(
     return _Trial(reader, worker, events, repetitions, worker.call("padding", events), alone, [])
 
 
-def _rows(
+def _row(
     workload: Workload,
-    trials: Sequence[_Trial],
+    trial: _Trial,
+    naive: float | None,
     ids: Mapping[str, NDArray[np.int32]],
-    starts: Sequence[NDArray[np.int32]],
     load_peaks: Mapping[str, float],
-) -> Iterator[Row]:
+) -> Row:
+    """All but the ceiling; `naive` is the speed of the plain way, in tokens a second."""
     mean_tokens = sum(found.size for found in ids.values()) / len(ids)
-    speeds = {t.reader.name: _tokens(t, ids) / _median([r.seconds for r in t.done]) for t in trials}
-    naive = speeds.get(NAIVE)
-    for trial in trials:
-        reader, tokens = trial.reader, _tokens(trial, ids)
-        seconds = [r.seconds for r in trial.done]
-        latencies = [1e3 * latency for r in trial.done for latency in r.latencies_s]
-        alone = [1e3 * latency for latency in trial.singles.latencies_s]
-        ceiling = None
-        if reader.work is not None and reader.rates is not None:
-            read = spans([ids[e.id] for e in trial.events], () if reader.reads_starts else starts, reader.caching)
-            ceiling = reader.work.floor_s(read, *reader.rates) / _median(seconds)
-        speed = speeds[reader.name]
-        yield Row(
-            workload=workload.name,
-            reader=reader.name,
-            tokens_per_s=speed,
-            events_per_s=speed / mean_tokens,
-            ratio_to_naive=None if naive is None else speed / naive,
-            p50_ms=float(np.percentile(latencies, 50)),
-            p99_ms=float(np.percentile(latencies, 99)),
-            ceiling_fraction=ceiling,
-            cpu_s_per_mtok=_median([r.cpu_s for r in trial.done]) / tokens * 1e6,
-            peak_rss_mb=max(r.peak_rss_mb for r in (*trial.done, trial.singles)),
-            padding_waste=trial.padding,
-            p50_batch1_ms=float(np.percentile(alone, 50)),
-            p99_batch1_ms=float(np.percentile(alone, 99)),
-            load_peak_rss_mb=load_peaks[reader.name],
-            spread=(max(seconds) - min(seconds)) / _median(seconds),
-            repetitions=len(seconds),
-            events=len(trial.events),
-            tokens=tokens,
-        )
+    tokens = _tokens(trial, ids)
+    seconds = [r.seconds for r in trial.done]
+    latencies = [1e3 * latency for r in trial.done for latency in r.latencies_s]
+    alone = [1e3 * latency for latency in trial.singles.latencies_s]
+    speed = tokens / _median(seconds)
+    return Row(
+        workload=workload.name,
+        reader=trial.reader.name,
+        tokens_per_s=speed,
+        events_per_s=speed / mean_tokens,
+        ratio_to_naive=None if naive is None else speed / naive,
+        p50_ms=float(np.percentile(latencies, 50)),
+        p99_ms=float(np.percentile(latencies, 99)),
+        ceiling_fraction=None,
+        cpu_s_per_mtok=_median([r.cpu_s for r in trial.done]) / tokens * 1e6,
+        peak_rss_mb=max(r.peak_rss_mb for r in (*trial.done, trial.singles)),
+        padding_waste=trial.padding,
+        p50_batch1_ms=float(np.percentile(alone, 50)),
+        p99_batch1_ms=float(np.percentile(alone, 99)),
+        load_peak_rss_mb=load_peaks[trial.reader.name],
+        spread=(max(seconds) - min(seconds)) / _median(seconds),
+        repetitions=len(seconds),
+        events=len(trial.events),
+        tokens=tokens,
+    )
+
+
+def _speed(trials: Sequence[_Trial], name: str, ids: Mapping[str, NDArray[np.int32]]) -> float | None:
+    """Tokens a second of that reader, or None where it was not measured."""
+    return next((_tokens(t, ids) / _median([r.seconds for r in t.done]) for t in trials if t.reader.name == name), None)
+
+
+def _read(trial: _Trial, ids: Mapping[str, NDArray[np.int32]], starts: Sequence[NDArray[np.int32]]) -> list[Span]:
+    reader = trial.reader
+    return spans([ids[e.id] for e in trial.events], () if reader.reads_starts else starts, reader.caching)
 
 
 def _tokens(trial: _Trial, ids: Mapping[str, NDArray[np.int32]]) -> int:

@@ -80,16 +80,20 @@ def run_bench(config: Config, options: Options, say: Say) -> Report:
     bundle = _bundle(config, artefacts, options, say)
     precision = bundle.manifest.precision.chosen
     stages = {"bundle": time.monotonic() - started}
-    say("measuring ceilings")
-    with Worker(Ceilings, config.reader.threads) as worker:
-        rates: dict[str, float] = worker.call("rates")
-    report = Report(_machine(config, mode, load, rates))
+    report = Report(_machine(config, mode, load))
     report.machine["stage_seconds"] = stages
-    readers = choose(options.readers, config, bundle.folder, _works(artefacts), rates)
-    with loaded(readers, report.skipped, say) as running:
+    readers = choose(options.readers, config, bundle.folder, _works(artefacts))
+    with (
+        Worker(Ceilings, config.reader.threads) as ceilings,
+        loaded(readers, report.skipped, say) as running,
+    ):
+        say("measuring ceilings")
+        ceilings.call("rates")
         workloads = make_workloads(options.workloads, sizes)
         tokeniser = build_tokeniser(config, artefacts.model)
-        report.results += measure(running, workloads, tokeniser, sizes, _LONGEST_S[mode], report.skipped, say)
+        longest_s, skipped = _LONGEST_S[mode], report.skipped
+        report.results += measure(running, workloads, tokeniser, sizes, longest_s, ceilings, skipped, say)
+        report.machine["ceilings_gops"] = {name: rate / 1e9 for name, rate in ceilings.call("rates").items()}
     stages["readers"] = time.monotonic() - started - sum(stages.values())
     if options.pipeline:
         say("the pipeline")
@@ -147,14 +151,13 @@ def _works(artefacts: Artefacts) -> dict[str, Work]:
     }
 
 
-def _machine(config: Config, mode: str, load: float, rates: dict[str, float]) -> dict[str, Any]:
+def _machine(config: Config, mode: str, load: float) -> dict[str, Any]:
     return {
         "cpu": _cpu(),
         "cores": config.reader.threads or usable_cores(),
         "load_before": load,
         "mode": mode,
         "started": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "ceilings_gops": {name: rate / 1e9 for name, rate in rates.items()},
         "latentwatch": monitor.__version__,
         "python": platform.python_version(),
         **{name.replace("-", "_"): _version(name) for name in ("onnxruntime", "torch", "transformers", "sae-lens")},

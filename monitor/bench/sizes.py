@@ -43,7 +43,7 @@ BATCH = 8
 
 QUICK = Sizes(
     short_events=24,
-    long_events=3,
+    long_events=2,
     conversations=2,
     turns=3,
     repetitions=2,
