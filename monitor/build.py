@@ -252,6 +252,8 @@ def _identity(config: Config, artefacts: Artefacts) -> str:
     sae = artefacts.made_of
     topk = isinstance(sae, SaeWeights) and sae.architecture == "topk"
     texts = [path for name in TEXT_FILES if (path := model.folder / name).is_file()]
+    if config.reader.chat_template is not None and config.reader.chat_template.is_file():
+        texts.append(config.reader.chat_template)  # the constant beginnings in the bundle are of that template
     parts = [
         monitor.__version__,
         ref.model_dump_json(),

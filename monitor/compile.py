@@ -22,7 +22,9 @@ from detectors.feature_set import ReaderRef
 from detectors.matching import Matcher
 from monitor.activations.bundle import (
     EMBEDDINGS,
+    EXACT_GOLDEN,
     EXACT_GRAPH,
+    EXACT_TOLERANCE,
     GOLDEN,
     GRAPH,
     MANIFEST,
@@ -64,7 +66,7 @@ _MARGIN_DEVIATIONS = 3.0
 _GOLDEN_TEXTS, _GOLDEN_TOKENS = 8, 160
 # What the same graph may differ by on another processor. fp32 sums in another order; int8 rounds now and then the
 # other way after it. A wrong result (saturated sums, another weight) is far beyond both.
-_GOLDEN_TOLERANCE: dict[PrecisionName, float] = {"fp32": 1e-3, "int8": 0.05}
+_GOLDEN_TOLERANCE: dict[PrecisionName, float] = {"fp32": EXACT_TOLERANCE, "int8": 0.05}
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,7 @@ class _Compiler:
         graphs: dict[PrecisionName, str] = {chosen: GRAPH}
         if chosen != "fp32":
             graphs["fp32"] = EXACT_GRAPH
+            Golden.read(self._reader("fp32"), golden).save(folder / EXACT_GOLDEN)
         for name, graph in graphs.items():
             self._build(name, folder / graph)  # anew: a graph names the file of its weights
         for file in (EMBEDDINGS, STARTS):

@@ -141,6 +141,8 @@ def confirming(error: float, margins: dict[str, float], *sets: LoadedSet) -> tup
     [
         (1.0, 0.0, False, False),  # far below, in ratios to the threshold of 2
         (1.0, 0.7, True, False),  # seems near
+        (1.59, 0.0, False, False),  # just outside the margin
+        (1.61, 0.0, True, False),  # just inside
         (1.0, 1.5, True, False),  # seems to be above
         (2.1, -0.3, True, True),  # seems to be below, within the margin
         (2.1, -0.6, False, False),  # errors beyond the margin are missed
