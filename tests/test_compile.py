@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
@@ -16,7 +17,8 @@ import pytest
 from numpy.typing import NDArray
 
 from monitor import compile as compiling
-from monitor.activations.bundle import EXACT_GRAPH, GRAPH, Bundle, load_bundle
+from monitor.activations.bundle import EXACT_GRAPH, GRAPH, MANIFEST, Bundle, load_bundle
+from monitor.activations.model_files import file_sha256
 from monitor.activations.onnx_reader import OnnxReader
 from monitor.activations.reader import Chunk
 from monitor.calibration_events import CalibrationEvent
@@ -325,3 +327,19 @@ def test_files_are_readable_by_all_and_the_graph_loads_from_elsewhere(source: Ti
     moved = bundle.folder.rename(tmp_path / "moved")
     assert (moved / GRAPH).is_file()
     assert load_bundle(moved).reader(LATENTS).read([Chunk(texts(5)[0])])[0].shape == (5, len(LATENTS))
+
+
+def test_the_exact_graph_has_a_self_test_of_its_own(
+    source: TinySource, speeds: dict[str, float], tmp_path: Path
+) -> None:
+    folder = compiled(source, tmp_path, quiet(), quiet(), precision="int8").folder
+    assert load_bundle(folder).exact_reader(LATENTS) is not None
+    weights = folder / f"{EXACT_GRAPH}.data"
+    (np.fromfile(weights, np.float32) * np.float32(1.5)).tofile(weights)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["files"][weights.name] = file_sha256(weights)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    bundle = load_bundle(folder)
+    bundle.reader(LATENTS)
+    with pytest.raises(ConfigError, match=r"self-test: activations of the golden texts differ by .* more than 0\.001;"):
+        bundle.exact_reader(LATENTS)
