@@ -24,7 +24,7 @@ from monitor.activations.reader import Reader
 from monitor.activations.tokens import EventTokeniser
 from monitor.activations.windows import WindowPlanner
 from monitor.calibration_events import CalibrationEvent, load_calibration_events
-from monitor.compile import PrecisionChoice, Source, compile_bundle
+from monitor.compile import PrecisionChoice, Source, compile_bundle, machine
 from monitor.config import Config
 from monitor.engine import Confirmation, Engine
 from monitor.errors import ConfigError
@@ -256,6 +256,7 @@ def _identity(config: Config, artefacts: Artefacts) -> str:
         texts.append(config.reader.chat_template)  # the constant beginnings in the bundle are of that template
     parts = [
         monitor.__version__,
+        machine(),  # another processor may round otherwise, and be fast at other things
         ref.model_dump_json(),
         None if topk else artefacts.latents,  # all latents of a TopK SAE are in the graph
         config.reader.precision,

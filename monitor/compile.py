@@ -360,7 +360,7 @@ class _Compiler:
         return Manifest(
             format=1,
             latentwatch=monitor.__version__,
-            machine=_machine(),
+            machine=machine(),
             model=BundleModel(
                 sha256=self._source.model.sha256,
                 model_type=a.model_type,
@@ -440,7 +440,8 @@ def _fvu(exact: NDArray[np.float32], found: NDArray[np.float32]) -> float | None
     return round(float(((exact - found) ** 2).sum()) / spread, 6) if spread > 0 else 0.0
 
 
-def _machine() -> str:
+def machine() -> str:
+    """The processor, for what was measured and what rounds."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

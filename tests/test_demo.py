@@ -119,10 +119,15 @@ def test_a_demo_that_fails_says_why_and_shows_the_log(
 def test_an_interrupted_demo_leaves_nothing_running(
     tmp_path: Path, number: signal.Signals, already_there: set[int]
 ) -> None:
-    timer = threading.Timer(6, os.kill, (os.getpid(), number))
-    timer.start()
-    code, shown = demo(tmp_path, "stuck")
-    timer.join()
+    # a shell starts what runs in the background with SIGINT ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        timer = threading.Timer(6, os.kill, (os.getpid(), number))
+        timer.start()
+        code, shown = demo(tmp_path, "stuck")
+        timer.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert code == 130, shown
     assert "Interrupted" in shown
     assert not children() - already_there

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from monitor.broker import EmbeddedBroker
-from tests.integration.bad_records import BadRecord, small_bad_records
+from tests.integration.bad_records import BadRecord, bad_records
 from tests.integration.short_events import short_event
 from tests.integration.sidecar import CONSUMED, DEAD_LETTERED, EVENTS_DONE, READY_S, Sidecar, write_config
 from tests.integration.stream import Outgoing, Stream
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.model, pytest.mark.timeout(300 + CO
 def mixed_records(count: int) -> list[Outgoing | BadRecord]:
     """Good events, and among them one in a hundred that is not, every kind in its turn."""
     chance = random.Random(20260101)  # noqa: S311
-    kinds = small_bad_records()
+    kinds = bad_records()
     bad_at = sorted(chance.sample(range(count), max(round(count * BAD_SHARE), 1)))
     placed: dict[int, BadRecord] = {position: kinds[n % len(kinds)] for n, position in enumerate(bad_at)}
     return [placed.get(n) or Outgoing(short_event("soak", n)) for n in range(count)]
