@@ -92,10 +92,10 @@ def build_engine(config: Config, artefacts: Artefacts, progress: Callable[[str],
     """
     tokeniser = build_tokeniser(config, artefacts.model)
     if config.reader.engine == "torch":
-        return _engine(config, artefacts, tokeniser, build_reader(config, artefacts, artefacts.latents))
+        return assemble_engine(config, artefacts, tokeniser, build_reader(config, artefacts, artefacts.latents))
     bundle = _bundle(config, artefacts, progress)
-    reader = bundle.reader(artefacts.latents, **_reader_options(config))
-    exact = bundle.exact_reader(artefacts.latents, **_reader_options(config, EXACT_CACHE))
+    reader = bundle.reader(artefacts.latents, **reader_options(config))
+    exact = bundle.exact_reader(artefacts.latents, **reader_options(config, EXACT_CACHE))
     margins = bundle.manifest.precision.margins
     unknown = [loaded.set.id for loaded in artefacts.sets if loaded.set.id not in margins]
     if exact is not None and unknown:
@@ -104,7 +104,7 @@ def build_engine(config: Config, artefacts: Artefacts, progress: Callable[[str],
             bundle.folder,
             ", ".join(unknown),
         )
-    return _engine(config, artefacts, tokeniser, reader, exact, margins)
+    return assemble_engine(config, artefacts, tokeniser, reader, exact, margins)
 
 
 def build_tokeniser(config: Config, model: ModelFiles) -> EventTokeniser:
@@ -130,7 +130,7 @@ def build_reader(
     """The reader that the config asks for, with the columns `latents`."""
     if config.reader.engine == "torch":
         return _torch_reader(config, artefacts, latents)
-    return _bundle(config, artefacts, progress).reader(latents, **_reader_options(config))
+    return _bundle(config, artefacts, progress).reader(latents, **reader_options(config))
 
 
 def _bundle(config: Config, artefacts: Artefacts, progress: Callable[[str], None]) -> Bundle:
@@ -138,7 +138,7 @@ def _bundle(config: Config, artefacts: Artefacts, progress: Callable[[str], None
     return made_of if isinstance(made_of, Bundle) else cached_bundle(config, artefacts, progress)
 
 
-def _reader_options(config: Config, share: float = 1 - EXACT_CACHE) -> dict[str, int]:
+def reader_options(config: Config, share: float = 1 - EXACT_CACHE) -> dict[str, int]:
     """What the config says for a reader that gets that share of the prefix cache."""
     reader = config.reader
     return {
@@ -157,12 +157,13 @@ def cached_bundle(config: Config, artefacts: Artefacts, progress: Callable[[str]
         progress(f"compiling the reader, once, into {folder}")
         events = load_calibration_events(limit=CACHED_CALIBRATION_EVENTS)
         try:
-            compile_artefacts(config, artefacts, folder, config.reader.precision, events, progress)
+            bundle = compile_artefacts(config, artefacts, folder, config.reader.precision, events, progress)
         except ConfigError:
             if not folder.exists():
                 raise
-            # another process was faster; its result is the same
-    bundle = load_bundle(folder)
+            bundle = load_bundle(folder)  # another process was faster; its result is the same
+    else:
+        bundle = load_bundle(folder)
     folder.touch()
     _forget_old(folder.parent)
     return bundle
@@ -190,7 +191,7 @@ def compile_artefacts(
     tokeniser = build_tokeniser(config, artefacts.model)
 
     def judge(reader: OnnxReader, calibration: Sequence[CalibrationEvent]) -> NDArray[np.float64]:
-        scores = _engine(config, artefacts, tokeniser, reader).scores([c.event for c in calibration])
+        scores = assemble_engine(config, artefacts, tokeniser, reader).scores([c.event for c in calibration])
         return np.array(
             [[math.nan if (s := of[n.set.id]) is None else s.value for n in artefacts.sets] for of in scores]
         )
@@ -199,7 +200,7 @@ def compile_artefacts(
     return compile_bundle(source, out, tokeniser, judge, events, precision, config.reader.threads, progress)
 
 
-def _engine(
+def assemble_engine(
     config: Config,
     artefacts: Artefacts,
     tokeniser: EventTokeniser,
@@ -207,6 +208,7 @@ def _engine(
     exact: Reader | None = None,
     margins: Mapping[str, float] | None = None,
 ) -> Engine:
+    """An engine over readers that are there: `reader` reads everything, `exact` what comes within `margins`."""
     starts, window, overlap = tokeniser.constant_starts(), config.reader.window_tokens, config.reader.overlap_tokens
     confirmation = None
     if exact is not None:

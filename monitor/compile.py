@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -45,7 +46,7 @@ from monitor.activations.golden import Golden
 from monitor.activations.model_files import ModelFiles, file_sha256
 from monitor.activations.onnx_reader import OnnxReader
 from monitor.activations.reader import Chunk
-from monitor.activations.tokens import EventTokeniser
+from monitor.activations.tokens import EventTokeniser, Tokenised
 from monitor.calibration_events import CalibrationEvent
 from monitor.errors import ConfigError
 from monitor.feature_set_files import LoadedSet
@@ -155,6 +156,11 @@ class _Compiler:
         # Norms behind the branches stand between weights and residual stream, so that nothing could be folded there
         foldable = not self._architecture.branch_norms
         self._turn = rotation(self._architecture.d_model) if foldable else None
+
+    @cached_property
+    def _items(self) -> list[Tokenised]:
+        """The calibration events as tokens."""
+        return self._tokeniser.tokenise([e.event for e in self._events])
 
     def make(self, precision: PrecisionChoice) -> Path:
         golden = self._golden_texts()
@@ -316,7 +322,7 @@ class _Compiler:
 
     def _residual_fvu(self, rounding: OnnxReader, exact: OnnxReader) -> tuple[float, int, float | None]:
         """Of ordinary tokens; the number of tokens with massive activations; and of those."""
-        items = self._tokeniser.tokenise([e.event for e in self._events[:_FVU_EVENTS]])
+        items = self._items[:_FVU_EVENTS]
         texts = [item.ids[: self._positions] for item in items if item.ids.size]
         expected, found = (np.concatenate([r.residual(t) for t in texts]) for r in (exact, rounding))
         limit = self._source.ref.max_norm
@@ -329,7 +335,7 @@ class _Compiler:
 
     def _speeds(self, readers: Mapping[PrecisionName, OnnxReader]) -> dict[PrecisionName, float]:
         """Tokens/s of each on the same tokens, the median of rounds that take turns."""
-        items = self._tokeniser.tokenise([e.event for e in self._events[:_FVU_EVENTS]])
+        items = self._items[:_FVU_EVENTS]
         ids = np.resize(np.concatenate([item.ids for item in items]), _SPEED_TOKENS)
         seconds: dict[PrecisionName, list[float]] = {name: [] for name in readers}
         chunks = [Chunk(part) for part in np.split(ids, 8)]
@@ -341,8 +347,7 @@ class _Compiler:
         return {name: _SPEED_TOKENS / float(np.median(times[1:])) for name, times in seconds.items()}
 
     def _golden_texts(self) -> list[NDArray[np.int32]]:
-        items = self._tokeniser.tokenise([e.event for e in self._events])
-        longest = sorted((item.ids for item in items if item.ids.size), key=lambda ids: -ids.size)[:_GOLDEN_TEXTS]
+        longest = sorted((item.ids for item in self._items if item.ids.size), key=lambda ids: -ids.size)[:_GOLDEN_TEXTS]
         if not longest:
             raise ConfigError("no calibration event has any text")
         return [ids[: min(_GOLDEN_TOKENS, self._positions)] for ids in longest]
@@ -356,7 +361,7 @@ class _Compiler:
     ) -> Manifest:
         a, ref, sae = self._architecture, self._source.ref, self._source.sae
         topk = sae.architecture == "topk"
-        items = self._tokeniser.tokenise([e.event for e in self._events]) if candidates else []
+        items = self._items if candidates else []
         return Manifest(
             format=1,
             latentwatch=monitor.__version__,

@@ -17,9 +17,16 @@ from monitor.activations.onnx_reader import OnnxReader
 from monitor.activations.reader import Chunk, Reader
 from monitor.activations.tokens import EventTokeniser
 from monitor.activations.windows import WindowPlanner
-from monitor.build import EXACT_CACHE, build_reader, build_tokeniser, load_artefacts
+from monitor.build import (
+    EXACT_CACHE,
+    assemble_engine,
+    build_reader,
+    build_tokeniser,
+    load_artefacts,
+    reader_options,
+)
 from monitor.config import Config
-from monitor.engine import Confirmation, Engine
+from monitor.engine import Engine
 from monitor.errors import Permanent
 from monitor.events import Event
 
@@ -100,39 +107,17 @@ def make_ours(name: str, config: Config, bundle: Path) -> Measured:
     if precision not in (chosen, "fp32"):
         raise Permanent(f"the bundle {bundle} has no graph in {precision}")
 
-    def options(share: float) -> dict[str, int]:
-        return {
-            "batch_tokens": config.reader.batch_tokens,
-            "window_tokens": config.reader.window_tokens,
-            "cache_bytes": int(config.reader.prefix_cache_bytes * share),
-            "threads": config.reader.threads,
-        }
-
     if rest != ["confirmed"]:
         share = 1.0 - EXACT_CACHE if rest else 0.0
-        exact = compiled.exact_reader(artefacts.latents, **options(share)) if precision != chosen else None
-        reader = exact or compiled.reader(artefacts.latents, **options(share))
+        exact = (
+            compiled.exact_reader(artefacts.latents, **reader_options(config, share)) if precision != chosen else None
+        )
+        reader = exact or compiled.reader(artefacts.latents, **reader_options(config, share))
         return Measured(Plain(tokeniser, reader, config))
-    reader = compiled.reader(artefacts.latents, **options(1.0 - EXACT_CACHE))
-    exact = compiled.exact_reader(artefacts.latents, **options(EXACT_CACHE))
-    starts = tokeniser.constant_starts()
-    window, overlap = config.reader.window_tokens, config.reader.overlap_tokens
-    confirmation = None
-    if exact is not None:
-        margins = compiled.manifest.precision.margins
-        confirmation = Confirmation(WindowPlanner(exact, starts, window, overlap), exact, margins)
-    engine = Engine(
-        artefacts.sets,
-        tokeniser,
-        WindowPlanner(reader, starts, window, overlap),
-        reader,
-        artefacts.latents,
-        config.alerts,
-        config.sha256(),
-        config.events.max_tokens,
-        GROUP_TOKENS,
-        confirmation,
-    )
+    reader = compiled.reader(artefacts.latents, **reader_options(config))
+    exact = compiled.exact_reader(artefacts.latents, **reader_options(config, EXACT_CACHE))
+    margins = compiled.manifest.precision.margins
+    engine = assemble_engine(config, artefacts, tokeniser, reader, exact, margins)
     return Measured(Whole(engine, [r for r in (reader, exact) if r is not None]))
 
 

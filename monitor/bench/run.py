@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import monitor
@@ -25,6 +24,7 @@ from monitor.bench.work import Work, count_work
 from monitor.bench.worker import Worker
 from monitor.bench.workloads import make_workloads
 from monitor.build import Artefacts, build_tokeniser, cached_bundle, load_artefacts
+from monitor.compile import machine
 from monitor.compiler.architectures import architecture_of
 from monitor.compiler.model_weights import read_config
 from monitor.config import Config
@@ -153,7 +153,7 @@ def _works(artefacts: Artefacts) -> dict[str, Work]:
 
 def _machine(config: Config, mode: str, load: float) -> dict[str, Any]:
     return {
-        "cpu": _cpu(),
+        "cpu": machine(),
         "cores": config.reader.threads or usable_cores(),
         "load_before": load,
         "mode": mode,
@@ -162,14 +162,6 @@ def _machine(config: Config, mode: str, load: float) -> dict[str, Any]:
         "python": platform.python_version(),
         **{name.replace("-", "_"): _version(name) for name in ("onnxruntime", "torch", "transformers", "sae-lens")},
     }
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:
