@@ -53,6 +53,14 @@ class ReaderRef(_Model):
     sae: SaeRef
 
 
+class ProbeRef(_Model):
+    """A linear probe on the residual stream at the hook, in a file beside the set."""
+
+    path: str
+    """Safetensors with `direction` [d] and `offset` [1], relative to the feature-set file."""
+    sha256: Sha256
+
+
 class Pooling(_Model):
     """How the activations of one feature over the tokens of a segment become one number."""
 
@@ -84,7 +92,7 @@ class Feature(_Model):
     threshold: Finite | None = None
     """In units of the activation basis after pooling; `threshold` detectors need it."""
     weight: Finite | None = None
-    """Per unit of the pooled activation; `weighted` detectors need it."""
+    """Per unit of the pooled activation; `weighted` and `probe` detectors need it."""
     evidence: str = ""
     """How the label was found."""
 
@@ -166,14 +174,16 @@ class FeatureSet(_Model):
     references: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     reader: ReaderRef
-    detector: Literal["threshold", "weighted"]
+    detector: Literal["threshold", "weighted", "probe"]
     segments: Annotated[tuple[SegmentName, ...], AfterValidator(_not_empty)]
     pooling: Pooling
     min_tokens: Annotated[int, Field(gt=0)] = 1
     """Segments of fewer tokens are not judged."""
     features: Annotated[tuple[Feature, ...], AfterValidator(_not_empty)]
     bias: Finite = 0.0
-    """`weighted` only: the logit where no feature is active."""
+    """`weighted` and `probe`: the logit where nothing is active."""
+    probe: ProbeRef | None = None
+    """`probe` only: what is added to the logit before the features are."""
     condition: Condition
     escalations: tuple[Escalation, ...] = ()
     calibration: Calibration | None = None
@@ -189,9 +199,11 @@ class FeatureSet(_Model):
             raise ValueError(f"features: index {repeated[0]} is listed twice")
         if max(indices) >= self.reader.sae.width:
             raise ValueError(f"features: index {max(indices)} is outside the SAE's width {self.reader.sae.width}")
-        if self.detector == "weighted":
+        if (self.probe is not None) != (self.detector == "probe"):
+            raise ValueError("probe belongs to a probe detector, and a probe detector needs it")
+        if self.detector in ("weighted", "probe"):
             if self.condition.kind != "score":
-                raise ValueError("condition: a weighted detector has a score; use kind: score")
+                raise ValueError(f"condition: a {self.detector} detector has a score; use kind: score")
             missing = [f.index for f in self.features if f.weight is None]
         elif self.condition.kind == "score":
             missing = [f.index for f in self.features if f.weight is None]
@@ -211,6 +223,10 @@ class FeatureSet(_Model):
     def indices(self) -> tuple[int, ...]:
         """The SAE latents of this set, in file order."""
         return tuple(f.index for f in self.features)
+
+    def columns(self) -> tuple[int | str, ...]:
+        """What a reader must hand out for this set: its latents, and behind them its probe, named by its hash."""
+        return (*self.indices(), *([] if self.probe is None else [self.probe.sha256]))
 
 
 class FeatureOverride(_Model):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from detectors.feature_set import FeatureSet, Pooling, Severity
 from detectors.pooling import pool
+from detectors.probe import ProbeDetector
 from detectors.score import Detector, Score
 from detectors.threshold import ThresholdDetector
 from detectors.weighted import WeightedDetector
@@ -17,6 +18,7 @@ from detectors.weighted import WeightedDetector
 DETECTORS: dict[str, type[ThresholdDetector] | type[WeightedDetector]] = {
     "threshold": ThresholdDetector,
     "weighted": WeightedDetector,
+    "probe": ProbeDetector,
 }
 
 
@@ -55,6 +57,16 @@ class FeatureHit:
 
 
 @dataclass(frozen=True)
+class ProbeHit:
+    """What the set's probe has to do with the match."""
+
+    contribution: float
+    """To the logit; below 0 where the features alone made the match."""
+    tokens: tuple[tuple[int, float], ...]
+    """The tokens that speak most for it as (row of the segment, projection), strongest first."""
+
+
+@dataclass(frozen=True)
 class Match:
     """A set that is active in one segment."""
 
@@ -64,8 +76,9 @@ class Match:
     unit: str
     severity: Severity
     hits: tuple[FeatureHit, ...]
+    probe: ProbeHit | None
     strength: NDArray[np.float32]
-    """[token], 0 to 1: how strongly the set's features are active on each token, for shading."""
+    """[token], 0 to 1: how strongly the set's features (and its probe) are active on each token, for shading."""
 
 
 class Matcher:
@@ -78,9 +91,9 @@ class Matcher:
         top_tokens: int = 8,
         columns: NDArray[np.int64] | None = None,
     ) -> None:
-        """`columns` [feature] say where the set's features stand in segments; without, in the set's order."""
+        """`columns` [column] say where FeatureSet.columns stand in segments; without, in that order."""
         self.feature_set = feature_set
-        self._columns = np.arange(len(feature_set.features)) if columns is None else columns
+        self._columns = np.arange(len(feature_set.columns())) if columns is None else columns
         self.detector: Detector = DETECTORS[feature_set.detector](feature_set)
         self._top_features = top_features
         self._top_tokens = top_tokens
@@ -118,6 +131,7 @@ class Matcher:
             unit=self.detector.unit,
             severity=self._severity(score.value),
             hits=self._hits(segment, score),
+            probe=self._probe(segment, score),
             strength=self._strength(segment, score),
         )
 
@@ -136,7 +150,6 @@ class Matcher:
                 break
             feature = self.feature_set.features[column]
             values = segment.values[:, self._columns[column]]
-            rows = np.argsort(-values, kind="stable")[: self._top_tokens]
             hits.append(
                 FeatureHit(
                     index=feature.index,
@@ -145,15 +158,26 @@ class Matcher:
                     contribution=float(score.contributions[column]),
                     threshold=feature.threshold,
                     weight=feature.weight,
-                    tokens=tuple((int(r), float(values[r])) for r in rows if values[r] > 0),
+                    tokens=self._strongest(values),
                 )
             )
         return tuple(hits)
+
+    def _probe(self, segment: SegmentActivations, score: Score) -> ProbeHit | None:
+        if score.probe is None:
+            return None
+        return ProbeHit(score.probe, self._strongest(segment.values[:, self._columns[-1]]))
+
+    def _strongest(self, values: NDArray[np.float32]) -> tuple[tuple[int, float], ...]:
+        rows = np.argsort(-values, kind="stable")[: self._top_tokens]
+        return tuple((int(r), float(values[r])) for r in rows if values[r] > 0)
 
     def _strength(self, segment: SegmentActivations, score: Score) -> NDArray[np.float32]:
         """Each token's share of the evidence: activations weighted as in the score, scaled to a maximum of 1."""
         pooled = np.where(score.pooled > 0, score.pooled, 1)
         per_unit = np.clip(score.contributions / pooled, 0, None)  # [feature]
-        raw = segment.values[:, self._columns] @ per_unit  # [token]
+        raw = segment.values[:, self._columns[: per_unit.size]] @ per_unit  # [token]
+        if score.probe is not None:
+            raw = raw + np.clip(segment.values[:, self._columns[-1]], 0, None)
         top = float(raw.max(initial=0))
         return (raw / top if top > 0 else raw).astype(np.float32)

@@ -19,6 +19,8 @@ class Score:
     value: float
     pooled: NDArray[np.float32]
     contributions: NDArray[np.float32]
+    probe: float | None = None
+    """What the set's probe adds to the logit; None without a probe."""
 
 
 class Detector(Protocol):
@@ -36,4 +38,4 @@ class Detector(Protocol):
         """How far a score lies above the threshold: in log-odds where scores are logistic, else in their unit."""
 
     def score(self, pooled: NDArray[np.float32]) -> Score:
-        """Scores pooled activations [feature], in the set's order."""
+        """Scores pooled activations [column], in the order of FeatureSet.columns."""

@@ -31,8 +31,12 @@ class WeightedDetector:
         return _log_odds(score) - _log_odds(self._at_least)
 
     def score(self, pooled: NDArray[np.float32]) -> Score:
+        return self.scored(pooled)
+
+    def scored(self, pooled: NDArray[np.float32], evidence: float = 0.0) -> Score:
+        """As `score`, with more `evidence` added to the logit."""
         contributions = self._weights * pooled
-        return Score(_logistic(self._bias + float(contributions.sum())), pooled, contributions)
+        return Score(_logistic(self._bias + evidence + float(contributions.sum())), pooled, contributions)
 
 
 def _log_odds(p: float) -> float:

@@ -17,6 +17,7 @@ from monitor.alerts import (
     AlertEvent,
     AlertFeature,
     AlertOrigin,
+    AlertProbe,
     AlertReader,
     AlertSegment,
     AlertSet,
@@ -81,6 +82,12 @@ class AlertBuilder:
                     tokens=tuple(self._token(segment, *spans[row], activation) for row, activation in hit.tokens),
                 )
                 for hit in match.hits
+            ),
+            probe=None
+            if match.probe is None
+            else AlertProbe(
+                contribution=round(match.probe.contribution, 6),
+                tokens=tuple(self._token(segment, *spans[row], value) for row, value in match.probe.tokens),
             ),
             reader=AlertReader(
                 model=ref.model,

@@ -80,6 +80,15 @@ class AlertFeature(_Model):
     """Strongest first."""
 
 
+class AlertProbe(_Model):
+    """What the set's linear probe on the residual stream has to do with the alert."""
+
+    contribution: float
+    """To the logit; below 0 where the features alone made the alert."""
+    tokens: tuple[TokenActivation, ...]
+    """Those that speak most for it, strongest first."""
+
+
 class AlertReader(_Model):
     """What the activations were read with."""
 
@@ -120,6 +129,8 @@ class Alert(_Model):
     unit: str
     segment: AlertSegment
     features: tuple[AlertFeature, ...]
+    probe: AlertProbe | None = None
+    """Of a set with a probe."""
     reader: AlertReader
     config_sha256: str
     trace_id: str | None

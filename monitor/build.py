@@ -29,6 +29,7 @@ from monitor.config import Config
 from monitor.engine import Confirmation, Engine
 from monitor.errors import ConfigError
 from monitor.feature_set_files import LoadedSet, load_feature_sets
+from monitor.probe import Probe
 from monitor.sae.saelens import WEIGHTS_FILE, load_saelens
 from monitor.sae.weights import SaeWeights
 
@@ -54,6 +55,17 @@ class Artefacts:
     def latents(self) -> tuple[int, ...]:
         """The SAE latents that any set uses, ascending."""
         return tuple(sorted({i for loaded in self.sets for i in loaded.set.indices()}))
+
+    @property
+    def probes(self) -> tuple[Probe, ...]:
+        """The probes that any set uses, ordered by hash."""
+        by_hash = {loaded.probe.sha256: loaded.probe for loaded in self.sets if loaded.probe is not None}
+        return tuple(by_hash[sha256] for sha256 in sorted(by_hash))
+
+    @property
+    def columns(self) -> tuple[int | str, ...]:
+        """What readers hand out: the latents, and behind them the probes by their hashes."""
+        return (*self.latents, *(probe.sha256 for probe in self.probes))
 
 
 def load_artefacts(config: Config) -> Artefacts:
@@ -92,10 +104,10 @@ def build_engine(config: Config, artefacts: Artefacts, progress: Callable[[str],
     """
     tokeniser = build_tokeniser(config, artefacts.model)
     if config.reader.engine == "torch":
-        return assemble_engine(config, artefacts, tokeniser, build_reader(config, artefacts, artefacts.latents))
+        return assemble_engine(config, artefacts, tokeniser, build_reader(config, artefacts, artefacts.columns))
     bundle = _bundle(config, artefacts, progress)
-    reader = bundle.reader(artefacts.latents, **reader_options(config))
-    exact = bundle.exact_reader(artefacts.latents, **reader_options(config, EXACT_CACHE))
+    reader = bundle.reader(artefacts.columns, **reader_options(config))
+    exact = bundle.exact_reader(artefacts.columns, **reader_options(config, EXACT_CACHE))
     margins = bundle.manifest.precision.margins
     unknown = [loaded.set.id for loaded in artefacts.sets if loaded.set.id not in margins]
     if exact is not None and unknown:
@@ -125,12 +137,15 @@ def build_template(config: Config, model: ModelFiles) -> ChatTemplate:
 
 
 def build_reader(
-    config: Config, artefacts: Artefacts, latents: Sequence[int], progress: Callable[[str], None] = lambda _: None
+    config: Config,
+    artefacts: Artefacts,
+    columns: Sequence[int | str],
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Reader:
-    """The reader that the config asks for, with the columns `latents`."""
+    """The reader that the config asks for, with `columns`: latents, and behind them probes by their hashes."""
     if config.reader.engine == "torch":
-        return _torch_reader(config, artefacts, latents)
-    return _bundle(config, artefacts, progress).reader(latents, **reader_options(config))
+        return _torch_reader(config, artefacts, columns)
+    return _bundle(config, artefacts, progress).reader(columns, **reader_options(config))
 
 
 def _bundle(config: Config, artefacts: Artefacts, progress: Callable[[str], None]) -> Bundle:
@@ -196,7 +211,8 @@ def compile_artefacts(
             [[math.nan if (s := of[n.set.id]) is None else s.value for n in artefacts.sets] for of in scores]
         )
 
-    source = Source(artefacts.model, sae, artefacts.sets[0].shipped.reader, artefacts.latents, artefacts.sets)
+    ref = artefacts.sets[0].shipped.reader
+    source = Source(artefacts.model, sae, ref, artefacts.latents, artefacts.probes, artefacts.sets)
     return compile_bundle(source, out, tokeniser, judge, events, precision, config.reader.threads, progress)
 
 
@@ -218,7 +234,7 @@ def assemble_engine(
         tokeniser,
         WindowPlanner(reader, starts, window, overlap),
         reader,
-        artefacts.latents,
+        artefacts.columns,
         config.alerts,
         config.sha256(),
         config.events.max_tokens,
@@ -226,20 +242,24 @@ def assemble_engine(
     )
 
 
-def _torch_reader(config: Config, artefacts: Artefacts, latents: Sequence[int]) -> Reader:
+def _torch_reader(config: Config, artefacts: Artefacts, columns: Sequence[int | str]) -> Reader:
     try:
         from monitor.activations.torch_reader import TorchReader, usable_device
         from monitor.sae.encoder import CuratedEncoder
+        from monitor.sae.probed_encoder import ProbedEncoder
     except ImportError as e:
         raise ConfigError(f"reader.engine: torch needs {e.name}; run: pip install 'latentwatch[torch]'") from None
     if isinstance(artefacts.made_of, Bundle):
         raise ConfigError("reader.bundle: the torch engine reads reader.model, not a bundle")
     ref = artefacts.sets[0].shipped.reader
     device = usable_device(config.reader.device)
+    latents = [name for name in columns if isinstance(name, int)]
+    encoder = CuratedEncoder(artefacts.made_of, latents, ref.sae.activation_basis, device)
+    probes = [probe for probe in artefacts.probes if probe.sha256 in columns]
     return TorchReader(
         artefacts.model.folder,
         ref.layer,
-        CuratedEncoder(artefacts.made_of, latents, ref.sae.activation_basis, device),
+        ProbedEncoder(encoder, probes, artefacts.made_of.d_in) if probes else encoder,
         device=config.reader.device,
         dtype=config.reader.dtype,
         batch_tokens=config.reader.batch_tokens,
@@ -261,6 +281,7 @@ def _identity(config: Config, artefacts: Artefacts) -> str:
         machine(),  # another processor may round otherwise, and be fast at other things
         ref.model_dump_json(),
         None if topk else artefacts.latents,  # all latents of a TopK SAE are in the graph
+        [probe.sha256 for probe in artefacts.probes],
         config.reader.precision,
         # precisions are compared by what the sets decide
         [] if config.reader.precision == "fp32" else [loaded.sha256 for loaded in artefacts.sets],

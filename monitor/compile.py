@@ -50,6 +50,7 @@ from monitor.activations.tokens import EventTokeniser, Tokenised
 from monitor.calibration_events import CalibrationEvent
 from monitor.errors import ConfigError
 from monitor.feature_set_files import LoadedSet
+from monitor.probe import Probe
 from monitor.sae.weights import SaeWeights
 
 PrecisionChoice = Literal["auto", "fp32", "int8"]
@@ -79,6 +80,7 @@ class Source:
     ref: ReaderRef
     latents: Sequence[int]
     """SAE latents that must be readable; all of them for TopK."""
+    probes: Sequence[Probe]
     sets: Sequence[LoadedSet]
 
 
@@ -213,7 +215,7 @@ class _Compiler:
         source, ref, graph = self._source, self._source.ref, Graph()
         residual = add_blocks(graph, self._weights, self._architecture, self._blocks, name, self._turn, self._positions)
         basis = ref.sae.activation_basis
-        add_encoder(graph, residual, source.sae, source.latents, basis, ref.max_norm, self._turn, name)
+        add_encoder(graph, residual, source.sae, source.latents, basis, ref.max_norm, self._turn, name, source.probes)
         graph.output(residual, RESIDUAL, "float32", ["token", self._architecture.d_model])
         graph.save(path or self._graph(name))
 
@@ -236,8 +238,9 @@ class _Compiler:
 
     def _bare_reader(self, name: PrecisionName) -> OnnxReader:
         embeddings = np.load(self._work / EMBEDDINGS, mmap_mode="r", allow_pickle=False)
-        shape = self._manifest("fp32", "fp32", (), {}).shape()
-        return OnnxReader(self._graph(name), shape, embeddings, self._source.latents, threads=self._threads)
+        manifest = self._manifest("fp32", "fp32", (), {})
+        columns = manifest.slots_of([*self._source.latents, *manifest.sae.probes])
+        return OnnxReader(self._graph(name), manifest.shape(), embeddings, columns, threads=self._threads)
 
     def _reader(self, name: PrecisionName) -> OnnxReader:
         reader = self._bare_reader(name)
@@ -385,6 +388,7 @@ class _Compiler:
                 max_norm=ref.max_norm,
                 latents=None if topk else tuple(self._source.latents),
                 slots=(sae.k or 1) if topk else len(self._source.latents),
+                probes=tuple(probe.sha256 for probe in self._source.probes),
             ),
             sets={loaded.set.id: loaded.sha256 for loaded in self._source.sets},
             precision=BundlePrecision(

@@ -73,19 +73,19 @@ class Engine:
         tokeniser: EventTokeniser,
         planner: WindowPlanner,
         reader: Reader,
-        reader_columns: Sequence[int],
+        reader_columns: Sequence[int | str],
         alerts: AlertsConfig,
         config_sha256: str,
         max_tokens: int = 65_536,
         group_tokens: int = 4_096,
         confirmation: Confirmation | None = None,
     ) -> None:
-        """`reader_columns` are the SAE latents that the readers' columns stand for."""
-        at = {latent: column for column, latent in enumerate(reader_columns)}
+        """`reader_columns` say what the readers' columns stand for, as FeatureSet.columns names it."""
+        at = {name: column for column, name in enumerate(reader_columns)}
         margins = confirmation.margins if confirmation else {}
         self._judges = []
         for loaded in sets:
-            columns = np.array([at[i] for i in loaded.set.indices()], dtype=np.int64)
+            columns = np.array([at[name] for name in loaded.set.columns()], dtype=np.int64)
             matcher = Matcher(loaded.set, alerts.top_features, alerts.top_tokens, columns)
             # of a set that nothing was measured of, everything is read again
             margin = margins.get(loaded.set.id, math.inf)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from detectors.feature_set import FeatureSet, SetOverride, overridden
 from monitor.errors import ConfigError
+from monitor.probe import Probe, load_probe
 from monitor.yaml_file import load_yaml
 
 BUILTIN_PREFIX = "builtin:"
@@ -27,6 +28,8 @@ class LoadedSet:
     """Of the file's bytes."""
     shipped: FeatureSet
     set: FeatureSet
+    probe: Probe | None = None
+    """Of a probe set."""
 
     @property
     def sae_folder(self) -> Path:
@@ -67,7 +70,7 @@ def load_feature_sets(
         if not override.enabled or (wanted and item.shipped.id not in wanted):
             continue
         try:
-            chosen.append(LoadedSet(item.path, item.sha256, item.shipped, overridden(item.shipped, override)))
+            chosen.append(replace(item, set=overridden(item.shipped, override)))
         except ValueError as e:
             problems.append(f"feature_sets.overrides.{item.shipped.id}: {_first_line(e)}")
     if not problems and not chosen:
@@ -90,7 +93,9 @@ def load_feature_set(path: Path) -> LoadedSet:
             + ("unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, "))
             for error in e.errors(include_url=False)
         ) from None
-    return LoadedSet(path, hashlib.sha256(raw).hexdigest(), feature_set, feature_set)
+    ref = feature_set.probe
+    probe = None if ref is None else load_probe(path.parent / ref.path, ref.sha256)
+    return LoadedSet(path, hashlib.sha256(raw).hexdigest(), feature_set, feature_set, probe)
 
 
 def builtin_folder() -> Path:

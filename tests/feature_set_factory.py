@@ -55,6 +55,19 @@ def weighted_data(**changes: Any) -> dict[str, Any]:
     )
 
 
+PROBE = {"path": "one.safetensors", "sha256": "c" * 64}
+
+
+def probe_data(**changes: Any) -> dict[str, Any]:
+    """A valid probe set over latents 3 and 7."""
+    return weighted_data(**{"detector": "probe", "probe": PROBE, **changes})
+
+
+def make_probe(**changes: Any) -> FeatureSet:
+    """A probe set."""
+    return FeatureSet.model_validate(probe_data(**changes))
+
+
 def make_set(**changes: Any) -> FeatureSet:
     """A threshold set."""
     return FeatureSet.model_validate(set_data(**changes))

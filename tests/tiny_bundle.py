@@ -22,6 +22,7 @@ from monitor.activations.tokens import EventTokeniser
 from monitor.calibration_events import CalibrationEvent
 from monitor.compile import Judge, PrecisionChoice, Source, compile_bundle
 from monitor.feature_set_files import LoadedSet
+from monitor.probe import Probe
 from monitor.sae.saelens import WEIGHTS_FILE, load_saelens
 from tests.feature_set_factory import weighted_data
 from tests.reader_model import event
@@ -86,16 +87,17 @@ class TinySource:
         events: Sequence[CalibrationEvent] = (),
         precision: PrecisionChoice = "fp32",
         sets: Sequence[LoadedSet] = (),
+        probes: Sequence[Probe] = (),
     ) -> Bundle:
         """A bundle in the folder `out`."""
         given = events or calibration_events(6)
-        made_of = self.made_of(sets)
+        made_of = self.made_of(sets, probes)
         return compile_bundle(made_of, out, self.tokeniser, judge or no_judge, given, precision, threads=1)
 
-    def made_of(self, sets: Sequence[LoadedSet] = ()) -> Source:
+    def made_of(self, sets: Sequence[LoadedSet] = (), probes: Sequence[Probe] = ()) -> Source:
         """What a bundle is made of."""
         sae = load_saelens(self.folder / "sae")
-        return Source(self.model, sae, self.ref, LATENTS, list(sets) or [self.feature_set()])
+        return Source(self.model, sae, self.ref, LATENTS, probes, list(sets) or [self.feature_set()])
 
 
 def tiny_source(folder: Path, kind: str = "jumprelu") -> TinySource:

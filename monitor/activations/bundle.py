@@ -62,6 +62,9 @@ class BundleSae(_Model):
     latents: tuple[int, ...] | None
     """The latents that are in the graph; None = all."""
     slots: int
+    """Activations of latents that the graph hands out for a token."""
+    probes: tuple[str, ...] = ()
+    """SHA-256 of the probes whose projections it hands out behind them."""
 
 
 class Candidate(_Model):
@@ -126,16 +129,27 @@ class Manifest(_Model):
     files: dict[str, str]
     """SHA-256 by file name."""
 
+    def slots_of(self, columns: Sequence[int | str]) -> list[int]:
+        """The graph's numbers of latents and of probes, which come behind all latents and are named by their hashes.
+
+        Raises ConfigError for a probe that is not in the graph.
+        """
+        missing = [name for name in columns if isinstance(name, str) and name not in self.sae.probes]
+        if missing:
+            raise ConfigError(f"the compiled graph lacks probe {missing[0]}; compile it again for these feature sets")
+        return [self.sae.width + self.sae.probes.index(name) if isinstance(name, str) else name for name in columns]
+
     def shape(self) -> GraphShape:
         """What the reader has to know of the graph."""
+        numbers = range(self.sae.width, self.sae.width + len(self.sae.probes))
         return GraphShape(
             layers=self.model.layer + 1,
             heads=Heads(self.model.heads, self.model.kv_heads, self.model.windows),
             head_dim=self.model.head_dim,
             max_tokens=self.model.max_tokens,
-            width=self.sae.width,
-            latents=self.sae.latents,
-            slots=self.sae.slots,
+            width=self.sae.width + len(self.sae.probes),
+            latents=None if self.sae.latents is None else (*self.sae.latents, *numbers),
+            slots=self.sae.slots + len(self.sae.probes),
         )
 
 
@@ -151,24 +165,26 @@ class Bundle:
         """Tokenizer and chat template, laid out as in a model's folder."""
         return ModelFiles(self.folder, self.manifest.model.sha256)
 
-    def reader(self, latents: Sequence[int], **options: Any) -> OnnxReader:
-        """A reader with the columns `latents`, after a self-test; `options` are those of OnnxReader.
+    def reader(self, columns: Sequence[int | str], **options: Any) -> OnnxReader:
+        """A reader with these columns (latents, and probes by their hashes), after a self-test.
+
+        `options` are those of OnnxReader.
 
         Raises ConfigError where it does not load, or where the activations of the golden texts are not those of the
         machine that compiled: a processor may round int8 products differently (without VNNI, x86 saturates at 16 bits).
         """
-        return self._tested(GRAPH, GOLDEN, self.manifest.golden_tolerance, latents, options)
+        return self._tested(GRAPH, GOLDEN, self.manifest.golden_tolerance, columns, options)
 
-    def exact_reader(self, latents: Sequence[int], **options: Any) -> OnnxReader | None:
+    def exact_reader(self, columns: Sequence[int | str], **options: Any) -> OnnxReader | None:
         """The reader in float32 for what comes near a threshold, or None where `reader` is exact itself."""
         if self.manifest.precision.chosen == "fp32":
             return None
-        return self._tested(EXACT_GRAPH, EXACT_GOLDEN, EXACT_TOLERANCE, latents, options)
+        return self._tested(EXACT_GRAPH, EXACT_GOLDEN, EXACT_TOLERANCE, columns, options)
 
     def _tested(
-        self, graph: str, golden: str, tolerance: float, latents: Sequence[int], options: dict[str, Any]
+        self, graph: str, golden: str, tolerance: float, columns: Sequence[int | str], options: dict[str, Any]
     ) -> OnnxReader:
-        reader = self._load(graph, latents, options)
+        reader = self._load(graph, columns, options)
         difference = Golden.load(self.folder / golden).difference(reader)
         if not difference <= tolerance:
             raise ConfigError(
@@ -177,9 +193,10 @@ class Bundle:
             )
         return reader
 
-    def _load(self, graph: str, latents: Sequence[int], options: dict[str, Any]) -> OnnxReader:
+    def _load(self, graph: str, columns: Sequence[int | str], options: dict[str, Any]) -> OnnxReader:
         embeddings = np.load(self.folder / EMBEDDINGS, mmap_mode="r", allow_pickle=False)
-        reader = OnnxReader(self.folder / graph, self.manifest.shape(), embeddings, latents, **options)
+        slots = self.manifest.slots_of(columns)
+        reader = OnnxReader(self.folder / graph, self.manifest.shape(), embeddings, slots, **options)
         for tokens, keys, values in load_starts(self.folder / STARTS):
             reader.preload(tokens, keys, values)
         return reader

@@ -35,9 +35,9 @@ class GraphShape:
     max_tokens: int
     """The longest past plus chunk."""
     width: int
-    """Number of the SAE's latents."""
+    """Number of the SAE's latents and, behind them, probes."""
     latents: tuple[int, ...] | None
-    """SAE latents of the output columns, or None where the graph hands out latent numbers (TopK)."""
+    """Latents (and probes) of the output columns, or None where the graph hands out their numbers (TopK)."""
     slots: int
     """Activations that the graph hands out for a token."""
 

@@ -100,7 +100,7 @@ def make_ours(name: str, config: Config, bundle: Path) -> Measured:
     tokeniser = build_tokeniser(config, artefacts.model)
     if name == "torch":
         torch = config.model_copy(update={"reader": config.reader.model_copy(update={"engine": "torch"})})
-        return Measured(Plain(tokeniser, build_reader(torch, artefacts, artefacts.latents), config))
+        return Measured(Plain(tokeniser, build_reader(torch, artefacts, artefacts.columns), config))
     compiled = load_bundle(bundle)
     _, precision, *rest = name.split("_")
     chosen = compiled.manifest.precision.chosen
@@ -110,12 +110,12 @@ def make_ours(name: str, config: Config, bundle: Path) -> Measured:
     if rest != ["confirmed"]:
         share = 1.0 - EXACT_CACHE if rest else 0.0
         exact = (
-            compiled.exact_reader(artefacts.latents, **reader_options(config, share)) if precision != chosen else None
+            compiled.exact_reader(artefacts.columns, **reader_options(config, share)) if precision != chosen else None
         )
-        reader = exact or compiled.reader(artefacts.latents, **reader_options(config, share))
+        reader = exact or compiled.reader(artefacts.columns, **reader_options(config, share))
         return Measured(Plain(tokeniser, reader, config))
-    reader = compiled.reader(artefacts.latents, **reader_options(config))
-    exact = compiled.exact_reader(artefacts.latents, **reader_options(config, EXACT_CACHE))
+    reader = compiled.reader(artefacts.columns, **reader_options(config))
+    exact = compiled.exact_reader(artefacts.columns, **reader_options(config, EXACT_CACHE))
     margins = compiled.manifest.precision.margins
     engine = assemble_engine(config, artefacts, tokeniser, reader, exact, margins)
     return Measured(Whole(engine, [r for r in (reader, exact) if r is not None]))

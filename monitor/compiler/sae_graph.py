@@ -12,6 +12,7 @@ from monitor.activations.compact import ACTIVATIONS, LATENTS, VALUES
 from monitor.compiler.graph import Graph
 from monitor.compiler.linear import Precision, operand, product
 from monitor.errors import ConfigError
+from monitor.probe import Probe, stacked
 from monitor.sae.weights import SaeWeights
 
 Array = NDArray[np.float32]
@@ -26,21 +27,31 @@ def add_encoder(
     max_norm: float | None,
     turn: Array | None,
     precision: Precision,
+    probes: Sequence[Probe] = (),
 ) -> None:
-    """Adds the encoder (see SaeWeights for the maths) and its outputs.
+    """Adds the encoder (see SaeWeights for the maths) and the probes, and their outputs.
 
     ReLU, JumpReLU and gated SAEs: `activations` [token, latent] of `latents` alone. TopK, where all latents decide
-    which are active: `values` and `latents` [token, k] of the active ones, whichever they are.
+    which are active: `values` and `latents` [token, k] of the active ones, whichever they are. Probes follow as
+    further slots, numbered behind the SAE's latents; they are in float32 whatever the precision.
     Tokens whose residual stream [token, d], turned by `turn`, is longer than `max_norm` read 0.
     """
     if sae.decoder_norm is None and (basis == "decoder_norm_folded" or sae.rescale_by_decoder_norm):
         raise ConfigError("the SAE has no decoder, whose norms the activation basis needs")
-    _Encoder(graph, sae, list(latents), basis == "decoder_norm_folded", turn, precision).add(residual, max_norm)
+    folded = basis == "decoder_norm_folded"
+    _Encoder(graph, sae, list(latents), folded, turn, precision, probes).add(residual, max_norm)
 
 
 class _Encoder:
     def __init__(
-        self, graph: Graph, sae: SaeWeights, latents: list[int], fold: bool, turn: Array | None, precision: Precision
+        self,
+        graph: Graph,
+        sae: SaeWeights,
+        latents: list[int],
+        fold: bool,
+        turn: Array | None,
+        precision: Precision,
+        probes: Sequence[Probe],
     ) -> None:
         self._g = graph
         self._sae = sae
@@ -49,6 +60,7 @@ class _Encoder:
         self._fold = fold
         self._turn = turn
         self._precision = precision
+        self._probes = probes
 
     def add(self, residual: str, max_norm: float | None) -> None:
         g = self._g
@@ -56,13 +68,36 @@ class _Encoder:
         usual = self._usual(residual, max_norm)
         if self._sae.architecture == "topk":
             values, latents = self._topk(x, turn)
-            g.output(self._masked(values, usual), VALUES, "float32", ["token", self._sae.k or 1])
-            g.output(latents, LATENTS, "int64", ["token", self._sae.k or 1])
+            slots = (self._sae.k or 1) + len(self._probes)
+            g.output(self._masked(self._with_projections(residual, values), usual), VALUES, "float32", ["token", slots])
+            g.output(self._with_probe_numbers(latents), LATENTS, "int64", ["token", slots])
             return
         activations = self._gated(x, turn) if self._sae.architecture == "gated" else self._thresholded(x, turn)
         if self._fold:
             activations = g.add("Mul", activations, g.constant("sae.fold", self._norms[self._rows]))
-        g.output(self._masked(activations, usual), ACTIVATIONS, "float32", ["token", self._rows.size])
+        activations = self._with_projections(residual, activations)
+        slots = self._rows.size + len(self._probes)
+        g.output(self._masked(activations, usual), ACTIVATIONS, "float32", ["token", slots])
+
+    def _with_projections(self, residual: str, values: str) -> str:
+        if not self._probes:
+            return values
+        g = self._g
+        directions, offsets = stacked(self._probes, self._sae.d_in)
+        turned = directions if self._turn is None else self._turn.T @ directions
+        found = g.add("Gemm", residual, g.constant("probes", turned), g.constant("probes.offset", offsets))
+        return g.add("Concat", values, found, axis=-1)
+
+    def _with_probe_numbers(self, latents: str) -> str:
+        if not self._probes:
+            return latents
+        g, count = self._g, len(self._probes)
+        numbers = np.arange(self._sae.d_sae, self._sae.d_sae + count, dtype=np.int64)[None]
+        tokens = g.add("Gather", g.add("Shape", latents), g.integers(0), axis=0)  # [1]
+        rows = g.add(
+            "Expand", g.constant("probes.numbers", numbers), g.add("Concat", tokens, g.integers(count), axis=0)
+        )
+        return g.add("Concat", latents, rows, axis=-1)
 
     def _normalised(self, residual: str) -> tuple[str, Array | None]:
         """The SAE's input, and the rotation that is still to be undone in the encoder's weights."""

@@ -45,6 +45,14 @@ class FeatureRow:
 
 
 @dataclass(frozen=True)
+class ProbeRow:
+    """What the set's probe had to do with it."""
+
+    contribution: str
+    chips: tuple[Chip, ...]
+
+
+@dataclass(frozen=True)
 class AlertCard:
     """What the page shows of one alert."""
 
@@ -70,6 +78,7 @@ class AlertCard:
     """None where content capture is off."""
     text_chars: int
     features: tuple[FeatureRow, ...]
+    probe: ProbeRow | None
 
 
 def alert_card(alert: Alert) -> AlertCard:
@@ -109,6 +118,9 @@ def alert_card(alert: Alert) -> AlertCard:
             )
             for feature in alert.features
         ),
+        probe=None
+        if alert.probe is None
+        else ProbeRow(_figure(alert.probe.contribution), tuple(_chip(token) for token in alert.probe.tokens[:8])),
     )
 
 

@@ -110,6 +110,9 @@ class _View:
             lines.append(line)
         if (hidden := len(alert.features) - self.top_features) > 0:
             lines.append(Text(f"and {hidden} more", style="dim"))
+        if alert.probe is not None:
+            line = Text.assemble(("linear probe  ", "dim"))
+            lines.append(line.append(f"{alert.probe.contribution:+.2f} to the logit", style="bold"))
         return Text("\n").join(lines)
 
     def _badge(self, alert: Alert) -> Text:

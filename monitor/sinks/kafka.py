@@ -64,9 +64,10 @@ class KafkaSink:
     def _smaller(self, alert: Alert) -> Outgoing | None:
         if alert.content is not None:
             return self._outgoing(alert.model_copy(update={"content": None}), "content")
-        if any(feature.tokens for feature in alert.features):
+        if any(feature.tokens for feature in alert.features) or (alert.probe is not None and alert.probe.tokens):
             features = tuple(feature.model_copy(update={"tokens": ()}) for feature in alert.features)
-            return self._outgoing(alert.model_copy(update={"features": features}), "tokens")
+            probe = None if alert.probe is None else alert.probe.model_copy(update={"tokens": ()})
+            return self._outgoing(alert.model_copy(update={"features": features, "probe": probe}), "tokens")
         if alert.features:
             return self._outgoing(alert.model_copy(update={"features": ()}), "features")
         return None

@@ -26,7 +26,9 @@ from monitor.activations.bundle import (
 from monitor.activations.model_files import file_sha256
 from monitor.activations.reader import Chunk
 from monitor.build import _checked_bundle
+from monitor.compile import PrecisionChoice
 from monitor.errors import ConfigError
+from monitor.probe import Probe
 from tests.tiny_bundle import LATENTS, LAYER, WIDTH, TinySource, calibration_events, tiny_source
 from tests.tiny_model import POSITIONS, relative, texts
 
@@ -92,6 +94,26 @@ def test_it_reads_as_the_model_does(original: Bundle, source: TinySource) -> Non
     given = [Chunk(text) for text in texts(40, 30)]
     for found, expected in zip(original.reader(LATENTS).read(given), reference.read(given), strict=True):
         assert relative(found, expected) < 1e-4
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_probes_are_columns_behind_the_latents(source: TinySource, precision: PrecisionChoice, tmp_path: Path) -> None:
+    draw = np.random.default_rng(3)
+    probes = [Probe(name * 64, draw.standard_normal(32).astype(np.float32), 0.5) for name in "ab"]
+    bundle = source.compile(
+        tmp_path / "bundle", lambda _, events: np.zeros((len(events), 1)), (), precision, (), probes
+    )
+    given = [Chunk(text) for text in texts(40, 30)]
+    whole = bundle.reader([*LATENTS, *(p.sha256 for p in probes)]).read(given)
+    turned = bundle.reader([probes[1].sha256, LATENTS[2], probes[0].sha256], cache_bytes=1 << 20).read(given)
+    for all_columns, some in zip(whole, turned, strict=True):
+        assert all_columns.shape[1] == len(LATENTS) + 2
+        assert (np.abs(all_columns[:, -2:]) > 1e-3).any()
+        assert relative(some, all_columns[:, [len(LATENTS) + 1, 2, len(LATENTS)]]) < (
+            1e-4 if precision == "fp32" else 0.2
+        )
+    with pytest.raises(ConfigError, match="the compiled graph lacks probe cccc"):
+        bundle.reader([*LATENTS, "c" * 64])
 
 
 def test_starts_are_read_already(original: Bundle, source: TinySource) -> None:

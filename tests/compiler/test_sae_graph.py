@@ -19,7 +19,9 @@ from monitor.compiler.linear import Precision
 from monitor.compiler.rotation import rotation
 from monitor.compiler.sae_graph import add_encoder
 from monitor.errors import ConfigError
+from monitor.probe import Probe
 from monitor.sae.encoder import CuratedEncoder
+from monitor.sae.probed_encoder import ProbedEncoder
 from monitor.sae.saelens import load_saelens
 from monitor.sae.weights import SaeWeights
 from tests.saelens import save_sae
@@ -182,3 +184,38 @@ def test_a_gated_sae_that_lacks_a_part(
     sae = replace(saes["gated", "none", True], b_mag=None)
     with pytest.raises(ConfigError, match=r"^a gated SAE needs b_gate, b_mag and r_mag$"):
         encoded(tmp_path, sae, residual)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("turned", [False, True], ids=["plain", "rotated"])
+@pytest.mark.parametrize("kind", ["jumprelu", "topk"])
+def test_probes_follow_the_latents(
+    kind: str,
+    turned: bool,
+    precision: Precision,
+    saes: dict[tuple[str, str, bool], SaeWeights],
+    residual: NDArray[np.float32],
+    tmp_path: Path,
+) -> None:
+    sae, turn = saes[kind, "none", True], TURN if turned else None
+    source = np.random.default_rng(5)
+    probes = [
+        Probe(name, source.standard_normal(D).astype(np.float32), offset) for name, offset in (("a", 3), ("b", -1))
+    ]
+    limit = float(np.median(np.linalg.norm(residual, axis=1)))
+    graph = Graph()
+    graph.input("residual", "float32", ["token", D])
+    add_encoder(graph, "residual", sae, ROWS, "raw", limit, turn, precision, probes)
+    graph.save(tmp_path / "sae.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "sae.onnx"), providers=["CPUExecutionProvider"])
+    feed = {"residual": residual if turn is None else residual @ turn}
+    expected = ProbedEncoder(CuratedEncoder(sae, ROWS), probes, D)(torch.from_numpy(residual)).numpy()
+    expected[np.linalg.norm(residual, axis=1) > limit] = 0
+    assert (np.abs(expected[:, -2:]).max(axis=0) > 1).all()
+    if kind == "topk":
+        values, latents = session.run([VALUES, LATENTS], feed)
+        assert (latents[:, -2:] == [WIDTH, WIDTH + 1]).all()
+    else:
+        (values,) = session.run([ACTIVATIONS], feed)
+        assert values.shape == (residual.shape[0], len(ROWS) + 2)
+    np.testing.assert_allclose(values[:, -2:], expected[:, -2:], rtol=1e-4, atol=1e-4)
