@@ -150,10 +150,16 @@ class Metric(_Model):
     """Positives of this source against benign texts of other authors, instead of the source's own negatives."""
     n_positive: int
     n_negative: int
+    weighted_auroc: float | None = None
+    """SAE features alone, as a `weighted` set; the same as `auroc` where the set is one."""
+    with_probe_auroc: float | None = None
+    """Features and a probe together, as a `probe` set; the same as `auroc` where the set is one."""
     dense_probe_auroc: float | None = None
     """Logistic regression on the mean residual, same training rows."""
+    dense_probe_interval_95: tuple[float, float] | None = None
     word_only_auroc: float | None = None
     """Naive Bayes on word counts, same training rows."""
+    word_only_interval_95: tuple[float, float] | None = None
     left_out: bool
     """True where the figures are those of the same recipe fitted without any row of this source or its family; the
     shipped weights were then fitted on all sources together."""

@@ -121,8 +121,8 @@ def changed_values(feature_set: FeatureSet, threshold: float, weights: bool) -> 
 
     By path in the file. A `score` condition gets the threshold itself; `any` and `k_of_n`, whose score is a ratio to
     the features' thresholds, have all of these multiplied. With `weights`, the threshold stays, and the bias moves (of
-    a weighted set) or all weights are multiplied (of a threshold set with condition `score`). Raises ConfigError where
-    the set has nothing of the kind.
+    a weighted or a probe set) or all weights are multiplied (of a threshold set with condition `score`). Raises
+    ConfigError where the set has nothing of the kind.
     """
     at_least = feature_set.condition.at_least
     if not weights and at_least is not None:
@@ -133,7 +133,7 @@ def changed_values(feature_set: FeatureSet, threshold: float, weights: bool) -> 
                 f"--weights: {feature_set.id} has condition {feature_set.condition.kind}, without weights"
             )
         return _scaled(feature_set, "threshold", threshold)
-    if feature_set.detector == "weighted":
+    if feature_set.detector in ("weighted", "probe"):
         if not 0 < at_least < 1 or not 0 < threshold < 1:
             raise ConfigError(f"--weights: {feature_set.id}: no bias moves {threshold:.5g} to {at_least:.5g}")
         return {("bias",): _short(feature_set.bias + _logit(at_least) - _logit(threshold))}

@@ -41,62 +41,96 @@ from monitor.lab.figures import (
     recall_at_fpr,
     threshold_at_fpr,
 )
-from monitor.lab.logistic import SparseLogistic, fit_logistic
+from monitor.lab.logistic import fit_logistic
 from monitor.lab.recipe import BenignUse, SetRecipe, SourceUse, load_recipes
 from monitor.lab.rows import LabelledRow, load_rows
 from monitor.lab.set_file import set_body, write_set
 from monitor.lab.top_tokens import TopTokens
-from monitor.lab.workbench import Scored, Texts, Workbench, row_scores
+from monitor.lab.workbench import Scored, SetModel, Texts, Training, Workbench, row_scores
+from monitor.probe import save_probe
 from monitor.sae.encoder import CuratedEncoder
 from monitor.sae.saelens import WEIGHTS_FILE, load_saelens
 
+KINDS = ("weighted", "probe")
+_WORTH = 0.005
+"""What a probe must gain on left-out sources to be worth a score that features explain only in part."""
 
-def left_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: dict[str, Texts]) -> dict[str, Any]:
-    """Figures of every source of `family`, by models fitted without it. Keys are file stems."""
+# by kind of detector: model of a set
+Fitted = dict[str, SetModel]
+Figures = dict[str, dict[str, Any]]
+
+
+def fitted_kinds(bench: Workbench, data: Training) -> Fitted:
+    """The set as each kind of detector."""
+    weighted = bench.fit(data)
+    return {"weighted": weighted, "probe": bench.with_probe(data, weighted)}
+
+
+def left_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: dict[str, Texts]) -> dict[str, Figures]:
+    """Figures of every source of `family`, by models fitted without it, by kind and then by file stem."""
     data = bench.training(recipe, family)
     if not (data.y == 1).any():
         return {}
-    model = bench.fit(recipe, family)
+    models = fitted_kinds(bench, data)
     dense = fit_logistic(data.residual(), data.y, data.weights, DENSE_C)
-    members = [s for s in recipe.sources if s.family == family]
-    judged = bench.judge_texts(recipe)
-    benign = np.concatenate([bench.score(recipe, t, model).scores for t in judged])
     words = word_only_scores(data.words(), data.y, data.weights)
+    judged = bench.judge_texts(recipe)
+    benign = {k: np.concatenate([bench.score(recipe, t, m).scores for t in judged]) for k, m in models.items()}
+    found: dict[str, Figures] = {kind: {} for kind in KINDS}
+    for source in (s for s in recipe.sources if s.family == family):
+        these = texts[source.file]
+        if not any(row.label == 1 for row in these.rows):
+            continue
+        scored = {kind: bench.score(recipe, these, model) for kind, model in models.items()}
+        shared = {
+            "weighted_auroc": _area(scored["weighted"]),
+            "with_probe_auroc": _area(scored["probe"]),
+            **_beside("dense_probe", row_scores(recipe, these, dense.logits(these.table.residual))),
+            **_beside("word_only", row_scores(recipe, these, words(these.texts()))),
+        }
+        for kind in KINDS:
+            found[kind][_name(source)] = {**_figures(scored[kind], benign[kind]), **shared, "left_out": True}
+    return found
+
+
+def best_kind(metrics: dict[str, Figures], recipe: SetRecipe) -> str:
+    """The kind that generalises best over left-out sources: mean AUROC against own and against unrelated negatives."""
+    contrary = {_name(source) for source in recipe.sources if not source.train}
+
+    def mean(kind: str) -> float:
+        rows = [row for name, row in metrics[kind].items() if name not in contrary]
+        values = [row[key] for row in rows for key in ("auroc", "auroc_vs_benign") if row[key] is not None]
+        return float(np.mean(values))
+
+    return "probe" if mean("probe") >= mean("weighted") + _WORTH else "weighted"
+
+
+def _figures(own: Scored, benign: NDArray[np.float64]) -> dict[str, Any]:
+    positive = own.scores[own.labels == 1]
     return {
-        _name(source): _figures(
-            bench.score(recipe, texts[source.file], model),
-            bench.score(recipe, texts[source.file], dense, dense=True),
-            row_scores(recipe, texts[source.file], words(texts[source.file].texts())),
-            benign,
-        )
-        for source in members
-        if any(row.label == 1 for row in texts[source.file].rows)
-    }
-
-
-def _figures(own: Scored, dense: Scored, words: Scored, benign: NDArray[np.float64]) -> dict[str, Any]:
-    positive, negative = own.scores[own.labels == 1], own.scores[own.labels == 0]
-    two_sided = positive.size > 0 and negative.size > 0
-    clusters = [row.cluster for row in own.rows]
-    pairs = [row.pair for row in own.rows]
-
-    def area(scored: Scored) -> float | None:
-        return _round(auroc(scored.scores[scored.labels == 1], scored.scores[scored.labels == 0]))
-
-    return {
-        "auroc": area(own),
-        "auroc_interval_95": [round(v, 3) for v in bootstrap_interval(auroc, own.scores, own.labels, clusters)]
-        if two_sided
-        else None,
+        "auroc": _area(own),
+        "auroc_interval_95": _interval(own),
         "auroc_vs_benign": _round(auroc(positive, benign)),
         "recall_at_1pct_fpr": _round(recall_at_fpr(positive, benign, 0.01)),
-        "pair_win_rate": _round(pair_win_rate(own.scores, own.labels, pairs)),
+        "pair_win_rate": _round(pair_win_rate(own.scores, own.labels, [row.pair for row in own.rows])),
         "n_positive": int(positive.size),
-        "n_negative": int(negative.size),
-        "dense_probe_auroc": area(dense),
-        "word_only_auroc": area(words),
-        "left_out": True,
+        "n_negative": int((own.labels == 0).sum()),
     }
+
+
+def _beside(name: str, scored: Scored) -> dict[str, Any]:
+    return {f"{name}_auroc": _area(scored), f"{name}_interval_95": _interval(scored)}
+
+
+def _area(scored: Scored) -> float | None:
+    return _round(auroc(scored.scores[scored.labels == 1], scored.scores[scored.labels == 0]))
+
+
+def _interval(scored: Scored) -> list[float] | None:
+    if len(set(scored.labels.tolist())) < 2:
+        return None
+    clusters = [row.cluster for row in scored.rows]
+    return [round(v, 3) for v in bootstrap_interval(auroc, scored.scores, scored.labels, clusters)]
 
 
 def _round(value: float) -> float | None:
@@ -108,7 +142,7 @@ def _name(source: SourceUse) -> str:
     return f"own_{stem}" if source.family == "own" else stem
 
 
-def calibrated(bench: Workbench, recipe: SetRecipe, model: SparseLogistic, target: float) -> dict[str, Any]:
+def calibrated(bench: Workbench, recipe: SetRecipe, model: SetModel, target: float) -> dict[str, Any]:
     """The threshold (a logit) with its calibration record."""
     # traffic differs from site to site: the threshold holds for chat, for code and for casual talk, each by itself.
     # Published instructions are tidy; the project's own harmless rows of other categories are written as people talk.
@@ -186,13 +220,18 @@ def main(
     ]
     bench = Workbench(recipes, texts, benign)
 
-    metrics: dict[str, dict[str, Any]] = {r.id: {} for r in recipes.sets}
+    metrics: dict[str, dict[str, Figures]] = {r.id: {kind: {} for kind in KINDS} for r in recipes.sets}
     for recipe in recipes.sets:
         for family in track(dict.fromkeys(s.family for s in recipe.sources), recipe.id, console=console):
-            metrics[recipe.id] |= left_out_metrics(bench, recipe, family, texts)
-    models = {r.id: bench.fit(r, None) for r in track(recipes.sets, "all sources", console=console)}
+            for kind, figures in left_out_metrics(bench, recipe, family, texts).items():
+                metrics[recipe.id][kind] |= figures
+    kinds = {r.id: best_kind(metrics[r.id], r) for r in recipes.sets}
+    models = {
+        r.id: fitted_kinds(bench, bench.training(r, None))[kinds[r.id]]
+        for r in track(recipes.sets, "all sources", console=console)
+    }
 
-    latents = sorted({int(i) for m in models.values() for i in m.latents})
+    latents = sorted({int(i) for m in models.values() for i in m.features.latents})
     reader = reader_of(CuratedEncoder(sae, latents, "raw", device))
     labels = TopTokens(reader, tokeniser, WindowPlanner(reader, tokeniser.constant_starts(), 2048, 256), len(latents))
     with console.status("labelling features"):
@@ -200,19 +239,27 @@ def main(
     column = {latent: n for n, latent in enumerate(latents)}
     lock: dict[str, Any] = {}
     for recipe in recipes.sets:
-        fitted = models[recipe.id]
+        fitted, kind = models[recipe.id], kinds[recipe.id]
+        console.print(f"{recipe.id}: {kind}", highlight=False)
         calibration = calibrated(bench, recipe, fitted, recipes.target_fpr)
         features = [
             {"index": int(i), "label": labels.label(column[int(i)]), "weight": float(f"{w:.5g}")}
-            for i, w in sorted(zip(fitted.latents, fitted.weights, strict=True), key=lambda pair: -pair[1])
+            for i, w in sorted(
+                zip(fitted.features.latents, fitted.features.weights, strict=True), key=lambda pair: -pair[1]
+            )
         ]
         body = set_body(recipe, recipes, files.sha256, sae_sha256, sae.d_sae)
+        if fitted.probe is not None:
+            file = f"{recipe.id}.probe.safetensors"
+            direction = fitted.probe.direction.astype(np.float32)
+            body |= {"probe": {"path": file, "sha256": save_probe(out / file, direction, fitted.probe.offset)}}
         body |= {
+            "detector": kind,
             "features": features,
             "bias": round(fitted.bias, 5),
             "condition": {"kind": "score", "at_least": _logistic(calibration["threshold"])},
             "calibration": calibration["record"],
-            "metrics": metrics[recipe.id],
+            "metrics": metrics[recipe.id][kind],
             "falsepositives": list(recipe.falsepositives),
             "known_gaps": list(recipe.known_gaps),
         }

@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 from monitor.lab.activations import SegmentTable
 from monitor.lab.logistic import SparseLogistic, fit_sparse_logistic
 from monitor.lab.recipe import BenignUse, Recipes, SetRecipe
+from monitor.lab.residual_probe import ResidualProbe, fit_residual_probe
 from monitor.lab.rows import LabelledRow
+
+PROBE_C = 1e-3
+"""Inverse strength of the L2 penalty of probes."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +26,17 @@ class Texts:
     x: NDArray[np.float16]
     entries: list[list[int]]
     """For each row, its entries in the table."""
+    shrink: NDArray[np.float32]
+    """[entry], by which the set's pooling shrinks means."""
 
     @classmethod
     def of(cls, rows: list[LabelledRow], table: SegmentTable, prior_tokens: int) -> Texts:
         """What was read of `rows`; `prior_tokens` tokens without activation are counted into every mean."""
-        shrink = table.tokens / (table.tokens + prior_tokens)
+        shrink = (table.tokens / (table.tokens + prior_tokens)).astype(np.float32)
         entries: list[list[int]] = [[] for _ in rows]
         for entry, row in enumerate(table.row):
             entries[int(row)].append(entry)
-        return cls(rows, table, (table.latents * shrink[:, None]).astype(np.float16), entries)
+        return cls(rows, table, (table.latents * shrink[:, None]).astype(np.float16), entries, shrink)
 
     def labelled(self, label: int) -> list[int]:
         """Entries of the labelled segments of the rows with that label."""
@@ -61,6 +67,26 @@ class Texts:
     def texts(self) -> list[str]:
         """The texts of all entries."""
         return [self.text(entry) for entry in range(self.table.row.size)]
+
+
+@dataclass(frozen=True)
+class SetModel:
+    """What a set is fitted as: weights on latents, and for a probe set a probe beside them."""
+
+    features: SparseLogistic
+    probe: ResidualProbe | None = None
+
+    @property
+    def bias(self) -> float:
+        """Of the logit."""
+        return self.features.bias + (0.0 if self.probe is None else self.probe.bias)
+
+    def logits(self, texts: Texts) -> NDArray[np.float64]:
+        """Logits [entry]."""
+        logits = self.features.logits(texts.x)
+        if self.probe is None:
+            return logits
+        return logits + self.probe.bias + self.probe.evidence(texts.table.residual, texts.shrink)
 
 
 @dataclass(frozen=True)
@@ -98,15 +124,25 @@ class Workbench:
         groups += [(texts, entries, 0, 1.5 * len(entries) / size) for texts, entries in shared]
         return Training([g for g in groups if g[1]])
 
-    def fit(self, recipe: SetRecipe, left_out: str | None) -> SparseLogistic:
-        """The set's model."""
-        data = self.training(recipe, left_out)
-        return fit_sparse_logistic(data.latents(), data.y, data.weights, self._recipes.c, self._recipes.keep)
+    def fit(self, data: Training) -> SetModel:
+        """A weighted set's model."""
+        latents = data.latents()
+        return SetModel(fit_sparse_logistic(latents, data.y, data.weights, self._recipes.c, self._recipes.keep))
 
-    def score(self, recipe: SetRecipe, texts: Texts, model: SparseLogistic, dense: bool = False) -> Scored:
+    def with_probe(self, data: Training, weighted: SetModel) -> SetModel:
+        """A probe set's model: half the logit of the weighted set, half that of a probe with the same spread."""
+        residual, shrink = data.residual(), data.shrink()
+        probe = fit_residual_probe(residual, shrink, data.y, data.weights, PROBE_C)
+        spread = weighted.features.logits(data.latents()).std() / probe.evidence(residual, shrink).std()
+        f = weighted.features
+        return SetModel(
+            SparseLogistic(f.latents, f.weights / 2, f.bias / 2),
+            ResidualProbe(probe.direction * spread / 2, probe.offset * spread / 2, probe.bias * spread / 2),
+        )
+
+    def score(self, recipe: SetRecipe, texts: Texts, model: SetModel) -> Scored:
         """Scores of all rows that have a segment to look at."""
-        logits = model.logits(texts.table.residual if dense else texts.x)
-        return row_scores(recipe, texts, logits)
+        return row_scores(recipe, texts, model.logits(texts))
 
     def judge_texts(self, recipe: SetRecipe) -> list[Texts]:
         """Harmless texts by authors that took no part in fitting."""
@@ -148,6 +184,10 @@ class Training:
     def residual(self) -> NDArray[np.float32]:
         """Mean residual [entry, d]."""
         return np.concatenate([t.table.residual[e] for t, e, _, _ in self._groups])
+
+    def shrink(self) -> NDArray[np.float32]:
+        """By which the set's pooling shrinks means [entry]."""
+        return np.concatenate([t.shrink[e] for t, e, _, _ in self._groups])
 
     def words(self) -> list[str]:
         """The texts themselves."""

@@ -17,7 +17,7 @@ from monitor.feature_set_files import load_feature_set
 from monitor.lab import calibrate as module
 from monitor.lab.calibrate import Calibrated, Request, calibrate, changed_values, edited, needed_events, split
 from monitor.lab.yaml_edit import YamlEdit
-from tests.feature_set_factory import set_data, weighted_data
+from tests.feature_set_factory import probe_data, set_data, weighted_data
 
 SUMMED = {
     "features": [
@@ -45,11 +45,12 @@ def changed(data: dict[str, Any], threshold: float, weights: bool) -> FeatureSet
     [
         (weighted_data(), 0.62),
         (weighted_data(), 0.31),
+        (probe_data(), 0.44),
         (set_data(**SUMMED), 3.3),
         (set_data(), 1.7),
         (set_data(condition={"kind": "k_of_n", "k": 2}), 0.4),
     ],
-    ids=["weighted up", "weighted down", "summed", "any", "k of n"],
+    ids=["weighted up", "weighted down", "probe", "summed", "any", "k of n"],
 )
 def test_the_changed_set_fires_where_the_old_score_reaches_the_threshold(
     data: dict[str, Any], threshold: float, weights: bool
@@ -63,7 +64,7 @@ def test_the_changed_set_fires_where_the_old_score_reaches_the_threshold(
     if weights:
         assert new.condition == old.condition
     before, after = Matcher(old).detector, Matcher(new).detector
-    values = np.random.default_rng(0).exponential(4.0, (300, 2)).astype(np.float32)
+    values = np.random.default_rng(0).exponential(4.0, (300, len(old.columns()))).astype(np.float32)
     scores = np.array([before.score(v).value for v in values])
     fires = np.array([after.score(v).value >= after.threshold for v in values])
     clear = np.abs(scores - threshold) > 1e-4
