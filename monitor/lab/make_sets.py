@@ -211,11 +211,10 @@ def main(
     sources = {s.file for r in recipes.sets for s in r.sources}
     own = {s.file for r in recipes.sets for s in r.sources if s.family == "own"}
     texts = {
-        f: texts_of(load_rows(_find(f, data), None if f in own else recipes.rows_per_source), f)
-        for f in sorted(sources)
+        f: texts_of(load_rows(find(f, data), None if f in own else recipes.rows_per_source), f) for f in sorted(sources)
     }
     benign = [
-        (use, texts_of(_benign_rows(use, data), f"{use.file} ({use.source or 'all'}, {use.role})"))
+        (use, texts_of(benign_rows(use, data), f"{use.file} ({use.source or 'all'}, {use.role})"))
         for use in recipes.benign
     ]
     bench = Workbench(recipes, texts, benign)
@@ -276,16 +275,18 @@ def _logistic(logit: float) -> float:
     return round(1 / (1 + math.exp(-logit)), 5)
 
 
-def _find(file: str, folders: list[Path]) -> Path:
+def find(file: str, folders: list[Path]) -> Path:
+    """`file` in the first folder that has it. Raises ConfigError where none does."""
     for folder in folders:
         if (folder / file).is_file():
             return folder / file
     raise ConfigError(f"{file}: in none of {', '.join(map(str, folders))}")
 
 
-def _benign_rows(use: BenignUse, folders: list[Path]) -> list[LabelledRow]:
+def benign_rows(use: BenignUse, folders: list[Path]) -> list[LabelledRow]:
+    """The rows that `use` names, the same in every run."""
     low, high = use.part
-    rows = [r for r in load_rows(_find(use.file, folders)) if r.source.startswith(use.source)]
+    rows = [r for r in load_rows(find(use.file, folders)) if r.source.startswith(use.source)]
     rows = [r for r in rows if low <= _unit_hash(r.id) < high]
     return sorted(rows, key=lambda r: _unit_hash(r.id + "order"))[: use.rows]
 
