@@ -148,7 +148,7 @@ def _text(place: _Place) -> str:
     shard = place.texts.shard(int(found.shard[at]))
     turn = int(shard.turn[found.entry[at]])
     token = int(found.token[at])
-    return place.texts.rows[found.row[at]].text(turn)[shard.start[token] : shard.end[token]]
+    return place.texts.rows[int(found.row[at])].text(turn)[int(shard.start[token]) : int(shard.end[token])]
 
 
 def _context(place: _Place, latent: int, highest: float) -> Context:

@@ -154,7 +154,8 @@ def cohens_d(values: NDArray[np.float32], labels: NDArray[np.int64]) -> Floats:
     squares = (n - 1) * risky.var(axis=0, ddof=1) + (m - 1) * harmless.var(axis=0, ddof=1)
     deviation = np.sqrt(squares / (n + m - 2))
     difference: Floats = risky.mean(axis=0) - harmless.mean(axis=0)
-    return np.divide(difference, deviation, out=np.zeros_like(difference), where=deviation > 0)
+    effect: Floats = np.divide(difference, deviation, out=np.zeros_like(difference), where=deviation > 0)
+    return effect
 
 
 def _mean_of_known(values: NDArray[np.float64]) -> Floats:
@@ -162,4 +163,5 @@ def _mean_of_known(values: NDArray[np.float64]) -> Floats:
     known = ~np.isnan(values)
     count = known.sum(axis=0)
     total = np.where(known, values, 0.0).sum(axis=0)
-    return np.divide(total, count, out=np.full(values.shape[1], math.nan), where=count > 0)
+    means: Floats = np.divide(total, count, out=np.full(values.shape[1], math.nan), where=count > 0)
+    return means

@@ -37,7 +37,7 @@ def pooled(shard: TokenShard, first: int, last: int) -> dict[str, NDArray[np.flo
 
     def total(among: int) -> NDArray[np.float64]:
         kept = rank < among
-        sums = np.bincount(group[kept], weights=value[kept], minlength=entries * width)
+        sums: NDArray[np.float64] = np.bincount(group[kept], weights=value[kept], minlength=entries * width)
         return sums.reshape(entries, width)
 
     tokens = shard.tokens[:, None]

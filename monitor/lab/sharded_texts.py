@@ -70,7 +70,7 @@ class ShardedTexts:
         """The latents [first, last). A row of several segments has the highest of them, as the sidecar would judge."""
         found = {name: np.zeros((len(self.rows), last - first), np.float32) for name in POOLINGS}
         active = np.zeros(last - first, dtype=np.int64)
-        for shard, entries, owners in self._shards():
+        for _, shard, entries, owners in self._shards():
             for name, values in pooled(shard, first, last).items():
                 np.maximum.at(found[name], owners, values[entries])
             latent, token, _ = shard.active(first, last)
@@ -80,35 +80,36 @@ class ShardedTexts:
 
     def active_tokens(self, latents: Sequence[int]) -> dict[int, ActiveTokens]:
         """Every token looked at on which one of `latents` is active."""
-        parts: dict[int, list[tuple[NDArray[np.int64], ...]]] = {latent: [] for latent in latents}
-        values: dict[int, list[NDArray[np.float32]]] = {latent: [] for latent in latents}
-        for number, (shard, entries, owners) in enumerate(self._shards()):
+        parts: dict[int, list[ActiveTokens]] = {latent: [] for latent in latents}
+        for number, shard, entries, owners in self._shards():
             owner = np.full(shard.tokens.size, -1, dtype=np.int64)
             owner[entries] = owners
             for latent in latents:
                 _, token, value = shard.active(latent, latent + 1)
                 entry = shard.entry[token]
                 seen = owner[entry] >= 0
-                place = np.full(int(seen.sum()), number, dtype=np.int64)
-                parts[latent].append((place, token[seen].astype(np.int64), entry[seen], owner[entry[seen]]))
-                values[latent].append(value[seen])
-        none = np.zeros(0, dtype=np.int64)
-        return {
-            latent: ActiveTokens(
-                *(np.concatenate([none, *column]) for column in zip(*parts[latent], strict=True)),
-                np.concatenate([np.zeros(0, np.float32), *values[latent]]),
-            )
-            for latent in latents
-        }
+                token, entry = token[seen].astype(np.int64), entry[seen]
+                parts[latent].append(ActiveTokens(np.full(token.size, number), token, entry, owner[entry], value[seen]))
+        return {latent: _joined(found) for latent, found in parts.items()}
 
     def shard(self, number: int) -> TokenShard:
         """One of the shards."""
         return self._load(self._files[number])
 
-    def _shards(self) -> Iterator[tuple[TokenShard, NDArray[np.int64], NDArray[np.int64]]]:
-        for file, entries, owners in zip(self._files, self._entries, self._rows, strict=True):
+    def _shards(self) -> Iterator[tuple[int, TokenShard, NDArray[np.int64], NDArray[np.int64]]]:
+        for number, (entries, owners) in enumerate(zip(self._entries, self._rows, strict=True)):
             if entries.size:
-                yield self._load(file), entries, owners
+                yield number, self.shard(number), entries, owners
+
+
+def _joined(parts: Sequence[ActiveTokens]) -> ActiveTokens:
+    return ActiveTokens(
+        shard=np.concatenate([part.shard for part in parts]),
+        token=np.concatenate([part.token for part in parts]),
+        entry=np.concatenate([part.entry for part in parts]),
+        row=np.concatenate([part.row for part in parts]),
+        value=np.concatenate([part.value for part in parts]),
+    )
 
 
 def _seen(shard: TokenShard, n: int, row: LabelledRow, segments: Sequence[str] | None) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from monitor.lab.contexts import EACH, contexts_of
 from monitor.lab.figures import auroc, column_aurocs, length_matched_auroc, length_matched_aurocs
 from monitor.lab.ranking import cohens_d, rank
 from monitor.lab.shard_pooling import POOLINGS, pooled
+from monitor.lab.sharded_texts import ShardedTexts
+from monitor.lab.token_shards import SHARD_ROWS, TokenShard
 from tests.lab.shards import shard_of, sharded
 
 Text = NDArray[np.float32]
@@ -147,3 +150,18 @@ def test_contexts_are_strong_middling_and_drawn(tmp_path: Path) -> None:
     assert found.histogram.counts["risky"].sum() == 50
     assert found.histogram.counts["benign"].sum() == 0
     assert found.label == f'tokens "{words[40]}"'
+
+
+def test_a_shard_of_which_nothing_is_looked_at_is_passed_over(tmp_path: Path) -> None:
+    texts = [_text(4) for _ in range(SHARD_ROWS + 3)]
+    texts[-1][2, 1] = 7.0
+    labels = [0] * SHARD_ROWS + [1, 0, 1]
+    whole = sharded(tmp_path, "own", texts, labels)
+    first = TokenShard.load(tmp_path / "own-0.npz")
+    replace(first, segment=np.array(["user"] * SHARD_ROWS)).save(tmp_path / "own-0.npz")
+    files = [tmp_path / "own-0.npz", tmp_path / "own-1.npz"]
+    half = ShardedTexts("own", whole.rows, files, ("response",))
+    assert (len(half.rows), half.unseen) == (3, SHARD_ROWS)
+    (found,) = contexts_of([1], [half], sharded(tmp_path, "benign", [_text(4)], [0]), seed=0)
+    assert [(c.row, c.activation) for c in found.strongest] == [(f"own-{SHARD_ROWS + 2}", 7.0)]
+    assert half.active_tokens([1])[1].shard.tolist() == [1]
