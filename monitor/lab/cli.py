@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from monitor.lab.curate_command import curate
 from monitor.lab.sae_commands import collect, sae_figures, train
 from monitor.lab.set_commands import calibrate, evaluate
 
@@ -11,5 +12,6 @@ app = typer.Typer(name="lab", help="Offline work on feature sets; needs latentwa
 app.command()(collect)
 app.command()(train)
 app.command("sae-figures")(sae_figures)
+app.command()(curate)
 app.command()(evaluate)
 app.command()(calibrate)

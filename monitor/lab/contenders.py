@@ -7,10 +7,10 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from detectors.feature_set import FeatureSet
 from monitor.lab.baselines import word_only_scores
+from monitor.lab.figures import column_aurocs
 from monitor.lab.logistic import SparseLogistic, fit_logistic, fit_sparse_logistic
 from monitor.lab.workbench import Texts, Training
 
@@ -111,18 +111,10 @@ def best_single_feature(feature_set: FeatureSet, latents: NDArray[np.float32], y
     """The latent with the highest AUROC on training rows `latents` [entry, s] with labels `y` [entry]."""
     aurocs = np.concatenate(
         [
-            _column_aurocs(latents[:, first : first + _COLUMNS_AT_ONCE], y)
+            column_aurocs(latents[:, first : first + _COLUMNS_AT_ONCE], y)
             for first in range(0, latents.shape[1], _COLUMNS_AT_ONCE)
         ]
     )
     best = int(aurocs.argmax())
     label = next((f.label for f in feature_set.features if f.index == best), "not in the set")
     return SingleFeature(best, f"latent {best} ({label}), AUROC {aurocs[best]:.2f} on the training rows")
-
-
-def _column_aurocs(x: NDArray[np.float32], y: NDArray[np.int64]) -> Floats:
-    """The AUROC [feature] of each column of x [entry, feature]."""
-    positives = int((y == 1).sum())
-    ranks = rankdata(x, axis=0)[y == 1].sum(axis=0)
-    aurocs: Floats = (ranks - positives * (positives + 1) / 2) / (positives * (y.size - positives))
-    return aurocs

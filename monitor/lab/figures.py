@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,17 @@ def auroc(positive: Floats, negative: Floats) -> float:
         return math.nan
     ranks = rankdata(np.concatenate([positive, negative]))
     return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
+
+
+def column_aurocs(scores: NDArray[Any], labels: NDArray[np.int64]) -> Floats:
+    """The AUROC [column] of each column of `scores` [row, column]. NaN without either side."""
+    positives = int((labels == 1).sum())
+    negatives = labels.size - positives
+    if not positives or not negatives:
+        return np.full(scores.shape[1], math.nan)
+    ranks = rankdata(scores, axis=0)[labels == 1].sum(axis=0)
+    aurocs: Floats = (ranks - positives * (positives + 1) / 2) / (positives * negatives)
+    return aurocs
 
 
 def recall_at_fpr(positive: Floats, negative: Floats, fpr: float) -> float:
@@ -69,15 +81,22 @@ def length_matched_auroc(
     What is left of a detector that tells texts apart by how long they are is .5. `tokens` [row] are lengths. NaN where
     fewer than 20 positives have such a negative.
     """
+    return float(length_matched_aurocs(scores[:, None], labels, tokens, ratio)[0])
+
+
+def length_matched_aurocs(
+    scores: NDArray[Any], labels: NDArray[np.int64], tokens: NDArray[np.int64], ratio: float = 1.25
+) -> Floats:
+    """The length-matched AUROC [column] of each column of `scores` [row, column]; see length_matched_auroc."""
     size = np.log(np.maximum(tokens, 1))
     positive, negative = labels == 1, labels == 0
-    won, compared, matched = 0.0, 0, 0
+    won, compared, matched = np.zeros(scores.shape[1]), 0, 0
     for score, length in zip(scores[positive], size[positive], strict=True):
-        others = scores[negative][np.abs(size[negative] - length) <= math.log(ratio) + 1e-9]
-        won += float((others < score).sum() + (others == score).sum() / 2)
-        compared += others.size
-        matched += others.size > 0
-    return won / compared if matched >= _FEWEST_MATCHED else math.nan
+        others = scores[negative][np.abs(size[negative] - length) <= math.log(ratio) + 1e-9]  # [other, column]
+        won += (others < score).sum(axis=0) + (others == score).sum(axis=0) / 2
+        compared += others.shape[0]
+        matched += others.shape[0] > 0
+    return won / compared if matched >= _FEWEST_MATCHED else np.full(scores.shape[1], math.nan)
 
 
 def pair_wins(scores: Floats, labels: NDArray[np.int64], pairs: Sequence[str | None]) -> Floats:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from monitor.activations.torch_reader import TorchReader, usable_device
 from monitor.build import build_engine, build_tokeniser, load_artefacts
@@ -18,6 +17,7 @@ from monitor.config import Config
 from monitor.engine import Engine
 from monitor.errors import ConfigError
 from monitor.lab.activations import SegmentReader, SegmentTable
+from monitor.lab.progress import row_progress
 from monitor.lab.rows import LabelledRow
 from monitor.sae.encoder import CuratedEncoder
 from monitor.sae.weights import SaeWeights
@@ -44,7 +44,7 @@ class RowReader:
     def scores(self, rows: Sequence[LabelledRow], name: str) -> dict[str, NDArray[np.float64]]:
         """For each set the score [row] that the sidecar would give; NaN where a row has nothing that the set sees."""
         found: dict[str, list[float]] = {loaded.set.id: [] for loaded in self.artefacts.sets}
-        with self._progress() as progress:
+        with row_progress(self._console) as progress:
             task = progress.add_task(f"scoring {name}", total=len(rows))
             for start in range(0, len(rows), _AT_ONCE):
                 part = rows[start : start + _AT_ONCE]
@@ -56,7 +56,7 @@ class RowReader:
 
     def table(self, rows: Sequence[LabelledRow], name: str) -> SegmentTable:
         """All latents and the residual stream of the rows, pooled over each segment."""
-        with self._progress() as progress, torch.inference_mode():
+        with row_progress(self._console) as progress, torch.inference_mode():
             task = progress.add_task(f"reading {name}", total=len(rows))
             return self._segments.read(rows, lambda count: progress.advance(task, count))
 
@@ -88,14 +88,4 @@ class RowReader:
             ref.max_norm,
             f"{ref.model_sha256} {ref.sae.sha256} {ref.sae.activation_basis} {ref.layer} {settings.dtype}",
             self._cache,
-        )
-
-    def _progress(self) -> Progress:
-        return Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal,
         )

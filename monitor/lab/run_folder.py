@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import monitor
+from detectors.feature_set import ReaderRef
 from monitor.activations.model_files import file_sha256
 from monitor.errors import ConfigError
 from monitor.lab.comparison import Figures
@@ -44,8 +45,8 @@ def new_run_folder(path: Path) -> Path:
 
 def write_run(folder: Path, request: Request, outcome: Outcome, config_sha256: str) -> None:
     """Writes config.json, log.txt, metrics.json, report.md and the plots."""
-    _write_json(folder / "config.json", _provenance(request, outcome, config_sha256))
-    _write_json(folder / "metrics.json", [figures.full_row() for figures in outcome.figures])
+    write_json(folder / "config.json", _provenance(request, outcome, config_sha256))
+    write_json(folder / "metrics.json", [figures.full_row() for figures in outcome.figures])
     counts = [f"{name}: {rows} rows" for name, rows in outcome.rows.items()]
     (folder / "log.txt").write_text("".join(f"{line}\n" for line in [*counts, *outcome.notes]), encoding="utf-8")
     sections = [_section(folder, figures, judged) for figures, judged in _by_file(outcome)]
@@ -99,23 +100,29 @@ def _by_file(outcome: Outcome) -> Iterable[tuple[list[Figures], list[Judgement]]
 
 
 def _provenance(request: Request, outcome: Outcome, config_sha256: str) -> dict[str, Any]:
-    reader = outcome.sets[0].shipped.reader
+    files = {"data": request.data, "benign": request.benign, "train": request.train}
+    return {
+        **provenance(outcome.sets[0].shipped.reader, files, request.seed, request.limit, config_sha256),
+        "peers": request.peers,
+        "sets": {s.set.id: {"path": str(s.path), "version": s.set.version, "sha256": s.sha256} for s in outcome.sets},
+    }
+
+
+def provenance(
+    reader: ReaderRef, files: Mapping[str, Sequence[Path]], seed: int, limit: int | None, config_sha256: str
+) -> dict[str, Any]:
+    """What config.json says of every run: versions, seed, and the hashes of model, SAE, config and `files` by kind."""
     return {
         "latentwatch": monitor.__version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in _LIBRARIES},
-        "seed": request.seed,
-        "limit": request.limit,
-        "peers": request.peers,
+        "seed": seed,
+        "limit": limit,
         "config_sha256": config_sha256,
         "model": {"name": reader.model, "sha256": reader.model_sha256, "layer": reader.layer},
         "sae_sha256": reader.sae.sha256,
-        "sets": {s.set.id: {"path": str(s.path), "version": s.set.version, "sha256": s.sha256} for s in outcome.sets},
-        **{
-            kind: {str(path): file_sha256(path) for path in paths}
-            for kind, paths in (("data", request.data), ("benign", request.benign), ("train", request.train))
-        },
+        **{kind: {str(path): file_sha256(path) for path in paths} for kind, paths in files.items()},
     }
 
 
@@ -127,5 +134,6 @@ def _number(value: float, interval: tuple[float, float] | None = None, places: i
     return f"{value:.{places}f} ({interval[0]:.{places}f} to {interval[1]:.{places}f})"
 
 
-def _write_json(path: Path, data: Any) -> None:
+def write_json(path: Path, data: Any) -> None:
+    """Writes a file for people and for programs."""
     path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from monitor.activations.reader import Reader
 from monitor.activations.tokens import EventTokeniser
 from monitor.activations.windows import WindowPlanner
 from monitor.lab.rows import LabelledRow
 
-_KEPT = 24
+KEPT = 24
+"""Strongest tokens of a latent that its label is made from."""
 _SHOWN = 4
 _GROUP = 64
+
+
+def token_label(strongest: Iterable[tuple[float, str]]) -> str:
+    """What tokens (activation, text) are, those with the most activation first, such as: tokens "eval", "exec"."""
+    found: dict[str, float] = {}
+    for activation, text in strongest:
+        word = text.strip().lower()
+        if word:
+            found[word] = found.get(word, 0.0) + activation
+    words = sorted(found, key=lambda w: -found[w])[:_SHOWN]
+    if not words:
+        return "no clear tokens"
+    return "tokens " + ", ".join(f'"{word}"' for word in words)
 
 
 class TopTokens:
@@ -44,24 +58,16 @@ class TopTokens:
 
     def label(self, column: int) -> str:
         """What the strongest tokens are, most frequent first, such as: tokens "eval", "exec"."""
-        found: dict[str, float] = {}
-        for activation, _, text in self._heaps[column]:
-            word = text.strip().lower()
-            if word:
-                found[word] = found.get(word, 0.0) + activation
-        words = sorted(found, key=lambda w: -found[w])[:_SHOWN]
-        if not words:
-            return "no clear tokens"
-        return "tokens " + ", ".join(f'"{word}"' for word in words)
+        return token_label((activation, text) for activation, _, text in self._heaps[column])
 
     def evidence(self) -> str:
         """How labels were found."""
-        return f"the {_KEPT} strongest tokens in {self._texts} texts"
+        return f"the {KEPT} strongest tokens in {self._texts} texts"
 
     def _add(self, column: int, activation: float, text: str) -> None:
         heap = self._heaps[column]
         entry = (activation, -len(heap), text)
-        if len(heap) < _KEPT:
+        if len(heap) < KEPT:
             heapq.heappush(heap, entry)
         elif activation > heap[0][0]:
             heapq.heapreplace(heap, entry)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import resources
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from detectors.feature_set import SEVERITIES
 from monitor.alerts import Alert
 from monitor.review.alert_card import alert_card, ratio
-from monitor.review.shading import DARK, LEVELS, LIGHT
+from monitor.review.shading import LEVELS
+from monitor.review.static_page import asset, content_policy, page_css, page_environment, write_page
 from monitor.review.summary import Summary
 from monitor.review.visible_text import visible_line
 
@@ -41,30 +36,14 @@ def write_report(path: Path, alerts: Sequence[Alert], summary: Summary, now: dat
     the text of users and models where content capture is on, so only its owner may read it. Raises OSError.
     """
     page, shown = render_report(alerts, summary, now or datetime.now(UTC))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # the temporary file is private from the start, and a reader never sees half a page
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(page)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_page(path, page)
     return shown
 
 
 def render_report(alerts: Sequence[Alert], summary: Summary, now: datetime) -> tuple[str, int]:
     """The page and the number of alerts that it shows."""
-    env = Environment(
-        loader=PackageLoader("monitor", "review"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    env = page_environment("review")
     env.filters["count"] = _count
-    env.filters["visible_line"] = visible_line
     card = env.get_template("alert_card.html.j2")
     cards: list[Markup] = []
     size = 0
@@ -74,12 +53,12 @@ def render_report(alerts: Sequence[Alert], summary: Summary, now: datetime) -> t
         if size > MAX_BYTES:
             break
         cards.append(html)
-    css = _asset("report.css") + _shading_css()
-    js = _asset("report.js")
+    css = page_css()
+    js = asset("monitor.review", "report.js")
     page = env.get_template("report.html.j2").render(
         css=Markup(css),  # noqa: S704 - our own file
         js=Markup(js),  # noqa: S704 - our own file
-        csp=_policy(css, js),
+        csp=content_policy(css, js),
         cards=cards,
         total=len(alerts),
         summary=summary,
@@ -94,27 +73,6 @@ def render_report(alerts: Sequence[Alert], summary: Summary, now: datetime) -> t
 
 def _gravest_first(alert: Alert) -> tuple[int, float, str]:
     return -SEVERITIES.index(alert.severity), -ratio(alert), alert.id
-
-
-def _asset(name: str) -> str:
-    return resources.files("monitor.review").joinpath(name).read_text(encoding="utf-8")
-
-
-def _shading_css() -> str:
-    def rules(palette: Iterable[tuple[str, str]]) -> str:
-        return "".join(f".s{n}{{background:{b};color:{f}}}" for n, (b, f) in enumerate(palette, start=1))
-
-    return f"{rules(LIGHT)}\n@media screen and (prefers-color-scheme:dark){{{rules(DARK)}}}\n"
-
-
-def _policy(css: str, js: str) -> str:
-    """Only our own inline style and script may run: injected ones would not even if escaping failed."""
-    sources = f"style-src '{_sha256(css)}'; script-src '{_sha256(js)}'"
-    return f"default-src 'none'; {sources}; base-uri 'none'; form-action 'none'"
-
-
-def _sha256(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _provenance(alerts: Sequence[Alert]) -> tuple[Provenance, ...]:

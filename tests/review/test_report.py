@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from monitor.alerts import Alert
-from monitor.review import report
 from monitor.review.report import render_report, write_report
+from monitor.review.static_page import asset
 from monitor.review.summary import summarize
 from tests.review.alert_samples import make_alert, realistic_alerts
 from tests.review.chromium import Chromium
@@ -138,7 +138,7 @@ def test_the_file_is_private_and_replaced_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["report.css", "report.js"])
 def test_an_asset_cannot_end_its_element(name: str) -> None:
-    assert "</" not in report._asset(name)
+    assert "</" not in asset("monitor.review", name)
 
 
 @pytest.mark.parametrize("width", [390, 1280])
