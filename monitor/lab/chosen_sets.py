@@ -39,6 +39,11 @@ def with_sets(config: Config, names: Sequence[str]) -> Config:
     return _changed(config, tuple(dict.fromkeys(str(s.path) for s in chosen)), overrides)
 
 
+def as_shipped(config: Config) -> Config:
+    """The config with all sets of its paths as their files have them: none left out, nothing overridden."""
+    return _changed(config, config.feature_sets.paths, {})
+
+
 def own_contrasts(feature_set: FeatureSet, folder: Path | None = None) -> tuple[Path, ...]:
     """The files of the project's own labelled rows for the set's category, in order; none where there are none.
 
