@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from monitor.lab.sae_commands import collect, sae_figures, train
-from monitor.lab.set_commands import calibrate, cases, evaluate
+from monitor.lab.set_commands import calibrate, cases, evaluate, golden
 
 app = typer.Typer(name="lab", help="Offline work on feature sets; needs latentwatch\\[lab].", no_args_is_help=True)
 app.command()(collect)
@@ -14,3 +14,4 @@ app.command("sae-figures")(sae_figures)
 app.command()(evaluate)
 app.command()(calibrate)
 app.command()(cases)
+app.command()(golden)

@@ -171,6 +171,28 @@ def cases(
         raise typer.Exit(1)
 
 
+def golden(
+    sets: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="Folder of the sets, as feature_sets.paths names it in the config.")
+    ],
+    config: ConfigOption = None,
+) -> None:
+    """Store golden activations beside the SAE of sets; whatever reads with it has to meet them at start."""
+    with lab_extra():
+        from monitor.lab.chosen_sets import as_shipped
+        from monitor.lab.golden import read_golden
+    settings = load_config(config, os.environ)
+    paths = settings.feature_sets.model_copy(update={"paths": (sets,)})
+    made = read_golden(as_shipped(settings.model_copy(update={"feature_sets": paths})))
+    made.reference.save(made.path)
+    found = made.reference
+    text = (
+        f"written: {made.path}: {found.lengths.size} texts, {found.tokens.size} tokens, "
+        f"{found.values.size} activations of layer {found.info.layer}, for {', '.join(used.id for used in made.sets)}"
+    )
+    Console(stderr=True).print(escape(text), highlight=False, soft_wrap=True)
+
+
 def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
