@@ -21,6 +21,7 @@ from monitor.activations.chat_template import ChatTemplate
 from monitor.activations.model_files import ModelFiles, default_cache, file_sha256, locate
 from monitor.activations.onnx_reader import OnnxReader
 from monitor.activations.reader import Reader
+from monitor.activations.reference import ReferenceCheck, read_all, read_alone
 from monitor.activations.tokens import EventTokeniser
 from monitor.activations.windows import WindowPlanner
 from monitor.calibration_events import CalibrationEvent, load_calibration_events
@@ -103,11 +104,16 @@ def build_engine(config: Config, artefacts: Artefacts, progress: Callable[[str],
     `progress` is told what takes long: the onnx engine compiles a bundle where there is none yet.
     """
     tokeniser = build_tokeniser(config, artefacts.model)
+    check = reference_check(artefacts.sets)
+    if check is not None:
+        check.tokens(tokeniser)
     if config.reader.engine == "torch":
         return assemble_engine(config, artefacts, tokeniser, build_reader(config, artefacts, artefacts.columns))
     bundle = _bundle(config, artefacts, progress)
     reader = bundle.reader(artefacts.columns, **reader_options(config))
     exact = bundle.exact_reader(artefacts.columns, **reader_options(config, EXACT_CACHE))
+    if check is not None:
+        check.activations(artefacts.latents, read_alone(exact or reader))
     margins = bundle.manifest.precision.margins
     unknown = [loaded.set.id for loaded in artefacts.sets if loaded.set.id not in margins]
     if exact is not None and unknown:
@@ -117,6 +123,11 @@ def build_engine(config: Config, artefacts: Artefacts, progress: Callable[[str],
             ", ".join(unknown),
         )
     return assemble_engine(config, artefacts, tokeniser, reader, exact, margins)
+
+
+def reference_check(sets: Sequence[LoadedSet]) -> ReferenceCheck | None:
+    """The golden activations beside the SAE that `sets` name; None where there are none. Raises as `beside` does."""
+    return ReferenceCheck.beside(sets[0].sae_folder, sets[0].shipped.reader)
 
 
 def build_tokeniser(config: Config, model: ModelFiles) -> EventTokeniser:
@@ -211,9 +222,17 @@ def compile_artefacts(
             [[math.nan if (s := of[n.set.id]) is None else s.value for n in artefacts.sets] for of in scores]
         )
 
+    check = reference_check(artefacts.sets)
+    if check is not None:
+        check.tokens(tokeniser)
+
+    def accept(exact: OnnxReader) -> None:
+        if check is not None:
+            check.activations(artefacts.latents, read_alone(exact))
+
     ref = artefacts.sets[0].shipped.reader
     source = Source(artefacts.model, sae, ref, artefacts.latents, artefacts.probes, artefacts.sets)
-    return compile_bundle(source, out, tokeniser, judge, events, precision, config.reader.threads, progress)
+    return compile_bundle(source, out, tokeniser, judge, events, precision, config.reader.threads, progress, accept)
 
 
 def assemble_engine(
@@ -256,7 +275,7 @@ def _torch_reader(config: Config, artefacts: Artefacts, columns: Sequence[int | 
     latents = [name for name in columns if isinstance(name, int)]
     encoder = CuratedEncoder(artefacts.made_of, latents, ref.sae.activation_basis, device)
     probes = [probe for probe in artefacts.probes if probe.sha256 in columns]
-    return TorchReader(
+    reader = TorchReader(
         artefacts.model.folder,
         ref.layer,
         ProbedEncoder(encoder, probes, artefacts.made_of.d_in) if probes else encoder,
@@ -266,6 +285,10 @@ def _torch_reader(config: Config, artefacts: Artefacts, columns: Sequence[int | 
         max_norm=ref.max_norm,
         threads=config.reader.threads,
     )
+    check = reference_check(artefacts.sets)
+    if check is not None:
+        check.activations(latents, read_all(reader), config.reader.dtype)
+    return reader
 
 
 def _identity(config: Config, artefacts: Artefacts) -> str:

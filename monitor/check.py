@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.broker_check import broker_problems
-from monitor.build import load_artefacts
+from monitor.build import build_tokeniser, load_artefacts, reference_check
 from monitor.config import Config, load_config
 from monitor.errors import ConfigError
 
@@ -45,5 +45,8 @@ def _part(name: str, look: Callable[[], str]) -> CheckResult:
 
 def _artefacts(config: Config) -> str:
     artefacts = load_artefacts(config)
+    reference = reference_check(artefacts.sets)
+    if reference is not None:
+        reference.tokens(build_tokeniser(config, artefacts.model))
     sets = ", ".join(f"{s.set.id} {s.set.version}" for s in artefacts.sets)
     return f"{sets}; {len(artefacts.latents)} features; model {artefacts.model.sha256[:16]}"

@@ -97,6 +97,7 @@ def compile_bundle(
     precision: PrecisionChoice = "auto",
     threads: int = 0,
     progress: Callable[[str], None] = lambda _: None,
+    accept: Callable[[OnnxReader], None] = lambda _: None,
 ) -> Bundle:
     """Writes the bundle `out`; the folder appears complete or not at all.
 
@@ -104,13 +105,14 @@ def compile_bundle(
     `MIN_AGREEMENT` of the events and whose AUROC is not lower by more than `MAX_AUROC_LOSS` (beyond what chance gives
     on so many events) on any set. With a rounding graph comes the one in float32, which is asked where a score comes
     near a threshold.
-    Raises ConfigError for a model or an SAE that cannot be built, and where `out` exists.
+    Raises ConfigError for a model or an SAE that cannot be built, and where `out` exists. `accept` sees the reader in
+    float32 before anything is measured or left, and may refuse it by the same error.
     """
     if out.exists():
         raise ConfigError(f"{out}: exists already; a bundle is never changed, name another folder or remove it")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent, ignore_cleanup_errors=True) as work:
-        made = _Compiler(source, Path(work), tokeniser, judge, events, threads, progress).make(precision)
+        made = _Compiler(source, Path(work), tokeniser, judge, events, threads, progress).make(precision, accept)
         made.chmod(0o755)
         try:
             made.rename(out)
@@ -164,11 +166,12 @@ class _Compiler:
         """The calibration events as tokens."""
         return self._tokeniser.tokenise([e.event for e in self._events])
 
-    def make(self, precision: PrecisionChoice) -> Path:
+    def make(self, precision: PrecisionChoice, accept: Callable[[OnnxReader], None]) -> Path:
         golden = self._golden_texts()
         self._write_embeddings()
         self._build("fp32")
         self._write_starts()
+        accept(self._reader("fp32"))
         candidates: tuple[Candidate, ...] = ()
         chosen: PrecisionName = "fp32"
         if precision != "fp32":

@@ -74,6 +74,8 @@ class ChatTemplate:
         self._special = special_tokens or {}
         self._template = None
         self._strips = False
+        self.dated = source is not None and "strftime_now" in source
+        """Whether the text around the turns may change from day to day."""
         self._glue = lru_cache(maxsize=1024)(self._render_glue)
         if source is None:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,10 +39,21 @@ def with_sets(config: Config, names: Sequence[str]) -> Config:
     return _changed(config, tuple(dict.fromkeys(str(s.path) for s in chosen)), overrides)
 
 
-def own_contrasts(feature_set: FeatureSet) -> Path | None:
-    """The file of the project's own labelled rows for the set's category, where there is one."""
-    path = builtin_folder() / "contrasts" / f"{feature_set.category}.jsonl"
-    return path if path.is_file() else None
+def as_shipped(config: Config) -> Config:
+    """The config with all sets of its paths as their files have them: none left out, nothing overridden."""
+    return _changed(config, config.feature_sets.paths, {})
+
+
+def own_contrasts(feature_set: FeatureSet, folder: Path | None = None) -> tuple[Path, ...]:
+    """The files of the project's own labelled rows for the set's category, in order; none where there are none.
+
+    They are CATEGORY.jsonl and CATEGORY_NUMBER.jsonl in `folder`, feature_sets/contrasts where left out. A name that
+    goes on otherwise (bias_languages.jsonl) is another category's.
+    """
+    name = re.compile(rf"{feature_set.category}(?:_([0-9]+))?\.jsonl")
+    folder = folder or builtin_folder() / "contrasts"
+    found = [(int(match[1] or 0), path.name) for path in folder.glob("*.jsonl") if (match := name.fullmatch(path.name))]
+    return tuple(folder / file for _, file in sorted(found))
 
 
 def _changed(config: Config, paths: tuple[str, ...], overrides: dict[str, SetOverride]) -> Config:

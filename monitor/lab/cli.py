@@ -6,7 +6,7 @@ import typer
 
 from monitor.lab.curate_command import curate
 from monitor.lab.sae_commands import collect, sae_figures, train
-from monitor.lab.set_commands import calibrate, evaluate
+from monitor.lab.set_commands import calibrate, cases, evaluate, golden
 
 app = typer.Typer(name="lab", help="Offline work on feature sets; needs latentwatch\\[lab].", no_args_is_help=True)
 app.command()(collect)
@@ -15,3 +15,5 @@ app.command("sae-figures")(sae_figures)
 app.command()(curate)
 app.command()(evaluate)
 app.command()(calibrate)
+app.command()(cases)
+app.command()(golden)

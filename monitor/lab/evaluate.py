@@ -143,8 +143,7 @@ class _Desk:
         return [c for c in found if not isinstance(c, Missing)]
 
     def _training(self, loaded: LoadedSet) -> Training | None:
-        own = own_contrasts(loaded.set)
-        files = self._request.train or (() if own is None else (own,))
+        files = self._request.train or own_contrasts(loaded.set)
         fitted_ones = f"{loaded.set.id}: the fitted detectors took no part:"
         if not files:
             self._note(f"{fitted_ones} no contrasts of category {loaded.set.category}; give --train")
@@ -188,8 +187,7 @@ class _Desk:
             )
 
     def _note_fitted_on(self, path: Path, loaded: LoadedSet) -> None:
-        own = own_contrasts(loaded.set)
-        is_own = own is not None and path.resolve() == own.resolve()
+        is_own = path.resolve() in [own.resolve() for own in own_contrasts(loaded.set)]
         if is_own or path.stem in loaded.set.metrics:
             self._note(
                 f"{loaded.set.id}: its weights were fitted on {path.stem}, too; the figures of {SHIPPED} flatter there"

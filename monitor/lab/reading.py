@@ -48,9 +48,8 @@ class RowReader:
             task = progress.add_task(f"scoring {name}", total=len(rows))
             for start in range(0, len(rows), _AT_ONCE):
                 part = rows[start : start + _AT_ONCE]
-                for scores in self._engine.scores([row.event(start + n) for n, row in enumerate(part)]):
-                    for set_id, score in scores.items():
-                        found[set_id].append(np.nan if score is None else score.value)
+                for set_id, scores in row_scores(self._engine, part, start).items():
+                    found[set_id] += scores
                 progress.advance(task, len(part))
         return {set_id: np.array(values, dtype=np.float64) for set_id, values in found.items()}
 
@@ -89,3 +88,12 @@ class RowReader:
             f"{ref.model_sha256} {ref.sae.sha256} {ref.sae.activation_basis} {ref.layer} {settings.dtype}",
             self._cache,
         )
+
+
+def row_scores(engine: Engine, rows: Sequence[LabelledRow], start: int = 0) -> dict[str, list[float]]:
+    """For each set of `engine` the score [row]; NaN where a row has nothing that the set sees."""
+    found: dict[str, list[float]] = {}
+    for scores in engine.scores([row.event(start + n) for n, row in enumerate(rows)]):
+        for set_id, score in scores.items():
+            found.setdefault(set_id, []).append(np.nan if score is None else score.value)
+    return found

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from detectors.feature_set import SegmentName
 from monitor.errors import BadEvent, ConfigError
@@ -47,6 +47,8 @@ class LabelledRow(BaseModel):
     """Which text the label is about: prompt, response, pair or text."""
     pair: str | None = None
     source: Text = ""
+    language: str | None = Field(default=None, exclude=True)
+    """Where rows of several languages are told apart; no part of what a cache knows a row by."""
 
     @property
     def labelled_segment(self) -> SegmentName:

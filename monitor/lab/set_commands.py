@@ -125,6 +125,74 @@ def calibrate(
                 console.print("note: sets.lock beside it holds the old hash; give the set a new version and enter both")
 
 
+def cases(
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Id or category of a set, or the path of its YAML file; all where left out."),
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--cases", help="Folder of CATEGORY.jsonl files; the project's own where left out.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures as a JSON array.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Record the counts in cases.json beside the sets.")] = False,
+    seed: SeedOption = 0,
+    config: ConfigOption = None,
+) -> None:
+    """Run the regression cases through sets as shipped; fails where a set does worse than recorded."""
+    with lab_extra():
+        from monitor.lab.case_record import RECORD_FILE, CaseRecord
+        from monitor.lab.cases import cases_table, judge_cases
+        from monitor.lab.chosen_sets import as_shipped, with_sets
+        from monitor.lab.reading import RowReader
+    if write and folder is not None:
+        raise ConfigError("--write: records the project's own cases; leave out --cases")
+    settings = load_config(config, os.environ)
+    settings = as_shipped(with_sets(settings, sets) if sets else settings)
+    reader = RowReader(settings, Console(stderr=True))
+    figures = judge_cases(reader.artefacts.sets, reader.scores, folder, seed)
+    sys.stdout.write(cases_table(figures) + "\n")
+    if json_file is not None:
+        _write(json_file, json.dumps([f.row() for f in figures], indent=2) + "\n")
+    if folder is not None:
+        return
+    problems = []
+    for record in dict.fromkeys(loaded.path.with_name(RECORD_FILE) for loaded in reader.artefacts.sets):
+        here = {loaded.set.id for loaded in reader.artefacts.sets if loaded.path.parent == record.parent}
+        judged = [f for f in figures if f.set_id in here]
+        if write:
+            # with all sets judged, what else stands there is of sets that are gone
+            before = CaseRecord.load(record) if sets and record.exists() else CaseRecord({})
+            before.with_figures(judged).save(record)
+            Console(stderr=True).print(f"written: {escape(str(record))}", highlight=False, soft_wrap=True)
+        elif record.exists():
+            problems += CaseRecord.load(record).steps_back(judged)
+    sys.stderr.write("".join(f"error: {problem}\n" for problem in problems))
+    if problems:
+        raise typer.Exit(1)
+
+
+def golden(
+    sets: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="Folder of the sets, as feature_sets.paths names it in the config.")
+    ],
+    config: ConfigOption = None,
+) -> None:
+    """Store golden activations beside the SAE of sets; whatever reads with it has to meet them at start."""
+    with lab_extra():
+        from monitor.lab.chosen_sets import as_shipped
+        from monitor.lab.golden import read_golden
+    settings = load_config(config, os.environ)
+    paths = settings.feature_sets.model_copy(update={"paths": (sets,)})
+    made = read_golden(as_shipped(settings.model_copy(update={"feature_sets": paths})))
+    made.reference.save(made.path)
+    found = made.reference
+    text = (
+        f"written: {made.path}: {found.lengths.size} texts, {found.tokens.size} tokens, "
+        f"{found.values.size} activations of layer {found.info.layer}, for {', '.join(used.id for used in made.sets)}"
+    )
+    Console(stderr=True).print(escape(text), highlight=False, soft_wrap=True)
+
+
 def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")

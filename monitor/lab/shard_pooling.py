@@ -37,8 +37,8 @@ def pooled(shard: TokenShard, first: int, last: int) -> dict[str, NDArray[np.flo
 
     def total(among: int) -> NDArray[np.float64]:
         kept = rank < among
-        sums: NDArray[np.float64] = np.bincount(group[kept], weights=value[kept], minlength=entries * width)
-        return sums.reshape(entries, width)
+        sums = np.bincount(group[kept], weights=value[kept].astype(np.float64), minlength=entries * width)
+        return np.asarray(sums, np.float64).reshape(entries, width)
 
     tokens = shard.tokens[:, None]
     return {

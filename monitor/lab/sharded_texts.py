@@ -88,7 +88,7 @@ class ShardedTexts:
                 _, token, value = shard.active(latent, latent + 1)
                 entry = shard.entry[token]
                 seen = owner[entry] >= 0
-                token, entry = token[seen].astype(np.int64), entry[seen]
+                token, entry = token[seen].astype(np.int64), entry[seen].astype(np.int64)
                 parts[latent].append(ActiveTokens(np.full(token.size, number), token, entry, owner[entry], value[seen]))
         return {latent: _joined(found) for latent, found in parts.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -40,8 +41,21 @@ def test_every_unknown_name_is_listed(tmp_path: Path) -> None:
     assert "there are one, two" in e.value.problems[0]
 
 
-def test_own_contrasts_go_by_category() -> None:
-    found = own_contrasts(make_set(category="bias"))
-    assert found is not None
-    assert found.name == "bias.jsonl"
-    assert own_contrasts(make_set(category="nothing")) is None
+@pytest.mark.parametrize(
+    "category", ["unsafe_code", "backdoors", "bias", "deception", "sycophancy", "dangerous_advice"]
+)
+def test_every_shipped_file_of_a_category_is_found(category: str) -> None:
+    found = own_contrasts(make_set(category=category))
+    assert found == tuple(sorted(found[0].parent.glob(f"{category}*.jsonl"), key=lambda path: path.stem))
+    assert len(found) >= 2
+    for path in found:
+        assert {json.loads(line)["category"] for line in path.read_text().splitlines()} == {category}
+
+
+def test_own_contrasts_are_numbered_files_of_the_category(tmp_path: Path) -> None:
+    for name in ("bias", "bias_10", "bias_2", "bias_languages", "bias_2_old", "bias_", "bias2", "a_bias", "bias.x"):
+        (tmp_path / f"{name}.jsonl").touch()
+    (tmp_path / "bias_3.txt").touch()
+    found = own_contrasts(make_set(category="bias"), tmp_path)
+    assert [path.name for path in found] == ["bias.jsonl", "bias_2.jsonl", "bias_10.jsonl"]
+    assert own_contrasts(make_set(category="nothing"), tmp_path) == ()

@@ -35,7 +35,9 @@ CHAT = [
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Pairs to judge, others to fit on (of which one pair is judged, too), and chat as the sidecar sees it."""
     folder = tmp_path_factory.mktemp("rows")
+    by_label = {label: [row for row in OWN[20:40] if json.loads(row)["label"] == label] for label in (0, 1)}
     lines = {"judged": OWN[:12], "train": OWN[10:40], "chat": [json.dumps(event) for event in CHAT]}
+    lines |= {"first": by_label[0], "second": [*by_label[1], *OWN[10:12]]}
     for name, rows in lines.items():
         (folder / f"{name}.jsonl").write_text("".join(f"{row}\n" for row in rows))
     return {name: folder / f"{name}.jsonl" for name in lines}
@@ -65,6 +67,14 @@ def test_every_detector_has_a_row(outcome: Outcome, files: dict[str, Path]) -> N
 
 def test_no_judged_row_is_fitted_on(outcome: Outcome) -> None:
     assert "train.jsonl: 2 training rows left out, for they or their twins are judged" in outcome.notes
+
+
+def test_all_own_files_of_the_category_train(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitor.lab.evaluate.own_contrasts", lambda _: (files["first"], files["second"]))
+    found = evaluate(Request(("bias",), (files["judged"],), peers=False), Config(), Console(quiet=True))
+    assert {f.detector for f in found.figures} == {SHIPPED} | FITTED, "either file has both labels together alone"
+    notes = [note for note in found.notes if "left out" in note]
+    assert notes == ["second.jsonl: 2 training rows left out, for they or their twins are judged"]
 
 
 def test_the_shipped_score_is_that_of_the_sidecar(outcome: Outcome, files: dict[str, Path]) -> None:

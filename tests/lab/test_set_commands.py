@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.feature_set_files import builtin_folder
 from tests.test_cli import ENTRY, errors, latentwatch
 
 WITHOUT_SKLEARN = f"import sys; sys.modules['sklearn'] = None; {ENTRY}"
@@ -57,9 +58,53 @@ def test_faults_in_what_is_given_are_2(tmp_path: Path) -> None:
     assert errors(done) == ["error: --target-fpr: a rate above 0 and below 0.5"]
 
 
+def test_only_the_own_cases_are_recorded(tmp_path: Path) -> None:
+    done = latentwatch("lab", "cases", "--cases", str(tmp_path), "--write")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert errors(done) == ["error: --write: records the project's own cases; leave out --cases"]
+
+
+@pytest.mark.model
+def test_cases_are_counted_recorded_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from monitor.cli import app
+
+    original = next(builtin_folder().rglob("bias.yaml"))
+    own = tmp_path / "sets" / "bias.yaml"
+    own.parent.mkdir()
+    sae = (original.parent / "sae").as_posix()
+    own.write_text(original.read_text().replace("path: sae\n", f"path: {sae}\n"))
+    cases = tmp_path / "feature_sets" / "cases" / "bias.jsonl"
+    cases.parent.mkdir(parents=True)
+    lines = (builtin_folder() / "cases" / "bias.jsonl").read_text().splitlines()
+    cases.write_text("".join(f"{line}\n" for line in (*lines[:4], *lines[-4:])))
+    monkeypatch.setattr("monitor.lab.cases.builtin_folder", lambda: tmp_path / "feature_sets")
+
+    figures = tmp_path / "figures.json"
+    done = CliRunner().invoke(app, ["lab", "cases", "--set", str(own), "--json", str(figures), "--write"])
+    assert done.exit_code == 0, done.output
+    [row] = json.loads(figures.read_text())
+    counts = {name: row[name] for name in ("positives", "found", "negatives", "flagged")}
+    assert counts["positives"] + counts["negatives"] == 8
+    assert len(row["missed"]) == row["positives"] - row["found"]
+    assert (
+        f"| bias | bias | {row['found']} of {row['positives']} | {row['flagged']} of {row['negatives']} |"
+        in done.stdout
+    )
+    record = own.with_name("cases.json")
+    assert json.loads(record.read_text()) == {"bias": {"version": row["version"], "cases": {"bias": counts}}}
+
+    better = counts | {"found": counts["found"] + 1, "flagged": counts["flagged"]}
+    record.write_text(json.dumps({"bias": {"version": row["version"], "cases": {"bias": better}}}))
+    done = CliRunner().invoke(app, ["lab", "cases", "--set", str(own)])
+    assert done.exit_code == 1
+    assert f"error: bias on bias: {row['found']} of {row['positives']} positives found" in done.stderr
+
+
 @pytest.mark.model
 def test_calibrate_prints_a_diff_and_applies_it_only_when_asked(tmp_path: Path) -> None:
-    from monitor.feature_set_files import builtin_folder, load_feature_set
+    from monitor.feature_set_files import load_feature_set
 
     original = next(builtin_folder().rglob("bias.yaml"))
     path = tmp_path / "bias.yaml"

@@ -1,0 +1,155 @@
+"""The lab from texts to a running set, command by command on few rows; `make lab-smoke` runs this file alone.
+
+The model is a random one of three blocks, made on the spot: what is looked at is that each command works on what the
+one before it left, not how good the outcome is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from monitor.activations.model_files import file_sha256
+from monitor.activations.reference import REFERENCE_FILE, Reference
+from monitor.cli import app
+from monitor.feature_set_files import builtin_folder, load_feature_set
+from monitor.lab.activation_store import ActivationStore
+from monitor.sae.saelens import WEIGHTS_FILE, load_saelens
+from tests.feature_set_factory import weighted_data
+from tests.test_cli import latentwatch
+from tests.tiny_bundle import LAYER, tiny_source
+
+WIDTH, K = 64, 8
+CATEGORY = "bias"
+
+
+def run(*arguments: object) -> str:
+    """Standard output of a command that must succeed."""
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+class Chain:
+    """Files of one run in `folder`, and the steps that make them, in order."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.model = tiny_source(folder / "made").folder / "model"
+        self.set_file = folder / "sets" / f"{CATEGORY}.yaml"
+        self.sae = folder / "run" / "sae"
+        self.config = folder / "config.yaml"
+        reader = {"model": str(self.model), "precision": "fp32", "threads": 1, "cache_dir": str(folder / "cache")}
+        data = {"reader": reader, "feature_sets": {"paths": [str(folder / "sets")]}}
+        self.config.write_text(yaml.safe_dump(data))
+        rows = (builtin_folder() / "contrasts" / f"{CATEGORY}.jsonl").read_text().splitlines()
+        harmless = [row for row in rows[200:] if json.loads(row)["label"] == 0]
+        self._write("texts", rows[:120])
+        self._write("train", rows[:40])
+        self._write("judged", rows[120:160])
+        self._write("benign", harmless[:60])
+        self._reading = ["--model", self.model, "--context", 128, "--threads", 1, "--dtype", "float32"]
+
+    def file(self, name: str) -> Path:
+        return self.folder / f"{name}.jsonl"
+
+    def _write(self, name: str, rows: Sequence[str]) -> None:
+        self.file(name).write_text("".join(f"{row}\n" for row in rows))
+
+    def collect(self) -> None:
+        out = self.folder / "activations"
+        run("lab", "collect", self.file("texts"), "--layers", LAYER, "--out", out, "--held-out", 0.2, *self._reading)
+        manifest = ActivationStore.open(out).manifest
+        assert manifest.complete
+        assert manifest.tokens("train") > 5_000
+        assert manifest.tokens("held_out") > 500
+
+    def train(self) -> None:
+        size = ["--width", WIDTH, "--k", K, "--steps", 80, "--batch", 256, "--buffer", 2_048, "--lr", 2e-3]
+        data = ["--data", self.folder / "activations", "--layer", LAYER, "--out", self.folder / "run", "--threads", 1]
+        figures = json.loads(run("lab", "train", *data, *size))
+        assert figures["fvu"] < 0.9, "it learned nothing"
+        assert K / 2 < figures["l0"] < 2 * K
+        assert figures["spliced"]["ce_zero"] != figures["spliced"]["ce_sae"]
+        assert json.loads((self.folder / "run" / "metrics.json").read_text()) == figures
+        assert load_saelens(self.sae).d_sae == WIDTH
+
+    def sae_figures(self) -> None:
+        figures = json.loads(run("lab", "sae-figures", self.sae, self.file("judged"), "--layer", LAYER, *self._reading))
+        assert figures["tokens"] > 1_000
+        assert figures["fvu"] < 1
+        assert figures["never_active"] < WIDTH
+
+    def curate(self) -> None:
+        # PLACE FOR `latentwatch lab curate`: it makes the set from here on, and the lines below go.
+        source = np.random.default_rng(1)
+        features = [
+            {"index": n, "label": f"latent {n}", "weight": round(float(source.normal()), 3)} for n in range(0, WIDTH, 2)
+        ]
+        reader: dict[str, Any] = {
+            "model": "tiny",
+            "model_sha256": file_sha256(self.model / "model.safetensors"),
+            "layer": LAYER,
+            "sae": {"path": "../run/sae", "sha256": file_sha256(self.sae / WEIGHTS_FILE), "width": WIDTH},
+        }
+        about = {"id": CATEGORY, "category": CATEGORY, "segments": ["user", "response"], "pooling": {"kind": "mean"}}
+        self.set_file.parent.mkdir()
+        self.set_file.write_text(yaml.safe_dump(weighted_data(**about, reader=reader, features=features)))
+
+    def evaluate(self) -> None:
+        out, figures = self.folder / "report", self.folder / "figures.json"
+        files = ["--data", self.file("judged"), "--benign", self.file("benign"), "--train", self.file("train")]
+        options = ["--out", out, "--json", figures, "--no-peers", "--config", self.config]
+        run("lab", "evaluate", "--set", self.set_file, *files, *options)
+        rows = json.loads(figures.read_text())
+        detectors = {row["detector"] for row in rows}
+        assert detectors == {"shipped", "single_feature", "weighted", "dense_probe", "word_only"}
+        assert all(0 <= row["auroc"] <= 1 and row["n_pos"] + row["n_neg"] == 40 for row in rows)
+        assert {"config.json", "log.txt", "metrics.json", "report.md"} <= {path.name for path in out.iterdir()}
+        assert "| shipped |" in (out / "report.md").read_text()
+
+    def calibrate(self) -> None:
+        diff = run(
+            *("lab", "calibrate", "--set", self.set_file, "--benign", self.file("benign")),
+            *("--target-fpr", 0.3, "--write", "--config", self.config),
+        )
+        used = load_feature_set(self.set_file).set
+        assert f"at_least: {used.condition.at_least}" in diff
+        assert used.calibration is not None
+        assert (used.calibration.n, used.calibration.measured_n) == (30, 30)
+
+    def golden(self) -> None:
+        run("lab", "golden", self.set_file.parent, "--config", self.config)
+        stored = Reference.load(self.sae / REFERENCE_FILE)
+        assert stored.info.width == WIDTH
+        assert stored.values.size > 100
+
+    def scan(self) -> None:
+        """What came of it all works in the runtime, which meets the golden activations by its compiled reader."""
+        done = latentwatch("scan", str(self.file("judged")), "--config", str(self.config))
+        assert done.returncode == 0, done.stderr
+        alerts = done.stdout.splitlines()
+        assert 0 < len(alerts) <= 40
+        assert {json.loads(alert)["set"]["id"] for alert in alerts} == {CATEGORY}
+
+
+@pytest.mark.filterwarnings("default")  # of the libraries that train and fit
+def test_from_texts_to_alerts(tmp_path: Path) -> None:
+    chain = Chain(tmp_path)
+    chain.collect()
+    chain.train()
+    chain.sae_figures()
+    chain.curate()
+    chain.evaluate()
+    chain.calibrate()
+    chain.golden()
+    chain.scan()
