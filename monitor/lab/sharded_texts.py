@@ -85,11 +85,14 @@ class ShardedTexts:
             owner = np.full(shard.tokens.size, -1, dtype=np.int64)
             owner[entries] = owners
             for latent in latents:
-                _, token, value = shard.active(latent, latent + 1)
-                entry = shard.entry[token]
+                _, active, value = shard.active(latent, latent + 1)
+                token = active.astype(np.int64)
+                entry = shard.entry[token].astype(np.int64)
                 seen = owner[entry] >= 0
-                token, entry = token[seen].astype(np.int64), entry[seen].astype(np.int64)
-                parts[latent].append(ActiveTokens(np.full(token.size, number), token, entry, owner[entry], value[seen]))
+                token, entry = token[seen], entry[seen]
+                parts[latent].append(
+                    ActiveTokens(np.full(token.size, number, np.int64), token, entry, owner[entry], value[seen])
+                )
         return {latent: _joined(found) for latent, found in parts.items()}
 
     def shard(self, number: int) -> TokenShard:
