@@ -18,7 +18,7 @@ CATEGORIES = {"unsafe_code", "backdoors", "bias", "deception", "sycophancy", "da
 SETS = load_feature_sets(["builtin:smollm2-135m-instruct"])
 CONTRASTS = sorted((builtin_folder() / "contrasts").glob("*.jsonl"))
 CASES = sorted((builtin_folder() / "cases").glob("*.jsonl"))
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_category_has_a_set() -> None:
@@ -52,14 +52,21 @@ def test_the_sae_is_the_one_that_the_sets_name() -> None:
     found = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
     assert {s.set.reader.sae.sha256 for s in SETS} == {found}
     weights = load_saelens(folder)
-    assert (weights.architecture, weights.k, weights.d_in, weights.d_sae) == ("topk", 32, 576, 8192)
+    assert (weights.architecture, weights.k, weights.d_in, weights.d_sae) == ("jumprelu", None, 576, 10240)
 
 
-def test_the_readme_shows_the_figures_of_the_files() -> None:
+@pytest.mark.parametrize("document", ["README.md", "docs/results.md"])
+def test_documents_show_the_figures_of_the_files(document: str) -> None:
     used = [s.set for s in SETS]
-    text = README.read_text()
-    assert figures_table(used) in text, "run `latentwatch sets list --markdown` and paste both tables into README.md"
+    text = (ROOT / document).read_text()
+    assert figures_table(used) in text, f"run `latentwatch sets list --markdown` and paste both tables into {document}"
     assert false_positive_table(used) in text
+
+
+@pytest.mark.parametrize("loaded", SETS, ids=lambda s: s.set.id)
+def test_the_shipped_kind_is_the_one_that_was_chosen(loaded: LoadedSet) -> None:
+    kind = "with_probe_auroc" if loaded.set.detector == "probe" else "weighted_auroc"
+    assert all(m.auroc == getattr(m, kind) for m in loaded.set.metrics.values())
 
 
 @pytest.mark.parametrize("path", CONTRASTS, ids=lambda p: p.stem)
