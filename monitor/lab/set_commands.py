@@ -175,15 +175,19 @@ def golden(
     sets: Annotated[
         str, typer.Argument(metavar="FOLDER", help="Folder of the sets, as feature_sets.paths names it in the config.")
     ],
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Print how far readers are from them that differ in a known way.")
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Store golden activations beside the SAE of sets; whatever reads with it has to meet them at start."""
     with lab_extra():
         from monitor.lab.chosen_sets import as_shipped
-        from monitor.lab.golden import read_golden
+        from monitor.lab.golden import differences, read_golden
     settings = load_config(config, os.environ)
     paths = settings.feature_sets.model_copy(update={"paths": (sets,)})
-    made = read_golden(as_shipped(settings.model_copy(update={"feature_sets": paths})))
+    settings = as_shipped(settings.model_copy(update={"feature_sets": paths}))
+    made = read_golden(settings)
     made.reference.save(made.path)
     found = made.reference
     text = (
@@ -191,6 +195,10 @@ def golden(
         f"{found.values.size} activations of layer {found.info.layer}, for {', '.join(used.id for used in made.sets)}"
     )
     Console(stderr=True).print(escape(text), highlight=False, soft_wrap=True)
+    if measure:
+        sys.stdout.write("| Reader | Difference |\n|---|---|\n")
+        for what, difference in differences(settings, made).items():
+            sys.stdout.write(f"| {what} | {difference:.2g} |\n")
 
 
 def _write(path: Path, text: str) -> None:
