@@ -68,6 +68,12 @@ def test_columns_in_another_order_differ(stored: Reference) -> None:
     assert stored.difference([1, 5], reader(latents=[5, 1])) > 1
 
 
+def test_probes_behind_the_latents_are_not_compared(stored: Reference) -> None:
+    assert stored.difference([5, 1], reader(latents=[5, 1, 3])) == 0
+    assert stored.difference([5, 1], reader(1.1, latents=[5, 1, 3])) == pytest.approx(0.1, rel=1e-4)
+    assert stored.difference([], reader(latents=[3])) == 0
+
+
 def test_what_a_reader_knows_already_is_not_compared(stored: Reference) -> None:
     assert stored.difference(range(WIDTH), reader(known=1)) == 0
     assert stored.difference(range(WIDTH), reader(1.1, known=1)) == pytest.approx(0.1, rel=1e-4)

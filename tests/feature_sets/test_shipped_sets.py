@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from monitor.activations.reference import ReferenceCheck
 from monitor.feature_set_files import LoadedSet, builtin_folder, load_feature_sets
 from monitor.review.figures_table import false_positive_table, figures_table
 from monitor.sae.saelens import WEIGHTS_FILE, load_saelens
@@ -53,6 +54,13 @@ def test_the_sae_is_the_one_that_the_sets_name() -> None:
     assert {s.set.reader.sae.sha256 for s in SETS} == {found}
     weights = load_saelens(folder)
     assert (weights.architecture, weights.k, weights.d_in, weights.d_sae) == ("jumprelu", None, 576, 10240)
+
+
+def test_golden_activations_lie_beside_the_sae() -> None:
+    folder = SETS[0].sae_folder
+    check = ReferenceCheck.beside(folder, SETS[0].set.reader)
+    assert check is not None, f"run `latentwatch lab golden {SETS[0].path.parent}`"
+    assert check.path.stat().st_size < 200_000
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/results.md"])

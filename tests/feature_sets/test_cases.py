@@ -1,0 +1,40 @@
+"""The shipped sets on the regression cases: none does worse than when that was last recorded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from monitor.activations.bundle import Bundle
+from monitor.build import assemble_engine, build_tokeniser, load_artefacts, reader_options
+from monitor.config import load_config
+from monitor.lab.case_record import RECORD_FILE, CaseRecord
+from monitor.lab.cases import judge_cases
+from monitor.lab.chosen_sets import as_shipped
+from monitor.lab.figures import Floats
+from monitor.lab.reading import row_scores
+from monitor.lab.rows import LabelledRow
+
+pytestmark = pytest.mark.model
+
+
+def test_no_set_does_worse_than_recorded(reader_bundle: Bundle) -> None:
+    config = as_shipped(load_config(None, os.environ))
+    artefacts = load_artefacts(config)
+    # the reader in float32, which decides in the sidecar whatever comes near a threshold
+    reader = reader_bundle.exact_reader(artefacts.latents, **reader_options(config))
+    assert reader is not None
+    engine = assemble_engine(config, artefacts, build_tokeniser(config, artefacts.model), reader)
+
+    def score(rows: Sequence[LabelledRow], _name: str) -> dict[str, Floats]:
+        return {set_id: np.array(scores) for set_id, scores in row_scores(engine, rows).items()}
+
+    records = {loaded.path.with_name(RECORD_FILE) for loaded in artefacts.sets}
+    assert len(records) == 1
+    record = CaseRecord.load(records.pop())
+    assert set(record.sets) == {loaded.set.id for loaded in artefacts.sets}
+    problems = record.steps_back(judge_cases(artefacts.sets, score))
+    assert not problems, "\n".join(problems)
