@@ -9,20 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 from typer.testing import CliRunner
 
-from monitor.activations.model_files import file_sha256
 from monitor.activations.reference import REFERENCE_FILE, Reference
 from monitor.cli import app
 from monitor.feature_set_files import builtin_folder, load_feature_set
 from monitor.lab.activation_store import ActivationStore
-from monitor.sae.saelens import WEIGHTS_FILE, load_saelens
-from tests.feature_set_factory import weighted_data
+from monitor.sae.saelens import load_saelens
 from tests.test_cli import latentwatch
 from tests.tiny_bundle import LAYER, tiny_source
 
@@ -90,20 +86,16 @@ class Chain:
         assert figures["never_active"] < WIDTH
 
     def curate(self) -> None:
-        # PLACE FOR `latentwatch lab curate`: it makes the set from here on, and the lines below go.
-        source = np.random.default_rng(1)
-        features = [
-            {"index": n, "label": f"latent {n}", "weight": round(float(source.normal()), 3)} for n in range(0, WIDTH, 2)
-        ]
-        reader: dict[str, Any] = {
-            "model": "tiny",
-            "model_sha256": file_sha256(self.model / "model.safetensors"),
-            "layer": LAYER,
-            "sae": {"path": "../run/sae", "sha256": file_sha256(self.sae / WEIGHTS_FILE), "width": WIDTH},
-        }
-        about = {"id": CATEGORY, "category": CATEGORY, "segments": ["user", "response"], "pooling": {"kind": "mean"}}
+        out = self.folder / "curated"
+        hook = ["--sae", self.sae, "--layer", LAYER, "--model", self.model, "--dtype", "float32", "--threads", 1]
+        files = ["--data", self.file("texts"), "--benign", self.file("benign"), "--category", CATEGORY]
+        run("lab", "curate", *hook, *files, "--out", out, "--top", 4, "--target-fpr", 0.1)
+        found = load_feature_set(out / "candidates.yaml").set
+        assert 0 < len(found.features) <= 4
+        assert len(list((out / "candidates").glob("latent-*.html"))) == len(found.features)
+        assert all(f"latent-{f.index:05}.html" in (out / "index.html").read_text() for f in found.features)
         self.set_file.parent.mkdir()
-        self.set_file.write_text(yaml.safe_dump(weighted_data(**about, reader=reader, features=features)))
+        self.set_file.write_bytes((out / "candidates.yaml").read_bytes())
 
     def evaluate(self) -> None:
         out, figures = self.folder / "report", self.folder / "figures.json"
@@ -123,7 +115,7 @@ class Chain:
             *("--target-fpr", 0.3, "--write", "--config", self.config),
         )
         used = load_feature_set(self.set_file).set
-        assert f"at_least: {used.condition.at_least}" in diff
+        assert f"threshold: {used.features[0].threshold}" in diff
         assert used.calibration is not None
         assert (used.calibration.n, used.calibration.measured_n) == (30, 30)
 
@@ -139,7 +131,7 @@ class Chain:
         assert done.returncode == 0, done.stderr
         alerts = done.stdout.splitlines()
         assert 0 < len(alerts) <= 40
-        assert {json.loads(alert)["set"]["id"] for alert in alerts} == {CATEGORY}
+        assert {json.loads(alert)["set"]["category"] for alert in alerts} == {CATEGORY}
 
 
 @pytest.mark.filterwarnings("default")  # of the libraries that train and fit
