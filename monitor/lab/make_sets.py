@@ -55,6 +55,9 @@ KINDS = ("weighted", "probe")
 _WORTH = 0.005
 """What a probe must gain on left-out sources to be worth a score that features explain only in part."""
 
+_LABELLED_BY = 150
+"""Rows of each of the project's own files that latents are labelled by."""
+
 # by kind of detector: model of a set
 Fitted = dict[str, SetModel]
 Figures = dict[str, dict[str, Any]]
@@ -234,7 +237,7 @@ def main(
     reader = reader_of(CuratedEncoder(sae, latents, "raw", device))
     labels = TopTokens(reader, tokeniser, WindowPlanner(reader, tokeniser.constant_starts(), 2048, 256), len(latents))
     with console.status("labelling features"):
-        labels.look_at([row for file in sorted(own) for row in texts[file].rows])
+        labels.look_at([row for file in sorted(own) for row in texts[file].rows[:_LABELLED_BY]])
     column = {latent: n for n, latent in enumerate(latents)}
     lock: dict[str, Any] = {}
     for recipe in recipes.sets:
@@ -255,7 +258,7 @@ def main(
         body |= {
             "detector": kind,
             "features": features,
-            "bias": round(fitted.bias, 5),
+            "bias": round(float(fitted.bias), 5),
             "condition": {"kind": "score", "at_least": _logistic(calibration["threshold"])},
             "calibration": calibration["record"],
             "metrics": metrics[recipe.id][kind],

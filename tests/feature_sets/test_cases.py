@@ -25,7 +25,7 @@ def test_no_set_does_worse_than_recorded(reader_bundle: Bundle) -> None:
     config = as_shipped(load_config(None, os.environ))
     artefacts = load_artefacts(config)
     # the reader in float32, which decides in the sidecar whatever comes near a threshold
-    reader = reader_bundle.exact_reader(artefacts.latents, **reader_options(config))
+    reader = reader_bundle.exact_reader(artefacts.columns, **reader_options(config))
     assert reader is not None
     engine = assemble_engine(config, artefacts, build_tokeniser(config, artefacts.model), reader)
 
