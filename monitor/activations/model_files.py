@@ -73,23 +73,20 @@ def default_cache() -> Path:
 
 
 def locate(model: str, revision: str | None, cache: Path | None) -> ModelFiles:
-    """The files of `model`: a folder, `package:NAME`, or a model-hub name.
+    """The files of `model`: a folder, a GGUF file, `package:NAME` for one in a package, or a model-hub name.
 
     A GGUF is converted once, into `cache`; a hub name is downloaded into the hub client's own cache, safetensors and
     text files alone. Raises ConfigError where the model cannot be had.
     """
     if model.startswith(PACKAGE_PREFIX):
-        gguf = packaged_gguf(model.removeprefix(PACKAGE_PREFIX))
-        sha256 = file_sha256(gguf)
-        folder = (cache or default_cache()) / "models" / f"{gguf.stem}-{sha256[:16]}"
-        if not (folder / "config.json").is_file():
-            convert(gguf, folder)
-        return ModelFiles(folder, sha256)
+        return _converted(packaged_gguf(model.removeprefix(PACKAGE_PREFIX)), cache)
     path = Path(model).expanduser()
     if path.is_dir():
         return ModelFiles(path, _weights_sha256(path))
-    if path.is_absolute() or model.startswith("."):
-        raise ConfigError(f"reader.model: {model}: no such folder")
+    if path.suffix == ".gguf" and path.is_file():
+        return _converted(path, cache)
+    if path.is_absolute() or model.startswith(".") or path.suffix == ".gguf":
+        raise ConfigError(f"reader.model: {model}: no such {'file' if path.suffix == '.gguf' else 'folder'}")
     folder = _download(model, revision)
     return ModelFiles(folder, _weights_sha256(folder))
 
@@ -113,6 +110,14 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _converted(gguf: Path, cache: Path | None) -> ModelFiles:
+    sha256 = file_sha256(gguf)
+    folder = (cache or default_cache()) / "models" / f"{gguf.stem}-{sha256[:16]}"
+    if not (folder / "config.json").is_file():
+        convert(gguf, folder)
+    return ModelFiles(folder, sha256)
 
 
 def _weights_sha256(folder: Path) -> str:

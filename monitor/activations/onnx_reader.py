@@ -15,7 +15,7 @@ from monitor.activations.compact import ACTIVATIONS, LATENTS, RESIDUAL, VALUES, 
 from monitor.activations.cores import usable_cores
 from monitor.activations.kv_pool import KvPool, Rows
 from monitor.activations.onnx_runtime import onnxruntime
-from monitor.activations.prefix_cache import BLOCK_TOKENS, PrefixCache, block_keys
+from monitor.activations.prefix_cache import BLOCK_TOKENS, Block, PrefixCache, block_keys
 from monitor.activations.reader import Chunk, Past
 from monitor.activations.step import Heads, Step
 from monitor.errors import ConfigError
@@ -58,6 +58,16 @@ class OnnxPast:
     @property
     def length(self) -> int:
         return int(self.tokens.size)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A chunk that waits. `keys` are those of its full blocks; none where it takes no part in the prefix cache."""
+
+    position: int
+    tokens: NDArray[np.int32]
+    past: Rows
+    keys: list[bytes]
 
 
 @dataclass
@@ -133,7 +143,7 @@ class OnnxReader:
         results: list[NDArray[np.float32]] = [np.empty((0, 0), np.float32)] * len(chunks)
         # neighbours in length share a batch, so that attention is padded little
         order = sorted(range(len(chunks)), key=lambda n: chunks[n].tokens.size)
-        waiting = deque((n, chunks[n], self._block_keys(chunks[n])) for n in order)
+        waiting = deque(self._request(n, chunks[n]) for n in order)
         active: list[_Sequence] = []
         try:
             while waiting or active:
@@ -150,8 +160,7 @@ class OnnxReader:
         known = self._longest_start(tokens)
         if known is not None and known.length == tokens.size:
             return known
-        chunk = Chunk(tokens[known.length :] if known else tokens, known)
-        sequence = self._sequence(0, chunk, [])
+        sequence = self._alone(tokens, known)
         while sequence.done < sequence.tokens.size:
             for _ in self._advance([sequence], keep_rows=True):
                 pass
@@ -194,8 +203,7 @@ class OnnxReader:
         return dense([Compact(raw.values, self._columns[raw.columns])], self._features)
 
     def _read_alone(self, tokens: NDArray[np.int32], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
-        start = self._longest_start(tokens[:-1])
-        sequence = self._sequence(0, Chunk(tokens[start.length :] if start else tokens, start), [])
+        sequence = self._alone(tokens, self._longest_start(tokens[:-1]))
         found: list[list[NDArray[np.float32]]] = []
         while sequence.done < sequence.tokens.size:
             count = min(CHUNK_TOKENS, sequence.tokens.size - sequence.done)
@@ -204,9 +212,18 @@ class OnnxReader:
         self._pool.give_back(sequence.rows[sequence.past :])
         return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
-    def _block_keys(self, chunk: Chunk) -> list[bytes]:
+    def _request(self, position: int, chunk: Chunk, caching: bool = True) -> _Request:
+        past = self._rows(chunk.past)
+        length = past.size + chunk.tokens.size
+        if length > self._shape.max_tokens:
+            raise ValueError(f"a past and chunk of {length} tokens; the graph reads {self._shape.max_tokens} at most")
         # the rows of a past are its own for good, so the last of them stands for the past
-        return block_keys(self._rows(chunk.past)[-1:].tobytes(), chunk.tokens) if self._caching else []
+        keys = block_keys(past[-1:].tobytes(), chunk.tokens) if self._caching and caching else []
+        return _Request(position, chunk.tokens, past, keys)
+
+    def _alone(self, tokens: NDArray[np.int32], start: OnnxPast | None) -> _Sequence:
+        """The rest of `tokens` behind `start`, apart from the cache."""
+        return self._sequence(self._request(0, Chunk(tokens[start.length :] if start else tokens, start), False), [])
 
     def _rows(self, past: Past | None) -> Rows:
         if past is None:
@@ -219,52 +236,41 @@ class OnnxReader:
         fitting = [s for s in self._starts if s.length <= tokens.size and np.array_equal(s.tokens, tokens[: s.length])]
         return max(fitting, key=lambda s: s.length, default=None)
 
-    def _admit(self, waiting: deque[tuple[int, Chunk, list[bytes]]], active: list[_Sequence]) -> None:
+    def _admit(self, waiting: deque[_Request], active: list[_Sequence]) -> None:
         """Starts sequences until the next batch is full or there is no room for more."""
         room = self._batch_tokens - sum(min(s.tokens.size - s.done, CHUNK_TOKENS) for s in active)
         for _ in range(len(waiting)):
             if room <= 0:
                 return
-            position, chunk, keys = waiting.popleft()
-            known = next((n for n, key in enumerate(keys) if key not in self.cache), len(keys))
-            if known < len(keys) and keys[known] in self._pending:
-                waiting.append((position, chunk, keys))  # another sequence is just reading what this one needs
+            request = waiting.popleft()
+            blocks = self.cache.use(request.keys)
+            known, unknown = request.keys[: len(blocks)], request.keys[len(blocks) :]
+            if unknown and unknown[0] in self._pending:
+                self.cache.release(known)
+                waiting.append(request)  # another sequence is just reading what this one needs
                 continue
-            own = chunk.tokens.size - known * BLOCK_TOKENS
-            for key in keys[:known]:
-                self.cache.use(key)
-            if not self.cache.make_room(own):
-                self.cache.release(keys[:known])
+            if not self.cache.make_room(request.tokens.size - len(blocks) * BLOCK_TOKENS):
+                self.cache.release(known)
                 if not active:
-                    raise RuntimeError(f"a chunk of {chunk.tokens.size} tokens does not fit into the pool")
-                waiting.appendleft((position, chunk, keys))
+                    raise RuntimeError(f"a chunk of {request.tokens.size} tokens does not fit into the pool")
+                waiting.appendleft(request)
                 return
-            self.cache.release(keys[:known])
-            sequence = self._sequence(position, chunk, keys)
+            sequence = self._sequence(request, blocks)
             active.append(sequence)
             room -= min(sequence.tokens.size - sequence.done, CHUNK_TOKENS)
 
-    def _sequence(self, position: int, chunk: Chunk, keys: list[bytes]) -> _Sequence:
-        past = self._rows(chunk.past)
-        length = past.size + chunk.tokens.size
-        if length > self._shape.max_tokens:
-            raise ValueError(f"a past and chunk of {length} tokens; the graph reads {self._shape.max_tokens} at most")
-        blocks = []
-        for key in keys:
-            block = self.cache.use(key)
-            if block is None:
-                break
-            blocks.append(block)
+    def _sequence(self, request: _Request, blocks: Sequence[Block]) -> _Sequence:
+        """Begins behind `blocks`, which are held for it. There are rows for the rest."""
         done = len(blocks) * BLOCK_TOKENS
-        self._pending.update(keys[len(blocks) :])
+        self._pending.update(request.keys[len(blocks) :])
         self.cache.hits += done
-        self.cache.misses += chunk.tokens.size - done
+        own = self._pool.take(request.tokens.size - done)
         return _Sequence(
-            position=position,
-            tokens=chunk.tokens,
-            keys=keys,
-            rows=np.concatenate([past, *(b.rows for b in blocks), self._pool.take(chunk.tokens.size - done)]),
-            past=past.size,
+            position=request.position,
+            tokens=request.tokens,
+            keys=request.keys,
+            rows=np.concatenate([request.past, *(b.rows for b in blocks), own]),
+            past=request.past.size,
             done=done,
             adopted=len(blocks),
             activations=[b.activations for b in blocks],

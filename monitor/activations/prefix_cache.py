@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,8 +48,6 @@ class PrefixCache:
         self._blocks: OrderedDict[bytes, Block] = OrderedDict()
         self.hits = 0
         """Tokens that did not have to be read."""
-        self.misses = 0
-        """Tokens that had to."""
 
     def __len__(self) -> int:
         return len(self._blocks)
@@ -56,14 +55,18 @@ class PrefixCache:
     def __contains__(self, key: bytes) -> bool:
         return key in self._blocks
 
-    def use(self, key: bytes) -> Block | None:
-        """The block, held until `release`."""
-        block = self._blocks.get(key)
-        if block is not None:
+    def use(self, keys: Sequence[bytes]) -> list[Block]:
+        """The blocks of `keys` up to the first that is not here, held until `release`."""
+        found = []
+        for key in keys:
+            block = self._blocks.get(key)
+            if block is None:
+                break
             block.users += 1
-        return block
+            found.append(block)
+        return found
 
-    def release(self, keys: list[bytes]) -> None:
+    def release(self, keys: Sequence[bytes]) -> None:
         """Ends the use of blocks, given in the order of their tokens; the first of them will be the last to go."""
         for key in reversed(keys):
             self._blocks[key].users -= 1

@@ -95,14 +95,14 @@ class Step:
 
 def _mask(behind: NDArray[np.int64], chunk: int, longest: int, window: int | None) -> NDArray[np.float32]:
     """[sequence, 1, 1, chunk, longest + chunk] for sequences with `behind` [sequence] tokens in the past."""
-    at = np.arange(chunk)
-    seen_new = at[None, :] <= at[:, None]  # [chunk, chunk]
-    seen_past = np.broadcast_to((np.arange(longest) < behind[:, None])[:, None, :], (behind.size, chunk, longest))
+    at, before = np.arange(chunk), np.arange(longest)
+    new = at[:, None] - at[None, :]  # how far back one new token is from another
+    seen_new = (new >= 0) & (new < (window or chunk))
+    seen_past = (before < behind[:, None])[:, None, :]  # [sequence, 1, past]
     if window is not None:
-        seen_new = seen_new & (at[:, None] - at[None, :] < window)
-        distance = behind[:, None, None] + at[None, :, None] - np.arange(longest)[None, None, :]
-        seen_past = seen_past & (distance < window)
+        seen_past = seen_past & (behind[:, None, None] + at[None, :, None] - before < window)
     mask = np.empty((behind.size, 1, 1, chunk, longest + chunk), np.float32)
+    # one row stands for all of the chunk where they see the same
     mask[:, 0, 0, :, :longest] = np.where(seen_past, np.float32(0), _HIDDEN)
     mask[:, 0, 0, :, longest:] = np.where(seen_new, np.float32(0), _HIDDEN)
     return mask

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from monitor.activations.cores import usable_cores
 from monitor.activations.onnx_runtime import onnxruntime
+from monitor.bench.worker import Worker
+from monitor.errors import Permanent
 
 TOKENS, CHANNELS, OUTPUTS = 1_024, 576, 1_536
 _ROUNDS = 40
@@ -89,6 +91,28 @@ class Ceilings:
             run()
             seconds.append(time.perf_counter() - started)
         return min(seconds)
+
+
+class Rates:
+    """What a worker with Ceilings has found so far. Its death ends no benchmark: the figures say what they lack."""
+
+    def __init__(self, worker: Worker, skipped: list[str]) -> None:
+        """`worker` makes a Ceilings; the reason why nothing more comes of it goes to `skipped`."""
+        self._worker = worker
+        self._skipped = skipped
+        self._over = False
+        self.known: dict[str, float] = {}
+        """Operations a second, by precision; those that were found before it died stay."""
+
+    def measure(self) -> None:
+        """Measures them once more."""
+        if self._over:
+            return
+        try:
+            self.known = self._worker.call("rates")
+        except Permanent as e:
+            self._over = True
+            self._skipped.append(f"ceilings: {e}")
 
 
 def _save_int8(path: Path, weight: NDArray[np.int8], scales: NDArray[np.float32]) -> None:

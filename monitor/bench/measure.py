@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.activations.tokens import EventTokeniser
+from monitor.bench.ceilings import Rates
 from monitor.bench.others import make_llama_cpp, make_naive
 from monitor.bench.readers import Repetition, make_ours
 from monitor.bench.results import Row
@@ -134,15 +135,22 @@ def measure(
     tokeniser: EventTokeniser,
     sizes: Sizes,
     longest_s: float,
-    ceilings: Worker,
+    rates: Rates,
     skipped: list[str],
     say: Say,
 ) -> list[Row]:
     """A row for each workload and reader. What would take more than `longest_s` a repetition goes to `skipped`.
 
+    So does a reader whose process died, and the others are measured all the same.
     The ceilings are measured again after every workload: a machine that was busy at first would set them too low.
     """
-    load_peaks = {reader.name: float(worker.call("peak")) for reader, worker in running}
+    load_peaks: dict[str, float] = {}
+    for reader, worker in running:
+        try:
+            load_peaks[reader.name] = float(worker.call("peak"))
+        except Permanent as e:
+            skipped.append(f"{reader.name}: {e}")
+    running = [(reader, worker) for reader, worker in running if reader.name in load_peaks]
     starts = tokeniser.constant_starts()
     rows: list[Row] = []
     floors: list[_Floor] = []
@@ -166,10 +174,9 @@ def measure(
         for trial in trials:
             rows.append(_row(workload, trial, _speed(trials, NAIVE, ids), ids, load_peaks))
             floors.append(_Floor(trial.reader, _read(trial, ids, starts), _median([r.seconds for r in trial.done])))
-        ceilings.call("rates")
-    rates: dict[str, float] = ceilings.call("rates")
+        rates.measure()
     return [
-        dataclasses.replace(row, ceiling_fraction=floor.fraction(rates))
+        dataclasses.replace(row, ceiling_fraction=floor.fraction(rates.known))
         for row, floor in zip(rows, floors, strict=True)
     ]
 

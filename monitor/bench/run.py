@@ -14,7 +14,7 @@ from typing import Any
 import monitor
 from monitor.activations.bundle import Bundle
 from monitor.activations.cores import usable_cores
-from monitor.bench.ceilings import Ceilings
+from monitor.bench.ceilings import Ceilings, Rates
 from monitor.bench.measure import Say, choose, loaded, measure
 from monitor.bench.pipeline import measure_pipeline
 from monitor.bench.results import Report
@@ -84,16 +84,17 @@ def run_bench(config: Config, options: Options, say: Say) -> Report:
     report.machine["stage_seconds"] = stages
     readers = choose(options.readers, config, bundle.folder, _works(artefacts))
     with (
-        Worker(Ceilings, config.reader.threads) as ceilings,
+        Worker(Ceilings, config.reader.threads) as worker,
         loaded(readers, report.skipped, say) as running,
     ):
         say("measuring ceilings")
-        ceilings.call("rates")
+        rates = Rates(worker, report.skipped)
+        rates.measure()
         workloads = make_workloads(options.workloads, sizes)
         tokeniser = build_tokeniser(config, artefacts.model)
         longest_s, skipped = _LONGEST_S[mode], report.skipped
-        report.results += measure(running, workloads, tokeniser, sizes, longest_s, ceilings, skipped, say)
-        report.machine["ceilings_gops"] = {name: rate / 1e9 for name, rate in ceilings.call("rates").items()}
+        report.results += measure(running, workloads, tokeniser, sizes, longest_s, rates, skipped, say)
+        report.machine["ceilings_gops"] = {name: rate / 1e9 for name, rate in rates.known.items()}
     stages["readers"] = time.monotonic() - started - sum(stages.values())
     if options.pipeline:
         say("the pipeline")

