@@ -123,7 +123,8 @@ class OnnxReader:
         # that is let in may go over by a chunk
         self._batch_tokens = min(batch_tokens, max(shape.max_tokens - CHUNK_TOKENS, 1))
         # an activation is a value and, for TopK, its column
-        blocks = cache_bytes // (BLOCK_TOKENS * (shape.token_bytes + 8 * shape.slots))
+        slot_bytes = 8 if shape.latents is None else 4
+        blocks = cache_bytes // (BLOCK_TOKENS * (shape.token_bytes + slot_bytes * shape.slots))
         work = 2 * (min(window_tokens, shape.max_tokens) + batch_tokens)
         self._pool = KvPool(1 + work + blocks * BLOCK_TOKENS, shape.layers, shape.heads.kv, shape.head_dim)
         self.cache = PrefixCache(self._pool, blocks)
