@@ -140,6 +140,7 @@ class Reference:
         }
         try:
             save_file(tensors, path, {"reference": json.dumps(self.info.model_dump(mode="json"), ensure_ascii=False)})
+            path.chmod(0o644)  # safetensors writes for its owner alone, and a sidecar runs as another user
         except (OSError, SafetensorError) as e:
             raise ConfigError(f"{path}: cannot be written: {e}") from None
 

@@ -106,6 +106,7 @@ def test_the_command_says_what_it_wrote(written: Lab) -> None:
     assert set(np.unique(stored.latents)) > set(LATENTS), "all latents are in, so that other sets need no other file"
     assert stored.values.min() > 0
     assert written.golden.stat().st_size < 200_000
+    assert written.golden.stat().st_mode & 0o777 == 0o644
 
 
 def test_differences_are_measured_where_asked(lab: Lab) -> None:
