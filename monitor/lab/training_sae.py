@@ -120,6 +120,7 @@ def save_sae(trainer: Any, folder: Path, precision: Literal["float32", "float16"
     if wrong := [name for name, t in tensors.items() if not np.isfinite(t).all()]:
         raise Permanent(f"{folder / WEIGHTS_FILE}: {wrong[0]} is not finite in {precision}")
     save_file(tensors, weights)
+    weights.chmod(0o644)  # safetensors writes for its owner alone, and a sidecar runs as another user
     cfg = json.loads(config.read_text())
     config.write_text(json.dumps(cfg | {"dtype": precision, "device": "cpu"}, indent=1) + "\n")
 
