@@ -73,8 +73,10 @@ def test_cases_are_counted_recorded_and_compared(tmp_path: Path, monkeypatch: py
     original = next(builtin_folder().rglob("bias.yaml"))
     own = tmp_path / "sets" / "bias.yaml"
     own.parent.mkdir()
-    sae = (original.parent / "sae").as_posix()
-    own.write_text(original.read_text().replace("path: sae\n", f"path: {sae}\n"))
+    home = original.parent.as_posix()
+    own.write_text(
+        original.read_text().replace("path: sae\n", f"path: {home}/sae\n").replace("path: bias.", f"path: {home}/bias.")
+    )
     cases = tmp_path / "feature_sets" / "cases" / "bias.jsonl"
     cases.parent.mkdir(parents=True)
     lines = (builtin_folder() / "cases" / "bias.jsonl").read_text().splitlines()
@@ -108,8 +110,10 @@ def test_calibrate_prints_a_diff_and_applies_it_only_when_asked(tmp_path: Path) 
 
     original = next(builtin_folder().rglob("bias.yaml"))
     path = tmp_path / "bias.yaml"
-    sae = (original.parent / "sae").as_posix()
-    path.write_text(original.read_text().replace("path: sae\n", f"path: {sae}\n"))
+    home = original.parent.as_posix()
+    path.write_text(
+        original.read_text().replace("path: sae\n", f"path: {home}/sae\n").replace("path: bias.", f"path: {home}/bias.")
+    )
     before = path.read_text()
     benign = tmp_path / "benign.jsonl"
     nouns = ["tea", "rice", "rain", "bread", "maps", "trains", "salt", "birds", "soap", "chess"]
