@@ -123,7 +123,8 @@ def test_calibrate_prints_a_diff_and_applies_it_only_when_asked(tmp_path: Path) 
     done = latentwatch(*arguments)
     assert (done.returncode, path.read_text()) == (0, before)
     assert done.stdout.startswith(f"--- {path}\n+++ {path}\n")
-    assert "-condition: {kind: score, at_least: 0.61922}\n" in done.stdout
+    shipped = load_feature_set(original).set.condition.at_least
+    assert f"-condition: {{kind: score, at_least: {shipped}}}\n" in done.stdout
     assert latentwatch(*arguments, "--write").stdout == done.stdout, "the same seed, the same threshold"
     used = load_feature_set(path).set
     assert used.calibration is not None
