@@ -147,7 +147,7 @@ def test_sigterm_drains_commits_and_leaves_the_group(broker: AnyBroker, stream: 
         heartbeat_interval_ms=1_000,
     )
     try:
-        give_up_at = time.monotonic() + 35
+        give_up_at = time.monotonic() + 27
         while len(consumer.assignment()) < len(stream.published):
             consumer.poll(timeout_ms=100)
             assert time.monotonic() < give_up_at, "the sidecar is still a member"
