@@ -22,6 +22,7 @@ class DemoTopics:
         self._servers = bootstrap_servers
         self._group = group_id
         self._admin: KafkaAdminClient | None = None
+        self._producer: KafkaProducer | None = None
 
     def __enter__(self) -> DemoTopics:
         try:
@@ -33,19 +34,19 @@ class DemoTopics:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._producer is not None:
+            self._producer.close(timeout=_TIMEOUT_S)
         if self._admin is not None:
             self._admin.close()
 
     def publish(self, topic: str, records: Sequence[tuple[str, bytes]]) -> dict[int, int]:
         """Publishes (key, value) records; returns how many each partition got, once the broker has them all."""
         try:
-            producer = KafkaProducer(bootstrap_servers=self._servers, linger_ms=5)
-            try:
-                futures = [producer.send(topic, key=key.encode(), value=value) for key, value in records]
-                producer.flush(timeout=_TIMEOUT_S)
-                return dict(Counter(future.get(timeout=_TIMEOUT_S).partition for future in futures))
-            finally:
-                producer.close(timeout=_TIMEOUT_S)
+            if self._producer is None:
+                self._producer = KafkaProducer(bootstrap_servers=self._servers, linger_ms=5)
+            futures = [self._producer.send(topic, key=key.encode(), value=value) for key, value in records]
+            self._producer.flush(timeout=_TIMEOUT_S)
+            return dict(Counter(future.get(timeout=_TIMEOUT_S).partition for future in futures))
         except KafkaError as e:
             raise Permanent(f"cannot publish to {topic}: {e}") from e
 

@@ -26,8 +26,8 @@ from monitor.events import Event
 from monitor.sidecar_process import SidecarProcess
 
 _READY_TIMEOUT_S, _STALL_S, _STOP_TIMEOUT_S = 300.0, 120.0, 60.0
-# Asking for the offsets takes the sidecar's cores, so it is asked seldom; rounds are long enough not to mind
-_LOOK_S = 0.1
+# Asking for the offsets takes the sidecar's cores, so nobody asks before most of the time that reading alone takes
+_LOOK_S, _ASLEEP = 0.02, 0.9
 _WARM_UP = 16
 
 
@@ -61,7 +61,7 @@ def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes)
             for n in range(sizes.pipeline_rounds):
                 events = short_chats(sizes.pipeline_events, f"pipeline-{n}")
                 alone.append(float(engine.call("run", events).seconds))
-                whole.append(way.seconds(events))
+                whole.append(way.seconds(events, alone[-1]))
             sidecar.stop(_STOP_TIMEOUT_S)
     overheads = [100 * (w / a - 1) for w, a in zip(whole, alone, strict=True)]
     return PipelineResult(
@@ -82,10 +82,13 @@ class _Way:
         self._sidecar = sidecar
         self._published: Counter[int] = Counter()
 
-    def seconds(self, events: list[Event]) -> float:
+    def seconds(self, events: list[Event], alone_s: float = 0.0) -> float:
+        """`alone_s` is what the engine alone takes for them."""
         records = [(event.id, wire(event)) for event in events]
-        started = moved = time.monotonic()
+        started = time.monotonic()
         self._published.update(self._topics.publish("llm.events", records))
+        time.sleep(max(0.0, started + _ASLEEP * alone_s - time.monotonic()))
+        moved = time.monotonic()
         done, total = 0, self._published.total()
         while done < total:
             time.sleep(_LOOK_S)

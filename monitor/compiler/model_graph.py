@@ -95,8 +95,10 @@ class _Blocks:
         return {"axis": -1, "epsilon": self._a.norm_eps}
 
     def _normed(self, x: str) -> Operand:
-        """What comes out of a norm, for products; without a rotation, some of its channels may be far larger."""
-        return operand(self._g, x, self._precision, None if self._turn is None else _NORMED_LIMIT)
+        """What comes out of a norm, for products with weights of `_reading`."""
+        if self._turn is not None:
+            return operand(self._g, x, self._precision, _NORMED_LIMIT)
+        return operand(self._g, self._spread(x, self._a.d_model), self._precision)
 
     def _pre_mlp_norm(self, prefix: str) -> str:
         return self._norm(self._pre_mlp(prefix))
@@ -135,7 +137,7 @@ class _Blocks:
         """The weight [channel, out] of a product that reads the residual stream."""
         weight = self._w.get(f"{name}.weight").T
         if self._turn is None:
-            return weight
+            return self._spread_weight(weight)
         return self._turn.T @ (weight * self._gain(norm)[:, None])
 
     def _writing(self, name: str) -> Array:
@@ -242,21 +244,26 @@ class _Blocks:
         else:
             gate = g.add("FastGelu", gate, domain=CONTRIB)  # the tanh form
         name = f"{prefix}mlp.down_proj"
-        inner, weight = g.add("Mul", gate, up), self._writing(name)
-        if self._precision == "int8":
-            inner, weight = self._spread(inner, weight)
+        weight = self._spread_weight(self._writing(name))
+        inner = self._spread(g.add("Mul", gate, up), weight.shape[0])
         return product(g, operand(g, inner, self._precision), name, weight)
 
-    def _spread(self, inner: str, weight: Array) -> tuple[str, Array]:
-        """Turns neighbouring channels into one another, and the weights likewise.
+    def _spread(self, values: str, width: int) -> str:
+        """For int8, turns neighbouring channels of `values` [token, width] into one another.
 
         A few channels of a few tokens are far larger than the rest. Nothing in front can take this rotation up, but
-        in small blocks it costs next to nothing.
+        in small blocks it costs next to nothing. What is multiplied with it is turned by `_spread_weight`.
         """
-        g, width = self._g, weight.shape[0]
-        block = math.gcd(width, _SPREAD_CHANNELS)
-        turn = rotation(block)
-        rows = g.add("Reshape", inner, g.integers(-1, block))
-        turned = g.add("MatMul", rows, g.constant("spread", turn))
+        if self._precision != "int8":
+            return values
+        g, block = self._g, math.gcd(width, _SPREAD_CHANNELS)
+        rows = g.add("Reshape", values, g.integers(-1, block))
+        turned = g.add("MatMul", rows, g.constant(f"spread.{block}", rotation(block)))
+        return g.add("Reshape", turned, g.integers(-1, width))
+
+    def _spread_weight(self, weight: Array) -> Array:
+        if self._precision != "int8":
+            return weight
+        block = math.gcd(weight.shape[0], _SPREAD_CHANNELS)
         blocks = weight.reshape(-1, block, weight.shape[1])
-        return g.add("Reshape", turned, g.integers(-1, width)), (turn.T @ blocks).reshape(weight.shape)
+        return (rotation(block).T @ blocks).reshape(weight.shape)

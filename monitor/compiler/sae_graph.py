@@ -122,7 +122,8 @@ class _Encoder:
         if self._sae.subtract_b_dec:
             bias = bias - self._sae.b_dec @ weight
         turned = weight if turn is None else turn.T @ weight
-        if self._precision == "fp32":
+        # where nothing is rotated, a few channels are far larger than the rest, and int8 would hear them alone
+        if self._precision == "fp32" or self._turn is None:
             g = self._g
             return g.add("Gemm", x, g.constant("sae.encoder", turned), g.constant("sae.encoder.bias", bias))
         return product(self._g, operand(self._g, x, self._precision), "sae.encoder", turned, bias)

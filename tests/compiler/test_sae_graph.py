@@ -130,6 +130,15 @@ def test_int8_is_near(
         assert ((error != 0) & (exact > 0)).any()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_a_rotation_int8_leaves_the_encoder_in_float32(
+    kind: str, saes: dict[tuple[str, str, bool], SaeWeights], residual: NDArray[np.float32], tmp_path: Path
+) -> None:
+    """A channel that is far larger than the rest would take all 256 levels."""
+    exact, rounding = (encoded(tmp_path, saes[kind, "none", True], residual, precision=p) for p in ("fp32", "int8"))
+    np.testing.assert_array_equal(rounding, exact)
+
+
 @pytest.mark.parametrize("turned", [False, True], ids=["plain", "rotated"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_tokens_longer_than_max_norm_read_zero(
