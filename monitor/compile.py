@@ -47,6 +47,7 @@ from monitor.activations.model_files import ModelFiles, file_sha256
 from monitor.activations.onnx_reader import OnnxReader
 from monitor.activations.reader import Chunk
 from monitor.activations.tokens import EventTokeniser, Tokenised
+from monitor.auroc import auroc
 from monitor.calibration_events import CalibrationEvent
 from monitor.errors import ConfigError
 from monitor.feature_set_files import LoadedSet
@@ -323,7 +324,7 @@ class _Compiler:
         if len(set(labels[usable])) < 2:
             return None
         draws = np.random.default_rng(0).choice(usable, (_BOOTSTRAP_DRAWS, usable.size))
-        losses = [_auroc(exact[d], labels[d]) - _auroc(decided[d], labels[d]) for d in (usable, *draws)]
+        losses = [_area(exact[d], labels[d]) - _area(decided[d], labels[d]) for d in (usable, *draws)]
         return losses[0], float(np.nanquantile(losses[1:], 0.05))
 
     def _residual_fvu(self, rounding: OnnxReader, exact: OnnxReader) -> tuple[float, int, float | None]:
@@ -435,13 +436,8 @@ def _distances(sets: Sequence[LoadedSet], scores: NDArray[np.float64]) -> NDArra
     return np.array(columns).T
 
 
-def _auroc(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Probability that a positive scores above a negative, ties counted half (Mann-Whitney); NaN without either."""
-    positive, negative = scores[labels == 1], np.sort(scores[labels == 0])
-    if positive.size == 0 or negative.size == 0:
-        return math.nan
-    below = np.searchsorted(negative, positive, "left") + np.searchsorted(negative, positive, "right")
-    return float(below.mean() / (2 * negative.size))
+def _area(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    return auroc(scores[labels == 1], scores[labels == 0])
 
 
 def _fvu(exact: NDArray[np.float32], found: NDArray[np.float32]) -> float | None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from monitor.activations.tokens import EventTokeniser
 from monitor.activations.torch_reader import TorchReader
 from monitor.activations.windows import WindowPlanner
+from monitor.lab.item_residuals import item_residuals
 from monitor.lab.rows import LabelledRow
 from monitor.sae.encoder import CuratedEncoder
 
@@ -103,10 +104,7 @@ class SegmentReader:
 
     def _group(self, start: int, group: Sequence[LabelledRow]) -> list[_Entry]:
         items = self._tokeniser.tokenise([row.event(start + n) for n, row in enumerate(group)])
-        windows = [(n, w) for n, item in enumerate(items) for w in self._planner.plan(item.ids)]
-        residuals = [np.zeros((item.ids.size, self._reader.d_model), np.float32) for item in items]
-        for (n, window), values in zip(windows, self._reader.read([w.chunk for _, w in windows]), strict=True):
-            residuals[n][window.start : window.start + window.new] = values[-window.new :]
+        residuals = item_residuals(self._reader, self._planner, items)
         entries = [
             (n, segment.name, turn, tokens)
             for n, item in enumerate(items)

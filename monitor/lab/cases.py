@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from monitor.auroc import auroc
 from monitor.errors import ConfigError
 from monitor.feature_set_files import LoadedSet, builtin_folder
-from monitor.lab.figures import Floats, auroc, bootstrap_interval
+from monitor.lab.figures import Floats, bootstrap_interval
 from monitor.lab.rows import LabelledRow, load_rows
 
 Scorer = Callable[[Sequence[LabelledRow], str], Mapping[str, Floats]]

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.auroc import auroc
 from monitor.lab.figures import (
     Floats,
     auprc,
-    auroc,
     binomial_interval,
     bootstrap_interval,
     length_matched_auroc,

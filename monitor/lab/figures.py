@@ -16,15 +16,6 @@ Floats = NDArray[np.float64]
 _FEWEST_MATCHED = 20
 
 
-def auroc(positive: Floats, negative: Floats) -> float:
-    """Probability that a positive scores above a negative, ties counted half (Mann-Whitney). NaN without either."""
-    n, m = positive.size, negative.size
-    if n == 0 or m == 0:
-        return math.nan
-    ranks = rankdata(np.concatenate([positive, negative]))
-    return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
-
-
 def column_aurocs(scores: NDArray[Any], labels: NDArray[np.int64]) -> Floats:
     """The AUROC [column] of each column of `scores` [row, column]. NaN without either side."""
     positives = int((labels == 1).sum())

@@ -24,9 +24,9 @@ from monitor.activations.cores import usable_cores
 from monitor.activations.model_files import locate
 from monitor.activations.tokens import EventTokeniser, Tokenised
 from monitor.activations.torch_reader import load_prefix
+from monitor.auroc import auroc
 from monitor.lab.activations import SegmentTable
 from monitor.lab.contenders import DENSE_C
-from monitor.lab.figures import auroc
 from monitor.lab.logistic import fit_logistic
 from monitor.lab.make_sets import benign_rows, find
 from monitor.lab.recipe import Recipes, SetRecipe, load_recipes
@@ -132,16 +132,12 @@ def sweep(
     files = sorted({s.file for r in recipes.sets for s in r.sources})
     labelled = {f: load_rows(find(f, data), rows) for f in files}
     harmless = [(use, benign_rows(use, data)[:rows]) for use in recipes.benign if use.role == "fit"]
-    read = [
-        reader.read(rs) for rs in track([*labelled.values(), *(rs for _, rs in harmless)], "reading", console=console)
-    ]
+    everything = [*labelled.values(), *(rows_of for _, rows_of in harmless)]
+    read = [reader.read(rows_of) for rows_of in track(everything, "reading", console=console)]
     found = {}
     for name, chosen in [*((str(layer), [layer]) for layer in layers), ("all", list(layers))]:
         tables = [joined([t[layer] for layer in chosen]) for t in read]
-        made = [
-            Texts.of(rs, t, recipes.prior_tokens)
-            for rs, t in zip([*labelled.values(), *(r for _, r in harmless)], tables, strict=True)
-        ]
+        made = [Texts.of(rows_of, t, recipes.prior_tokens) for rows_of, t in zip(everything, tables, strict=True)]
         texts = dict(zip(labelled, made, strict=False))
         benign = [(use, t) for (use, _), t in zip(harmless, made[len(labelled) :], strict=True)]
         bench = Workbench(recipes, texts, benign)

@@ -29,12 +29,12 @@ from monitor.activations.model_files import file_sha256, locate
 from monitor.activations.tokens import EventTokeniser
 from monitor.activations.torch_reader import TorchReader
 from monitor.activations.windows import WindowPlanner
+from monitor.auroc import auroc
 from monitor.errors import ConfigError
 from monitor.lab.activations import SegmentReader
 from monitor.lab.baselines import word_only_scores
 from monitor.lab.contenders import DENSE_C
 from monitor.lab.figures import (
-    auroc,
     binomial_interval,
     bootstrap_interval,
     pair_win_rate,

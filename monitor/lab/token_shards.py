@@ -17,6 +17,7 @@ from monitor.activations.tokens import EventTokeniser, Tokenised
 from monitor.activations.torch_reader import TorchReader
 from monitor.activations.windows import WindowPlanner
 from monitor.errors import ConfigError
+from monitor.lab.item_residuals import item_residuals
 from monitor.lab.rows import LabelledRow
 from monitor.sae.encoder import CuratedEncoder
 
@@ -115,7 +116,7 @@ class ShardReader:
         items = self._tokeniser.tokenise([row.event(n) for n, row in enumerate(rows)])
         entries = [(n, turn) for n, item in enumerate(items) for turn, tokens in enumerate(item.rows) if tokens.size]
         spans = [_spans(items[n], turn) for n, turn in entries]
-        residuals = self._residuals(items)
+        residuals = item_residuals(self._reader, self._planner, items)
         empty = np.zeros((0, self._reader.d_model), np.float32)
         flat = np.concatenate([empty, *(residuals[n][items[n].rows[turn]] for n, turn in entries)])  # [token, d]
         latent, token, value = self._active(flat)
@@ -130,14 +131,6 @@ class ShardReader:
             token=token,
             value=value,
         )
-
-    def _residuals(self, items: Sequence[Tokenised]) -> list[NDArray[np.float32]]:
-        """The residual stream [token, d] of each item."""
-        windows = [(n, w) for n, item in enumerate(items) for w in self._planner.plan(item.ids)]
-        residuals = [np.zeros((item.ids.size, self._reader.d_model), np.float32) for item in items]
-        for (n, window), values in zip(windows, self._reader.read([w.chunk for _, w in windows]), strict=True):
-            residuals[n][window.start : window.start + window.new] = values[-window.new :]
-        return residuals
 
     @torch.inference_mode()
     def _active(

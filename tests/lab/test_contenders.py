@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from monitor.auroc import auroc
 from monitor.lab.contenders import SingleFeature, best_single_feature, fitted
-from monitor.lab.figures import auroc
 from monitor.lab.rows import LabelledRow
 from monitor.lab.workbench import Texts, Training
 from tests.feature_set_factory import make_set, make_weighted

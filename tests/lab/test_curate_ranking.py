@@ -10,9 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from detectors.pooling import pool
+from monitor.auroc import auroc
 from monitor.lab.candidates import lowest_threshold
 from monitor.lab.contexts import EACH, contexts_of
-from monitor.lab.figures import auroc, column_aurocs, length_matched_auroc, length_matched_aurocs
+from monitor.lab.figures import column_aurocs, length_matched_auroc, length_matched_aurocs
 from monitor.lab.ranking import cohens_d, rank
 from monitor.lab.shard_pooling import POOLINGS, pooled
 from monitor.lab.sharded_texts import ShardedTexts

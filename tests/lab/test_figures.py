@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from monitor.auroc import auroc
 from monitor.lab.figures import (
     auprc,
-    auroc,
     binomial_interval,
     bootstrap_interval,
     length_matched_auroc,
