@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 Severity = Literal["info", "low", "medium", "high", "critical"]
 SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
 SegmentName = Literal["system", "user", "assistant", "tool", "response"]
+Across = Literal["highest", "mean"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 T = TypeVar("T")
@@ -182,6 +183,9 @@ class FeatureSet(_Model):
     reader: ReaderRef
     detector: Literal["threshold", "weighted", "probe"]
     segments: Annotated[tuple[SegmentName, ...], AfterValidator(_not_empty)]
+    across: Across = "highest"
+    """How the scores of an event's segments become the event's. highest: the highest of all. mean: the mean over the
+    names that it has (user, response), each with its highest; of log-odds, where scores are logistic."""
     pooling: Pooling
     min_tokens: Annotated[int, Field(gt=0)] = 1
     """Segments of fewer tokens are not judged."""

@@ -115,11 +115,23 @@ class Matcher:
         return scored
 
     def best(self, segments: Sequence[SegmentActivations]) -> tuple[SegmentActivations, Score] | None:
-        """The highest-scoring segment (the first of equals), or None where the set looks at none."""
-        return max(self.scores(segments), key=lambda pair: pair[1].value, default=None)
+        """The highest-scoring segment (the first of equals) and the event's score, or None where the set looks at none.
+
+        Contributions are the segment's own share of that score.
+        """
+        scored = self.scores(segments)
+        if not scored:
+            return None
+        segment, score = max(scored, key=lambda pair: pair[1].value)
+        if self.feature_set.across == "mean":
+            by_name: dict[str, float] = {}
+            for other, found in scored:
+                by_name[other.name] = max(found.value, by_name.get(other.name, found.value))
+            score = score.shared(self.detector.mean(list(by_name.values())), len(by_name))
+        return segment, score
 
     def match(self, segments: Sequence[SegmentActivations]) -> Match | None:
-        """The match in the highest-scoring segment (the first of equals), or None where none reaches the threshold."""
+        """The match in the highest-scoring segment (the first of equals), or None below the threshold."""
         best = self.best(segments)
         if best is None or best[1].value < self.detector.threshold:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +23,11 @@ class Score:
     probe: float | None = None
     """What the set's probe adds to the logit; None without a probe."""
 
+    def shared(self, value: float, parts: int) -> Score:
+        """As one of `parts` scores that make `value` together: what it contributes is that much less."""
+        probe = None if self.probe is None else self.probe / parts
+        return Score(value, self.pooled, self.contributions / np.float32(parts), probe)
+
 
 class Detector(Protocol):
     """Scores segments; a segment matches when its score reaches `threshold`. Pure: no state, no I/O."""
@@ -36,6 +42,9 @@ class Detector(Protocol):
 
     def distance(self, score: float) -> float:
         """How far a score lies above the threshold: in log-odds where scores are logistic, else in their unit."""
+
+    def mean(self, scores: Sequence[float]) -> float:
+        """The mean of several scores, in the unit of `distance`."""
 
     def score(self, pooled: NDArray[np.float32]) -> Score:
         """Scores pooled activations [column], in the order of FeatureSet.columns."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,6 +34,9 @@ class ThresholdDetector:
 
     def distance(self, score: float) -> float:
         return score - self.threshold
+
+    def mean(self, scores: Sequence[float]) -> float:
+        return sum(scores) / len(scores)
 
     def score(self, pooled: NDArray[np.float32]) -> Score:
         if self._condition.kind == "score":

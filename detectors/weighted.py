@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,9 @@ class WeightedDetector:
 
     def distance(self, score: float) -> float:
         return _log_odds(score) - _log_odds(self._at_least)
+
+    def mean(self, scores: Sequence[float]) -> float:
+        return _logistic(sum(map(_log_odds, scores)) / len(scores))
 
     def score(self, pooled: NDArray[np.float32]) -> Score:
         return self.scored(pooled)

@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
+from detectors.feature_set import FeatureSet
 from monitor.config import Config
 from monitor.errors import ConfigError
 from monitor.events import EventLimits
@@ -115,7 +116,7 @@ class _Desk:
             prior = used.pooling.prior_tokens
             contenders = self._contenders(loaded)
             benign = Texts.of(self._benign, benign_table, prior) if benign_table is not None else None
-            benign_scores = [_highest(c, benign, used.segments) for c in contenders]
+            benign_scores = [_by_row(c, benign, used) for c in contenders]
             self._note_unseen("benign", used.id, engine_benign[used.id])
             for path, rows in self._data.items():
                 texts = Texts.of(rows, tables[path], prior)
@@ -127,7 +128,7 @@ class _Desk:
                 detail = f"{used.detector} detector over {len(used.features)} latents, version {used.version}"
                 yield Judgement(file, SHIPPED, detail, scores, engine_benign[used.id], threshold)
                 for contender, harmless in zip(contenders, benign_scores, strict=True):
-                    by_row = _highest(contender, texts, used.segments)
+                    by_row = _by_row(contender, texts, used)
                     yield Judgement(file, contender.name, contender.detail, by_row, harmless, None)
 
     def _contenders(self, loaded: LoadedSet) -> list[Contender]:
@@ -214,9 +215,10 @@ def _lengths(texts: Texts, segments: Sequence[str]) -> np.ndarray[tuple[int], np
     return np.array([texts.table.tokens[entries].sum() for entries in texts.seen(tuple(segments))], dtype=np.int64)
 
 
-def _highest(contender: Contender, texts: Texts | None, segments: Sequence[str]) -> Floats:
-    """The contender's highest score [row] over what the set looks at; NaN where that is nothing."""
+def _by_row(contender: Contender, texts: Texts | None, used: FeatureSet) -> Floats:
+    """The contender's score [row] of what the set looks at, put together as the set does; NaN where that is nothing."""
     if texts is None:
         return np.zeros(0)
     by_entry = contender.scores(texts)
-    return np.array([by_entry[entries].max() if entries else np.nan for entries in texts.seen(tuple(segments))])
+    rows = texts.seen(used.segments)
+    return np.array([texts.across(entries, by_entry, used.across) if entries else np.nan for entries in rows])

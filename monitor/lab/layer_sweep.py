@@ -28,9 +28,9 @@ from monitor.auroc import auroc
 from monitor.lab.activations import SegmentTable
 from monitor.lab.contenders import DENSE_C
 from monitor.lab.logistic import fit_logistic
-from monitor.lab.make_sets import benign_rows, find
+from monitor.lab.make_sets import benign_rows, source_rows
 from monitor.lab.recipe import Recipes, SetRecipe, load_recipes
-from monitor.lab.rows import LabelledRow, load_rows
+from monitor.lab.rows import LabelledRow
 from monitor.lab.workbench import Texts, Workbench, row_scores
 
 _LONGEST = 1_024
@@ -129,8 +129,8 @@ def sweep(
     recipes: Recipes, reader: LayerReader, layers: Sequence[int], data: list[Path], rows: int, console: Console
 ) -> dict[str, dict[str, float]]:
     """Left-out AUROC by layer (and for all of them joined) and set."""
-    files = sorted({s.file for r in recipes.sets for s in r.sources})
-    labelled = {f: load_rows(find(f, data), rows) for f in files}
+    uses = {s.file: s for r in recipes.sets for s in r.sources}
+    labelled = {f: source_rows(use, data, rows) for f, use in sorted(uses.items())}
     harmless = [(use, benign_rows(use, data)[:rows]) for use in recipes.benign if use.role == "fit"]
     everything = [*labelled.values(), *(rows_of for _, rows_of in harmless)]
     read = [reader.read(rows_of) for rows_of in track(everything, "reading", console=console)]

@@ -43,10 +43,10 @@ from monitor.lab.figures import (
 )
 from monitor.lab.logistic import fit_logistic
 from monitor.lab.recipe import BenignUse, SetRecipe, SourceUse, load_recipes
-from monitor.lab.rows import LabelledRow, load_rows
+from monitor.lab.rows import LabelledRow, load_rows, sampled
 from monitor.lab.set_file import set_body, write_set
 from monitor.lab.top_tokens import TopTokens
-from monitor.lab.workbench import Scored, SetModel, Texts, Training, Workbench, row_scores
+from monitor.lab.workbench import Scored, SetModel, Texts, Training, Workbench, joined, row_scores
 from monitor.probe import save_probe
 from monitor.sae.encoder import CuratedEncoder
 from monitor.sae.saelens import WEIGHTS_FILE, load_saelens
@@ -81,19 +81,28 @@ def left_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: di
     benign = {k: np.concatenate([bench.score(recipe, t, m).scores for t in judged]) for k, m in models.items()}
     found: dict[str, Figures] = {kind: {} for kind in KINDS}
     for source in (s for s in recipe.sources if s.family == family):
-        these = texts[source.file]
-        if not any(row.label == 1 for row in these.rows):
+        labels = {row.label for row in texts[source.file].rows}
+        if 1 not in labels:
             continue
-        scored = {kind: bench.score(recipe, these, model) for kind, model in models.items()}
+        these = [texts[source.file], *([] if 0 in labels else hard_negatives(recipe, texts))]
+        scored = {kind: joined([bench.score(recipe, t, model) for t in these]) for kind, model in models.items()}
+        by_residual = joined([row_scores(recipe, t, dense.logits(t.table.residual)) for t in these])
+        by_words = joined([row_scores(recipe, t, words(t.texts())) for t in these])
         shared = {
             "weighted_auroc": _area(scored["weighted"]),
             "with_probe_auroc": _area(scored["probe"]),
-            **_beside("dense_probe", row_scores(recipe, these, dense.logits(these.table.residual))),
-            **_beside("word_only", row_scores(recipe, these, words(these.texts()))),
+            **_beside("dense_probe", by_residual),
+            **_beside("word_only", by_words),
         }
         for kind in KINDS:
             found[kind][_name(source)] = {**_figures(scored[kind], benign[kind]), **shared, "left_out": True}
     return found
+
+
+def hard_negatives(recipe: SetRecipe, texts: dict[str, Texts]) -> list[Texts]:
+    """Sources of harmless rows alone that nothing is fitted on: what a source of risky rows alone is judged against."""
+    judged = [texts[source.file] for source in recipe.sources if not source.train]
+    return [t for t in judged if all(row.label == 0 for row in t.rows)]
 
 
 def best_kind(metrics: dict[str, Figures], recipe: SetRecipe) -> str:
@@ -211,10 +220,11 @@ def main(
         console.print(f"{name}: {len(rows)} rows, {int(table.tokens.sum())} tokens", highlight=False)
         return Texts.of(rows, table, recipes.prior_tokens)
 
-    sources = {s.file for r in recipes.sets for s in r.sources}
+    sources = {s.file: s for r in recipes.sets for s in r.sources}
     own = {s.file for r in recipes.sets for s in r.sources if s.family == "own"}
     texts = {
-        f: texts_of(load_rows(find(f, data), None if f in own else recipes.rows_per_source), f) for f in sorted(sources)
+        f: texts_of(source_rows(use, data, None if f in own else recipes.rows_per_source), f)
+        for f, use in sorted(sources.items())
     }
     benign = [
         (use, texts_of(benign_rows(use, data), f"{use.file} ({use.source or 'all'}, {use.role})"))
@@ -284,6 +294,11 @@ def find(file: str, folders: list[Path]) -> Path:
         if (folder / file).is_file():
             return folder / file
     raise ConfigError(f"{file}: in none of {', '.join(map(str, folders))}")
+
+
+def source_rows(use: SourceUse, folders: list[Path], limit: int | None) -> list[LabelledRow]:
+    """The rows that `use` names; whole clusters of them where there are more than `limit`."""
+    return sampled([r for r in load_rows(find(use.file, folders)) if use.only.search(r.id)], limit)
 
 
 def benign_rows(use: BenignUse, folders: list[Path]) -> list[LabelledRow]:

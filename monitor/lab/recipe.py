@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from re import Pattern
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from detectors.feature_set import SegmentName, Severity
+from detectors.feature_set import Across, SegmentName, Severity
 from monitor.errors import ConfigError
 from monitor.yaml_file import load_yaml
 
@@ -23,6 +25,8 @@ class SourceUse(_Model):
     """Path below one of the data folders."""
     family: str
     """Sources by the same authors or of the same making share a family and are left out together."""
+    only: Pattern[str] = re.compile("")
+    """Rows with an id in which this is not found are no case of the set's definition and left out."""
     train: bool = True
     """False where the source's own definition of the label contradicts the set's: it is judged, never fitted."""
 
@@ -38,8 +42,12 @@ class SetRecipe(_Model):
     description: str
     definition: str
     segments: tuple[SegmentName, ...]
+    across: Across = "highest"
+    """As in FeatureSet."""
     benign: Literal["chat", "code"]
     """Which texts by other authors stand for harmless traffic when figures are taken."""
+    benign_share: Annotated[float, Field(gt=0)] = 1.0
+    """Harmless texts of that kind count as much as so many sources in fitting; all other harmless ones as one."""
     sources: Annotated[tuple[SourceUse, ...], Field(min_length=1)]
     references: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()

@@ -84,7 +84,7 @@ def load_rows(path: Path, limit: int | None = None, seed: int = 0) -> list[Label
 
     Raises ConfigError with file and line of the first row that is not one.
     """
-    return _sample([_row(record, _body(record)) for record in _records(path, _MAX_LINE_BYTES)], limit, seed)
+    return sampled([_row(record, _body(record)) for record in _records(path, _MAX_LINE_BYTES)], limit, seed)
 
 
 def load_benign(
@@ -107,7 +107,7 @@ def load_benign(
         rows.append(_row(record, {"label": 0, **body}))
         if rows[-1].label:
             raise ConfigError(f"{_where(record)}: label: 1 in a file of benign rows")
-    return _sample(rows, limit, seed)
+    return sampled(rows, limit, seed)
 
 
 def _records(path: Path, max_bytes: int) -> Iterator[Record]:
@@ -170,7 +170,8 @@ def _from_events(record: Record, limits: EventLimits | None, wire_format: EventF
     ]
 
 
-def _sample(rows: list[LabelledRow], limit: int | None, seed: int) -> list[LabelledRow]:
+def sampled(rows: list[LabelledRow], limit: int | None, seed: int = 0) -> list[LabelledRow]:
+    """`rows`; where there are more than `limit`, whole clusters drawn with `seed`."""
     if limit is None or len(rows) <= limit:
         return rows
     clusters: dict[str, list[LabelledRow]] = {}

@@ -62,5 +62,6 @@ def set_body(recipe: SetRecipe, recipes: Recipes, model_sha256: str, sae_sha256:
         },
         "detector": "weighted",
         "segments": list(recipe.segments),
+        "across": recipe.across,
         "pooling": {"kind": "mean", "prior_tokens": recipes.prior_tokens},
     }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.feature_set import Across
 from monitor.lab.activations import SegmentTable
 from monitor.lab.logistic import SparseLogistic, fit_sparse_logistic
 from monitor.lab.recipe import BenignUse, Recipes, SetRecipe
@@ -60,6 +63,16 @@ class Texts:
         pairs = zip(self.rows, self.judged(segments), strict=True)
         return [e for row, entries in pairs if row.label == 0 for e in entries]
 
+    def across(self, entries: list[int], by_entry: NDArray[np.float64], rule: Across) -> float:
+        """One score of some entries of a row, as FeatureSet.across makes it of theirs (logits, by entry)."""
+        if rule == "highest":
+            return float(by_entry[entries].max())
+        by_name: dict[str, float] = {}
+        for entry in entries:
+            name = str(self.table.segment[entry])
+            by_name[name] = max(float(by_entry[entry]), by_name.get(name, -math.inf))
+        return sum(by_name.values()) / len(by_name)
+
     def text(self, entry: int) -> str:
         """The text of an entry's segment."""
         return self.rows[int(self.table.row[entry])].text(int(self.table.turn[entry]))
@@ -91,7 +104,7 @@ class SetModel:
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of the rows of one file by one model: the highest over the segments looked at."""
+    """Scores of the rows of one file by one model: over the segments looked at, as the set puts them together."""
 
     scores: NDArray[np.float64]
     labels: NDArray[np.int64]
@@ -113,15 +126,14 @@ class Workbench:
             if source.train and source.family != left_out:
                 texts = self._texts[source.file]
                 groups += [(texts, texts.labelled(label), label, 1.0) for label in (1, 0)]
-        shared: list[tuple[Texts, list[int]]] = [
-            (texts, [e for entries in texts.judged(recipe.segments) for e in entries])
-            for use, texts in self._benign
-            if use.role == "fit"
-        ]
+        fit = [(use.kind, texts) for use, texts in self._benign if use.role == "fit"]
+        alike = [texts for kind, texts in fit if kind == recipe.benign]
         # what is harmless for one category is harmless for the others, prompts too
-        shared += [(texts, texts.harmless(recipe.segments)) for texts in self.other_own(recipe)]
-        size = sum(len(entries) for _, entries in shared)
-        groups += [(texts, entries, 0, 1.5 * len(entries) / size) for texts, entries in shared]
+        others = [*(texts for kind, texts in fit if kind != recipe.benign), *self.other_own(recipe)]
+        for harmless, share in ((alike, recipe.benign_share), (others, 1.0)):
+            entries = [texts.harmless(recipe.segments) for texts in harmless]
+            size = sum(map(len, entries))
+            groups += [(t, e, 0, share * len(e) / size) for t, e in zip(harmless, entries, strict=True)]
         return Training([g for g in groups if g[1]])
 
     def fit(self, data: Training) -> SetModel:
@@ -194,11 +206,20 @@ class Training:
         return [t.text(i) for t, e, _, _ in self._groups for i in e]
 
 
+def joined(parts: Sequence[Scored]) -> Scored:
+    """The rows of several files as if they were one."""
+    return Scored(
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        [row for part in parts for row in part.rows],
+    )
+
+
 def row_scores(recipe: SetRecipe, texts: Texts, by_entry: NDArray[np.float64]) -> Scored:
     """Scores of the rows from those of their entries."""
     kept = [(row, entries) for row, entries in zip(texts.rows, texts.judged(recipe.segments), strict=True) if entries]
     return Scored(
-        np.array([by_entry[entries].max() for _, entries in kept]),
+        np.array([texts.across(entries, by_entry, recipe.across) for _, entries in kept]),
         np.array([row.label for row, _ in kept], dtype=np.int64),
         [row for row, _ in kept],
     )

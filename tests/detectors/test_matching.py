@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from hypothesis.extra.numpy import arrays
 
 from detectors.matching import Match, Matcher, SegmentActivations
 from tests.feature_set_factory import make_set, make_weighted
+
+SCORE = {"kind": "score", "at_least": 0.5}
 
 
 def segment(values: list[list[float]], name: str = "response", index: int = 0) -> SegmentActivations:
@@ -29,6 +32,30 @@ def test_the_highest_segment_wins_and_the_first_of_equals() -> None:
     low, high, equal = segment([[2, 0]], "user"), segment([[6, 0]], "user", 1), segment([[6, 0]])
     assert match(matcher, low, high, equal).segment is high
     assert match(matcher, equal, high, low).segment is equal
+
+
+def test_the_mean_is_taken_of_the_highest_of_each_name() -> None:
+    # logits: bias -1, latents weighted 0.5 and -0.25
+    matcher = Matcher(make_weighted(segments=["user", "response"], across="mean", condition=SCORE | {"at_least": 0.1}))
+    asked_first, asked_last, reply = segment([[4, 0]], "user"), segment([[8, 0]], "user", 1), segment([[0, 8]])
+    found = match(matcher, asked_first, asked_last, reply)
+    assert found.score == pytest.approx(1 / (1 + math.exp(-(3.0 - 3.0) / 2)))
+    assert found.segment is asked_last
+    assert [hit.contribution for hit in found.hits] == [2.0], "half of the event's logit is the segment's"
+    alone = matcher.best([reply])
+    assert alone is not None
+    assert alone[1].value == pytest.approx(1 / (1 + math.exp(3.0)))
+    assert alone[1].contributions.tolist() == [0.0, -2.0]
+
+
+def test_the_mean_of_ratios_and_of_sums() -> None:
+    halves = segment([[1, 0]], "user"), segment([[5, 0]])
+    ratios = Matcher(make_set(segments=["user", "response"], across="mean"))
+    assert match(ratios, *halves).score == pytest.approx((0.5 + 2.5) / 2)
+    assert ratios.match([segment([[1, 0]], "user"), segment([[2.9, 0]])]) is None
+    weights = [{"index": 3, "label": "a", "weight": 2.0}, {"index": 7, "label": "b", "weight": 1.0}]
+    sums = Matcher(make_set(segments=["user", "response"], across="mean", condition=SCORE, features=weights))
+    assert match(sums, *halves).score == pytest.approx((2 + 10) / 2)
 
 
 def test_segments_of_other_names_are_not_judged() -> None:

@@ -9,7 +9,7 @@ from monitor.lab.layer_sweep import joined, left_out_auroc
 from monitor.lab.recipe import Recipes
 from monitor.lab.rows import LabelledRow
 from monitor.lab.workbench import Texts, Workbench
-from tests.lab.tables import texts_of
+from tests.lab.tables import recipes_data, texts_of
 
 DRAW = np.random.default_rng(4)
 
@@ -22,25 +22,8 @@ def source(flip: bool = False) -> Texts:
     return texts_of(rows, np.zeros((60, 0)), residual)
 
 
-def recipes() -> Recipes:
-    text = dict.fromkeys(("id", "version", "title", "category", "description", "definition"), "x")
-    sources = [{"file": name, "family": name} for name in "ab"]
-    one = {**text, "severity": "low", "segments": ["response"], "benign": "chat", "sources": sources}
-    benign = {"file": "n", "kind": "chat", "rows": 9, "role": "fit"}
-    numbers = {
-        "layer": 1,
-        "max_norm": 9,
-        "prior_tokens": 0,
-        "keep": 4,
-        "c": 1.0,
-        "target_fpr": 0.1,
-        "rows_per_source": 9,
-    }
-    return Recipes.model_validate({"model": "x", **numbers, "benign": [benign], "sets": [one]})
-
-
 def measured(first: Texts, second: Texts) -> float:
-    made = recipes()
+    made = Recipes.model_validate(recipes_data(sources=[{"file": name, "family": name} for name in "ab"]))
     rows = [LabelledRow(id=str(n), prompt="p", response="r", label=0) for n in range(20)]
     harmless = texts_of(rows, np.zeros((20, 0)), DRAW.standard_normal((20, 3)))
     texts = {"a": first, "b": second}
