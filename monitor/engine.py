@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from detectors.matching import Matcher, SegmentActivations
 from detectors.score import Score
 from monitor.activations.reader import Chunk, Reader
-from monitor.activations.tokens import EventTokeniser, Tokenised
+from monitor.activations.tokens import EventTokeniser, Tokenised, as_index
 from monitor.activations.windows import WindowPlanner
 from monitor.alert_builder import AlertBuilder
 from monitor.alerts import Alert
@@ -34,7 +34,7 @@ class Evaluation:
     fallback: bool
     """Whether the chat template refused the conversation and it was read plainly."""
     seconds: float
-    """Its share of the group's reading time."""
+    """Its share of the time that the group took."""
     read_again: bool = False
     """Whether it came near a threshold and the exact reader decided."""
 
@@ -111,46 +111,40 @@ class Engine:
         """
         for group in self._groups([self._checked(item) for item in self._tokeniser.tokenise(events)]):
             started = time.perf_counter()
-            read, windows = self._read(group, self._planner, self._reader, on_group)
-            activations: Sequence[NDArray[np.float32] | None] = read
+            windows, near = [], []
+            alerts: dict[int, tuple[Alert, ...]] = {}
+            for n, (values, count) in enumerate(self._read(group, self._planner, self._reader, on_group)):
+                windows.append(count)
+                if self._confirmation is None:
+                    alerts[n] = tuple(self._judge(group[n], values))
+                elif self._near(group[n], values):
+                    near.append(n)
             if self._confirmation is not None:
-                activations = self._confirmed(self._confirmation, group, read, on_group)
+                again = [group[n] for n in near]
+                exact = self._read(again, self._confirmation.planner, self._confirmation.reader, on_group)
+                for n, (values, _) in zip(near, exact, strict=True):
+                    alerts[n] = tuple(self._judge(group[n], values))
             seconds = time.perf_counter() - started
             total = sum(item.ids.size for item in group) or 1
-            for item, values, count in zip(group, activations, windows, strict=True):
+            for n, item in enumerate(group):
                 yield Evaluation(
                     event=item.event,
-                    alerts=() if values is None else tuple(self._judge(item, values)),
+                    alerts=alerts.get(n, ()),
                     tokens=int(item.ids.size),
-                    windows=count,
+                    windows=windows[n],
                     fallback=item.fallback,
                     seconds=seconds * item.ids.size / total,
-                    read_again=self._confirmation is not None and values is not None,
+                    read_again=self._confirmation is not None and n in alerts,
                 )
 
     def scores(self, events: Sequence[Event]) -> Iterator[dict[str, Score | None]]:
         """The highest score of every set on each event, in order, by the first reader alone."""
         for group in self._groups(self._tokeniser.tokenise(events)):
-            activations, _ = self._read(group, self._planner, self._reader, lambda: None)
-            for item, values in zip(group, activations, strict=True):
+            read = self._read(group, self._planner, self._reader, lambda: None)
+            for item, (values, _) in zip(group, read, strict=True):
                 segments = _segments(item, values)
                 best = {judge.loaded.set.id: judge.matcher.best(segments) for judge in self._judges}
                 yield {name: None if found is None else found[1] for name, found in best.items()}
-
-    def _confirmed(
-        self,
-        confirmation: Confirmation,
-        group: Sequence[Tokenised],
-        activations: Sequence[NDArray[np.float32]],
-        on_part: Callable[[], None],
-    ) -> list[NDArray[np.float32] | None]:
-        """Exact activations of the items that come near a threshold, None for all others."""
-        near = [n for n, (item, values) in enumerate(zip(group, activations, strict=True)) if self._near(item, values)]
-        exact, _ = self._read([group[n] for n in near], confirmation.planner, confirmation.reader, on_part)
-        confirmed: list[NDArray[np.float32] | None] = [None] * len(group)
-        for n, values in zip(near, exact, strict=True):
-            confirmed[n] = values
-        return confirmed
 
     def _near(self, item: Tokenised, values: NDArray[np.float32]) -> bool:
         segments = _segments(item, values)
@@ -179,18 +173,16 @@ class Engine:
 
     def _read(
         self, group: Sequence[Tokenised], planner: WindowPlanner, reader: Reader, on_part: Callable[[], None]
-    ) -> tuple[list[NDArray[np.float32]], list[int]]:
-        """Activations [token, feature] of each item, and how many windows they took."""
+    ) -> Iterator[tuple[NDArray[np.float32], int]]:
+        """Activations [token, feature] of each item, and how many windows they took; one item's at a time."""
         plans = [planner.plan(item.ids) for item in group]
         read = self._read_parts(reader, [w.chunk for plan in plans for w in plan], on_part)
-        results = []
         for item, plan in zip(group, plans, strict=True):
             values = np.zeros((item.ids.size, self._features), np.float32)
             for window in plan:
                 values[window.start : window.start + window.new] = next(read)[-window.new :]
-            results.append(values)
+            yield values, len(plan)
         on_part()
-        return results, [len(plan) for plan in plans]
 
     def _read_parts(
         self, reader: Reader, chunks: Sequence[Chunk], between: Callable[[], None]
@@ -217,13 +209,6 @@ class Engine:
 
 def _segments(item: Tokenised, values: NDArray[np.float32]) -> list[SegmentActivations]:
     return [
-        SegmentActivations(segment.name, segment.index, values[_slice(rows)])
+        SegmentActivations(segment.name, segment.index, values[as_index(rows)])
         for segment, rows in zip(item.segments, item.rows, strict=True)
     ]
-
-
-def _slice(rows: NDArray[np.int64]) -> NDArray[np.int64] | slice:
-    """The same rows as a slice where they are in one piece, which spares a copy."""
-    if rows.size and rows[-1] - rows[0] + 1 == rows.size:
-        return slice(int(rows[0]), int(rows[-1]) + 1)
-    return rows

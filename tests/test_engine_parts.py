@@ -81,7 +81,7 @@ def test_a_long_event_keeps_the_order_of_its_tokens() -> None:
     reader = CountingReader()
     planner = WindowPlanner(reader, [], window_tokens=64, overlap_tokens=16)
     engine = Engine([], cast(Any, NumberTokeniser()), planner, reader, [0], AlertsConfig(), "0", group_tokens=100)
-    ((values,), (windows,)) = engine._read([_tokenised(make_event(), 1_000)], planner, reader, lambda: None)
+    ((values, windows),) = engine._read([_tokenised(make_event(), 1_000)], planner, reader, lambda: None)
     assert values[:, 0].tolist() == list(range(1_000))
     assert windows > 10
 

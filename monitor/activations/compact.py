@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +25,45 @@ class Compact:
     values: NDArray[np.float32]
     columns: NDArray[np.int32] | NDArray[np.int64] | None = None
 
-    def rows(self, start: int, end: int) -> Compact:
-        """A copy of tokens [start, end), which keeps nothing else alive."""
-        columns = None if self.columns is None else self.columns[start:end].copy()
-        return Compact(self.values[start:end].copy(), columns)
+    @property
+    def nbytes(self) -> int:
+        """Of the arrays."""
+        return self.values.nbytes + (0 if self.columns is None else self.columns.nbytes)
+
+    def kept(self, features: int) -> Compact:
+        """A copy that keeps nothing else alive, without most of what is 0.
+
+        `features` is the number of columns; the column behind the last one fills tokens that have less than others.
+        """
+        values = self.values
+        if self.columns is not None:
+            return Compact(values.copy(), self.columns.copy())
+        # comparing first is ten times faster than np.nonzero on floats, and one flat search faster than two axes
+        entries = np.flatnonzero(values.ravel() != 0)
+        tokens, columns = np.divmod(entries, values.shape[1])
+        counts = np.bincount(tokens, minlength=values.shape[0])
+        slots = int(counts.max(initial=0))
+        if 2 * slots >= features:  # a column number takes as much as a value
+            return Compact(values.copy())
+        slot = np.arange(tokens.size) - np.repeat(np.cumsum(counts) - counts, counts)
+        active = np.zeros((values.shape[0], slots), np.float32)
+        where = np.full(active.shape, features, np.int32)
+        active[tokens, slot] = values.ravel()[entries]
+        where[tokens, slot] = columns
+        return Compact(active, where)
+
+
+def cut(parts: Sequence[Compact], start: int, end: int) -> Compact:
+    """Tokens [start, end) of parts that come one after the other, and have all columns or none."""
+    values, columns = [], []
+    for part in parts:
+        size = part.values.shape[0]
+        if start < size and end > 0:
+            values.append(part.values[max(start, 0) : end])
+            if part.columns is not None:
+                columns.append(part.columns[max(start, 0) : end])
+        start, end = start - size, end - size
+    return Compact(_joined(values), _joined(columns) if columns else None)
 
 
 def dense(parts: Sequence[Compact], features: int) -> NDArray[np.float32]:
@@ -35,13 +71,46 @@ def dense(parts: Sequence[Compact], features: int) -> NDArray[np.float32]:
     tokens = sum(part.values.shape[0] for part in parts)
     if all(part.columns is None for part in parts):
         whole = [part.values for part in parts]
+        if len(whole) == 1:
+            return whole[0]
         return np.concatenate(whole) if whole else np.zeros((0, features), np.float32)
     # one column more collects the latents that no set looks at
     result = np.zeros((tokens, features + 1), np.float32)
     at = 0
     for part in parts:
         size = part.values.shape[0]
-        if part.columns is not None:
+        if part.columns is None:
+            result[at : at + size, :features] = part.values
+        else:
             np.put_along_axis(result[at : at + size], part.columns, part.values, axis=1)
         at += size
     return result[:, :features]
+
+
+class Dense(Sequence[NDArray[np.float32]]):
+    """Activations [token, feature] of several texts, each made of its parts whenever it is asked for.
+
+    All of them at once would fill fresh memory many times the size of what is not 0, which costs more than copying.
+    """
+
+    def __init__(self, texts: Sequence[Sequence[Compact]], features: int) -> None:
+        self._texts = texts
+        self._features = features
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    @overload
+    def __getitem__(self, at: int) -> NDArray[np.float32]: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Dense: ...
+
+    def __getitem__(self, at: int | slice) -> NDArray[np.float32] | Dense:
+        if isinstance(at, slice):
+            return Dense(self._texts[at], self._features)
+        return dense(self._texts[at], self._features)
+
+
+def _joined(arrays: list[NDArray[Any]]) -> NDArray[Any]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.activations import step
-from monitor.activations.compact import ACTIVATIONS, LATENTS, RESIDUAL, VALUES, Compact, dense
+from monitor.activations.compact import ACTIVATIONS, LATENTS, RESIDUAL, VALUES, Compact, Dense, cut, dense
 from monitor.activations.cores import usable_cores
 from monitor.activations.kv_pool import KvPool, Rows
 from monitor.activations.onnx_runtime import onnxruntime
@@ -117,18 +117,17 @@ class OnnxReader:
         self._embeddings = embeddings
         self._features = len(latents)
         self._columns = _columns(shape, latents)
+        self._all_columns = np.array_equal(self._columns, np.arange(shape.slots))
         self._outputs = [VALUES, LATENTS] if shape.latents is None else [ACTIVATIONS]
         self._kv_outputs = [step.new(kind, n) for n in range(shape.layers) for kind in ("keys", "values")]
         # onnxruntime takes no more tokens in one run than the rotary tables have positions, and the last sequence
         # that is let in may go over by a chunk
         self._batch_tokens = min(batch_tokens, max(shape.max_tokens - CHUNK_TOKENS, 1))
-        # an activation is a value and, for TopK, its column
-        slot_bytes = 8 if shape.latents is None else 4
-        blocks = cache_bytes // (BLOCK_TOKENS * (shape.token_bytes + slot_bytes * shape.slots))
+        cached_tokens = cache_bytes // shape.token_bytes  # at most; their activations take some, too
         work = 2 * (min(window_tokens, shape.max_tokens) + batch_tokens)
-        self._pool = KvPool(1 + work + blocks * BLOCK_TOKENS, shape.layers, shape.heads.kv, shape.head_dim)
-        self.cache = PrefixCache(self._pool, blocks)
-        self._caching = blocks > 0
+        self._pool = KvPool(1 + work + cached_tokens, shape.layers, shape.heads.kv, shape.head_dim)
+        self.cache = PrefixCache(self._pool, cache_bytes, shape.token_bytes)
+        self._caching = cached_tokens >= BLOCK_TOKENS
         self._pending: set[bytes] = set()
         self._starts: list[OnnxPast] = []
 
@@ -140,8 +139,8 @@ class OnnxReader:
     def cached_tokens(self) -> int:
         return self.cache.hits
 
-    def read(self, chunks: Sequence[Chunk]) -> list[NDArray[np.float32]]:
-        results: list[NDArray[np.float32]] = [np.empty((0, 0), np.float32)] * len(chunks)
+    def read(self, chunks: Sequence[Chunk]) -> Dense:
+        results: list[list[Compact]] = [[] for _ in chunks]
         # neighbours in length share a batch, so that attention is padded little
         order = sorted(range(len(chunks)), key=lambda n: chunks[n].tokens.size)
         waiting = deque(self._request(n, chunks[n]) for n in order)
@@ -150,12 +149,12 @@ class OnnxReader:
             while waiting or active:
                 self._admit(waiting, active)
                 for sequence in self._advance(active):
-                    results[sequence.position] = dense(sequence.activations, self._features)
+                    results[sequence.position] = sequence.activations
                 active = [s for s in active if s.done < s.tokens.size]
         except BaseException:
             self._abandon(active)
             raise
-        return results
+        return Dense(results, self._features)
 
     def remember(self, tokens: NDArray[np.int32]) -> OnnxPast:
         known = self._longest_start(tokens)
@@ -312,7 +311,8 @@ class OnnxReader:
 
     def _compact(self, outputs: Sequence[NDArray[np.float32]], start: int, end: int) -> Compact:
         if self._shape.latents is not None:
-            return Compact(outputs[0][start:end, self._columns])
+            rows = outputs[0][start:end]
+            return Compact(rows if self._all_columns else rows[:, self._columns]).kept(self._features)
         return Compact(outputs[0][start:end].copy(), self._columns[outputs[1][start:end]])
 
     def _finish(self, sequence: _Sequence) -> None:
@@ -321,10 +321,10 @@ class OnnxReader:
         own = sequence.rows[sequence.past + sequence.adopted * BLOCK_TOKENS :]
         held = sequence.keys[: sequence.adopted]
         if len(sequence.keys) > sequence.adopted:
-            read = _joined(sequence.activations[sequence.adopted :])
+            read = sequence.activations[sequence.adopted :]
             for n, key in enumerate(sequence.keys[sequence.adopted :]):
-                rows, activations = own[:BLOCK_TOKENS], read.rows(n * BLOCK_TOKENS, (n + 1) * BLOCK_TOKENS)
-                if not self.cache.keep(key, rows, activations):
+                activations = cut(read, n * BLOCK_TOKENS, (n + 1) * BLOCK_TOKENS).kept(self._features)
+                if not self.cache.keep(key, own[:BLOCK_TOKENS], activations):
                     break  # without this block, those behind it could not be found
                 own = own[BLOCK_TOKENS:]
                 held = [*held, key]
@@ -338,12 +338,6 @@ class OnnxReader:
             self._pending.difference_update(sequence.keys[sequence.adopted :])
             self._pool.give_back(sequence.rows[sequence.past + sequence.adopted * BLOCK_TOKENS :])
             self.cache.release(sequence.keys[: sequence.adopted])
-
-
-def _joined(parts: Sequence[Compact]) -> Compact:
-    columns: list[NDArray[np.int32] | NDArray[np.int64]] = [p.columns for p in parts if p.columns is not None]
-    values = np.concatenate([part.values for part in parts])
-    return Compact(values, np.concatenate(columns).astype(np.int32, copy=False) if columns else None)
 
 
 def _columns(shape: GraphShape, latents: Sequence[int]) -> NDArray[np.int32]:

@@ -42,9 +42,12 @@ class Block:
 class PrefixCache:
     """Blocks by key. Rows of blocks that nobody uses can be taken back at any time."""
 
-    def __init__(self, pool: KvPool, max_blocks: int) -> None:
+    def __init__(self, pool: KvPool, max_bytes: int, token_bytes: int) -> None:
+        """All blocks take at most `max_bytes`: `token_bytes` of keys and values for each token, and activations."""
         self._pool = pool
-        self._max_blocks = max_blocks
+        self._max_bytes = max_bytes
+        self._token_bytes = token_bytes
+        self._bytes = 0
         self._blocks: OrderedDict[bytes, Block] = OrderedDict()
         self.hits = 0
         """Tokens that did not have to be read."""
@@ -74,9 +77,14 @@ class PrefixCache:
 
     def keep(self, key: bytes, rows: Rows, activations: Compact) -> bool:
         """Takes a block over, in use. False where it is known already or there is no room: the rows stay yours."""
-        if key in self._blocks or (len(self._blocks) >= self._max_blocks and not self._drop_one()):
+        if key in self._blocks:
             return False
-        self._blocks[key] = Block(rows, activations, users=1)
+        block = Block(rows, activations, users=1)
+        while self._bytes + self._size(block) > self._max_bytes:
+            if not self._drop_one():
+                return False
+        self._blocks[key] = block
+        self._bytes += self._size(block)
         return True
 
     def make_room(self, rows: int) -> bool:
@@ -95,5 +103,10 @@ class PrefixCache:
         victim = next((key for key, block in self._blocks.items() if block.users == 0), None)
         if victim is None:
             return False
-        self._pool.give_back(self._blocks.pop(victim).rows)
+        block = self._blocks.pop(victim)
+        self._bytes -= self._size(block)
+        self._pool.give_back(block.rows)
         return True
+
+    def _size(self, block: Block) -> int:
+        return block.rows.size * self._token_bytes + block.activations.nbytes

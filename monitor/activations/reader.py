@@ -37,8 +37,11 @@ class Reader(Protocol):
     def cached_tokens(self) -> int:
         """Tokens of chunks so far that were known from before; 0 without a prefix cache."""
 
-    def read(self, chunks: Sequence[Chunk]) -> list[NDArray[np.float32]]:
-        """Activations [token, feature] of each chunk, in the order given; columns are the reader's features."""
+    def read(self, chunks: Sequence[Chunk]) -> Sequence[NDArray[np.float32]]:
+        """Activations [token, feature] of each chunk, in the order given; columns are the reader's features.
+
+        Take them one after the other and once each: they may be made only when they are asked for.
+        """
 
     def remember(self, tokens: NDArray[np.int32]) -> Past:
         """Reads `tokens` [token] from nothing and keeps them as a past for chunks to come."""

@@ -15,7 +15,7 @@ from monitor.activations.batches import token_budgeted
 from monitor.activations.bundle import load_bundle
 from monitor.activations.onnx_reader import OnnxReader
 from monitor.activations.reader import Chunk, Reader
-from monitor.activations.tokens import EventTokeniser
+from monitor.activations.tokens import EventTokeniser, as_index
 from monitor.activations.windows import WindowPlanner
 from monitor.build import (
     EXACT_CACHE,
@@ -146,7 +146,7 @@ class Plain:
                     values[window.start : window.start + window.new] = found
                 if values is not None:
                     for rows in item.rows:
-                        values[rows]
+                        values[as_index(rows)]
             yield len(group)
 
     def fresh(self) -> None:

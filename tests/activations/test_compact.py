@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from monitor.activations.compact import Compact, dense
+from monitor.activations.compact import Compact, cut, dense
 
 
 @settings(deadline=None)
@@ -38,12 +40,44 @@ def test_without_columns_the_parts_are_joined() -> None:
     assert dense([], 3).shape == (0, 3)
 
 
-def test_rows_are_a_copy_that_keeps_nothing_else_alive() -> None:
+def test_what_is_kept_keeps_nothing_else_alive() -> None:
     whole = Compact(np.arange(12, dtype=np.float32).reshape(4, 3), np.arange(12).reshape(4, 3))
-    part = whole.rows(1, 3)
+    part = cut([whole], 1, 3).kept(12)
     assert part.values.tolist() == [[3, 4, 5], [6, 7, 8]]
     assert part.columns is not None
     assert part.columns.tolist() == [[3, 4, 5], [6, 7, 8]]
     assert part.values.base is None
     assert part.columns.base is None
-    assert Compact(whole.values).rows(0, 1).columns is None
+    full = Compact(whole.values[2:]).kept(3)
+    assert (full.columns, full.values.base, full.nbytes) == (None, None, 24)
+
+
+@given(st.integers(0, 6), st.integers(1, 40), st.floats(0, 1), st.integers(0, 2**32 - 1))
+@settings(deadline=None)
+def test_zeros_are_not_kept(tokens: int, features: int, density: float, seed: int) -> None:
+    source = np.random.default_rng(seed)
+    values = source.standard_normal((tokens, features)) * (source.random((tokens, features)) < density)
+    whole = Compact(values.astype(np.float32))
+    kept = whole.kept(features)
+    assert kept.nbytes <= whole.nbytes
+    if density < 0.1 and features == 40:
+        assert kept.columns is not None
+    np.testing.assert_array_equal(dense([whole, kept], features), np.concatenate([whole.values, whole.values]))
+
+
+@given(st.lists(st.integers(0, 4), max_size=5), st.integers(0, 20), st.integers(0, 20), st.booleans())
+def test_cut_through_several_parts(sizes: list[int], one: int, other: int, latents: bool) -> None:
+    total = sum(sizes)
+    start, end = sorted((min(one, total), min(other, total)))
+    assume(start < end)
+    values = np.arange(2 * total, dtype=np.float32).reshape(total, 2)
+    columns = values.astype(np.int32) if latents else None
+    edges = np.cumsum([0, *sizes])
+    parts = [Compact(values[a:b], None if columns is None else columns[a:b]) for a, b in itertools.pairwise(edges)]
+    found = cut(parts, start, end)
+    np.testing.assert_array_equal(found.values, values[start:end])
+    if columns is None:
+        assert found.columns is None
+    else:
+        assert found.columns is not None
+        np.testing.assert_array_equal(found.columns, columns[start:end])

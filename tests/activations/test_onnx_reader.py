@@ -59,11 +59,11 @@ class Compiled:
     ) -> OnnxReader:
         """`blocks` is how many the prefix cache may hold."""
         shape = self.shapes[kind]
-        block_bytes = BLOCK_TOKENS * (shape.token_bytes + 8 * shape.slots)
+        cache_bytes = blocks * BLOCK_TOKENS * (shape.token_bytes + 8 * shape.slots)
         options = {"window_tokens": 256, "batch_tokens": 256, **options}
         embeddings = self.model.embeddings(None)
         path = self.folder / f"{kind}.onnx"
-        return OnnxReader(path, shape, embeddings, latents, cache_bytes=blocks * block_bytes, threads=1, **options)
+        return OnnxReader(path, shape, embeddings, latents, cache_bytes=cache_bytes, threads=1, **options)
 
     def expected(self, kind: str, tokens: NDArray[np.int32]) -> NDArray[np.float32]:
         import torch
@@ -130,7 +130,7 @@ def test_columns_are_those_asked_for_in_that_order(compiled: Compiled) -> None:
 
 def test_nothing_to_read(compiled: Compiled) -> None:
     reader = compiled.reader(blocks=4)
-    assert reader.read([]) == []
+    assert list(reader.read([])) == []
     empty, some = reader.read(chunks(texts(0)[0], texts(40)[0]))
     assert empty.shape == (0, len(LATENTS))
     assert some.shape == (40, len(LATENTS))

@@ -11,6 +11,8 @@ from monitor.activations.kv_pool import KvPool
 from monitor.activations.prefix_cache import BLOCK_TOKENS, PrefixCache, block_keys
 
 ROWS = 4  # of a block in these tests
+TOKEN_BYTES = 8  # of its keys and values
+BLOCK_BYTES = ROWS * (TOKEN_BYTES + 4)  # with one activation a token
 
 
 def tokens(*numbers: int) -> np.ndarray:
@@ -45,11 +47,11 @@ class Holder:
 
     def __init__(self, rows: int, max_blocks: int) -> None:
         self.pool = KvPool(1 + rows, layers=1, kv_heads=1, head_dim=1)
-        self.cache = PrefixCache(self.pool, max_blocks)
+        self.cache = PrefixCache(self.pool, max_blocks * BLOCK_BYTES, TOKEN_BYTES)
 
-    def keep(self, name: bytes, release: bool = True) -> bool:
+    def keep(self, name: bytes, release: bool = True, features: int = 1) -> bool:
         rows = self.pool.take(ROWS)
-        kept = self.cache.keep(name, rows, Compact(np.zeros((ROWS, 1), np.float32)))
+        kept = self.cache.keep(name, rows, Compact(np.zeros((ROWS, features), np.float32)))
         if not kept:
             self.pool.give_back(rows)
         elif release:
@@ -112,6 +114,17 @@ def test_room_is_made_no_further_than_needed() -> None:
     assert holder.cache.make_room(5)
     assert holder.names == {b"c"}
     assert len(holder.cache) == 1
+
+
+def test_activations_take_their_share_of_the_bytes() -> None:
+    holder = Holder(16, max_blocks=3)
+    assert holder.keep(b"a")
+    assert holder.keep(b"b")
+    assert holder.keep(b"c", features=2), "8 more bytes a token than are left: b goes, and a is younger than it"
+    assert holder.names == {b"b", b"c"}
+    assert not holder.keep(b"d", features=8), "alone more than all there is"
+    assert holder.names == set()
+    assert holder.pool.free == 16
 
 
 def test_a_block_is_kept_once() -> None:
