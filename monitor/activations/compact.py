@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,17 +53,16 @@ class Compact:
         return Compact(active, where)
 
 
-def cut(parts: Sequence[Compact], start: int, end: int) -> Compact:
-    """Tokens [start, end) of parts that come one after the other, and have all columns or none."""
-    values, columns = [], []
+def cut(parts: Sequence[Compact], start: int, end: int, features: int) -> Compact:
+    """Tokens [start, end) of parts that come one after the other, as `kept` of them."""
+    pieces = []
     for part in parts:
         size = part.values.shape[0]
         if start < size and end > 0:
-            values.append(part.values[max(start, 0) : end])
-            if part.columns is not None:
-                columns.append(part.columns[max(start, 0) : end])
+            tokens = slice(max(start, 0), end)
+            pieces.append(Compact(part.values[tokens], None if part.columns is None else part.columns[tokens]))
         start, end = start - size, end - size
-    return Compact(_joined(values), _joined(columns) if columns else None)
+    return (pieces[0] if len(pieces) == 1 else Compact(dense(pieces, features))).kept(features)
 
 
 def dense(parts: Sequence[Compact], features: int) -> NDArray[np.float32]:
@@ -110,7 +109,3 @@ class Dense(Sequence[NDArray[np.float32]]):
         if isinstance(at, slice):
             return Dense(self._texts[at], self._features)
         return dense(self._texts[at], self._features)
-
-
-def _joined(arrays: list[NDArray[Any]]) -> NDArray[Any]:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

@@ -323,7 +323,7 @@ class OnnxReader:
         if len(sequence.keys) > sequence.adopted:
             read = sequence.activations[sequence.adopted :]
             for n, key in enumerate(sequence.keys[sequence.adopted :]):
-                activations = cut(read, n * BLOCK_TOKENS, (n + 1) * BLOCK_TOKENS).kept(self._features)
+                activations = cut(read, n * BLOCK_TOKENS, (n + 1) * BLOCK_TOKENS, self._features)
                 if not self.cache.keep(key, own[:BLOCK_TOKENS], activations):
                     break  # without this block, those behind it could not be found
                 own = own[BLOCK_TOKENS:]

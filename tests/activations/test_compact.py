@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -42,7 +40,7 @@ def test_without_columns_the_parts_are_joined() -> None:
 
 def test_what_is_kept_keeps_nothing_else_alive() -> None:
     whole = Compact(np.arange(12, dtype=np.float32).reshape(4, 3), np.arange(12).reshape(4, 3))
-    part = cut([whole], 1, 3).kept(12)
+    part = cut([whole], 1, 3, 12)
     assert part.values.tolist() == [[3, 4, 5], [6, 7, 8]]
     assert part.columns is not None
     assert part.columns.tolist() == [[3, 4, 5], [6, 7, 8]]
@@ -65,19 +63,16 @@ def test_zeros_are_not_kept(tokens: int, features: int, density: float, seed: in
     np.testing.assert_array_equal(dense([whole, kept], features), np.concatenate([whole.values, whole.values]))
 
 
-@given(st.lists(st.integers(0, 4), max_size=5), st.integers(0, 20), st.integers(0, 20), st.booleans())
-def test_cut_through_several_parts(sizes: list[int], one: int, other: int, latents: bool) -> None:
-    total = sum(sizes)
-    start, end = sorted((min(one, total), min(other, total)))
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=5), st.integers(0, 20), st.integers(0, 20))
+def test_cut_through_parts_of_both_kinds(sizes: list[tuple[int, bool]], one: int, other: int) -> None:
+    features, source = 9, np.random.default_rng(len(sizes))
+    parts = []
+    for size, sparse in sizes:
+        whole = Compact((source.random((size, features)) * (source.random((size, features)) < 0.3)).astype(np.float32))
+        parts.append(whole.kept(features) if sparse else whole)
+    values = dense(parts, features)
+    start, end = sorted((min(one, len(values)), min(other, len(values))))
     assume(start < end)
-    values = np.arange(2 * total, dtype=np.float32).reshape(total, 2)
-    columns = values.astype(np.int32) if latents else None
-    edges = np.cumsum([0, *sizes])
-    parts = [Compact(values[a:b], None if columns is None else columns[a:b]) for a, b in itertools.pairwise(edges)]
-    found = cut(parts, start, end)
-    np.testing.assert_array_equal(found.values, values[start:end])
-    if columns is None:
-        assert found.columns is None
-    else:
-        assert found.columns is not None
-        np.testing.assert_array_equal(found.columns, columns[start:end])
+    found = cut(parts, start, end, features)
+    np.testing.assert_array_equal(dense([found], features), values[start:end])
+    assert found.nbytes <= values[start:end].nbytes

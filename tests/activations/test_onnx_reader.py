@@ -397,16 +397,19 @@ def test_a_graph_that_does_not_load(content: bytes | None, compiled: Compiled, t
         OnnxReader(path, compiled.shapes["topk"], compiled.model.embeddings(None), LATENTS)
 
 
+@pytest.mark.parametrize("kind", ["topk", "jumprelu"])
 @pytest.mark.parametrize("chunk_tokens", [1, 5, 32, 500])
 def test_the_size_of_chunks_changes_nothing(
-    chunk_tokens: int, compiled: Compiled, monkeypatch: pytest.MonkeyPatch
+    chunk_tokens: int, kind: str, compiled: Compiled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = texts(70, 40, 1)
-    expected = compiled.reader().read(chunks(*given))
+    expected = compiled.reader(kind).read(chunks(*given))
     monkeypatch.setattr(onnx_reader, "CHUNK_TOKENS", chunk_tokens)
-    reader = compiled.reader(blocks=5)
-    for found, plain in zip(reader.read(chunks(*given)), expected, strict=True):
-        assert relative(found, plain) < SAME
+    reader = compiled.reader(kind, blocks=5)
+    for _ in range(2):  # the second time from the cache
+        for found, plain in zip(reader.read(chunks(*given)), expected, strict=True):
+            assert relative(found, plain) < SAME
+    assert reader.cache.hits
     assert_clean(reader)
 
 
