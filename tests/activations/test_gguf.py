@@ -174,7 +174,7 @@ def test_the_tokens_are_those_that_transformers_reads(converted: Path) -> None:
     files = ModelFiles(converted, "")
     tokenizer = Tokenizer.from_file(str(files.tokenizer_file))
     texts = [f"{m.content}\n{e.response}<|im_end|>" for e in sample_events() for m in e.messages]
-    for path in sorted((Path(__file__).parents[2] / "feature_sets" / "contrasts").glob("*[!23].jsonl")):
+    for path in sorted((Path(__file__).parents[2] / "feature_sets" / "contrasts").glob("*[!0-9].jsonl")):
         texts += path.read_text().splitlines()[::10]
     total = hashlib.sha256()
     for encoding in tokenizer.encode_batch(texts):
