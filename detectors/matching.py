@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -81,6 +81,14 @@ class Match:
     """[token], 0 to 1: how strongly the set's features (and its probe) are active on each token, for shading."""
 
 
+def highest_by_name(scores: Iterable[tuple[str, float]]) -> list[float]:
+    """Of the scores of segments, with their names, the highest of each name: what `across: mean` is the mean of."""
+    highest: dict[str, float] = {}
+    for name, score in scores:
+        highest[name] = max(score, highest.get(name, score))
+    return list(highest.values())
+
+
 class Matcher:
     """Judges the segments of one event for one feature set."""
 
@@ -124,10 +132,8 @@ class Matcher:
             return None
         segment, score = max(scored, key=lambda pair: pair[1].value)
         if self.feature_set.across == "mean":
-            by_name: dict[str, float] = {}
-            for other, found in scored:
-                by_name[other.name] = max(found.value, by_name.get(other.name, found.value))
-            score = score.shared(self.detector.mean(list(by_name.values())), len(by_name))
+            highest = highest_by_name((other.name, found.value) for other, found in scored)
+            score = score.shared(self.detector.mean(highest), len(highest))
         return segment, score
 
     def match(self, segments: Sequence[SegmentActivations]) -> Match | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.feature_set import Across
+from detectors.matching import highest_by_name
 from monitor.lab.activations import SegmentTable
 from monitor.lab.logistic import SparseLogistic, fit_sparse_logistic
 from monitor.lab.recipe import BenignUse, Recipes, SetRecipe
@@ -67,11 +67,8 @@ class Texts:
         """One score of some entries of a row, as FeatureSet.across makes it of theirs (logits, by entry)."""
         if rule == "highest":
             return float(by_entry[entries].max())
-        by_name: dict[str, float] = {}
-        for entry in entries:
-            name = str(self.table.segment[entry])
-            by_name[name] = max(float(by_entry[entry]), by_name.get(name, -math.inf))
-        return sum(by_name.values()) / len(by_name)
+        highest = highest_by_name((str(self.table.segment[entry]), float(by_entry[entry])) for entry in entries)
+        return sum(highest) / len(highest)
 
     def text(self, entry: int) -> str:
         """The text of an entry's segment."""

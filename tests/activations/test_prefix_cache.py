@@ -120,7 +120,7 @@ def test_activations_take_their_share_of_the_bytes() -> None:
     holder = Holder(16, max_blocks=3)
     assert holder.keep(b"a")
     assert holder.keep(b"b")
-    assert holder.keep(b"c", features=2), "8 more bytes a token than are left: b goes, and a is younger than it"
+    assert holder.keep(b"c", features=2), "more bytes than are left: a, the oldest, goes"
     assert holder.names == {b"b", b"c"}
     assert not holder.keep(b"d", features=8), "alone more than all there is"
     assert holder.names == set()
