@@ -25,11 +25,12 @@ from monitor.activations.reference import ReferenceCheck, read_all, read_alone
 from monitor.activations.tokens import EventTokeniser
 from monitor.activations.windows import WindowPlanner
 from monitor.calibration_events import CalibrationEvent, load_calibration_events
-from monitor.compile import PrecisionChoice, Source, compile_bundle, machine
+from monitor.compile import PrecisionChoice, Source, compile_bundle
 from monitor.config import Config
 from monitor.engine import Confirmation, Engine
 from monitor.errors import ConfigError
 from monitor.feature_set_files import LoadedSet, load_feature_sets
+from monitor.machine import machine
 from monitor.probe import Probe
 from monitor.sae.saelens import WEIGHTS_FILE, load_saelens
 from monitor.sae.weights import SaeWeights

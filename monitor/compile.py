@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
-import platform
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +17,6 @@ from safetensors.numpy import save_file
 
 import monitor
 from detectors.feature_set import ReaderRef
-from detectors.matching import Matcher
 from monitor.activations.bundle import (
     EMBEDDINGS,
     EXACT_GOLDEN,
@@ -45,27 +41,20 @@ from monitor.activations.compact import RESIDUAL
 from monitor.activations.golden import Golden
 from monitor.activations.model_files import ModelFiles, file_sha256
 from monitor.activations.onnx_reader import OnnxReader
-from monitor.activations.reader import Chunk
 from monitor.activations.tokens import EventTokeniser, Tokenised
-from monitor.auroc import auroc
 from monitor.calibration_events import CalibrationEvent
 from monitor.errors import ConfigError
 from monitor.feature_set_files import LoadedSet
+from monitor.machine import machine
+from monitor.precision_trials import Judge, PrecisionTrials
 from monitor.probe import Probe
 from monitor.sae.weights import SaeWeights
 
 PrecisionChoice = Literal["auto", "fp32", "int8"]
 
-MIN_AGREEMENT = 0.995
-MAX_AUROC_LOSS = 0.005
 MAX_POSITIONS = 8_192
 """Longest past plus chunk that a graph is written for; the tables of the rotary embedding end there."""
 
-_SPEED_TOKENS = 128 * 8
-_SPEED_ROUNDS = 3
-_FVU_EVENTS = 100
-_BOOTSTRAP_DRAWS = 200
-_MARGIN_DEVIATIONS = 3.0
 _GOLDEN_TEXTS, _GOLDEN_TOKENS = 8, 160
 # What the same graph may differ by on another processor. fp32 sums in another order; int8 rounds now and then the
 # other way after it. A wrong result (saturated sums, another weight) is far beyond both.
@@ -85,10 +74,6 @@ class Source:
     sets: Sequence[LoadedSet]
 
 
-# Scores of every set on every event, [event, set], by a reader; NaN where a set has no segment to look at
-Judge = Callable[[OnnxReader, Sequence[CalibrationEvent]], NDArray[np.float64]]
-
-
 def compile_bundle(
     source: Source,
     out: Path,
@@ -103,9 +88,9 @@ def compile_bundle(
     """Writes the bundle `out`; the folder appears complete or not at all.
 
     Under `auto`, fp32 and int8 are built and timed on this machine, and the fastest is taken that decides as fp32 on
-    `MIN_AGREEMENT` of the events and whose AUROC is not lower by more than `MAX_AUROC_LOSS` (beyond what chance gives
-    on so many events) on any set. With a rounding graph comes the one in float32, which is asked where a score comes
-    near a threshold.
+    `precision_trials.MIN_AGREEMENT` of the events and whose AUROC is not lower by more than `MAX_AUROC_LOSS` there
+    (beyond what chance gives on so many events) on any set. With a rounding graph comes the one in float32, which is
+    asked where a score comes near a threshold.
     Raises ConfigError for a model or an SAE that cannot be built, and where `out` exists. `accept` sees the reader in
     float32 before anything is measured or left, and may refuse it by the same error.
     """
@@ -177,7 +162,9 @@ class _Compiler:
         chosen: PrecisionName = "fp32"
         if precision != "fp32":
             self._build("int8")
-            candidates = tuple(self._measure(("fp32", "int8") if precision == "auto" else ("int8",)))
+            candidates = tuple(
+                self._trials().run(("fp32", "int8") if precision == "auto" else ("int8",), self._reader, self._say)
+            )
             chosen = candidates[-1].precision
         return self._finish(precision, chosen, candidates, golden)
 
@@ -252,106 +239,11 @@ class _Compiler:
             reader.preload(*start)
         return reader
 
-    def _measure(self, names: Sequence[PrecisionName]) -> Iterator[Candidate]:
-        """Candidates from the fastest on, up to the first that is accepted; float32 always is."""
-        readers: dict[PrecisionName, OnnxReader] = {name: self._reader(name) for name in {*names, "fp32"}}
-        speeds = self._speeds(readers)
-        exact: NDArray[np.float64] | None = None
-        for name in sorted(names, key=lambda name: -speeds[name]):
-            self._say(f"{name}: {speeds[name]:,.0f} tokens/s")
-            if name == "fp32":
-                yield _exact_candidate(speeds["fp32"])
-                return
-            if exact is None:
-                self._say(f"judging {len(self._events)} events in fp32")
-                exact = self._judge(readers["fp32"], self._events)
-            self._say(f"judging {len(self._events)} events in {name}")
-            found = self._judge(readers[name], self._events)
-            candidate = self._candidate(name, speeds, exact, found, self._residual_fvu(readers[name], readers["fp32"]))
-            yield candidate
-            if candidate.accepted:
-                return
-
-    def _candidate(
-        self,
-        name: PrecisionName,
-        speeds: Mapping[PrecisionName, float],
-        exact: NDArray[np.float64],
-        found: NDArray[np.float64],
-        fvu: tuple[float, int, float | None],
-    ) -> Candidate:
-        sets = self._source.sets
-        before, after = (_distances(sets, scores) for scores in (exact, found))
-        measured = np.isfinite(after - before).sum(axis=0) > 0  # a set may look at segments that no event has
-        noise = np.zeros(len(sets))
-        noise[measured] = np.nanstd((after - before)[:, measured], axis=0)
-        near = (after >= -_MARGIN_DEVIATIONS * noise).sum(axis=1) > 0  # what is compared with NaN is False
-        decided = np.where(near[:, None], exact, found)
-        usual = np.array([event.label != 1 for event in self._events])
-        again = float(near[usual].mean()) if usual.any() else 1.0
-        agreement = float((((after >= 0) & near[:, None]) == (before >= 0))[~near].all(axis=1).sum() + near.sum())
-        effective = 1 / (1 / speeds[name] + again / speeds["fp32"])
-        losses = {s.set.id: self._auroc_loss(s.set.category, exact[:, n], decided[:, n]) for n, s in enumerate(sets)}
-        known = {name: loss for name, loss in losses.items() if loss is not None}
-        return Candidate(
-            precision=name,
-            tokens_per_s=round(speeds[name], 1),
-            read_again=round(again, 4),
-            effective_tokens_per_s=round(effective, 1),
-            raw_agreement=round(float(((after >= 0) == (before >= 0)).all(axis=1).mean()), 5),
-            agreement=round(agreement / len(self._events), 5),
-            auroc_loss={name: round(loss, 5) for name, (loss, _) in known.items()},
-            auroc_loss_at_least={name: round(low, 5) for name, (_, low) in known.items()},
-            margins={
-                loaded.set.id: round(_MARGIN_DEVIATIONS * float(n), 5)
-                for loaded, n, known_noise in zip(sets, noise, measured, strict=True)
-                if known_noise
-            },
-            residual_fvu=fvu[0],
-            massive_tokens=fvu[1],
-            massive_residual_fvu=fvu[2],
-            accepted=agreement / len(self._events) >= MIN_AGREEMENT
-            and max((low for _, low in known.values()), default=0.0) <= MAX_AUROC_LOSS
-            and effective > speeds["fp32"],
+    def _trials(self) -> PrecisionTrials:
+        texts = [item.ids for item in self._items if item.ids.size]
+        return PrecisionTrials(
+            self._source.sets, self._judge, self._events, texts, self._positions, self._source.ref.max_norm
         )
-
-    def _auroc_loss(
-        self, category: str, exact: NDArray[np.float64], decided: NDArray[np.float64]
-    ) -> tuple[float, float] | None:
-        """The loss and the lower end of its interval, on the events labelled for that category; None without any."""
-        labels = np.array([-1 if e.label is None or e.category != category else e.label for e in self._events])
-        usable = np.flatnonzero((labels >= 0) & ~np.isnan(exact) & ~np.isnan(decided))
-        if len(set(labels[usable])) < 2:
-            return None
-        draws = np.random.default_rng(0).choice(usable, (_BOOTSTRAP_DRAWS, usable.size))
-        losses = [_area(exact[d], labels[d]) - _area(decided[d], labels[d]) for d in (usable, *draws)]
-        return losses[0], float(np.nanquantile(losses[1:], 0.05))
-
-    def _residual_fvu(self, rounding: OnnxReader, exact: OnnxReader) -> tuple[float, int, float | None]:
-        """Of ordinary tokens; the number of tokens with massive activations; and of those."""
-        items = self._items[:_FVU_EVENTS]
-        texts = [item.ids[: self._positions] for item in items if item.ids.size]
-        expected, found = (np.concatenate([r.residual(t) for t in texts]) for r in (exact, rounding))
-        limit = self._source.ref.max_norm
-        massive = np.zeros(expected.shape[0], np.bool_) if limit is None else np.linalg.norm(expected, axis=1) > limit
-        return (
-            _fvu(expected[~massive], found[~massive]) or 0.0,
-            int(massive.sum()),
-            _fvu(expected[massive], found[massive]),
-        )
-
-    def _speeds(self, readers: Mapping[PrecisionName, OnnxReader]) -> dict[PrecisionName, float]:
-        """Tokens/s of each on the same tokens, the median of rounds that take turns."""
-        items = self._items[:_FVU_EVENTS]
-        ids = np.resize(np.concatenate([item.ids for item in items]), _SPEED_TOKENS)
-        seconds: dict[PrecisionName, list[float]] = {name: [] for name in readers}
-        chunks = [Chunk(part) for part in np.split(ids, 8)]
-        for _ in range(_SPEED_ROUNDS + 1):  # the first warms up
-            for name, reader in readers.items():
-                started = time.perf_counter()
-                reader.read(chunks)
-                seconds[name].append(time.perf_counter() - started)
-        return {name: _SPEED_TOKENS / float(np.median(times[1:])) for name, times in seconds.items()}
 
     def _golden_texts(self) -> list[NDArray[np.int32]]:
         longest = sorted((item.ids for item in self._items if item.ids.size), key=lambda ids: -ids.size)[:_GOLDEN_TEXTS]
@@ -406,53 +298,3 @@ class _Compiler:
             golden_tolerance=_GOLDEN_TOLERANCE[chosen],
             files=files,
         )
-
-
-def _exact_candidate(speed: float) -> Candidate:
-    return Candidate(
-        precision="fp32",
-        tokens_per_s=round(speed, 1),
-        read_again=0.0,
-        effective_tokens_per_s=round(speed, 1),
-        raw_agreement=1.0,
-        agreement=1.0,
-        auroc_loss={},
-        auroc_loss_at_least={},
-        margins={},
-        residual_fvu=0.0,
-        massive_tokens=0,
-        massive_residual_fvu=None,
-        accepted=True,
-    )
-
-
-def _distances(sets: Sequence[LoadedSet], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far scores [event, set] lie above the sets' thresholds; NaN stays."""
-    detectors = [Matcher(loaded.set).detector for loaded in sets]
-    columns = [
-        [math.nan if math.isnan(score) else detector.distance(float(score)) for score in scores[:, n]]
-        for n, detector in enumerate(detectors)
-    ]
-    return np.array(columns).T
-
-
-def _area(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    return auroc(scores[labels == 1], scores[labels == 0])
-
-
-def _fvu(exact: NDArray[np.float32], found: NDArray[np.float32]) -> float | None:
-    """Fraction of variance unexplained: squared error over squared distance from the mean; None without tokens."""
-    if exact.shape[0] == 0:
-        return None
-    spread = float(((exact - exact.mean(axis=0)) ** 2).sum())
-    return round(float(((exact - found) ** 2).sum()) / spread, 6) if spread > 0 else 0.0
-
-
-def machine() -> str:
-    """The processor, for what was measured and what rounds."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return name

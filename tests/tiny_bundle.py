@@ -20,8 +20,9 @@ from monitor.activations.model_files import ModelFiles, file_sha256
 from monitor.activations.onnx_reader import OnnxReader
 from monitor.activations.tokens import EventTokeniser
 from monitor.calibration_events import CalibrationEvent
-from monitor.compile import Judge, PrecisionChoice, Source, compile_bundle
+from monitor.compile import PrecisionChoice, Source, compile_bundle
 from monitor.feature_set_files import LoadedSet
+from monitor.precision_trials import Judge
 from monitor.probe import Probe
 from monitor.sae.saelens import WEIGHTS_FILE, load_saelens
 from tests.feature_set_factory import weighted_data

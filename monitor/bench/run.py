@@ -24,11 +24,11 @@ from monitor.bench.work import Work, count_work
 from monitor.bench.worker import Worker
 from monitor.bench.workloads import make_workloads
 from monitor.build import Artefacts, build_tokeniser, cached_bundle, load_artefacts
-from monitor.compile import machine
 from monitor.compiler.architectures import architecture_of
 from monitor.compiler.model_weights import read_config
 from monitor.config import Config
 from monitor.errors import ConfigError, LatentwatchError, Permanent
+from monitor.machine import machine
 
 READERS = (
     "naive_fp32",
