@@ -37,6 +37,7 @@ from monitor.instruments import Stream, Telemetry
 from monitor.log import configure_logging
 from monitor.pipeline import Delivery, Pipeline, Totals
 from monitor.review.figures_table import false_positive_table, figures_table
+from monitor.review.set_tables import overview, show
 from monitor.sinks.sink import DeadLetters, Sink
 
 log = logging.getLogger("monitor")
@@ -311,28 +312,7 @@ def sets_list(
         sets = [loaded.set for loaded in _feature_sets(config)]
         print(f"{figures_table(sets)}\n\n{false_positive_table(sets)}")  # noqa: T201
         return
-    table = Table(
-        "set", "version", "status", "severity", "detector", "features", "threshold", "AUROC by left-out source"
-    )
-    for loaded in _feature_sets(config):
-        used = loaded.set
-        aurocs = [
-            f"{name} {metric.auroc:.2f}"
-            for name, metric in used.metrics.items()
-            if metric.left_out and metric.auroc is not None
-        ]
-        at_least = used.condition.at_least
-        table.add_row(
-            used.id,
-            used.version,
-            used.status,
-            used.severity,
-            used.detector,
-            str(len(used.features)),
-            "per feature" if at_least is None else f"{at_least:.3g}",
-            escape(", ".join(aurocs)),
-        )
-    Console().print(table)
+    Console().print(overview(_feature_sets(config)))
 
 
 @sets_app.command("show")
@@ -348,7 +328,7 @@ def sets_show(
     if as_json:
         _print_json(loaded.set.model_dump(mode="json"))
     else:
-        _show_set(Console(), loaded)
+        show(Console(), loaded)
 
 
 @config_app.command("schema")
@@ -366,38 +346,6 @@ def schema_of_alerts() -> None:
 def _feature_sets(config: Path | None) -> list[LoadedSet]:
     wanted = load_config(config, os.environ).feature_sets
     return load_feature_sets(wanted.paths, wanted.only, wanted.overrides)
-
-
-def _show_set(console: Console, loaded: LoadedSet) -> None:
-    used = loaded.set
-    console.print(f"[bold]{escape(used.title)}[/] ({used.id} {used.version}, {used.status})", highlight=False)
-    console.print(escape(used.description), highlight=False)
-    console.print(f"[bold]Counts as positive:[/] {escape(used.definition)}", highlight=False)
-    features = Table("feature", "label", "weight", "threshold", title="Features")
-    for feature in used.features:
-        numbers = ("" if n is None else f"{n:.4g}" for n in (feature.weight, feature.threshold))
-        features.add_row(str(feature.index), escape(feature.label), *numbers)
-    console.print(features)
-    if used.calibration is not None:
-        c = used.calibration
-        console.print(
-            f"Calibrated to {c.target_fpr:.2%} false positives on {escape(c.benign)} (n = {c.n}); measured "
-            f"{c.measured_fpr:.2%} on {c.measured_n} others (95 % interval {c.interval_95[0]:.2%} to "
-            f"{c.interval_95[1]:.2%})",
-            highlight=False,
-        )
-    metrics = Table("source", "left out", "AUROC", "recall at 1 % FPR", "dense probe", "word-only", "n+", "n-")
-    for name, m in used.metrics.items():
-        figures = (
-            "" if n is None else f"{n:.3f}"
-            for n in (m.auroc, m.recall_at_1pct_fpr, m.dense_probe_auroc, m.word_only_auroc)
-        )
-        metrics.add_row(escape(name), "yes" if m.left_out else "no", *figures, str(m.n_positive), str(m.n_negative))
-    console.print(metrics)
-    for title, lines in (("False positives", used.falsepositives), ("Known gaps", used.known_gaps)):
-        for line in lines:
-            console.print(f"[bold]{title}:[/] {escape(line)}", highlight=False)
-    console.print(f"[dim]{escape(str(loaded.path))}, sha256 {loaded.sha256}[/]", highlight=False)
 
 
 def _print_json(data: dict[str, Any]) -> None:

@@ -77,9 +77,9 @@ class PrefixCache:
 
     def keep(self, key: bytes, rows: Rows, activations: Compact) -> bool:
         """Takes a block over, in use. False where it is known already or there is no room: the rows stay yours."""
-        if key in self._blocks:
-            return False
         block = Block(rows, activations, users=1)
+        if key in self._blocks or self._size(block) > self._max_bytes:
+            return False
         while self._bytes + self._size(block) > self._max_bytes:
             if not self._drop_one():
                 return False
