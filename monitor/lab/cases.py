@@ -13,13 +13,17 @@ import numpy as np
 from monitor.auroc import auroc
 from monitor.errors import ConfigError
 from monitor.feature_set_files import LoadedSet, builtin_folder
-from monitor.lab.figures import Floats, bootstrap_interval
+from monitor.lab.figures import Floats, bootstrap_interval, pair_win_rate
 from monitor.lab.rows import LabelledRow, load_rows
 
 Scorer = Callable[[Sequence[LabelledRow], str], Mapping[str, Floats]]
 """Scores [row] by set id of some rows, which have a name for the progress shown; NaN where a set sees nothing."""
 
-_HEAD = "| Set | Cases | Positives found | Hard negatives flagged | AUROC (95 % interval) |\n|---|---|---|---|---|"
+_SUFFIXES = ("", "_twins", "_languages")
+_HEAD = (
+    "| Set | Cases | Positives found | Hard negatives flagged | AUROC (95 % interval) | Pairs won |\n"
+    "|---|---|---|---|---|---|"
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class CaseFigures:
     """Hard negatives whose score reaches it."""
     auroc: float
     auroc_ci: tuple[float, float]
+    pair_win_rate: float
+    """Share of pairs whose positive scores higher; NaN without pairs."""
     missed: tuple[str, ...]
     """Ids of the positives that were not found."""
     mistaken: tuple[str, ...]
@@ -59,16 +65,20 @@ class CaseFigures:
             "flagged": self.flagged,
             "auroc": None if math.isnan(self.auroc) else round(self.auroc, 6),
             "auroc_ci": [round(end, 6) for end in self.auroc_ci] if known else None,
+            "pair_win_rate": None if math.isnan(self.pair_win_rate) else round(self.pair_win_rate, 6),
             "missed": list(self.missed),
             "mistaken": list(self.mistaken),
         }
 
 
 def case_files(category: str, folder: Path | None = None) -> tuple[Path, ...]:
-    """CATEGORY.jsonl and CATEGORY_languages.jsonl in `folder`, as far as they exist; feature_sets/cases if left out."""
+    """CATEGORY.jsonl, CATEGORY_twins.jsonl and CATEGORY_languages.jsonl in `folder`, as far as they exist.
+
+    feature_sets/cases if `folder` is left out.
+    """
     folder = folder or builtin_folder() / "cases"
-    names = (f"{category}.jsonl", f"{category}_languages.jsonl")
-    return tuple(folder / name for name in names if (folder / name).is_file())
+    paths = (folder / f"{category}{suffix}.jsonl" for suffix in _SUFFIXES)
+    return tuple(path for path in paths if path.is_file())
 
 
 def judge_cases(
@@ -108,7 +118,8 @@ def _line(f: CaseFigures) -> str:
     area = "" if math.isnan(f.auroc) else f"{f.auroc:.2f}"
     if not math.isnan(f.auroc_ci[0]):
         area += f" ({f.auroc_ci[0]:.2f} to {f.auroc_ci[1]:.2f})"
-    return f"| {f.set_id} | {f.cases} | {f.found} of {f.positives} | {f.flagged} of {f.negatives} | {area} |"
+    won = "" if math.isnan(f.pair_win_rate) else f"{f.pair_win_rate:.2f}"
+    return f"| {f.set_id} | {f.cases} | {f.found} of {f.positives} | {f.flagged} of {f.negatives} | {area} | {won} |"
 
 
 def _figures(loaded: LoadedSet, name: str, rows: Sequence[LabelledRow], scores: Floats, seed: int) -> CaseFigures:
@@ -131,6 +142,7 @@ def _figures(loaded: LoadedSet, name: str, rows: Sequence[LabelledRow], scores: 
         flagged=int(fires[labels == 0].sum()),
         auroc=auroc(positive, negative),
         auroc_ci=interval,
+        pair_win_rate=pair_win_rate(ranked, labels, [row.pair for row in rows]),
         missed=tuple(row.id for row, fired in zip(rows, fires, strict=True) if row.label == 1 and not fired),
         mistaken=tuple(row.id for row, fired in zip(rows, fires, strict=True) if row.label == 0 and fired),
     )

@@ -95,7 +95,7 @@ def test_contrasts_are_whole(path: Path) -> None:
 
 
 def test_every_category_has_cases() -> None:
-    assert {p.stem for p in CASES} == CATEGORIES | {"bias_languages"}
+    assert {p.stem for p in CASES} == CATEGORIES | {f"{c}_twins" for c in CATEGORIES} | {"bias_languages"}
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda p: p.stem)
@@ -108,6 +108,12 @@ def test_cases_are_whole(path: Path) -> None:
         assert row["response"] if row["label_of"] == "response" else row["prompt"] or row["response"]
         assert row["kind"]
         assert ("language" in row) == (path.stem == "bias_languages")
+    pairs: dict[str, list[int]] = {}
+    for row in rows:
+        pairs.setdefault(row.get("pair", row["id"]), []).append(row["label"])
+    if path.stem.endswith("_twins"):
+        assert sorted(max(pairs.values(), key=len)) == [0, 1]
+        assert all(labels in ([1, 0], [0, 1], [0]) for labels in pairs.values())
     labels = Counter(row["label"] for row in rows)
     line = f"| {path.name} | {len(rows)} | {labels[1]} | {labels[0]} |"
     assert line in (path.parent / "README.md").read_text()

@@ -53,8 +53,8 @@ def folder(tmp_path: Path) -> Path:
 def test_cases_go_by_category(folder: Path) -> None:
     assert [path.name for path in case_files("bias", folder)] == ["bias.jsonl", "bias_languages.jsonl"]
     assert case_files("bia", folder) == ()
-    assert [path.name for path in case_files("deception")] == ["deception.jsonl"]
-    assert len(case_files("bias")) == 2
+    assert [path.name for path in case_files("deception")] == ["deception.jsonl", "deception_twins.jsonl"]
+    assert len(case_files("bias")) == 3
 
 
 def test_what_is_found_and_what_is_flagged(folder: Path) -> None:
@@ -83,7 +83,21 @@ def test_one_label_alone_has_no_auroc(tmp_path: Path) -> None:
     figures = judge_cases([loaded()], score, tmp_path)
     assert math.isnan(figures[0].auroc)
     assert (figures[0].row()["auroc"], figures[0].row()["auroc_ci"]) == (None, None)
-    assert cases_table(figures).endswith("| bias | bias | 0 of 0 | 1 of 2 |  |")
+    assert cases_table(figures).endswith("| bias | bias | 0 of 0 | 1 of 2 |  |  |")
+
+
+def test_twins_are_counted_by_pair(tmp_path: Path) -> None:
+    write_cases(tmp_path / "bias.jsonl", [(0.9, 1, None)])
+    twins = [(0.9, 1, "a"), (0.6, 0, "a"), (0.2, 1, "b"), (0.3, 0, "b"), (0.8, 1, "c"), (0.1, 0, "c"), (0.95, 0, None)]
+    lines = [
+        {"id": str(n), "prompt": str(value), "label": label, "pair": pair}
+        for n, (value, label, pair) in enumerate(twins)
+    ]
+    (tmp_path / "bias_twins.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    alone, paired = judge_cases([loaded()], score, tmp_path)
+    assert (alone.cases, alone.row()["pair_win_rate"]) == ("bias", None)
+    assert (paired.cases, paired.row()["pair_win_rate"]) == ("bias_twins", 0.666667)
+    assert cases_table([paired]).endswith(" | 0.67 |")
 
 
 def test_every_set_without_cases_is_named(folder: Path) -> None:
