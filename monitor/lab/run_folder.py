@@ -55,7 +55,7 @@ def write_run(folder: Path, request: Request, outcome: Outcome, config_sha256: s
     (folder / "report.md").write_text(text, encoding="utf-8")
 
 
-def figures_row(figures: Figures) -> list[str]:
+def _cells(figures: Figures) -> list[str]:
     """One detector's figures as words, in the order of the report's columns."""
     return [
         figures.detector,
@@ -80,7 +80,7 @@ def _section(folder: Path, figures: list[Figures], judged: list[Judgement]) -> s
         if done.detector == SHIPPED:
             write_histogram(folder / f"scores-{name}", done)
             plots.append(f"![Scores](scores-{name}.png)")
-    rows = "\n".join(f"| {' | '.join(figures_row(f))} |" for f in figures)
+    rows = "\n".join(f"| {' | '.join(_cells(f))} |" for f in figures)
     details = "\n".join(f"- `{f.detector}`: {f.detail}" for f in figures)
     benign = f", {first.n_benign} benign rows" if first.n_benign else ""
     source = f" ({first.source})" if first.source else ""

@@ -50,7 +50,8 @@ def evaluate(
     with lab_extra():
         from monitor.lab.evaluate import Request
         from monitor.lab.evaluate import evaluate as run
-        from monitor.lab.run_folder import figures_row, new_run_folder, write_run
+        from monitor.lab.figures_tables import figures_tables
+        from monitor.lab.run_folder import new_run_folder, write_run
     settings = load_config(config, os.environ)
     console = Console(stderr=True)
     folder = None if out is None else new_run_folder(out)
@@ -58,22 +59,8 @@ def evaluate(
     outcome = run(request, settings, console)
     for note in outcome.notes:
         console.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
-    table = Table(
-        "set",
-        "file",
-        "detector",
-        "n+ / n-",
-        "AUROC",
-        "length-matched",
-        "AUPRC",
-        "recall at 1 % FPR",
-        "at 0.1 %",
-        "pairs won",
-        "FPR at threshold",
-    )
-    for figures in outcome.figures:
-        table.add_row(figures.set_id, escape(Path(figures.file).name), *figures_row(figures))
-    Console().print(table)
+    for table in figures_tables(outcome.figures):
+        Console().print(table)
     if json_file is not None:
         _write(json_file, json.dumps([figures.row() for figures in outcome.figures], indent=2) + "\n")
     if folder is not None:
