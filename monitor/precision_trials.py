@@ -23,7 +23,7 @@ MAX_AUROC_LOSS = 0.005
 
 _SPEED_TOKENS = 128 * 8
 _SPEED_ROUNDS = 3
-_FVU_EVENTS = 100
+_SAMPLE_EVENTS = 100
 _BOOTSTRAP_DRAWS = 200
 _MARGIN_DEVIATIONS = 3.0
 
@@ -72,7 +72,7 @@ class PrecisionTrials:
 
     def speeds(self, readers: Mapping[PrecisionName, OnnxReader]) -> dict[PrecisionName, float]:
         """Tokens/s of each on the same tokens, the median of rounds that take turns."""
-        ids = np.resize(np.concatenate(self.texts[:_FVU_EVENTS]), _SPEED_TOKENS)
+        ids = np.resize(np.concatenate(self.texts[:_SAMPLE_EVENTS]), _SPEED_TOKENS)
         seconds: dict[PrecisionName, list[float]] = {name: [] for name in readers}
         chunks = [Chunk(part) for part in np.split(ids, 8)]
         for _ in range(_SPEED_ROUNDS + 1):  # the first warms up
@@ -139,7 +139,7 @@ class PrecisionTrials:
 
     def _residual_fvu(self, rounding: OnnxReader, exact: OnnxReader) -> tuple[float, int, float | None]:
         """Of ordinary tokens; the number of tokens with massive activations; and of those."""
-        texts = [text[: self.positions] for text in self.texts[:_FVU_EVENTS]]
+        texts = [text[: self.positions] for text in self.texts[:_SAMPLE_EVENTS]]
         expected, found = (np.concatenate([r.residual(t) for t in texts]) for r in (exact, rounding))
         limit = self.max_norm
         massive = np.zeros(expected.shape[0], np.bool_) if limit is None else np.linalg.norm(expected, axis=1) > limit
