@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -45,15 +46,20 @@ def figures_tables(figures: Sequence[Figures]) -> Iterable[Table]:
         yield table
 
 
-def _cell(value: float, interval: Interval | None = None) -> str:
-    if value != value:  # NaN
+def figure_text(value: float, interval: Interval | None = None, places: int = 2, form: str = "{} ({} to {})") -> str:
+    """A figure in words, with its interval where there is one; nothing for NaN."""
+    if math.isnan(value):
         return ""
-    if interval is None or interval[0] != interval[0]:
-        return f"{value:.2f}"
-    return f"{value:.2f}\n{interval[0]:.2f}-{interval[1]:.2f}"
+    if interval is None or math.isnan(interval[0]):
+        return f"{value:.{places}f}"
+    return form.format(*(f"{number:.{places}f}" for number in (value, *interval)))
+
+
+def _cell(value: float, interval: Interval | None = None) -> str:
+    return figure_text(value, interval, form="{}\n{}-{}")
 
 
 def _percent(value: float, interval: Interval) -> str:
-    if value != value:
+    if math.isnan(value):
         return ""
     return f"{value:.1%}\n{100 * interval[0]:.1f}-{interval[1]:.1%}"

@@ -16,6 +16,7 @@ from monitor.activations.model_files import file_sha256
 from monitor.errors import ConfigError
 from monitor.lab.comparison import Figures
 from monitor.lab.evaluate import SHIPPED, Judgement, Outcome, Request
+from monitor.lab.figures_tables import figure_text
 from monitor.lab.plots import write_histogram, write_roc
 
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "transformers")
@@ -60,13 +61,13 @@ def _cells(figures: Figures) -> list[str]:
     return [
         figures.detector,
         f"{figures.n_pos} / {figures.n_neg}",
-        _number(figures.auroc, figures.auroc_ci),
-        _number(figures.length_matched_auroc),
-        _number(figures.auprc, figures.auprc_ci),
-        _number(figures.recall_at_1pct_fpr, figures.recall_at_1pct_fpr_ci),
-        _number(figures.recall_at_01pct_fpr),
-        _number(figures.pair_win_rate, figures.pair_win_rate_ci),
-        _number(figures.fpr_at_shipped_threshold, figures.fpr_ci, places=4),
+        figure_text(figures.auroc, figures.auroc_ci),
+        figure_text(figures.length_matched_auroc),
+        figure_text(figures.auprc, figures.auprc_ci),
+        figure_text(figures.recall_at_1pct_fpr, figures.recall_at_1pct_fpr_ci),
+        figure_text(figures.recall_at_01pct_fpr),
+        figure_text(figures.pair_win_rate, figures.pair_win_rate_ci),
+        figure_text(figures.fpr_at_shipped_threshold, figures.fpr_ci, places=4),
     ]
 
 
@@ -124,14 +125,6 @@ def provenance(
         "sae_sha256": reader.sae.sha256,
         **{kind: {str(path): file_sha256(path) for path in paths} for kind, paths in files.items()},
     }
-
-
-def _number(value: float, interval: tuple[float, float] | None = None, places: int = 2) -> str:
-    if value != value:  # NaN
-        return ""
-    if interval is None or interval[0] != interval[0]:
-        return f"{value:.{places}f}"
-    return f"{value:.{places}f} ({interval[0]:.{places}f} to {interval[1]:.{places}f})"
 
 
 def write_json(path: Path, data: Any) -> None:
