@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 
 from detectors.feature_set import SetOverride
 from monitor.errors import ConfigError
+from monitor.faults import rule
 from monitor.yaml_file import load_yaml
 
 ENV_PREFIX = "LATENTWATCH__"
@@ -396,8 +397,8 @@ def _problem(error: Any, where: str, from_env: Mapping[tuple[str, ...], str]) ->
     if name is None and error["type"] != "value_error":  # not a rule of the section: a variable made one of a plain key
         name = next((variable for keys, variable in from_env.items() if keys[: len(loc)] == loc), None)
     key = ".".join(loc)
-    rule = "unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
-    return f"{name or where}: {key}: {rule}" if key else f"{name or where}: {rule}"
+    broken = rule(error["type"], error["msg"])
+    return f"{name or where}: {key}: {broken}" if key else f"{name or where}: {broken}"
 
 
 def config_schema() -> dict[str, Any]:

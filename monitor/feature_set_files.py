@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from detectors.feature_set import FeatureSet, SetOverride, overridden
 from monitor.errors import ConfigError
+from monitor.faults import faults, rule
 from monitor.probe import Probe, load_probe
 from monitor.yaml_file import load_yaml
 
@@ -88,11 +89,7 @@ def load_feature_set(path: Path) -> LoadedSet:
     try:
         feature_set = FeatureSet.model_validate(data)
     except ValidationError as e:
-        raise ConfigError(
-            f"{path}: {'.'.join(str(step) for step in error['loc']) or 'set'}: "
-            + ("unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, "))
-            for error in e.errors(include_url=False)
-        ) from None
+        raise ConfigError(faults(path, e, "set")) from None
     ref = feature_set.probe
     probe = None if ref is None else load_probe(path.parent / ref.path, ref.sha256)
     return LoadedSet(path, hashlib.sha256(raw).hexdigest(), feature_set, feature_set, probe)
@@ -138,5 +135,6 @@ def _listed(names: Iterable[str]) -> str:
 
 def _first_line(e: ValueError) -> str:
     if isinstance(e, ValidationError):
-        return str(e.errors(include_url=False)[0]["msg"]).removeprefix("Value error, ")
+        first = e.errors(include_url=False)[0]
+        return rule(first["type"], first["msg"])
     return str(e)

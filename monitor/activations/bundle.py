@@ -16,6 +16,7 @@ from monitor.activations.model_files import ModelFiles, file_sha256
 from monitor.activations.onnx_reader import GraphShape, OnnxReader
 from monitor.activations.step import Heads
 from monitor.errors import ConfigError
+from monitor.faults import faults
 
 MANIFEST = "manifest.json"
 GRAPH = "reader.onnx"
@@ -210,10 +211,7 @@ def load_bundle(folder: Path) -> Bundle:
     except OSError as e:
         raise ConfigError(f"{path}: cannot be read: {e.strerror}") from None
     except ValidationError as e:
-        raise ConfigError(
-            f"{path}: {'.'.join(map(str, error['loc'])) or 'manifest'}: {error['msg']}"
-            for error in e.errors(include_url=False)
-        ) from None
+        raise ConfigError(faults(path, e, "manifest")) from None
     problems = []
     for name, sha256 in manifest.files.items():
         if Path(name).name != name:

@@ -23,6 +23,7 @@ from monitor.activations.reader import Chunk, Reader
 from monitor.activations.tokens import EventTokeniser
 from monitor.errors import ConfigError
 from monitor.events import Event, Message, Origin
+from monitor.faults import faults
 
 REFERENCE_FILE = "golden.safetensors"
 """In the folder of the SAE."""
@@ -124,9 +125,7 @@ class Reference:
                 info = ReferenceInfo.model_validate_json((file.metadata() or {}).get("reference", ""))
             found = cls(info, *(tensors[name] for name in ("tokens", "lengths", "counts", "latents", "values")))
         except ValidationError as e:
-            error = e.errors(include_url=False)[0]
-            where = ".".join(map(str, error["loc"])) or "reference"
-            raise ConfigError(f"{path}: metadata: {where}: {error['msg']}; {_AGAIN}") from None
+            raise ConfigError(f"{fault}; {_AGAIN}" for fault in faults(f"{path}: metadata", e, "reference")) from None
         except (KeyError, SafetensorError, OSError) as e:
             raise ConfigError(f"{path}: not golden activations: {e}; {_AGAIN}") from None
         if not found._fits():

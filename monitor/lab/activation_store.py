@@ -22,6 +22,7 @@ from torch import Tensor
 
 from monitor.activations.model_files import file_sha256
 from monitor.errors import ConfigError, Permanent
+from monitor.faults import faults
 from monitor.lab.packed_reader import Precision, Residuals
 from monitor.lab.packing import PackedRow
 from monitor.lab.row_stream import Split
@@ -105,8 +106,7 @@ class ActivationStore:
         except OSError as e:
             raise ConfigError(f"{path}: cannot be read: {e.strerror}; `latentwatch lab collect` makes one") from None
         except ValidationError as e:
-            error = e.errors(include_url=False)[0]
-            raise ConfigError(f"{path}: {'.'.join(str(s) for s in error['loc'])}: {error['msg']}") from None
+            raise ConfigError(faults(path, e, "manifest")) from None
         if missing := [s.file for s in manifest.shards if not (folder / s.file).is_file()]:
             raise ConfigError(f"{folder / missing[0]}: missing, though the manifest names it")
         return cls(folder, manifest)

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, RootModel, ValidationError
 
 from monitor.errors import ConfigError
+from monitor.faults import faults
 from monitor.lab.cases import CaseFigures
 
 RECORD_FILE = "cases.json"
@@ -56,10 +57,7 @@ class CaseRecord:
         except OSError as e:
             raise ConfigError(f"{path}: cannot be read: {e.strerror}; {_AGAIN}") from None
         except ValidationError as e:
-            raise ConfigError(
-                f"{path}: {'.'.join(map(str, error['loc'])) or 'record'}: {error['msg']}"
-                for error in e.errors(include_url=False)
-            ) from None
+            raise ConfigError(faults(path, e, "record")) from None
 
     def save(self, path: Path) -> None:
         """Writes one line for each name of cases, so that a change of counts is easily read. Raises ConfigError."""

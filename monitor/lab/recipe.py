@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from detectors.feature_set import Across, SegmentName, Severity
 from monitor.errors import ConfigError
+from monitor.faults import faults
 from monitor.yaml_file import load_yaml
 
 
@@ -95,7 +96,4 @@ def load_recipes(path: Path) -> Recipes:
     try:
         return Recipes.model_validate(data)
     except ValidationError as e:
-        raise ConfigError(
-            f"{path}: {'.'.join(str(step) for step in error['loc'])}: {error['msg']}"
-            for error in e.errors(include_url=False)
-        ) from None
+        raise ConfigError(faults(path, e, "recipes")) from None

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from detectors.feature_set import SegmentName
 from monitor.errors import BadEvent, ConfigError
 from monitor.events import Event, EventFormat, EventLimits, Message, Origin, Record, parse
+from monitor.faults import faults
 from monitor.sources.file import FileSource
 
 _MAX_LINE_BYTES = 64_000_000
@@ -141,9 +142,7 @@ def _row(record: Record, body: dict[str, Any]) -> LabelledRow:
     try:
         row = LabelledRow.model_validate({**body, "id": body.get("id") or f"line-{record.origin.offset}"})
     except ValidationError as e:
-        error = e.errors(include_url=False)[0]
-        key = ".".join(str(step) for step in error["loc"])
-        raise ConfigError(f"{_where(record)}: {key}: {error['msg']}") from None
+        raise ConfigError(faults(_where(record), e, "row")[0]) from None
     if not row.response and not any(turn.content for turn in row.turns):
         raise ConfigError(f"{_where(record)}: prompt and response are both empty")
     try:
