@@ -41,7 +41,7 @@ from monitor.activations.compact import RESIDUAL
 from monitor.activations.golden import Golden
 from monitor.activations.model_files import ModelFiles, file_sha256
 from monitor.activations.onnx_reader import OnnxReader
-from monitor.activations.tokens import EventTokeniser, Tokenised
+from monitor.activations.tokens import EventTokeniser
 from monitor.calibration_events import CalibrationEvent
 from monitor.errors import ConfigError
 from monitor.feature_set_files import LoadedSet
@@ -148,9 +148,10 @@ class _Compiler:
         self._turn = rotation(self._architecture.d_model) if foldable else None
 
     @cached_property
-    def _items(self) -> list[Tokenised]:
-        """The calibration events as tokens."""
-        return self._tokeniser.tokenise([e.event for e in self._events])
+    def _texts(self) -> list[NDArray[np.int32]]:
+        """The tokens of each calibration event that has any."""
+        items = self._tokeniser.tokenise([e.event for e in self._events])
+        return [item.ids for item in items if item.ids.size]
 
     def make(self, precision: PrecisionChoice, accept: Callable[[OnnxReader], None]) -> Path:
         golden = self._golden_texts()
@@ -240,13 +241,12 @@ class _Compiler:
         return reader
 
     def _trials(self) -> PrecisionTrials:
-        texts = [item.ids for item in self._items if item.ids.size]
         return PrecisionTrials(
-            self._source.sets, self._judge, self._events, texts, self._positions, self._source.ref.max_norm
+            self._source.sets, self._judge, self._events, self._texts, self._positions, self._source.ref.max_norm
         )
 
     def _golden_texts(self) -> list[NDArray[np.int32]]:
-        longest = sorted((item.ids for item in self._items if item.ids.size), key=lambda ids: -ids.size)[:_GOLDEN_TEXTS]
+        longest = sorted(self._texts, key=lambda ids: -ids.size)[:_GOLDEN_TEXTS]
         if not longest:
             raise ConfigError("no calibration event has any text")
         return [ids[: min(_GOLDEN_TOKENS, self._positions)] for ids in longest]
@@ -260,7 +260,6 @@ class _Compiler:
     ) -> Manifest:
         a, ref, sae = self._architecture, self._source.ref, self._source.sae
         topk = sae.architecture == "topk"
-        items = self._items if candidates else []
         return Manifest(
             format=1,
             latentwatch=monitor.__version__,
@@ -292,7 +291,7 @@ class _Compiler:
                 margins=candidates[-1].margins if candidates else {},
                 asked=asked,
                 events=len(self._events) if candidates else 0,
-                tokens=sum(int(item.ids.size) for item in items),
+                tokens=sum(int(ids.size) for ids in self._texts) if candidates else 0,
                 candidates=candidates,
             ),
             golden_tolerance=_GOLDEN_TOLERANCE[chosen],

@@ -141,8 +141,9 @@ class PrecisionTrials:
         """Of ordinary tokens; the number of tokens with massive activations; and of those."""
         texts = [text[: self.positions] for text in self.texts[:_SAMPLE_EVENTS]]
         expected, found = (np.concatenate([r.residual(t) for t in texts]) for r in (exact, rounding))
-        limit = self.max_norm
-        massive = np.zeros(expected.shape[0], np.bool_) if limit is None else np.linalg.norm(expected, axis=1) > limit
+        massive = np.zeros(expected.shape[0], np.bool_)
+        if self.max_norm is not None:
+            massive = np.linalg.norm(expected, axis=1) > self.max_norm
         return (
             _fvu(expected[~massive], found[~massive]) or 0.0,
             int(massive.sum()),

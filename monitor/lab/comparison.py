@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -212,3 +212,20 @@ def _json(value: float | Interval) -> Any:
     if isinstance(value, tuple):
         return None if math.isnan(value[0]) else [round(v, 6) for v in value]
     return None if math.isnan(value) else round(value, 6)
+
+
+def by_file(figures: Iterable[Figures]) -> list[list[Figures]]:
+    """The figures of each set and file together, in the order in which these come."""
+    groups: dict[tuple[str, str], list[Figures]] = {}
+    for of in figures:
+        groups.setdefault((of.set_id, of.file), []).append(of)
+    return list(groups.values())
+
+
+def figure_text(value: float, interval: Interval | None = None, places: int = 2, form: str = "{} ({} to {})") -> str:
+    """A figure in words, with its interval where there is one; nothing for NaN."""
+    if math.isnan(value):
+        return ""
+    if interval is None or math.isnan(interval[0]):
+        return f"{value:.{places}f}"
+    return form.format(*(f"{number:.{places}f}" for number in (value, *interval)))

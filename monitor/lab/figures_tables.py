@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from monitor.lab.comparison import Figures, Interval
+from monitor.lab.comparison import Figures, Interval, by_file, figure_text
 
 _COLUMNS = (
     "detector",
@@ -25,10 +25,10 @@ _COLUMNS = (
 
 def figures_tables(figures: Sequence[Figures]) -> Iterable[Table]:
     """The tables, in the order in which sets and files come; 95 % intervals stand below the figures."""
-    for set_id, file in dict.fromkeys((f.set_id, f.file) for f in figures):
-        of = [f for f in figures if (f.set_id, f.file) == (set_id, file)]
-        negatives = f"{of[0].n_neg} harmless" + (f", {of[0].n_benign} benign" if of[0].n_benign else "")
-        title = f"{set_id} on {Path(file).name}: {of[0].n_pos} risky, {negatives}"
+    for of in by_file(figures):
+        first = of[0]
+        negatives = f"{first.n_neg} harmless" + (f", {first.n_benign} benign" if first.n_benign else "")
+        title = f"{first.set_id} on {Path(first.file).name}: {first.n_pos} risky, {negatives}"
         table = Table(title=escape(title), title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
         for column in _COLUMNS:
             table.add_column(column, no_wrap=True)
@@ -44,15 +44,6 @@ def figures_tables(figures: Sequence[Figures]) -> Iterable[Table]:
                 _percent(f.fpr_at_shipped_threshold, f.fpr_ci),
             )
         yield table
-
-
-def figure_text(value: float, interval: Interval | None = None, places: int = 2, form: str = "{} ({} to {})") -> str:
-    """A figure in words, with its interval where there is one; nothing for NaN."""
-    if math.isnan(value):
-        return ""
-    if interval is None or math.isnan(interval[0]):
-        return f"{value:.{places}f}"
-    return form.format(*(f"{number:.{places}f}" for number in (value, *interval)))
 
 
 def _cell(value: float, interval: Interval | None = None) -> str:

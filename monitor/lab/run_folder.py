@@ -14,9 +14,8 @@ import monitor
 from detectors.feature_set import ReaderRef
 from monitor.activations.model_files import file_sha256
 from monitor.errors import ConfigError
-from monitor.lab.comparison import Figures
+from monitor.lab.comparison import Figures, by_file, figure_text
 from monitor.lab.evaluate import SHIPPED, Judgement, Outcome, Request
-from monitor.lab.figures_tables import figure_text
 from monitor.lab.plots import write_histogram, write_roc
 
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "transformers")
@@ -92,12 +91,9 @@ def _section(folder: Path, figures: list[Figures], judged: list[Judgement]) -> s
 
 
 def _by_file(outcome: Outcome) -> Iterable[tuple[list[Figures], list[Judgement]]]:
-    keys = dict.fromkeys((f.set_id, f.file) for f in outcome.figures)
-    for key in keys:
-        yield (
-            [f for f in outcome.figures if (f.set_id, f.file) == key],
-            [j for j in outcome.judgements if (j.file.set_id, j.file.file) == key],
-        )
+    for figures in by_file(outcome.figures):
+        key = figures[0].set_id, figures[0].file
+        yield figures, [j for j in outcome.judgements if (j.file.set_id, j.file.file) == key]
 
 
 def _provenance(request: Request, outcome: Outcome, config_sha256: str) -> dict[str, Any]:
