@@ -1,5 +1,5 @@
 """`python -m monitor` runs the latentwatch command."""
 
-from monitor.cli import main
+from monitor.cli.app import main
 
 main()

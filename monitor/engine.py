@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from detectors.matching import Matcher, SegmentActivations
 from detectors.score import Score
-from monitor.activations.reader import Chunk, Reader
-from monitor.activations.tokens import EventTokeniser, Tokenised, as_index
-from monitor.activations.windows import WindowPlanner
-from monitor.alert_builder import AlertBuilder
-from monitor.alerts import Alert
-from monitor.config import AlertsConfig
+from monitor.alerts.alert import Alert
+from monitor.alerts.builder import AlertBuilder
+from monitor.config.sections import AlertsConfig
 from monitor.errors import BadEvent
-from monitor.events import Event
-from monitor.feature_set_files import LoadedSet
+from monitor.events.event import Event
+from monitor.readers.reader import Chunk, Reader
+from monitor.readers.windows import WindowPlanner
+from monitor.sets.load import LoadedSet
+from monitor.tokens.tokeniser import EventTokeniser, Tokenised, as_index
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from monitor.alerts import Alert
+from monitor.alerts.alert import Alert
 from monitor.engine import Engine, Evaluation
 from monitor.errors import BadEvent, Permanent, Retryable
-from monitor.events import Event, EventFormat, EventLimits, Origin, Record, parse
-from monitor.health import Health
-from monitor.instruments import Telemetry
+from monitor.events.event import Event, EventFormat, EventLimits, Origin, Record, parse
 from monitor.sinks.sink import DeadLetters, Sink
 from monitor.sources.source import Source
+from monitor.telemetry.health import Health
+from monitor.telemetry.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""YAML files read strictly: plain data alone, no key twice."""
+"""YAML files read strictly (plain data, no key twice), and the faults that pydantic finds in a file, in words."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from monitor.errors import ConfigError
 
@@ -54,3 +55,16 @@ def load_yaml(path: Path) -> tuple[dict[str, Any], bytes]:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
+
+
+def faults(where: Path | str, error: ValidationError, whole: str) -> list[str]:
+    """Where, key and rule of each fault; `whole` stands for the key where the fault is in none of them."""
+    return [
+        f"{where}: {'.'.join(map(str, fault['loc'])) or whole}: {rule(fault['type'], fault['msg'])}"
+        for fault in error.errors(include_url=False)
+    ]
+
+
+def rule(kind: str, message: str) -> str:
+    """The broken rule in plain words, from a fault's type and message."""
+    return "unknown key" if kind == "extra_forbidden" else message.removeprefix("Value error, ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from monitor.alerts import (
+from monitor.alerts.alert import (
     Alert,
     AlertContent,
     AlertEvent,
@@ -17,7 +17,7 @@ from monitor.alerts import (
     TokenActivation,
     alert_id,
 )
-from monitor.events import Event, Message, Origin
+from monitor.events.event import Event, Message, Origin
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN_ID = "00f067aa0ba902b7"

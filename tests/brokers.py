@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-from monitor.broker import create_topics
-from monitor.config import KafkaConfig
+from monitor.config.sections import KafkaConfig
+from monitor.demo.broker import create_topics
 
 ADMIN_PASSWORD = "admin-secret"
 USER_PASSWORD = "user-secret"

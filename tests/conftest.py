@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from monitor.activations.bundle import Bundle
-from monitor.activations.model_files import locate
-from monitor.broker import EmbeddedBroker
+from monitor.demo.broker import EmbeddedBroker
+from monitor.model.files import locate
+from monitor.readers.onnx.bundle import Bundle
 from tests.brokers import AnyBroker, ApacheKafka, kafka_home
 from tests.certificates import Authority
 from tests.reader_bundle import compile_reader

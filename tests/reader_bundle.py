@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from monitor.activations.bundle import Bundle
-from monitor.build import compile_artefacts, load_artefacts
-from monitor.calibration_events import load_calibration_events
-from monitor.config import Config
+from monitor.assembly.build import compile_artefacts, load_artefacts
+from monitor.compiler.calibration_events import load_calibration_events
+from monitor.config.sections import Config
+from monitor.readers.onnx.bundle import Bundle
 from tests.reader_model import PACKAGE
 
 CALIBRATION_EVENTS = 60

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.activations.chat_template import ChatTemplate
-from monitor.activations.model_files import ModelFiles
-from monitor.activations.tokens import EventTokeniser
-from monitor.activations.transformers_log import quiet_transformers
-from monitor.demo_events import demo_events
-from monitor.events import Event, Message, Origin, Record, parse
+from monitor.demo.sample_events import demo_events
+from monitor.events.event import Event, Message, Origin, Record, parse
+from monitor.model.files import ModelFiles
+from monitor.readers.transformers_log import quiet_transformers
+from monitor.tokens.chat_template import ChatTemplate
+from monitor.tokens.tokeniser import EventTokeniser
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,13 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from monitor.activations.reader import Chunk
-from monitor.alerts import Alert
-from monitor.build import build_engine, load_artefacts
-from monitor.config import Config
+from monitor.alerts.alert import Alert
+from monitor.assembly.build import build_engine, load_artefacts
+from monitor.config.sections import Config
 from monitor.engine import Engine, Evaluation
 from monitor.errors import ConfigError
-from monitor.events import Event
+from monitor.events.event import Event
+from monitor.readers.reader import Chunk
 from tests.feature_set_factory import write_set
 from tests.reader_model import D_MODEL, PACKAGE, ReaderModel, event
 from tests.saelens import reference, save_sae

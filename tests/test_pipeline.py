@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from monitor.alerts import Alert
-from monitor.config import OtelConfig
+from monitor.alerts.alert import Alert
+from monitor.config.sections import OtelConfig
 from monitor.engine import Evaluation
 from monitor.errors import BadEvent, Permanent, Retryable
-from monitor.events import Event, EventLimits, Origin, Record
-from monitor.health import Health
-from monitor.instruments import Telemetry
+from monitor.events.event import Event, EventLimits, Origin, Record
 from monitor.pipeline import Delivery, Pipeline, Totals
 from monitor.sinks.jsonl import JsonlDeadLetters, JsonlSink
 from monitor.sources.file import FileSource
+from monitor.telemetry.health import Health
+from monitor.telemetry.telemetry import Telemetry
 from tests.alert_factory import make_alert
 
 

@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
 
 from detectors.feature_set import FeatureSet, ReaderRef
-from monitor.activations.bundle import Bundle
-from monitor.activations.chat_template import ChatTemplate
-from monitor.activations.model_files import ModelFiles, file_sha256
-from monitor.activations.onnx_reader import OnnxReader
-from monitor.activations.tokens import EventTokeniser
-from monitor.calibration_events import CalibrationEvent
-from monitor.compile import PrecisionChoice, Source, compile_bundle
-from monitor.feature_set_files import LoadedSet
-from monitor.precision_trials import Judge
-from monitor.probe import Probe
-from monitor.sae.saelens import WEIGHTS_FILE, load_saelens
+from monitor.compiler.calibration_events import CalibrationEvent
+from monitor.compiler.compile import PrecisionChoice, Source, compile_bundle
+from monitor.compiler.precision_trials import Judge
+from monitor.model.files import ModelFiles, file_sha256
+from monitor.readers.onnx.bundle import Bundle
+from monitor.readers.onnx.reader import OnnxReader
+from monitor.sae.formats.saelens import WEIGHTS_FILE, load_saelens
+from monitor.sets.load import LoadedSet
+from monitor.sets.probe import Probe
+from monitor.tokens.chat_template import ChatTemplate
+from monitor.tokens.tokeniser import EventTokeniser
 from tests.feature_set_factory import weighted_data
 from tests.reader_model import event
 from tests.saelens import save_sae

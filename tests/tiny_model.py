@@ -15,15 +15,15 @@ import transformers
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monitor.activations.compact import ACTIVATIONS, RESIDUAL
-from monitor.activations.onnx_reader import GraphShape, OnnxReader
-from monitor.activations.step import Heads
 from monitor.compiler.architectures import Architecture, architecture_of
 from monitor.compiler.graph import Graph
 from monitor.compiler.linear import Precision
 from monitor.compiler.model_graph import add_blocks
 from monitor.compiler.model_weights import ModelWeights, read_config
 from monitor.compiler.rotation import rotation
+from monitor.readers.onnx.reader import GraphShape, OnnxReader
+from monitor.readers.onnx.sparse import ACTIVATIONS, RESIDUAL
+from monitor.readers.onnx.step import Heads
 
 VOCABULARY = 100
 POSITIONS = 320

@@ -9,8 +9,8 @@ from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from monitor.config import KafkaConfig
-from monitor.kafka_client import client_settings
+from monitor.config.sections import KafkaConfig
+from monitor.kafka.client import client_settings
 from tests.brokers import AnyBroker
 
 

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.activations.cores import usable_cores
-from monitor.activations.onnx_runtime import onnxruntime
 from monitor.bench.worker import Worker
 from monitor.errors import Permanent
+from monitor.machine import usable_cores
+from monitor.readers.onnx.runtime import onnxruntime
 
 TOKENS, CHANNELS, OUTPUTS = 1_024, 576, 1_536
 _ROUNDS = 40

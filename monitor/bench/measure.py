@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.activations.tokens import EventTokeniser
 from monitor.bench.ceilings import Rates
 from monitor.bench.others import make_llama_cpp, make_naive
 from monitor.bench.readers import Repetition, make_ours
@@ -21,9 +20,10 @@ from monitor.bench.sizes import Sizes
 from monitor.bench.work import Span, Work, spans
 from monitor.bench.worker import Worker
 from monitor.bench.workloads import Workload
-from monitor.config import Config
+from monitor.config.sections import Config
 from monitor.errors import Permanent
-from monitor.events import Event
+from monitor.events.event import Event
+from monitor.tokens.tokeniser import EventTokeniser
 
 NAIVE = "naive_fp32"
 Say = Callable[[str], None]

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from monitor.activations.bundle import Bundle
-from monitor.activations.cores import usable_cores
-from monitor.activations.model_files import PACKAGE_PREFIX, packaged_gguf
-from monitor.activations.transformers_log import quiet_transformers
+from monitor.assembly.build import build_template, build_tokeniser, load_artefacts
 from monitor.bench.readers import Measured
 from monitor.bench.sizes import BATCH
-from monitor.build import build_template, build_tokeniser, load_artefacts
-from monitor.config import Config
+from monitor.config.sections import Config
 from monitor.errors import Permanent
-from monitor.events import Event
+from monitor.events.event import Event
+from monitor.machine import usable_cores
+from monitor.model.files import PACKAGE_PREFIX, packaged_gguf
+from monitor.readers.onnx.bundle import Bundle
+from monitor.readers.transformers_log import quiet_transformers
 
 
 def make_naive(config: Config, dtype: Literal["float32", "bfloat16"]) -> Measured:

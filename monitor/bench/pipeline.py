@@ -17,13 +17,13 @@ from monitor.bench.results import PipelineResult
 from monitor.bench.sizes import Sizes
 from monitor.bench.worker import Worker
 from monitor.bench.workloads import short_chats, wire
-from monitor.broker import EmbeddedBroker
-from monitor.config import Config
-from monitor.demo import GROUP, PARTITIONS, demo_config
-from monitor.demo_topics import DemoTopics
+from monitor.config.sections import Config
+from monitor.demo.broker import EmbeddedBroker
+from monitor.demo.run import GROUP, PARTITIONS, demo_config
+from monitor.demo.sidecar_process import SidecarProcess
+from monitor.demo.topics import DemoTopics
 from monitor.errors import Permanent
-from monitor.events import Event
-from monitor.sidecar_process import SidecarProcess
+from monitor.events.event import Event
 
 _READY_TIMEOUT_S, _STALL_S, _STOP_TIMEOUT_S = 300.0, 120.0, 60.0
 # Asking for the offsets takes the sidecar's cores, so nobody asks before most of the time that reading alone takes

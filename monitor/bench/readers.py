@@ -11,13 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.activations.batches import token_budgeted
-from monitor.activations.bundle import load_bundle
-from monitor.activations.onnx_reader import OnnxReader
-from monitor.activations.reader import Chunk, Reader
-from monitor.activations.tokens import EventTokeniser, as_index
-from monitor.activations.windows import WindowPlanner
-from monitor.build import (
+from monitor.assembly.build import (
     EXACT_CACHE,
     assemble_engine,
     build_reader,
@@ -25,10 +19,16 @@ from monitor.build import (
     load_artefacts,
     reader_options,
 )
-from monitor.config import Config
+from monitor.config.sections import Config
 from monitor.engine import Engine
 from monitor.errors import Permanent
-from monitor.events import Event
+from monitor.events.event import Event
+from monitor.readers.batches import token_budgeted
+from monitor.readers.onnx.bundle import load_bundle
+from monitor.readers.onnx.reader import OnnxReader
+from monitor.readers.reader import Chunk, Reader
+from monitor.readers.windows import WindowPlanner
+from monitor.tokens.tokeniser import EventTokeniser, as_index
 
 GROUP_TOKENS = 4_096
 """Events are taken in groups of so many tokens, as the engine does."""

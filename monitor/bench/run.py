@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import monitor
-from monitor.activations.bundle import Bundle
-from monitor.activations.cores import usable_cores
+from monitor.assembly.build import Artefacts, build_tokeniser, cached_bundle, load_artefacts
 from monitor.bench.ceilings import Ceilings, Rates
 from monitor.bench.measure import Say, choose, loaded, measure
 from monitor.bench.pipeline import measure_pipeline
@@ -23,12 +22,12 @@ from monitor.bench.sizes import FULL, QUICK, WORKLOADS, Sizes
 from monitor.bench.work import Work, count_work
 from monitor.bench.worker import Worker
 from monitor.bench.workloads import make_workloads
-from monitor.build import Artefacts, build_tokeniser, cached_bundle, load_artefacts
 from monitor.compiler.architectures import architecture_of
 from monitor.compiler.model_weights import read_config
-from monitor.config import Config
+from monitor.config.sections import Config
 from monitor.errors import ConfigError, LatentwatchError, Permanent
-from monitor.machine import machine
+from monitor.machine import machine, usable_cores
+from monitor.readers.onnx.bundle import Bundle
 
 READERS = (
     "naive_fp32",

@@ -15,16 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from monitor.activations.bundle import EMBEDDINGS, EXACT_GRAPH, GRAPH, STARTS, load_bundle, load_starts
-from monitor.activations.onnx_reader import GraphShape, OnnxReader
-from monitor.activations.reader import Chunk
-from monitor.activations.windows import WindowPlanner
+from monitor.assembly.build import build_tokeniser, load_artefacts
 from monitor.bench.results import Point
 from monitor.bench.sizes import Sizes
 from monitor.bench.workloads import make_workloads, multi_turn
-from monitor.build import build_tokeniser, load_artefacts
-from monitor.config import Config
-from monitor.sae.saelens import load_saelens
+from monitor.config.sections import Config
+from monitor.readers.onnx.bundle import EMBEDDINGS, EXACT_GRAPH, GRAPH, STARTS, load_bundle, load_starts
+from monitor.readers.onnx.reader import GraphShape, OnnxReader
+from monitor.readers.reader import Chunk
+from monitor.readers.windows import WindowPlanner
+from monitor.sae.formats.saelens import load_saelens
 
 CURATED = 64
 """Features that are read where their number is not what grows."""

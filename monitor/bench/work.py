@@ -29,8 +29,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.activations.prefix_cache import BLOCK_TOKENS, block_keys
 from monitor.compiler.architectures import Architecture
+from monitor.readers.onnx.prefix_cache import BLOCK_TOKENS, block_keys
 
 
 @dataclass(frozen=True)

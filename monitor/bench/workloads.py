@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from monitor.bench.sizes import BATCH, Sizes
-from monitor.calibration_events import load_calibration_events
-from monitor.demo_events import demo_events
-from monitor.events import Event, Message, Origin, Record, parse
+from monitor.compiler.calibration_events import load_calibration_events
+from monitor.demo.sample_events import demo_events
+from monitor.events.event import Event, Message, Origin, Record, parse
 
 # Characters a turn; English chat and code have about 4.3 a token of SmolLM2's vocabulary
 _SHORT_PROMPT, _SHORT_RESPONSE = 150, 200

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.activations import step
 from monitor.compiler.architectures import Architecture, Rope
 from monitor.compiler.graph import CONTRIB, Graph
 from monitor.compiler.linear import Operand, Precision, operand, product
 from monitor.compiler.model_weights import ModelWeights
 from monitor.compiler.rotation import rotation
+from monitor.readers.onnx import step
 
 Array = NDArray[np.float32]
 

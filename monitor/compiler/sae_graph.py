@@ -8,12 +8,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.activations.compact import ACTIVATIONS, LATENTS, VALUES
 from monitor.compiler.graph import Graph
 from monitor.compiler.linear import Precision, operand, product
 from monitor.errors import ConfigError
-from monitor.probe import Probe, stacked
+from monitor.readers.onnx.sparse import ACTIVATIONS, LATENTS, VALUES
 from monitor.sae.weights import SaeWeights
+from monitor.sets.probe import Probe, stacked
 
 Array = NDArray[np.float32]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from monitor.lab.curate_command import curate
-from monitor.lab.sae_commands import collect, sae_figures, train
-from monitor.lab.set_commands import calibrate, cases, evaluate, golden
+from monitor.lab.commands.curate_command import curate
+from monitor.lab.commands.sae_commands import collect, sae_figures, train
+from monitor.lab.commands.set_commands import calibrate, cases, evaluate, golden
 
 app = typer.Typer(name="lab", help="Offline work on feature sets; needs latentwatch\\[lab].", no_args_is_help=True)
 app.command()(collect)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from monitor.probe import Probe, stacked
 from monitor.sae.encoder import CuratedEncoder
+from monitor.sets.probe import Probe, stacked
 
 
 class ProbedEncoder:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from monitor.config import KafkaConfig
+from monitor.config.sections import KafkaConfig
 from monitor.errors import BadEvent
-from monitor.events import Record
-from monitor.sinks.producer import Outgoing, Producer
+from monitor.events.event import Record
+from monitor.kafka.producer import Outgoing, Producer
 
 _FIRST_CUT_BYTES = 900_000  # brokers take 1 MiB where nothing else is set
 _MAX_REASON_CHARS = 2_000

@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from monitor.alerts import Alert
+from monitor.alerts.alert import Alert
 from monitor.errors import BadEvent, ConfigError, Retryable
-from monitor.events import Record
+from monitor.events.event import Record
 
 
 class _LineFile:

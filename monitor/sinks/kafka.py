@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Literal
 
-from monitor.alerts import SCHEMA, Alert
-from monitor.config import KafkaConfig, KafkaSinkConfig
-from monitor.sinks.producer import Outgoing, Producer
+from monitor.alerts.alert import SCHEMA, Alert
+from monitor.config.sections import KafkaConfig, KafkaSinkConfig
+from monitor.kafka.producer import Outgoing, Producer
 
 _Reduced = Literal["content", "tokens", "features"]
 

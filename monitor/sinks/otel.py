@@ -11,14 +11,14 @@ from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk.resources import Resource
 
-from monitor import telemetry as names
-from monitor.alerts import Alert
-from monitor.config import OtelConfig
+from monitor.alerts.alert import Alert
+from monitor.config.sections import OtelConfig
 from monitor.errors import ConfigError, Retryable
-from monitor.evaluation import evaluation
-from monitor.instruments import Telemetry
-from monitor.otlp import Receiver
-from monitor.spans import remote_context
+from monitor.telemetry import names as names
+from monitor.telemetry.alert_attributes import evaluation
+from monitor.telemetry.otlp import Receiver
+from monitor.telemetry.spans import remote_context
+from monitor.telemetry.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
 

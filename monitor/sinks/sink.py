@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from monitor.alerts import Alert
+from monitor.alerts.alert import Alert
 from monitor.errors import BadEvent
-from monitor.events import Record
+from monitor.events.event import Record
 
 
 class Sink(Protocol):

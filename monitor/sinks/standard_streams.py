@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from monitor.alerts import Alert
+from monitor.alerts.alert import Alert
 from monitor.errors import BadEvent, Permanent
-from monitor.events import Record
+from monitor.events.event import Record
 
 _MOST_SHOWN = 20
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from monitor.errors import ConfigError, Permanent
-from monitor.events import Origin, Record
+from monitor.events.event import Origin, Record
 
 
 class FileSource:

@@ -12,12 +12,12 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition, erro
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.structs import MemberState, OffsetAndMetadata
 
-from monitor.config import KafkaConfig, SourceConfig
+from monitor.config.sections import KafkaConfig, SourceConfig
 from monitor.errors import Retryable
-from monitor.events import Origin, Record
-from monitor.kafka_client import failure, open_client
-from monitor.kafka_log import ConnectionErrors
-from monitor.sources.joins import KeptJoins
+from monitor.events.event import Origin, Record
+from monitor.kafka.client import failure, open_client
+from monitor.kafka.connection_errors import ConnectionErrors
+from monitor.kafka.kept_joins import KeptJoins
 
 _log = logging.getLogger(__name__)
 

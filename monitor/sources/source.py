@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from monitor.events import Record
+from monitor.events.event import Record
 
 
 class Source(Protocol):

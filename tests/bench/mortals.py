@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from monitor.bench.readers import Repetition
-from monitor.events import Event
+from monitor.events.event import Event
 
 
 class Mortal:

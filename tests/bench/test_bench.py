@@ -15,7 +15,7 @@ from monitor.bench.results import Point, Report
 from monitor.bench.run import Options, names, run_bench
 from monitor.bench.sizes import QUICK
 from monitor.bench.tables import markdown, print_report
-from monitor.config import Config
+from monitor.config.sections import Config
 from monitor.errors import ConfigError
 
 TINY = dataclasses.replace(QUICK, short_events=2, repetitions=2, single_events=1)

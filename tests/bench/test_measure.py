@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitor.activations.tokens import EventTokeniser, Tokenised
 from monitor.bench.ceilings import Rates
 from monitor.bench.measure import Reader, measure
 from monitor.bench.results import Report
@@ -18,7 +17,8 @@ from monitor.bench.tables import markdown
 from monitor.bench.work import Work
 from monitor.bench.worker import Worker
 from monitor.bench.workloads import Workload
-from monitor.events import Event, Message, Origin
+from monitor.events.event import Event, Message, Origin
+from monitor.tokens.tokeniser import EventTokeniser, Tokenised
 from tests.bench.mortals import Mortal
 
 SIZES = dataclasses.replace(QUICK, repetitions=2, single_events=1)

@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from monitor.activations.prefix_cache import BLOCK_TOKENS
 from monitor.bench.work import Span, count_work, spans
 from monitor.compiler.architectures import architecture_of
+from monitor.readers.onnx.prefix_cache import BLOCK_TOKENS
 
 CONFIG = {
     "model_type": "llama",

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
-from monitor.activations.onnx_runtime import onnxruntime
 from monitor.compiler.graph import Graph
 from monitor.compiler.linear import Precision, operand, product, quantise_columns
+from monitor.readers.onnx.runtime import onnxruntime
 
 WEIGHTS = arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.floats(-1e6, 1e6, width=32))
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monitor.activations import onnx_reader
-from monitor.activations.reader import Chunk
 from monitor.compiler.architectures import Architecture
+from monitor.readers.onnx import reader as onnx_reader
+from monitor.readers.reader import Chunk
 from tests.tiny_model import CONFIGS, WINDOW, TinyModel, TurnedReader, relative, save_tiny, texts
 
 BLOCKS = 3

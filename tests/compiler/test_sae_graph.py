@@ -12,18 +12,18 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from monitor.activations.compact import ACTIVATIONS, LATENTS, VALUES
-from monitor.activations.onnx_runtime import onnxruntime
 from monitor.compiler.graph import Graph
 from monitor.compiler.linear import Precision
 from monitor.compiler.rotation import rotation
 from monitor.compiler.sae_graph import add_encoder
 from monitor.errors import ConfigError
-from monitor.probe import Probe
+from monitor.readers.onnx.runtime import onnxruntime
+from monitor.readers.onnx.sparse import ACTIVATIONS, LATENTS, VALUES
 from monitor.sae.encoder import CuratedEncoder
+from monitor.sae.formats.saelens import load_saelens
 from monitor.sae.probed_encoder import ProbedEncoder
-from monitor.sae.saelens import load_saelens
 from monitor.sae.weights import SaeWeights
+from monitor.sets.probe import Probe
 from tests.saelens import save_sae
 
 Basis = Literal["raw", "decoder_norm_folded"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from monitor.config import Config, load_config
+from monitor.config.sections import Config, load_config
 from tests.deploy.manifest import REPOSITORY, pod_spec, sidecar
 
 

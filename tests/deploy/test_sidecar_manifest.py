@@ -10,7 +10,7 @@ import kubernetes_validate
 import kubernetes_validate.utils
 import pytest
 
-from monitor.config import Config, load_config
+from monitor.config.sections import Config, load_config
 from monitor.errors import ConfigError
 from tests.deploy.manifest import environment, pod_spec, sidecar, the
 

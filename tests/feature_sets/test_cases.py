@@ -8,15 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from monitor.activations.bundle import Bundle
-from monitor.build import assemble_engine, build_tokeniser, load_artefacts, reader_options
-from monitor.config import load_config
-from monitor.lab.case_record import RECORD_FILE, CaseRecord
-from monitor.lab.cases import judge_cases
-from monitor.lab.chosen_sets import as_shipped
-from monitor.lab.figures import Floats
-from monitor.lab.reading import row_scores
-from monitor.lab.rows import LabelledRow
+from monitor.assembly.build import assemble_engine, build_tokeniser, load_artefacts, reader_options
+from monitor.config.sections import load_config
+from monitor.lab.data.chosen_sets import as_shipped
+from monitor.lab.data.rows import LabelledRow
+from monitor.lab.evaluation.case_record import RECORD_FILE, CaseRecord
+from monitor.lab.evaluation.cases import judge_cases
+from monitor.lab.reading.reading import row_scores
+from monitor.lab.statistics import Floats
+from monitor.readers.onnx.bundle import Bundle
 
 pytestmark = pytest.mark.model
 

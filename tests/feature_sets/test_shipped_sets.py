@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from monitor.activations.reference import ReferenceCheck
-from monitor.feature_set_files import LoadedSet, builtin_folder, load_feature_sets
-from monitor.review.figures_table import false_positive_table, figures_table
-from monitor.sae.saelens import WEIGHTS_FILE, load_saelens
+from monitor.cli.figures_table import false_positive_table, figures_table
+from monitor.readers.reference import ReferenceCheck
+from monitor.sae.formats.saelens import WEIGHTS_FILE, load_saelens
+from monitor.sets.load import LoadedSet, builtin_folder, load_feature_sets
 
 CATEGORIES = {"unsafe_code", "backdoors", "bias", "deception", "sycophancy", "dangerous_advice"}
 SETS = load_feature_sets(["builtin:smollm2-135m-instruct"])

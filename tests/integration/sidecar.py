@@ -17,10 +17,10 @@ import psutil
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitor.alerts import Alert
-from monitor.config import load_config
-from monitor.feature_set_files import load_feature_sets
-from monitor.sidecar_process import SidecarProcess
+from monitor.alerts.alert import Alert
+from monitor.config.sections import load_config
+from monitor.demo.sidecar_process import SidecarProcess
+from monitor.sets.load import load_feature_sets
 from tests.brokers import AnyBroker, free_ports
 from tests.integration.stream import Stream
 

@@ -12,7 +12,7 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import RetriableError
 
-from monitor.alerts import Alert
+from monitor.alerts.alert import Alert
 from tests.brokers import AnyBroker
 
 PARTITIONS = 3

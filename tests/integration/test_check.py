@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from monitor.broker import EmbeddedBroker
-from monitor.config import load_config
-from monitor.feature_set_files import load_feature_sets
+from monitor.config.sections import load_config
+from monitor.demo.broker import EmbeddedBroker
+from monitor.sets.load import load_feature_sets
 from tests.brokers import free_ports
 from tests.integration.sidecar import latentwatch, write_config
 from tests.integration.stream import Stream

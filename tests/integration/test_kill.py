@@ -13,8 +13,8 @@ import pytest
 from kafka import KafkaConsumer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
-from monitor.alerts import Alert
-from monitor.broker import EmbeddedBroker
+from monitor.alerts.alert import Alert
+from monitor.demo.broker import EmbeddedBroker
 from tests.brokers import AnyBroker, ApacheKafka, kafka_home
 from tests.integration.bad_records import BadRecord, small_bad_records
 from tests.integration.short_events import short_event

@@ -12,8 +12,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from monitor.alerts import Alert
-from monitor.demo_events import demo_events
+from monitor.alerts.alert import Alert
+from monitor.demo.sample_events import demo_events
 from tests.brokers import AnyBroker
 from tests.integration.bad_records import SECRET, BadRecord, bad_records
 from tests.integration.sidecar import (

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from monitor.broker import EmbeddedBroker
+from monitor.demo.broker import EmbeddedBroker
 from tests.brokers import free_ports
 from tests.integration.sidecar import EVENTS_DONE, READY_S, Sidecar, set_count, write_config
 from tests.integration.stream import Outgoing, Stream

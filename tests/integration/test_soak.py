@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.broker import EmbeddedBroker
+from monitor.demo.broker import EmbeddedBroker
 from tests.integration.bad_records import BadRecord, bad_records
 from tests.integration.short_events import short_event
 from tests.integration.sidecar import CONSUMED, DEAD_LETTERED, EVENTS_DONE, READY_S, Sidecar, write_config

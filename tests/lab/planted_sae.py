@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from monitor.activations.reader import Chunk
-from monitor.activations.torch_reader import TorchReader
+from monitor.readers.reader import Chunk
+from monitor.readers.torch_reader import TorchReader
 from tests.lab.small_llama import D_MODEL, WORDS
 
 WORD = "w7"

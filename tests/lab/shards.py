@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.lab.rows import LabelledRow
-from monitor.lab.sharded_texts import ShardedTexts
-from monitor.lab.token_shards import SHARD_ROWS, TokenShard
+from monitor.lab.data.rows import LabelledRow
+from monitor.lab.reading.sharded_texts import ShardedTexts
+from monitor.lab.reading.token_shards import SHARD_ROWS, TokenShard
 
 
 def shard_of(texts: Sequence[NDArray[np.float32]]) -> TokenShard:

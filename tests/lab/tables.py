@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from monitor.lab.activations import SegmentTable
-from monitor.lab.rows import LabelledRow
-from monitor.lab.workbench import Texts
+from monitor.lab.data.rows import LabelledRow
+from monitor.lab.fit.workbench import Texts
+from monitor.lab.reading.segment_table import SegmentTable
 
 
 def texts_of(rows: Sequence[LabelledRow], latents: np.ndarray, residual: np.ndarray | None = None) -> Texts:

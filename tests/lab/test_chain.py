@@ -14,12 +14,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from monitor.activations.reference import REFERENCE_FILE, Reference
-from monitor.cli import app
-from monitor.feature_set_files import builtin_folder, load_feature_set
-from monitor.lab.activation_store import ActivationStore
-from monitor.sae.saelens import load_saelens
-from tests.test_cli import latentwatch
+from monitor.cli.app import app
+from monitor.lab.sae_training.activation_store import ActivationStore
+from monitor.readers.reference import REFERENCE_FILE, Reference
+from monitor.sae.formats.saelens import load_saelens
+from monitor.sets.load import builtin_folder, load_feature_set
+from tests.cli.test_app import latentwatch
 from tests.tiny_bundle import LAYER, tiny_source
 
 WIDTH, K = 64, 8

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from monitor.errors import ConfigError
 from monitor.sae.encoder import CuratedEncoder
-from monitor.sae.saelens import load_saelens
+from monitor.sae.formats.saelens import load_saelens
 from monitor.sae.weights import SaeWeights
 from tests.saelens import edit_cfg, reference, save_sae
 

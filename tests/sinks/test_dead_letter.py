@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from monitor.config import KafkaConfig
+from monitor.config.sections import KafkaConfig
 from monitor.errors import BadEvent
-from monitor.events import Origin, Record
+from monitor.events.event import Origin, Record
 from monitor.sinks.dead_letter import KafkaDeadLetters
 from tests.brokers import AnyBroker, ApacheKafka
 from tests.topics import new_topic, read

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.alerts import Alert
+from monitor.alerts.alert import Alert
 from monitor.errors import BadEvent, ConfigError, Retryable
-from monitor.events import Origin, Record
+from monitor.events.event import Origin, Record
 from monitor.sinks.jsonl import JsonlDeadLetters, JsonlSink
 from tests.alert_factory import make_alert
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from kafka import KafkaAdminClient
 
-from monitor.alerts import SCHEMA, Alert
-from monitor.config import KafkaConfig, KafkaSinkConfig
+from monitor.alerts.alert import SCHEMA, Alert
+from monitor.config.sections import KafkaConfig, KafkaSinkConfig
 from monitor.errors import Permanent, Retryable
 from monitor.sinks.kafka import KafkaSink
-from tests.alerts import make_alert
 from tests.brokers import USER_PASSWORD, AnyBroker, ApacheKafka
+from tests.sample_alerts import make_alert
 from tests.topics import new_topic, read
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]

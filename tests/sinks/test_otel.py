@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.resources import Resource
 
-from monitor.config import OtelConfig
+from monitor.config.sections import OtelConfig
 from monitor.errors import ConfigError, Retryable
-from monitor.instruments import Stream, Telemetry
 from monitor.sinks import otel
 from monitor.sinks.otel import OtelSink
 from monitor.sinks.sink import Sink
-from monitor.spans import Spans
+from monitor.telemetry.spans import Spans
+from monitor.telemetry.telemetry import Stream, Telemetry
 from tests.alert_factory import SECRET, SPAN_ID, TRACE_ID, make_alert, make_content, make_event
 from tests.otlp_receiver import OtlpReceiver, attributes
 

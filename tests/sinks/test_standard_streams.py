@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from monitor.alerts import Alert
+from monitor.alerts.alert import Alert
 from monitor.errors import BadEvent
-from monitor.events import Origin, Record
+from monitor.events.event import Origin, Record
 from monitor.sinks.standard_streams import StderrDeadLetters, StdoutSink
 from tests.alert_factory import make_alert
 

@@ -17,7 +17,7 @@ import pytest
 from pyarrow import parquet
 
 from monitor.errors import BadEvent, ConfigError, Permanent
-from monitor.events import Event, EventLimits, Message, Origin, Record, parse
+from monitor.events.event import Event, EventLimits, Message, Origin, Record, parse
 from monitor.sources.file import FileSource
 
 EVENT = b'{"id":"a","prompt":"x"}'

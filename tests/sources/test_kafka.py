@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from kafka import KafkaProducer
 
-from monitor.config import KafkaConfig, SourceConfig
+from monitor.config.sections import KafkaConfig, SourceConfig
 from monitor.errors import Permanent, Retryable
-from monitor.events import Record
+from monitor.events.event import Record
 from monitor.sources.kafka import KafkaSource
 from tests.brokers import USER_PASSWORD, AnyBroker, ApacheKafka
 from tests.topics import fill, new_topic

@@ -1,1 +1,0 @@
-"""From text to feature activations: rendering, tokens, windows, batches, readers."""

@@ -1,0 +1,1 @@
+"""Alerts: what is delivered when a feature set is active."""

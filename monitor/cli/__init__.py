@@ -1,0 +1,1 @@
+"""The latentwatch command."""

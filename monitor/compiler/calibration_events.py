@@ -1,0 +1,63 @@
+"""CalibrationEvent: traffic on which precisions are compared; with a label where somebody gave one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from monitor.errors import BadEvent, ConfigError
+from monitor.events.event import Event, Origin, Record, parse
+from monitor.sets.load import builtin_folder
+
+
+@dataclass(frozen=True)
+class CalibrationEvent:
+    """An event; `label` is 1 on the risky side of its `category`, 0 on the other, None where nobody says."""
+
+    event: Event
+    label: int | None = None
+    category: str | None = None
+
+
+def load_calibration_events(files: Iterable[Path] = (), limit: int = 1_000) -> list[CalibrationEvent]:
+    """Events of JSONL files in any format that the sidecar reads, `label` and `category` beside them.
+
+    Without files, the labelled texts that ship with the feature sets. Of more than `limit`, every n-th of each label is
+    taken, so that all files and both labels are in. Raises ConfigError with file and line of what cannot be read.
+    """
+    found: list[CalibrationEvent] = []
+    files = list(files) or sorted((builtin_folder() / "contrasts").glob("*.jsonl"))
+    for file in files:
+        try:
+            lines = file.read_bytes().split(b"\n")
+        except OSError as e:
+            raise ConfigError(f"{file}: cannot be read: {e.strerror}") from None
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                found += _events(line, file, number)
+    if not found:
+        raise ConfigError(f"{', '.join(map(str, files))}: no events to compare precisions on")
+    return _thinned(found, limit)
+
+
+def _events(line: bytes, file: Path, number: int) -> list[CalibrationEvent]:
+    try:
+        events = parse(Record(line, Origin(file.name, 0, number)))
+    except BadEvent as e:
+        raise ConfigError(f"{file}:{number}: {e}") from None
+    body = json.loads(line)
+    label, category = body.get("label"), body.get("category")
+    return [
+        CalibrationEvent(event, label if label in (0, 1) else None, category if isinstance(category, str) else None)
+        for event in events
+    ]
+
+
+def _thinned(events: Sequence[CalibrationEvent], limit: int) -> list[CalibrationEvent]:
+    if len(events) <= limit:
+        return list(events)
+    # label by label: files hold pairs, and a stride that is even would pick one side of all of them
+    order = sorted(range(len(events)), key=lambda n: (events[n].label is None, events[n].label or 0))
+    return [events[n] for n in sorted(order[n * len(events) // limit] for n in range(limit))]

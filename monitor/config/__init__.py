@@ -1,0 +1,1 @@
+"""The config file: its sections, and how it is loaded."""

@@ -1,0 +1,1 @@
+"""The demo: a broker, a sidecar and sample events on one machine."""

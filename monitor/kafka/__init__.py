@@ -1,0 +1,1 @@
+"""What every Kafka connection shares: clients, logins, checks."""

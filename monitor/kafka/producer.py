@@ -1,0 +1,143 @@
+"""Producer: records that count as sent only when every in-sync replica has them."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+from kafka import KafkaProducer, errors
+
+from monitor.config.sections import KafkaConfig
+from monitor.errors import Permanent
+from monitor.kafka.client import failure, open_client
+from monitor.kafka.connection_errors import ConnectionErrors
+
+_MAX_PENDING = 1_000
+_MAX_PENDING_BYTES = 16_000_000
+_LINGER_MS = 5
+_MAX_BLOCK_MS = 5_000
+_TOO_LARGE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outgoing:
+    """One record to send. `smaller` makes what is sent instead where the broker finds it too large, or None."""
+
+    topic: str
+    value: bytes | None
+    smaller: Callable[[], Outgoing | None]
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Producer:
+    """An idempotent producer with acks=all and a bounded number of records in flight.
+
+    Connects at the first send. Promises as for a Sink: after a failed flush the caller resets and sends again.
+    """
+
+    def __init__(self, kafka: KafkaConfig, compression_type: str = "lz4", delivery_timeout_ms: int = 30_000) -> None:
+        self._kafka = kafka
+        self._compression_type = None if compression_type == "none" else compression_type
+        self._delivery_timeout_ms = max(delivery_timeout_ms, 2 * _LINGER_MS)
+        self._producer: KafkaProducer | None = None
+        self._pending: list[tuple[Outgoing, Any]] = []
+        self._pending_bytes = 0
+
+    def send(self, record: Outgoing) -> None:
+        """Buffers one record; waits for those before it when too many are in flight. Raises Retryable or Permanent."""
+        size = len(record.value or b"") + sum(len(value) for _, value in record.headers)
+        if self._pending and (len(self._pending) >= _MAX_PENDING or self._pending_bytes + size > _MAX_PENDING_BYTES):
+            self.flush()
+        self._pending.append((record, self._sent(record)))
+        self._pending_bytes += size
+
+    def flush(self) -> None:
+        """Returns when every record sent so far is safe, in a smaller form where need be."""
+        pending, self._pending, self._pending_bytes = self._pending, [], 0
+        for record in self._too_large(pending):
+            self._send_alone(record)
+
+    def _send_alone(self, record: Outgoing) -> None:
+        """Makes one record safe in the largest form that the broker takes."""
+        smaller: Outgoing | None = record
+        while smaller is not None:
+            # One record too large is fatal to an idempotent producer: it fails all records in flight with the same
+            # error, and all that follow. So the guilty one shows only when each is sent alone, by a producer anew.
+            self.reset()
+            record = smaller
+            if not self._too_large([(record, self._sent(record))]):
+                return
+            smaller = record.smaller()
+        self.reset()
+        raise Permanent(
+            f"cannot send to topic {record.topic}: even the smallest form ({len(record.value or b'')} bytes) is over "
+            "the limit of the broker; raise max.message.bytes of the topic"
+        )
+
+    def _sent(self, record: Outgoing) -> Any:
+        if self._producer is None:
+            self._producer = self._open()
+        with ConnectionErrors() as seen:
+            try:
+                return self._producer.send(
+                    record.topic, value=record.value, key=record.key, headers=list(record.headers)
+                )
+            except errors.KafkaTimeoutError as e:
+                reason = seen.reason or "the topic does not exist, or the brokers do not answer"
+                raise failure(e, f"cannot send to topic {record.topic}", reason) from None
+            except (errors.KafkaError, ValueError) as e:
+                raise failure(e, f"cannot send to topic {record.topic}") from None
+
+    def _too_large(self, sent: list[tuple[Outgoing, Any]]) -> list[Outgoing]:
+        """Waits until all are safe but those returned, which the broker may have found too large."""
+        if not sent or self._producer is None:
+            return []
+        doing = f"cannot send to topic {sent[0][0].topic}"
+        failed: list[Outgoing] = []
+        give_up_at_s = time.monotonic() + self._delivery_timeout_ms / 1000 + 1
+        with ConnectionErrors() as seen:
+            for record, future in sent:
+                # flush() of the client fails where a batch was split because it was too large
+                try:
+                    future.get(timeout=max(0.0, give_up_at_s - time.monotonic()))
+                except _TOO_LARGE:
+                    failed.append(record)
+                except errors.KafkaError as e:
+                    raise failure(e, doing, seen.reason) from None
+        return failed
+
+    def reset(self) -> None:
+        """Forgets what is not safe yet and connects anew at the next send.
+
+        An idempotent producer does not recover once a broker has forgotten it, so the old one is never kept.
+        """
+        self._pending, self._pending_bytes = [], 0
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            # close() alone would first wait for the records that are to be forgotten
+            producer._sender.force_close()
+            producer._sender.join(1.0)
+            producer.close(timeout=1.0)
+
+    def close(self) -> None:
+        """Frees everything. Does not flush."""
+        self.reset()
+
+    def _open(self) -> KafkaProducer:
+        return open_client(
+            KafkaProducer,
+            self._kafka,
+            acks="all",
+            enable_idempotence=True,
+            compression_type=self._compression_type,
+            linger_ms=_LINGER_MS,
+            max_block_ms=_MAX_BLOCK_MS,
+            delivery_timeout_ms=self._delivery_timeout_ms,
+            request_timeout_ms=min(self._kafka.request_timeout_ms, self._delivery_timeout_ms - _LINGER_MS),
+            # the broker's limit is the only one: a request is bounded by what may be pending
+            max_request_size=2**31 - 1,
+            allow_auto_create_topics=False,
+        )

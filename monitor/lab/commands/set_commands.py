@@ -1,0 +1,195 @@
+"""Commands of the lab about feature sets; what they need beyond the runtime is imported when one is called."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from monitor.config.sections import load_config
+from monitor.errors import ConfigError
+from monitor.lab.commands.extra import lab_extra
+
+SetOption = Annotated[list[str], typer.Option("--set", help="Id or category of a set, or the path of its YAML file.")]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="YAML config file; defaults where left out.", show_default=False),
+]
+SeedOption = Annotated[int, typer.Option(help="Seed of samples, splits and intervals.")]
+LimitOption = Annotated[
+    int | None, typer.Option(help="Most rows of each judged file, drawn by the seed, pairs kept whole.", min=1)
+]
+
+
+def evaluate(
+    sets: SetOption,
+    data: Annotated[list[Path], typer.Option("--data", help="JSONL or Parquet file of labelled rows; repeatable.")],
+    benign: Annotated[
+        list[Path] | None, typer.Option("--benign", help="File of harmless rows or events; repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="New folder for report, figures and plots.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures as a JSON array.")] = None,
+    train: Annotated[
+        list[Path] | None,
+        typer.Option("--train", help="Labelled rows to fit the compared detectors on; own contrasts where left out."),
+    ] = None,
+    peers: Annotated[bool, typer.Option("--peers/--no-peers", help="Compare with other projects' detectors.")] = True,
+    seed: SeedOption = 0,
+    limit: LimitOption = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder that keeps activations between runs.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Measure sets on labelled files, next to a dense probe and other detectors."""
+    with lab_extra():
+        from monitor.lab.evaluation.evaluate import Request
+        from monitor.lab.evaluation.evaluate import evaluate as run
+        from monitor.lab.evaluation.figures_tables import figures_tables
+        from monitor.lab.evaluation.run_folder import new_run_folder, write_run
+    settings = load_config(config, os.environ)
+    console = Console(stderr=True)
+    folder = None if out is None else new_run_folder(out)
+    request = Request(tuple(sets), tuple(data), tuple(benign or ()), tuple(train or ()), peers, seed, limit, cache)
+    outcome = run(request, settings, console)
+    for note in outcome.notes:
+        console.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
+    for table in figures_tables(outcome.figures):
+        Console().print(table)
+    if json_file is not None:
+        _write(json_file, json.dumps([figures.row() for figures in outcome.figures], indent=2) + "\n")
+    if folder is not None:
+        write_run(folder, request, outcome, settings.sha256())
+
+
+def calibrate(
+    sets: SetOption,
+    benign: Annotated[list[Path], typer.Option("--benign", help="File of harmless rows or events; repeatable.")],
+    target_fpr: Annotated[float, typer.Option(help="Wanted share of benign events that raise an alert.")] = 0.01,
+    write: Annotated[bool, typer.Option("--write", help="Apply the change to the files.")] = False,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="Keep thresholds; move the bias, or scale the weights.")
+    ] = False,
+    seed: SeedOption = 0,
+    limit: LimitOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Set thresholds from benign traffic; prints the change as a diff, and applies it with --write."""
+    with lab_extra():
+        from monitor.lab.evaluation.calibrate import Request
+        from monitor.lab.evaluation.calibrate import calibrate as run
+    if not 0 < target_fpr < 0.5:
+        raise ConfigError("--target-fpr: a rate above 0 and below 0.5")
+    settings = load_config(config, os.environ)
+    console = Console(stderr=True)
+    request = Request(tuple(sets), tuple(benign), target_fpr, weights, seed, limit)
+    table = Table("set", "score", "threshold", "new", "FPR before", "FPR (95 % interval)", "n")
+    calibrated = run(request, settings, console)
+    for result in calibrated:
+        low, high = result.interval_95
+        table.add_row(
+            result.loaded.set.id,
+            result.unit,
+            f"{result.before:.5g}",
+            f"{result.threshold:.5g}",
+            f"{result.measured_before:.2%}",
+            f"{result.measured_fpr:.2%} ({low:.2%} to {high:.2%})",
+            str(result.measured_n),
+        )
+        sys.stdout.write(result.diff())
+    console.print(table)
+    if write:
+        for result in calibrated:
+            result.write()
+            path = result.loaded.path
+            console.print(f"written: {escape(str(path))}", highlight=False, soft_wrap=True)
+            if path.with_name("sets.lock").exists():
+                console.print("note: sets.lock beside it holds the old hash; give the set a new version and enter both")
+
+
+def cases(
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Id or category of a set, or the path of its YAML file; all where left out."),
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--cases", help="Folder of CATEGORY.jsonl files; the project's own where left out.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures as a JSON array.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Record the counts in cases.json beside the sets.")] = False,
+    seed: SeedOption = 0,
+    config: ConfigOption = None,
+) -> None:
+    """Run the regression cases through sets as shipped; fails where a set does worse than recorded."""
+    with lab_extra():
+        from monitor.lab.data.chosen_sets import as_shipped, with_sets
+        from monitor.lab.evaluation.case_record import RECORD_FILE, CaseRecord
+        from monitor.lab.evaluation.cases import cases_table, judge_cases
+        from monitor.lab.reading.reading import RowReader
+    if write and folder is not None:
+        raise ConfigError("--write: records the project's own cases; leave out --cases")
+    settings = load_config(config, os.environ)
+    settings = as_shipped(with_sets(settings, sets) if sets else settings)
+    reader = RowReader(settings, Console(stderr=True))
+    figures = judge_cases(reader.artefacts.sets, reader.scores, folder, seed)
+    sys.stdout.write(cases_table(figures) + "\n")
+    if json_file is not None:
+        _write(json_file, json.dumps([f.row() for f in figures], indent=2) + "\n")
+    if folder is not None:
+        return
+    problems = []
+    for record in dict.fromkeys(loaded.path.with_name(RECORD_FILE) for loaded in reader.artefacts.sets):
+        here = {loaded.set.id for loaded in reader.artefacts.sets if loaded.path.parent == record.parent}
+        judged = [f for f in figures if f.set_id in here]
+        if write:
+            # with all sets judged, what else stands there is of sets that are gone
+            before = CaseRecord.load(record) if sets and record.exists() else CaseRecord({})
+            before.with_figures(judged).save(record)
+            Console(stderr=True).print(f"written: {escape(str(record))}", highlight=False, soft_wrap=True)
+        elif record.exists():
+            problems += CaseRecord.load(record).steps_back(judged)
+    sys.stderr.write("".join(f"error: {problem}\n" for problem in problems))
+    if problems:
+        raise typer.Exit(1)
+
+
+def golden(
+    sets: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="Folder of the sets, as feature_sets.paths names it in the config.")
+    ],
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Print how far readers are from them that differ in a known way.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Store golden activations beside the SAE of sets; whatever reads with it has to meet them at start."""
+    with lab_extra():
+        from monitor.lab.data.chosen_sets import as_shipped
+        from monitor.lab.reading.golden import differences, read_golden
+    settings = load_config(config, os.environ)
+    paths = settings.feature_sets.model_copy(update={"paths": (sets,)})
+    settings = as_shipped(settings.model_copy(update={"feature_sets": paths}))
+    made = read_golden(settings)
+    made.reference.save(made.path)
+    found = made.reference
+    text = (
+        f"written: {made.path}: {found.lengths.size} texts, {found.tokens.size} tokens, "
+        f"{found.values.size} activations of layer {found.info.layer}, for {', '.join(used.id for used in made.sets)}"
+    )
+    Console(stderr=True).print(escape(text), highlight=False, soft_wrap=True)
+    if measure:
+        sys.stdout.write("| Reader | Difference |\n|---|---|\n")
+        for what, difference in differences(settings, made).items():
+            sys.stdout.write(f"| {what} | {difference:.2g} |\n")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot be written: {e.strerror}") from None

@@ -1,0 +1,1 @@
+"""Finds candidate features and shows where they are active."""

@@ -1,0 +1,91 @@
+"""CandidateSet: the candidates as a feature set of threshold detectors, ready to be checked, named and calibrated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from detectors.feature_set import FeatureSet, ReaderRef
+from monitor.lab.curation.candidates import Candidate
+from monitor.lab.reading.shard_pooling import POOLINGS
+from monitor.lab.reading.top_tokens import KEPT
+
+
+def feature_line(candidate: Candidate) -> str:
+    """One item of `features`, as YAML on one line."""
+    before, after = around_label(candidate)
+    return f"{before}{json.dumps(candidate.contexts.label, ensure_ascii=False)}{after}"
+
+
+def around_label(candidate: Candidate) -> tuple[str, str]:
+    """What stands before and behind the label of a `features` item; the label itself is quoted as JSON has it."""
+    rest = {"threshold": candidate.threshold.value, "evidence": _evidence(candidate)}
+    flow = yaml.safe_dump(rest, default_flow_style=True, allow_unicode=True, width=1_000_000, sort_keys=False)
+    return f"- {{index: {candidate.latent}, label: ", f", {flow.strip().removeprefix('{')}"
+
+
+def set_text(
+    category: str,
+    candidates: Sequence[Candidate],
+    reader: ReaderRef,
+    segments: Sequence[str],
+    pooling: str,
+    files: tuple[Sequence[str], Sequence[str]],
+    target_fpr: float,
+    together: float,
+) -> str:
+    """The file of the set. `files` are the names of the labelled and of the benign ones; `together` is the share of
+    benign texts that reach any of the thresholds."""
+    data, benign = (", ".join(Path(name).name for name in names) for names in files)
+    n = candidates[0].threshold.reached.size
+    body: dict[str, Any] = {
+        "id": f"{category}_candidates",
+        "version": "0.1.0",
+        "title": f"{category.replace('_', ' ').capitalize()}: candidates",
+        "category": category,
+        "severity": "low",
+        "status": "experimental",
+        "description": f"Text of which single latents say that it resembles the rows of label 1 in {data}.",
+        "definition": f"Positive are the rows of label 1 in {data}; nobody has looked at the latents yet.",
+        "reader": reader.model_dump(mode="json", exclude_none=True),
+        "detector": "threshold",
+        "segments": list(segments),
+        "pooling": POOLINGS[pooling].model_dump(mode="json", exclude_none=True, exclude_defaults=True),
+        "condition": {"kind": "any"},
+        "known_gaps": [
+            f"Each threshold lets at most {target_fpr:.3g} of the {n} texts of {benign} through; together they let "
+            f"{together:.3g} of them through. Calibrate before use, on benign texts that were not used here.",
+            "Ranking, thresholds and figures come of the same rows; measure on sources that took no part.",
+        ],
+    }
+    features = [yaml.safe_load(feature_line(c))[0] for c in candidates]
+    FeatureSet.model_validate({**body, "features": features})
+    gaps = {"known_gaps": body.pop("known_gaps")}
+    condition = {"condition": body.pop("condition")}
+    lines = [
+        "# Written by latentwatch lab curate; figures are measured, not typed in.",
+        yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=118).rstrip(),
+        f"# Labels are the {KEPT} strongest tokens; look at the pages and replace them by what the contexts show.",
+        "features:",
+        *(feature_line(c) for c in candidates),
+        yaml.safe_dump(condition, sort_keys=False, default_flow_style=None).rstrip(),
+        yaml.safe_dump(gaps, sort_keys=False, allow_unicode=True, width=118).rstrip(),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _evidence(candidate: Candidate) -> str:
+    figures = candidate.figures
+    by_source = figures.auroc_by_source
+    mean = sum(by_source.values()) / len(by_source)
+    auroc = f"AUROC {mean:.2f}"
+    if len(by_source) > 1:
+        auroc += f" on average over {len(by_source)} sources, {figures.worst_auroc:.2f} in the worst"
+    return (
+        f"lab curate, rank {candidate.rank}: {auroc}; active on {figures.benign_texts:.1%} of benign texts; "
+        f"label from the {KEPT} strongest tokens"
+    )

@@ -1,0 +1,56 @@
+"""What a run of curate leaves in its folder: pages, candidate set, figures, config and log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from monitor.config.sections import Config
+from monitor.errors import ConfigError
+from monitor.lab.curation.candidate_pages import PageFacts, write_pages
+from monitor.lab.curation.candidate_set import set_text
+from monitor.lab.curation.curate import Outcome, Request
+from monitor.lab.evaluation.run_folder import provenance, write_json
+from monitor.lab.reading.hook import Hook
+from monitor.sets.load import load_feature_set
+
+SET_FILE = "candidates.yaml"
+
+
+def write_curation(folder: Path, request: Request, outcome: Outcome, hook: Hook, config: Config) -> None:
+    """Writes config.json, log.txt, metrics.json, candidates.yaml, index.html and candidates/.
+
+    Raises ConfigError where the folder cannot be written.
+    """
+    files = {"data": request.data, "benign": request.benign}
+    wanted = {"category": request.category, "top": request.top, "pooling": request.pooling}
+    config_json = {
+        **provenance(hook.reader, files, request.seed, request.limit, config.sha256()),
+        **wanted,
+        "target_fpr": request.target_fpr,
+        "segments": list(outcome.segments),
+        "dtype": config.reader.dtype,
+        "device": config.reader.device,
+    }
+    text = set_text(
+        request.category,
+        outcome.candidates,
+        hook.reader,
+        outcome.segments,
+        request.pooling,
+        ([str(path) for path in request.data], [str(path) for path in request.benign]),
+        request.target_fpr,
+        outcome.together,
+    )
+    counts = [f"{name}: {rows} rows" for name, rows in outcome.rows.items()]
+    facts = PageFacts(
+        request.category, hook.reader, request.pooling, request.target_fpr, outcome.benign, tuple(outcome.notes)
+    )
+    try:
+        write_json(folder / "config.json", config_json)
+        write_json(folder / "metrics.json", [candidate.row() for candidate in outcome.candidates])
+        (folder / "log.txt").write_text("".join(f"{line}\n" for line in [*counts, *outcome.notes]), encoding="utf-8")
+        (folder / SET_FILE).write_text(text, encoding="utf-8")
+        write_pages(folder, outcome.candidates, facts)
+    except OSError as e:
+        raise ConfigError(f"--out {folder}: cannot be written: {e.strerror}") from None
+    load_feature_set(folder / SET_FILE)

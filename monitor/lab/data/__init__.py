@@ -1,0 +1,1 @@
+"""Labelled texts and the recipes that name them."""

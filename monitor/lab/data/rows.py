@@ -1,0 +1,186 @@
+"""LabelledRow: one labelled example, as lab data files hold them."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from detectors.feature_set import SegmentName
+from monitor.errors import BadEvent, ConfigError
+from monitor.events.event import Event, EventFormat, EventLimits, Message, Origin, Record, parse
+from monitor.sources.file import FileSource
+from monitor.yaml_file import faults
+
+_MAX_LINE_BYTES = 64_000_000
+_EVENT_KEYS = {"messages", "request", "choices", "specversion"}  # what only an event of the sidecar's formats has
+
+# an absent text is often written as null
+Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
+
+
+class Turn(BaseModel):
+    """One turn before the response."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    role: str
+    content: Text
+
+
+class LabelledRow(BaseModel):
+    """One line of a JSONL data file. `label` is 1 on the risky side; rows of one `pair` differ in the label alone."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, coerce_numbers_to_str=True)
+
+    id: str = ""
+    """Where a file has none, the loader numbers the lines."""
+    prompt: Text = ""
+    messages: tuple[Turn, ...] = ()
+    """A whole conversation in place of `prompt`."""
+    response: Text = ""
+    label: Literal[0, 1]
+    label_of: Text = ""
+    """Which text the label is about: prompt, response, pair or text."""
+    pair: str | None = None
+    source: Text = ""
+    language: str | None = Field(default=None, exclude=True)
+    """Where rows of several languages are told apart; no part of what a cache knows a row by."""
+
+    @property
+    def labelled_segment(self) -> SegmentName:
+        """The segment that the label is about; the other one where that is empty."""
+        asked = any(turn.content for turn in self.turns)
+        if not self.response or (self.label_of == "prompt" and asked):
+            return "user"
+        return "response"
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """What stands before the response."""
+        return self.messages or ((Turn(role="user", content=self.prompt),) if self.prompt else ())
+
+    @property
+    def cluster(self) -> str:
+        """What must stay together when rows are split or resampled."""
+        return self.pair or self.id
+
+    def text(self, turn: int) -> str:
+        """The text of one turn, counted from 0; the response comes last."""
+        turns = self.turns
+        return turns[turn].content if turn < len(turns) else self.response
+
+    def event(self, number: int) -> Event:
+        """The row as the traffic that a sidecar would see."""
+        messages = tuple(Message(turn.role, turn.content) for turn in self.turns)
+        return Event(id=self.id, messages=messages, response=self.response, origin=Origin("lab", 0, number))
+
+
+def load_rows(path: Path, limit: int | None = None, seed: int = 0) -> list[LabelledRow]:
+    """The rows of a JSONL or Parquet file; where there are more than `limit`, whole clusters drawn with `seed`.
+
+    Raises ConfigError with file and line of the first row that is not one.
+    """
+    return sampled([_row(record, _body(record)) for record in _records(path, _MAX_LINE_BYTES)], limit, seed)
+
+
+def load_benign(
+    path: Path,
+    limit: int | None = None,
+    seed: int = 0,
+    limits: EventLimits | None = None,
+    wire_format: EventFormat = "auto",
+) -> list[LabelledRow]:
+    """Harmless traffic as rows of label 0: labelled rows, rows without a label, or events as the sidecar reads them.
+
+    Raises ConfigError with file and line of the first line that is none of them, or that is labelled 1.
+    """
+    rows: list[LabelledRow] = []
+    for record in _records(path, _MAX_LINE_BYTES):
+        body = _body(record)
+        if "label" not in body and (wire_format == "openai" or _EVENT_KEYS & set(body)):
+            rows += _from_events(record, limits, wire_format)
+            continue
+        rows.append(_row(record, {"label": 0, **body}))
+        if rows[-1].label:
+            raise ConfigError(f"{_where(record)}: label: 1 in a file of benign rows")
+    return sampled(rows, limit, seed)
+
+
+def _records(path: Path, max_bytes: int) -> Iterator[Record]:
+    source = FileSource(str(path), max_bytes)
+    try:
+        while not source.exhausted:
+            yield from source.poll()
+    finally:
+        source.close()
+
+
+def _where(record: Record) -> str:
+    return f"{record.origin.topic}:{record.origin.offset}"
+
+
+def _body(record: Record) -> dict[str, Any]:
+    try:
+        body = json.loads((record.value or b"").decode("utf-8-sig"))
+    except UnicodeDecodeError as e:
+        raise ConfigError(f"{_where(record)}: not UTF-8: byte {e.start}") from None
+    except json.JSONDecodeError as e:
+        raise ConfigError(f"{_where(record)}: not JSON: {e.msg} at character {e.pos}") from None
+    except (ValueError, RecursionError) as e:
+        raise ConfigError(f"{_where(record)}: not JSON: {e}") from None
+    if not isinstance(body, dict):
+        raise ConfigError(f"{_where(record)}: expected a JSON object")
+    return body
+
+
+def _row(record: Record, body: dict[str, Any]) -> LabelledRow:
+    try:
+        row = LabelledRow.model_validate({**body, "id": body.get("id") or f"line-{record.origin.offset}"})
+    except ValidationError as e:
+        raise ConfigError(faults(_where(record), e, "row")[0]) from None
+    if not row.response and not any(turn.content for turn in row.turns):
+        raise ConfigError(f"{_where(record)}: prompt and response are both empty")
+    try:
+        "".join([row.id, row.response, *(text for turn in row.turns for text in (turn.role, turn.content))]).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{_where(record)}: a lone surrogate is not Unicode text") from None
+    return row
+
+
+def _from_events(record: Record, limits: EventLimits | None, wire_format: EventFormat) -> list[LabelledRow]:
+    try:
+        events = parse(record, limits, wire_format)
+    except BadEvent as e:
+        raise ConfigError(f"{_where(record)}: {e}") from None
+    return [
+        LabelledRow(
+            id=event.id,
+            messages=tuple(Turn(role=m.role, content=m.content) for m in event.messages),
+            response=event.response,
+            label=0,
+            source="traffic",
+        )
+        for event in events
+    ]
+
+
+def sampled(rows: list[LabelledRow], limit: int | None, seed: int = 0) -> list[LabelledRow]:
+    """`rows`; where there are more than `limit`, whole clusters drawn with `seed`."""
+    if limit is None or len(rows) <= limit:
+        return rows
+    clusters: dict[str, list[LabelledRow]] = {}
+    for row in rows:
+        clusters.setdefault(row.cluster, []).append(row)
+    order = sorted(clusters)
+    random.Random(seed).shuffle(order)  # noqa: S311 - a sample, not a secret
+    drawn: list[LabelledRow] = []
+    for cluster in order:
+        if len(drawn) >= limit:
+            break
+        drawn += clusters[cluster]
+    return drawn

@@ -1,0 +1,1 @@
+"""Measures sets: figures, cases, calibration."""

@@ -1,0 +1,226 @@
+"""Calibrate: thresholds of sets from benign traffic, for a wanted false-positive rate."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from rich.console import Console
+
+from detectors.feature_set import FeatureSet
+from detectors.matching import Matcher
+from monitor.config.sections import Config
+from monitor.errors import ConfigError
+from monitor.events.event import EventLimits
+from monitor.lab.data.chosen_sets import with_sets
+from monitor.lab.data.rows import LabelledRow, load_benign
+from monitor.lab.evaluation.yaml_edit import YamlEdit
+from monitor.lab.reading.reading import RowReader
+from monitor.lab.statistics import Floats, binomial_interval, threshold_at_fpr
+from monitor.sets.load import LoadedSet
+
+_DIGITS = 5
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for."""
+
+    sets: tuple[str, ...]
+    benign: tuple[Path, ...]
+    target_fpr: float
+    weights: bool = False
+    """Whether to keep the threshold and to move what is compared with it."""
+    seed: int = 0
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Split:
+    """Benign scores in two halves: `setting` [event] chooses the threshold, `measuring` [event] tells its rate."""
+
+    setting: Floats
+    measuring: Floats
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """One set's new threshold, in the units of its score, and the file that holds it."""
+
+    loaded: LoadedSet
+    unit: str
+    before: float
+    threshold: float
+    """With `weights` that of the old scores; the file's own threshold stays."""
+    measured_fpr: float
+    measured_before: float
+    measured_n: int
+    interval_95: tuple[float, float]
+    text: str
+    """Of the changed file."""
+
+    def diff(self) -> str:
+        """The change as a unified diff."""
+        path = str(self.loaded.path)
+        before = _text(self.loaded.path).splitlines(keepends=True)
+        return "".join(difflib.unified_diff(before, self.text.splitlines(keepends=True), path, path))
+
+    def write(self) -> None:
+        """Puts the new text in the file's place, whole or not at all. Raises ConfigError where that cannot be done."""
+        path = self.loaded.path.resolve()
+        part = path.with_name(f"{path.name}.part")
+        try:
+            part.write_bytes(self.text.encode())
+            shutil.copymode(path, part)
+            part.replace(path)
+        except OSError as e:
+            raise ConfigError(f"{path}: cannot be written: {e.strerror}") from None
+
+
+def calibrate(request: Request, config: Config, console: Console) -> list[Calibrated]:
+    """Calibrates the sets as their files stand, overrides of the config left aside; changes no file.
+
+    Raises ConfigError with every set for which there are too few benign events, and how many are needed.
+    """
+    plain = config.feature_sets.model_copy(update={"overrides": {}})
+    config = with_sets(config.model_copy(update={"feature_sets": plain}), request.sets)
+    limits = EventLimits(config.events.max_bytes, config.events.max_chars, config.events.max_messages)
+    rows: list[LabelledRow] = []
+    for path in dict.fromkeys(request.benign):
+        rows += load_benign(path, request.limit, request.seed, limits, config.events.format)
+    reader = RowReader(config, console)
+    _enough(len(rows), request.target_fpr, [s.set.id for s in reader.artefacts.sets])
+    scores = reader.scores(rows, "benign events")
+    seen = {set_id: found[~np.isnan(found)] for set_id, found in scores.items()}
+    for set_id, found in seen.items():
+        _enough(found.size, request.target_fpr, [set_id])
+    return [_calibrated(s, split(seen[s.set.id], request.seed), request) for s in reader.artefacts.sets]
+
+
+def needed_events(target_fpr: float) -> int:
+    """The fewest benign events: in each half, one event must be a share of `target_fpr` or less."""
+    return 2 * math.ceil(round(1 / target_fpr, 9))
+
+
+def split(scores: Floats, seed: int) -> Split:
+    """Two halves, drawn by `seed`."""
+    shuffled = np.random.default_rng(seed).permutation(scores)
+    half = (scores.size + 1) // 2
+    return Split(shuffled[:half], shuffled[half:])
+
+
+def changed_values(feature_set: FeatureSet, threshold: float, weights: bool) -> dict[tuple[str | int, ...], float]:
+    """What to change in a set so that it fires where its score, as it is now, reaches `threshold`.
+
+    By path in the file. A `score` condition gets the threshold itself; `any` and `k_of_n`, whose score is a ratio to
+    the features' thresholds, have all of these multiplied. With `weights`, the threshold stays, and the bias moves (of
+    a weighted or a probe set) or all weights are multiplied (of a threshold set with condition `score`). Raises
+    ConfigError where the set has nothing of the kind.
+    """
+    at_least = feature_set.condition.at_least
+    if not weights and at_least is not None:
+        return {("condition", "at_least"): threshold}
+    if at_least is None:
+        if weights:
+            raise ConfigError(
+                f"--weights: {feature_set.id} has condition {feature_set.condition.kind}, without weights"
+            )
+        return _scaled(feature_set, "threshold", threshold)
+    if feature_set.detector in ("weighted", "probe"):
+        if not 0 < at_least < 1 or not 0 < threshold < 1:
+            raise ConfigError(f"--weights: {feature_set.id}: no bias moves {threshold:.5g} to {at_least:.5g}")
+        return {("bias",): _short(feature_set.bias + _logit(at_least) - _logit(threshold))}
+    if at_least <= 0 or threshold <= 0:
+        raise ConfigError(f"--weights: {feature_set.id}: no factor brings {threshold:.5g} to {at_least:.5g}")
+    return _scaled(feature_set, "weight", at_least / threshold)
+
+
+def _enough(events: int, target_fpr: float, set_ids: list[str]) -> None:
+    needed = needed_events(target_fpr)
+    if events < needed:
+        raise ConfigError(
+            f"{set_id}: a false-positive rate of {target_fpr:.3%} needs at least {needed} benign events with text that "
+            f"the set looks at, half to set the threshold and half to measure it; there are {events}"
+            for set_id in set_ids
+        )
+
+
+def _calibrated(loaded: LoadedSet, scores: Split, request: Request) -> Calibrated:
+    detector = Matcher(loaded.shipped).detector
+    threshold = _shortest(threshold_at_fpr(scores.setting, request.target_fpr), scores.setting)
+    hits = int((scores.measuring >= threshold).sum())
+    interval = binomial_interval(hits, scores.measuring.size)
+    record = {
+        "benign": f"{', '.join(path.name for path in request.benign)}; one half, drawn with seed {request.seed}, "
+        "sets the threshold, the other measures",
+        "n": int(scores.setting.size),
+        "target_fpr": request.target_fpr,
+        "measured_fpr": round(hits / scores.measuring.size, 6),
+        "measured_n": int(scores.measuring.size),
+        "interval_95": [round(bound, 6) for bound in interval],
+        "date": datetime.now(UTC).date(),
+        "unit": detector.unit,
+        "activation_basis": loaded.shipped.reader.sae.activation_basis,
+    }
+    return Calibrated(
+        loaded=loaded,
+        unit=detector.unit,
+        before=detector.threshold,
+        threshold=threshold,
+        measured_fpr=hits / scores.measuring.size,
+        measured_before=float((scores.measuring >= detector.threshold).mean()),
+        measured_n=int(scores.measuring.size),
+        interval_95=interval,
+        text=edited(loaded, changed_values(loaded.shipped, threshold, request.weights), record),
+    )
+
+
+def edited(loaded: LoadedSet, values: dict[tuple[str | int, ...], float], record: dict[str, Any]) -> str:
+    """The set's file with new values and a new calibration record, all else as it stands."""
+    edit = YamlEdit(str(loaded.path), _text(loaded.path))
+    for path, value in values.items():
+        edit.set(path, value)
+    if loaded.shipped.calibration is None:
+        edit.add_mapping("calibration", record, after="condition")
+    else:
+        for key, value in record.items():
+            edit.set(("calibration", key), value)
+    FeatureSet.model_validate(yaml.safe_load(edit.text()))
+    return edit.text()
+
+
+def _scaled(feature_set: FeatureSet, key: str, factor: float) -> dict[tuple[str | int, ...], float]:
+    return {
+        ("features", n, key): _short(value * factor)
+        for n, feature in enumerate(feature_set.features)
+        if (value := getattr(feature, key)) is not None
+    }
+
+
+def _shortest(threshold: float, scores: Floats) -> float:
+    """The threshold with as few digits as divide `scores` [event] in the same way."""
+    above = int((scores >= threshold).sum())
+    for digits in range(_DIGITS, 17):
+        short = float(f"{threshold:.{digits}g}")
+        if int((scores >= short).sum()) == above:
+            return short
+    return threshold
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.{_DIGITS + 1}g}")
+
+
+def _logit(p: float) -> float:
+    return math.log(p) - math.log1p(-p)
+
+
+def _text(path: Path) -> str:
+    return path.read_bytes().decode()

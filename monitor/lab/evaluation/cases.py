@@ -1,0 +1,148 @@
+"""Cases: the regression rows of a set, and how many of them the set gets right at its threshold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from monitor.auroc import auroc
+from monitor.errors import ConfigError
+from monitor.lab.data.rows import LabelledRow, load_rows
+from monitor.lab.statistics import Floats, bootstrap_interval, pair_win_rate
+from monitor.sets.load import LoadedSet, builtin_folder
+
+Scorer = Callable[[Sequence[LabelledRow], str], Mapping[str, Floats]]
+"""Scores [row] by set id of some rows, which have a name for the progress shown; NaN where a set sees nothing."""
+
+_SUFFIXES = ("", "_twins", "_languages")
+_HEAD = (
+    "| Set | Cases | Positives found | Hard negatives flagged | AUROC (95 % interval) | Pairs won |\n"
+    "|---|---|---|---|---|---|"
+)
+
+
+@dataclass(frozen=True)
+class CaseFigures:
+    """What one set makes of one file of cases, or of those of its rows that are in one language.
+
+    AUROC compares positives with hard negatives; NaN where the rows have one label alone.
+    """
+
+    set_id: str
+    version: str
+    cases: str
+    """Name of the file without its ending; of a language, with `/` and the language behind it."""
+    positives: int
+    found: int
+    """Positives whose score reaches the set's threshold."""
+    negatives: int
+    flagged: int
+    """Hard negatives whose score reaches it."""
+    auroc: float
+    auroc_ci: tuple[float, float]
+    pair_win_rate: float
+    """Share of pairs whose positive scores higher; NaN without pairs."""
+    missed: tuple[str, ...]
+    """Ids of the positives that were not found."""
+    mistaken: tuple[str, ...]
+    """Ids of the hard negatives that were flagged."""
+
+    def row(self) -> dict[str, Any]:
+        """The figures under the names that `--json` writes."""
+        known = not math.isnan(self.auroc_ci[0])
+        return {
+            "set": self.set_id,
+            "version": self.version,
+            "cases": self.cases,
+            "positives": self.positives,
+            "found": self.found,
+            "negatives": self.negatives,
+            "flagged": self.flagged,
+            "auroc": None if math.isnan(self.auroc) else round(self.auroc, 6),
+            "auroc_ci": [round(end, 6) for end in self.auroc_ci] if known else None,
+            "pair_win_rate": None if math.isnan(self.pair_win_rate) else round(self.pair_win_rate, 6),
+            "missed": list(self.missed),
+            "mistaken": list(self.mistaken),
+        }
+
+
+def case_files(category: str, folder: Path | None = None) -> tuple[Path, ...]:
+    """CATEGORY.jsonl, CATEGORY_twins.jsonl and CATEGORY_languages.jsonl in `folder`, as far as they exist.
+
+    feature_sets/cases if `folder` is left out.
+    """
+    folder = folder or builtin_folder() / "cases"
+    paths = (folder / f"{category}{suffix}.jsonl" for suffix in _SUFFIXES)
+    return tuple(path for path in paths if path.is_file())
+
+
+def judge_cases(
+    sets: Sequence[LoadedSet], score: Scorer, folder: Path | None = None, seed: int = 0
+) -> list[CaseFigures]:
+    """Figures of every set on the cases of its category, ordered by set; languages follow the whole of their file.
+
+    Raises ConfigError where a set has no cases, or a row cannot be used.
+    """
+    by_set = {loaded.set.id: case_files(loaded.set.category, folder) for loaded in sets}
+    if problems := [
+        f"{folder or builtin_folder() / 'cases'}: no {loaded.set.category}.jsonl, which set {loaded.set.id} needs"
+        for loaded in sets
+        if not by_set[loaded.set.id]
+    ]:
+        raise ConfigError(problems)
+    rows = {path: load_rows(path) for files in by_set.values() for path in files}
+    scores = {path: score(of, path.name) for path, of in rows.items()}
+    figures = []
+    for loaded in sets:
+        for path in by_set[loaded.set.id]:
+            of, found = rows[path], scores[path][loaded.set.id]
+            figures.append(_figures(loaded, path.stem, of, found, seed))
+            for language in sorted({row.language for row in of if row.language}):
+                chosen = [n for n, row in enumerate(of) if row.language == language]
+                name = f"{path.stem}/{language}"
+                figures.append(_figures(loaded, name, [of[n] for n in chosen], found[chosen], seed))
+    return figures
+
+
+def cases_table(figures: Sequence[CaseFigures]) -> str:
+    """The figures as Markdown."""
+    return "\n".join([_HEAD, *(_line(f) for f in figures)])
+
+
+def _line(f: CaseFigures) -> str:
+    area = "" if math.isnan(f.auroc) else f"{f.auroc:.2f}"
+    if not math.isnan(f.auroc_ci[0]):
+        area += f" ({f.auroc_ci[0]:.2f} to {f.auroc_ci[1]:.2f})"
+    won = "" if math.isnan(f.pair_win_rate) else f"{f.pair_win_rate:.2f}"
+    return f"| {f.set_id} | {f.cases} | {f.found} of {f.positives} | {f.flagged} of {f.negatives} | {area} | {won} |"
+
+
+def _figures(loaded: LoadedSet, name: str, rows: Sequence[LabelledRow], scores: Floats, seed: int) -> CaseFigures:
+    at_least = loaded.set.condition.at_least
+    fires = scores >= (1.0 if at_least is None else at_least)  # [row]; NaN does not
+    labels = np.array([row.label for row in rows], dtype=np.int64)
+    seen = scores[~np.isnan(scores)]
+    ranked = np.where(np.isnan(scores), seen.min(initial=0.0) - 1, scores)  # what a set does not see comes below all
+    positive, negative = ranked[labels == 1], ranked[labels == 0]
+    interval = (math.nan, math.nan)
+    if positive.size and negative.size:
+        interval = bootstrap_interval(auroc, ranked, labels, [row.cluster for row in rows], seed=seed)
+    return CaseFigures(
+        set_id=loaded.set.id,
+        version=loaded.set.version,
+        cases=name,
+        positives=int(positive.size),
+        found=int(fires[labels == 1].sum()),
+        negatives=int(negative.size),
+        flagged=int(fires[labels == 0].sum()),
+        auroc=auroc(positive, negative),
+        auroc_ci=interval,
+        pair_win_rate=pair_win_rate(ranked, labels, [row.pair for row in rows]),
+        missed=tuple(row.id for row, fired in zip(rows, fires, strict=True) if row.label == 1 and not fired),
+        mistaken=tuple(row.id for row, fired in zip(rows, fires, strict=True) if row.label == 0 and fired),
+    )

@@ -1,0 +1,224 @@
+"""Evaluate: shipped sets and what they are compared with, on labelled files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+
+from detectors.feature_set import FeatureSet
+from monitor.config.sections import Config
+from monitor.errors import ConfigError
+from monitor.events.event import EventLimits
+from monitor.lab.data.chosen_sets import own_contrasts, with_sets
+from monitor.lab.data.rows import LabelledRow, load_benign, load_rows
+from monitor.lab.evaluation.comparison import Figures, JudgedFile, measure
+from monitor.lab.fit.contenders import Contender, Floats, Missing, fitted
+from monitor.lab.fit.peers import Peers
+from monitor.lab.fit.workbench import Texts, Training
+from monitor.lab.reading.reading import RowReader
+from monitor.lab.reading.segment_table import SegmentTable
+from monitor.sets.load import LoadedSet, builtin_folder
+
+SHIPPED = "shipped"
+"""What reports call the set itself, with its own weights, pooling and threshold."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for."""
+
+    sets: tuple[str, ...]
+    data: tuple[Path, ...]
+    benign: tuple[Path, ...] = ()
+    train: tuple[Path, ...] = ()
+    """Where empty, each set's contenders are fitted on the project's own contrasts of its category."""
+    peers: bool = True
+    seed: int = 0
+    limit: int | None = None
+    """Most rows of each judged file, whole pairs drawn by `seed`; training rows are all taken, lest few make the
+    fitted detectors look worse than they are."""
+    cache: Path | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One detector's scores on one file, `scores` [row] and `benign` [row]; NaN where it sees nothing."""
+
+    file: JudgedFile
+    detector: str
+    detail: str
+    scores: Floats
+    benign: Floats
+    threshold: float | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Figures in the order of sets, files and detectors, and what a reader of them must know."""
+
+    sets: tuple[LoadedSet, ...]
+    figures: list[Figures]
+    judgements: list[Judgement]
+    notes: list[str]
+    rows: dict[str, int] = field(default_factory=dict)
+    """How many rows of each file took part."""
+
+
+def evaluate(request: Request, config: Config, console: Console) -> Outcome:
+    """Judges the files. Raises ConfigError where a set, a file or a row cannot be used; nothing is skipped silently."""
+    config = with_sets(config, request.sets)
+    data = {path: _rows(path, request) for path in dict.fromkeys(request.data)}
+    limits = EventLimits(config.events.max_bytes, config.events.max_chars, config.events.max_messages)
+    benign = [
+        row
+        for path in dict.fromkeys(request.benign)
+        for row in _some(path, load_benign(path, request.limit, request.seed, limits, config.events.format))
+    ]
+    desk = _Desk(request, RowReader(config, console, request.cache), data, benign)
+    judgements = list(desk.judgements())
+    figures = []
+    for done in judgements:
+        with console.status(f"figures of {done.detector} on {escape(done.file.file)}"):
+            figures.append(
+                measure(done.file, done.detector, done.detail, done.scores, done.benign, done.threshold, request.seed)
+            )
+    counts = {str(path): len(rows) for path, rows in data.items()} | {"benign": len(benign)}
+    return Outcome(desk.reader.artefacts.sets, figures, judgements, desk.notes, counts)
+
+
+class _Desk:
+    """Reads every text once and lets all detectors of all sets judge it."""
+
+    def __init__(
+        self, request: Request, reader: RowReader, data: dict[Path, list[LabelledRow]], benign: list[LabelledRow]
+    ) -> None:
+        self.reader = reader
+        self.notes: list[str] = []
+        self._request = request
+        self._data = data
+        self._benign = benign
+        self._peers = Peers() if request.peers else None
+        self._train: dict[Path, tuple[list[LabelledRow], SegmentTable] | None] = {}
+
+    def judgements(self) -> Iterator[Judgement]:
+        """Every detector on every file, set by set."""
+        engine = {path: self.reader.scores(rows, path.name) for path, rows in self._data.items()}
+        engine_benign = self.reader.scores(self._benign, "benign rows")
+        tables = {path: self.reader.table(rows, path.name) for path, rows in self._data.items()}
+        benign_table = self.reader.table(self._benign, "benign rows") if self._benign else None
+        for loaded in self.reader.artefacts.sets:
+            used = loaded.set
+            prior = used.pooling.prior_tokens
+            contenders = self._contenders(loaded)
+            benign = Texts.of(self._benign, benign_table, prior) if benign_table is not None else None
+            benign_scores = [_by_row(c, benign, used) for c in contenders]
+            self._note_unseen("benign", used.id, engine_benign[used.id])
+            for path, rows in self._data.items():
+                texts = Texts.of(rows, tables[path], prior)
+                file = JudgedFile(used.id, str(path), rows, _lengths(texts, used.segments))
+                scores = engine[path][used.id]
+                self._note_unseen(path.name, used.id, scores)
+                self._note_fitted_on(path, loaded)
+                threshold = 1.0 if used.condition.at_least is None else used.condition.at_least
+                detail = f"{used.detector} detector over {len(used.features)} latents, version {used.version}"
+                yield Judgement(file, SHIPPED, detail, scores, engine_benign[used.id], threshold)
+                for contender, harmless in zip(contenders, benign_scores, strict=True):
+                    by_row = _by_row(contender, texts, used)
+                    yield Judgement(file, contender.name, contender.detail, by_row, harmless, None)
+
+    def _contenders(self, loaded: LoadedSet) -> list[Contender]:
+        training = self._training(loaded)
+        found: list[Contender | Missing] = []
+        if training is not None:
+            found += fitted(loaded.set, training)
+        if self._peers is not None:
+            found += self._peers.fitted(loaded.set, training)
+        for missing in found:
+            if isinstance(missing, Missing):
+                self._note(f"{loaded.set.id}: {missing.name} took no part: {missing.reason}")
+        return [c for c in found if not isinstance(c, Missing)]
+
+    def _training(self, loaded: LoadedSet) -> Training | None:
+        files = self._request.train or own_contrasts(loaded.set)
+        fitted_ones = f"{loaded.set.id}: the fitted detectors took no part:"
+        if not files:
+            self._note(f"{fitted_ones} no contrasts of category {loaded.set.category}; give --train")
+            return None
+        read = [part for path in dict.fromkeys(files) if (part := self._read_train(path)) is not None]
+        texts = [Texts.of(rows, table, loaded.set.pooling.prior_tokens) for rows, table in read]
+        groups = [(t, t.labelled(label), label, 1.0) for t in texts for label in (1, 0)]
+        groups = [g for g in groups if g[1]]
+        if {label for _, _, label, _ in groups} != {0, 1}:
+            self._note(f"{fitted_ones} the training rows that are left have not both labels; give --train")
+            return None
+        return Training(groups)
+
+    def _read_train(self, path: Path) -> tuple[list[LabelledRow], SegmentTable] | None:
+        """The training rows that are not judged, and what was read of them; None where all are judged."""
+        if path not in self._train:
+            rows = _some(path, load_rows(path))
+            judged = {_identity(row) for judged_rows in (*self._data.values(), self._benign) for row in judged_rows}
+            dropped = {row.cluster for row in rows if _identity(row) in judged}
+            kept = [row for row in rows if row.cluster not in dropped]
+            if len(kept) < len(rows):
+                count = len(rows) - len(kept)
+                self._note(f"{path.name}: {count} training rows left out, for they or their twins are judged")
+                if path.parent == builtin_folder() / "contrasts":
+                    self._note(
+                        f"{path.stem}: the shipped weights were fitted on rows that are judged; they flatter there"
+                    )
+            self._train[path] = (kept, self.reader.table(kept, path.name)) if kept else None
+        return self._train[path]
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def _note_unseen(self, name: str, set_id: str, scores: Floats) -> None:
+        unseen = int(np.isnan(scores).sum())
+        if unseen:
+            counted = "do not count" if name == "benign" else "come below all others"
+            self._note(
+                f"{set_id}: {unseen} of {scores.size} rows of {name} have no text that the set looks at; {counted}"
+            )
+
+    def _note_fitted_on(self, path: Path, loaded: LoadedSet) -> None:
+        is_own = path.resolve() in [own.resolve() for own in own_contrasts(loaded.set)]
+        if is_own or path.stem in loaded.set.metrics:
+            self._note(
+                f"{loaded.set.id}: its weights were fitted on {path.stem}, too; the figures of {SHIPPED} flatter there"
+            )
+
+
+def _rows(path: Path, request: Request) -> list[LabelledRow]:
+    return _some(path, load_rows(path, request.limit, request.seed))
+
+
+def _some(path: Path, rows: list[LabelledRow]) -> list[LabelledRow]:
+    if not rows:
+        raise ConfigError(f"{path}: no rows")
+    return rows
+
+
+def _identity(row: LabelledRow) -> str:
+    """The row's texts without regard to case and white space."""
+    return " ".join("\x00".join([*(turn.content for turn in row.turns), row.response]).casefold().split())
+
+
+def _lengths(texts: Texts, segments: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """[row] Tokens that a set with these segments looks at."""
+    return np.array([texts.table.tokens[entries].sum() for entries in texts.seen(tuple(segments))], dtype=np.int64)
+
+
+def _by_row(contender: Contender, texts: Texts | None, used: FeatureSet) -> Floats:
+    """The contender's score [row] of what the set looks at, put together as the set does; NaN where that is nothing."""
+    if texts is None:
+        return np.zeros(0)
+    by_entry = contender.scores(texts)
+    rows = texts.seen(used.segments)
+    return np.array([texts.across(entries, by_entry, used.across) if entries else np.nan for entries in rows])

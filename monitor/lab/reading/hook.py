@@ -1,0 +1,107 @@
+"""Hook: the model, layer and SAE that candidates come from, named by a set or by its parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from detectors.feature_set import ReaderRef, SaeRef, SegmentName
+from monitor.assembly.build import build_tokeniser, load_artefacts
+from monitor.config.sections import Config
+from monitor.errors import ConfigError
+from monitor.lab.data.chosen_sets import with_sets
+from monitor.lab.reading.token_shards import ShardReader
+from monitor.model.files import PACKAGE_PREFIX, ModelFiles, file_sha256, locate
+from monitor.readers.onnx.bundle import Bundle
+from monitor.readers.torch_reader import TorchReader, usable_device
+from monitor.readers.windows import WindowPlanner
+from monitor.sae.encoder import CuratedEncoder
+from monitor.sae.formats.saelens import WEIGHTS_FILE, load_saelens
+from monitor.sae.weights import SaeWeights
+
+
+@dataclass(frozen=True)
+class Hook:
+    """What reads the texts. `reader` is as a set names it, with the SAE's folder as an absolute path."""
+
+    reader: ReaderRef
+    model: ModelFiles
+    sae: SaeWeights
+    sae_folder: Path
+    segments: tuple[SegmentName, ...] | None = None
+    """What the set looks at, where a set names the hook."""
+
+
+def hook_of_set(config: Config, name: str) -> Hook:
+    """The hook of one set, checked against its hashes. Raises ConfigError where it does not fit."""
+    settings = config.reader.model_copy(update={"engine": "torch", "bundle": None})
+    artefacts = load_artefacts(with_sets(config.model_copy(update={"reader": settings}), [name]))
+    if len(artefacts.sets) != 1:
+        ids = ", ".join(loaded.set.id for loaded in artefacts.sets)
+        raise ConfigError(f"--set {name}: names several sets ({ids}); give one of them")
+    if isinstance(artefacts.made_of, Bundle):
+        raise ConfigError("reader.bundle: the lab reads reader.model, not a bundle")
+    loaded = artefacts.sets[0]
+    reader = _at(loaded.shipped.reader, loaded.sae_folder)
+    return Hook(reader, artefacts.model, artefacts.made_of, loaded.sae_folder, loaded.set.segments)
+
+
+def hook_of_sae(config: Config, folder: Path, layer: int, max_norm: float | None) -> Hook:
+    """The hook of an SAE in SAELens layout and `reader.model`, whose hashes are taken now.
+
+    Raises ConfigError where one of them cannot be had.
+    """
+    folder = folder.expanduser().resolve()
+    sae = load_saelens(folder)
+    name, settings = config.reader.model, config.reader
+    model = locate(name, settings.revision, settings.cache_dir)
+    sae_ref = SaeRef(path=str(folder), sha256=file_sha256(folder / WEIGHTS_FILE), width=sae.d_sae)
+    shown = name.removeprefix(PACKAGE_PREFIX)
+    reader = ReaderRef(
+        model=Path(shown).name if Path(shown).is_dir() else shown,
+        model_sha256=model.sha256,
+        layer=layer,
+        max_norm=max_norm,
+        sae=sae_ref,
+    )
+    return Hook(reader, model, sae, folder)
+
+
+def shard_reader(hook: Hook, config: Config, cache: Path) -> ShardReader:
+    """Reads rows at the hook, with the precision and device of the config, into `cache`."""
+    settings, ref = config.reader, hook.reader
+    reader = TorchReader(
+        hook.model.folder,
+        ref.layer,
+        lambda residual: residual,
+        device=settings.device,
+        dtype=settings.dtype,
+        batch_tokens=settings.batch_tokens,
+        threads=settings.threads,
+    )
+    if reader.d_model != hook.sae.d_in:
+        raise ConfigError(
+            f"{hook.sae_folder}: d_in is {hook.sae.d_in}, but the residual stream of {hook.model.folder} has width "
+            f"{reader.d_model}; the SAE belongs to another model"
+        )
+    tokeniser = build_tokeniser(config, hook.model)
+    return ShardReader(
+        reader,
+        CuratedEncoder(hook.sae, range(hook.sae.d_sae), ref.sae.activation_basis, usable_device(settings.device)),
+        tokeniser,
+        WindowPlanner(reader, tokeniser.constant_starts(), settings.window_tokens, settings.overlap_tokens),
+        ref.max_norm,
+        f"{ref.model_sha256} {ref.sae.sha256} {ref.sae.activation_basis} {ref.layer} {ref.max_norm} {settings.dtype} "
+        f"{settings.window_tokens} {settings.overlap_tokens} {_template(config)}",
+        cache,
+    )
+
+
+def _at(reader: ReaderRef, sae_folder: Path) -> ReaderRef:
+    return reader.model_copy(update={"sae": reader.sae.model_copy(update={"path": str(sae_folder)})})
+
+
+def _template(config: Config) -> str:
+    """Names a chat template of the user's own, which changes what is read."""
+    file = config.reader.chat_template
+    return file_sha256(file) if file is not None and file.is_file() else ""

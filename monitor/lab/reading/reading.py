@@ -1,0 +1,99 @@
+"""RowReader: labelled rows through the real engine, and all that the model shows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+from monitor.assembly.build import build_engine, build_tokeniser, load_artefacts
+from monitor.config.sections import Config
+from monitor.engine import Engine
+from monitor.errors import ConfigError
+from monitor.lab.data.rows import LabelledRow
+from monitor.lab.reading.progress import row_progress
+from monitor.lab.reading.segment_table import SegmentReader, SegmentTable
+from monitor.readers.torch_reader import TorchReader, usable_device
+from monitor.sae.encoder import CuratedEncoder
+from monitor.sae.weights import SaeWeights
+
+_AT_ONCE = 64
+
+
+class RowReader:
+    """Reads rows by the model and the SAE that the sets of a config name."""
+
+    def __init__(self, config: Config, console: Console, cache: Path | None = None) -> None:
+        """`cache` is a folder in which `table` keeps what was read. Raises ConfigError where artefacts do not fit.
+
+        Reads with torch whatever engine the config says: a compiled reader of less precision leaves what comes near a
+        threshold to an exact one, so the exact scores are those that decide.
+        """
+        settings = config.reader.model_copy(update={"engine": "torch", "bundle": None})
+        config = config.model_copy(update={"reader": settings})
+        self._config = config
+        self._console = console
+        self._cache = cache
+        self.artefacts = load_artefacts(config)
+
+    def scores(self, rows: Sequence[LabelledRow], name: str) -> dict[str, NDArray[np.float64]]:
+        """For each set the score [row] that the sidecar would give; NaN where a row has nothing that the set sees."""
+        found: dict[str, list[float]] = {loaded.set.id: [] for loaded in self.artefacts.sets}
+        with row_progress(self._console) as progress:
+            task = progress.add_task(f"scoring {name}", total=len(rows))
+            for start in range(0, len(rows), _AT_ONCE):
+                part = rows[start : start + _AT_ONCE]
+                for set_id, scores in row_scores(self._engine, part, start).items():
+                    found[set_id] += scores
+                progress.advance(task, len(part))
+        return {set_id: np.array(values, dtype=np.float64) for set_id, values in found.items()}
+
+    def table(self, rows: Sequence[LabelledRow], name: str) -> SegmentTable:
+        """All latents and the residual stream of the rows, pooled over each segment."""
+        with row_progress(self._console) as progress, torch.inference_mode():
+            task = progress.add_task(f"reading {name}", total=len(rows))
+            return self._segments.read(rows, lambda count: progress.advance(task, count))
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return build_engine(self._config, self.artefacts)
+
+    @cached_property
+    def _segments(self) -> SegmentReader:
+        settings, artefacts = self._config.reader, self.artefacts
+        ref, sae = artefacts.sets[0].shipped.reader, artefacts.made_of
+        if not isinstance(sae, SaeWeights):
+            raise ConfigError("reader.bundle: the lab reads reader.model, not a bundle")
+        device = usable_device(settings.device)
+        return SegmentReader(
+            lambda encoder: TorchReader(
+                artefacts.model.folder,
+                ref.layer,
+                encoder,
+                device=settings.device,
+                dtype=settings.dtype,
+                batch_tokens=settings.batch_tokens,
+                threads=settings.threads,
+            ),
+            CuratedEncoder(sae, range(sae.d_sae), ref.sae.activation_basis, device),
+            build_tokeniser(self._config, artefacts.model),
+            settings.window_tokens,
+            settings.overlap_tokens,
+            ref.max_norm,
+            f"{ref.model_sha256} {ref.sae.sha256} {ref.sae.activation_basis} {ref.layer} {settings.dtype}",
+            self._cache,
+        )
+
+
+def row_scores(engine: Engine, rows: Sequence[LabelledRow], start: int = 0) -> dict[str, list[float]]:
+    """For each set of `engine` the score [row]; NaN where a row has nothing that the set sees."""
+    found: dict[str, list[float]] = {}
+    for scores in engine.scores([row.event(start + n) for n, row in enumerate(rows)]):
+        for set_id, score in scores.items():
+            found.setdefault(set_id, []).append(np.nan if score is None else score.value)
+    return found

@@ -1,0 +1,140 @@
+"""SegmentTable: all latents and the residual of many rows, pooled over each segment, kept on disk between runs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from monitor.lab.data.rows import LabelledRow
+from monitor.lab.reading.item_residuals import item_residuals
+from monitor.readers.torch_reader import TorchReader
+from monitor.readers.windows import WindowPlanner
+from monitor.sae.encoder import CuratedEncoder
+from monitor.tokens.tokeniser import EventTokeniser
+
+_GROUP = 64
+_TOKENS_AT_ONCE = 2_048
+
+
+@dataclass(frozen=True)
+class SegmentTable:
+    """One entry for each non-empty segment of each row.
+
+    `latents` [entry, s] are mean SAE activations over the segment's tokens, `residual` [entry, d] the mean residual
+    stream, `tokens` [entry] how many tokens there were; `row` [entry], `segment` [entry] and `turn` [entry] (the
+    position in the conversation, from 0) say whose they are.
+    """
+
+    row: NDArray[np.int64]
+    segment: NDArray[np.str_]
+    turn: NDArray[np.int64]
+    tokens: NDArray[np.int32]
+    latents: NDArray[np.float16]
+    residual: NDArray[np.float32]
+
+
+# one entry: row, segment, turn, tokens, latents [s], residual [d]
+_Entry = tuple[int, str, int, int, NDArray[np.float16], NDArray[np.float32]]
+
+
+class SegmentReader:
+    """Reads labelled rows into SegmentTables, as the sidecar would read them: same template, windows and tokens."""
+
+    def __init__(
+        self,
+        reader_of: Callable[[Callable[[Tensor], Tensor]], TorchReader],
+        encoder: CuratedEncoder,
+        tokeniser: EventTokeniser,
+        window_tokens: int,
+        overlap_tokens: int,
+        max_norm: float | None,
+        key: str,
+        cache: Path | None,
+    ) -> None:
+        """`reader_of(encoder)` builds the reader; `encoder` gives all latents; `key` names model, SAE and precision.
+
+        Without a `cache`, nothing is kept.
+        """
+        self._reader = reader_of(lambda residual: residual)
+        self._encoder = encoder
+        self._max_norm = max_norm
+        self._tokeniser = tokeniser
+        self._planner = WindowPlanner(self._reader, tokeniser.constant_starts(), window_tokens, overlap_tokens)
+        self._key = key
+        self._cache = cache
+
+    def read(self, rows: Sequence[LabelledRow], progress: Callable[[int], None] = lambda _: None) -> SegmentTable:
+        """The table of `rows`; taken from the cache where the same rows were read before."""
+        if self._cache is None:
+            return self._read(rows, progress)
+        identity = "\n".join([self._key, *(r.model_dump_json() for r in rows)])
+        file = self._cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
+        if file.is_file():
+            progress(len(rows))
+            with np.load(file, allow_pickle=False) as kept:
+                return SegmentTable(**{name: kept[name] for name in SegmentTable.__dataclass_fields__})
+        table = self._read(rows, progress)
+        self._cache.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(".part.npz")
+        np.savez(part, **{name: getattr(table, name) for name in SegmentTable.__dataclass_fields__})
+        part.replace(file)
+        return table
+
+    def _read(self, rows: Sequence[LabelledRow], progress: Callable[[int], None]) -> SegmentTable:
+        parts: list[_Entry] = []
+        for start in range(0, len(rows), _GROUP):
+            group = rows[start : start + _GROUP]
+            parts += self._group(start, group)
+            progress(len(group))
+        return SegmentTable(
+            row=np.array([p[0] for p in parts], dtype=np.int64),
+            segment=np.array([p[1] for p in parts], dtype=np.str_),
+            turn=np.array([p[2] for p in parts], dtype=np.int64),
+            tokens=np.array([p[3] for p in parts], dtype=np.int32),
+            latents=np.stack([p[4] for p in parts]),
+            residual=np.stack([p[5] for p in parts]),
+        )
+
+    def _group(self, start: int, group: Sequence[LabelledRow]) -> list[_Entry]:
+        items = self._tokeniser.tokenise([row.event(start + n) for n, row in enumerate(group)])
+        residuals = item_residuals(self._reader, self._planner, items)
+        entries = [
+            (n, segment.name, turn, tokens)
+            for n, item in enumerate(items)
+            for turn, (segment, tokens) in enumerate(zip(item.segments, item.rows, strict=True))
+            if tokens.size
+        ]
+        if not entries:
+            return []
+        counts = np.array([tokens.size for *_, tokens in entries])
+        latents, residual = self._means(np.concatenate([residuals[n][tokens] for n, *_, tokens in entries]), counts)
+        return [
+            (start + n, name, turn, tokens.size, latents[e], residual[e])
+            for e, (n, name, turn, tokens) in enumerate(entries)
+        ]
+
+    def _means(
+        self, tokens: NDArray[np.float32], counts: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+        """Mean latents [entry, s] and mean residual [entry, d] of entries that have `counts` of the tokens [token, d].
+
+        Tokens with massive activations read 0 but count, as they do for the detectors.
+        """
+        residual = torch.from_numpy(tokens)
+        entry = torch.from_numpy(np.repeat(np.arange(counts.size), counts))
+        if self._max_norm is not None:
+            usual = torch.linalg.vector_norm(residual, dim=1) <= self._max_norm
+            residual, entry = residual[usual], entry[usual]
+        latents = torch.zeros(counts.size, self._encoder.features)
+        for part, of in zip(torch.split(residual, _TOKENS_AT_ONCE), torch.split(entry, _TOKENS_AT_ONCE), strict=True):
+            latents.index_add_(0, of, self._encoder(part.to(self._encoder.device)).cpu())
+        means = torch.zeros(counts.size, residual.shape[1]).index_add_(0, entry, residual)
+        size = torch.from_numpy(counts)[:, None]
+        return (latents / size).numpy().astype(np.float16), (means / size).numpy()

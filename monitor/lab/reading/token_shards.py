@@ -1,0 +1,159 @@
+"""TokenShard: the active latents of every token of a few rows, on disk, so that all figures come of one reading."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from monitor.errors import ConfigError
+from monitor.lab.data.rows import LabelledRow
+from monitor.lab.reading.item_residuals import item_residuals
+from monitor.readers.torch_reader import TorchReader
+from monitor.readers.windows import WindowPlanner
+from monitor.sae.encoder import CuratedEncoder
+from monitor.tokens.tokeniser import EventTokeniser, Tokenised
+
+SHARD_ROWS = 64
+_TOKENS_AT_ONCE = 2_048
+_LAYOUT = "token shard 1"
+
+
+@dataclass(frozen=True)
+class TokenShard:
+    """One entry for each non-empty segment of each row; the tokens lie in the order of the entries.
+
+    `row` [entry] counts from the shard's first row, `turn` [entry] is the position in the conversation, `tokens`
+    [entry] how many there are; `start` and `end` [token] are characters of the turn's text. `latent`, `token` and
+    `value` [active] are the activations that are not 0, ascending by latent, then by token.
+    """
+
+    row: NDArray[np.int64]
+    segment: NDArray[np.str_]
+    turn: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+    start: NDArray[np.int32]
+    end: NDArray[np.int32]
+    latent: NDArray[np.int32]
+    token: NDArray[np.int32]
+    value: NDArray[np.float32]
+
+    @cached_property
+    def entry(self) -> NDArray[np.int64]:
+        """[token] Whose token it is."""
+        return np.repeat(np.arange(self.tokens.size), self.tokens)
+
+    def active(self, first: int, last: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+        """`latent`, `token` and `value` of the latents [first, last)."""
+        low, high = np.searchsorted(self.latent, [first, last])
+        return self.latent[low:high], self.token[low:high], self.value[low:high]
+
+    def save(self, path: Path) -> None:
+        """Writes the shard; a run that is killed leaves no half of it."""
+        part = path.with_suffix(".part.npz")
+        np.savez(part, **{name: getattr(self, name) for name in self.__dataclass_fields__})
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> TokenShard:
+        """Reads a shard. Raises ConfigError where the file is damaged."""
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+                return cls(**{name: kept[name] for name in cls.__dataclass_fields__})
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as e:
+            raise ConfigError(
+                f"{path}: not readable as kept activations: {e}; delete it to have it read again"
+            ) from None
+
+
+class ShardReader:
+    """Reads rows into shards as the sidecar would read them: same template, windows and tokens."""
+
+    def __init__(
+        self,
+        reader: TorchReader,
+        encoder: CuratedEncoder,
+        tokeniser: EventTokeniser,
+        planner: WindowPlanner,
+        max_norm: float | None,
+        key: str,
+        folder: Path,
+    ) -> None:
+        """`reader` gives the residual stream, `encoder` all latents; `key` names model, SAE and precision.
+
+        Shards are kept in `folder`, each under a name made of `key` and its rows, and are not read again.
+        """
+        self._reader = reader
+        self._encoder = encoder
+        self._tokeniser = tokeniser
+        self._planner = planner
+        self._max_norm = max_norm
+        self._key = key
+        self._folder = folder
+
+    def read(self, rows: Sequence[LabelledRow], progress: Callable[[int], None] = lambda _: None) -> list[Path]:
+        """The shards of `rows`, SHARD_ROWS rows each."""
+        files = []
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for start in range(0, len(rows), SHARD_ROWS):
+            group = rows[start : start + SHARD_ROWS]
+            identity = "\n".join([_LAYOUT, self._key, *(r.model_dump_json() for r in group)])
+            file = self._folder / f"tokens-{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
+            if not file.is_file():
+                self._shard(group).save(file)
+            files.append(file)
+            progress(len(group))
+        return files
+
+    def _shard(self, rows: Sequence[LabelledRow]) -> TokenShard:
+        items = self._tokeniser.tokenise([row.event(n) for n, row in enumerate(rows)])
+        entries = [(n, turn) for n, item in enumerate(items) for turn, tokens in enumerate(item.rows) if tokens.size]
+        spans = [_spans(items[n], turn) for n, turn in entries]
+        residuals = item_residuals(self._reader, self._planner, items)
+        empty = np.zeros((0, self._reader.d_model), np.float32)
+        flat = np.concatenate([empty, *(residuals[n][items[n].rows[turn]] for n, turn in entries)])  # [token, d]
+        latent, token, value = self._active(flat)
+        return TokenShard(
+            row=np.array([n for n, _ in entries], dtype=np.int64),
+            segment=np.array([items[n].segments[turn].name for n, turn in entries], dtype=np.str_),
+            turn=np.array([turn for _, turn in entries], dtype=np.int64),
+            tokens=np.array([items[n].rows[turn].size for n, turn in entries], dtype=np.int64),
+            start=np.array([first for span in spans for first, _ in span], dtype=np.int32),
+            end=np.array([last for span in spans for _, last in span], dtype=np.int32),
+            latent=latent,
+            token=token,
+            value=value,
+        )
+
+    @torch.inference_mode()
+    def _active(
+        self, residual: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+        """`latent`, `token` and `value` of the `residual` [token, d]; tokens with massive activations have none."""
+        latents, tokens, values = [], [], []
+        for start in range(0, residual.shape[0], _TOKENS_AT_ONCE):
+            part = torch.from_numpy(residual[start : start + _TOKENS_AT_ONCE]).to(self._encoder.device)
+            acts = self._encoder(part)  # [token, s]
+            if self._max_norm is not None:
+                acts[torch.linalg.vector_norm(part, dim=1) > self._max_norm] = 0
+            token, latent = acts.nonzero(as_tuple=True)
+            latents.append(latent.cpu().numpy().astype(np.int32))
+            tokens.append(token.cpu().numpy().astype(np.int32) + np.int32(start))
+            values.append(acts[token, latent].cpu().numpy())
+        if not latents:
+            return np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32)
+        latent_of, token_of = np.concatenate(latents), np.concatenate(tokens)
+        order = np.lexsort((token_of, latent_of))
+        return latent_of[order], token_of[order], np.concatenate(values)[order]
+
+
+def _spans(item: Tokenised, turn: int) -> list[tuple[int, int]]:
+    segment = item.segments[turn]
+    return [segment.own_span(int(item.starts[token]), int(item.ends[token])) for token in item.rows[turn]]

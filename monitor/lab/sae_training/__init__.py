@@ -1,0 +1,1 @@
+"""Trains SAEs: texts, activations, steps, figures."""

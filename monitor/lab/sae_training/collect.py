@@ -1,0 +1,125 @@
+"""Collects residual activations of texts into an ActivationStore, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from monitor.lab.sae_training.activation_store import ActivationStore, Recipe, SourceInfo
+from monitor.lab.sae_training.packed_reader import PackedReader, Precision, Residuals
+from monitor.lab.sae_training.packing import PackedRow
+from monitor.lab.sae_training.row_stream import RowStream, Split, TextOptions
+from monitor.lab.sae_training.text_sources import open_sources
+from monitor.model.files import locate
+
+
+@dataclass(frozen=True)
+class CollectRequest:
+    """What to read with what, and where to."""
+
+    sources: tuple[str, ...]
+    model: str
+    layers: tuple[int, ...]
+    out: Path
+    text: TextOptions
+    precision: Precision = "bfloat16"
+    max_norm: float | None = None
+    shard_tokens: int = 65_536
+    batch_rows: int = 16
+    device: str = "cpu"
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class CollectProgress:
+    """How far a run has come. All but `before` are of this run alone."""
+
+    read: int
+    """Tokens that went through the model, those that do not count among them."""
+    stored: int
+    before: int
+    """Tokens that were stored already when the run began."""
+    seconds: float
+
+
+def collect(
+    request: CollectRequest, on_progress: Callable[[CollectProgress], None] = lambda _: None
+) -> ActivationStore:
+    """Reads everything whose shard is not finished yet, and returns the complete store.
+
+    Shards are cut by rows, which depend on the texts alone, so a run that goes on makes the same shards as one that
+    was never stopped. Raises ConfigError for sources, models, layers and folders that cannot be used, and Permanent
+    as ActivationStore.add does.
+    """
+    sources = open_sources(request.sources)
+    model = locate(request.model, None, None)
+    stream = RowStream(sources, model, request.text)
+    reader = PackedReader(
+        model.folder,
+        request.layers,
+        precision=request.precision,
+        device=request.device,
+        batch_rows=request.batch_rows,
+        max_norm=request.max_norm,
+        threads=request.threads,
+    )
+    reader.check_context(request.text.context)
+    store = ActivationStore.create_or_resume(
+        request.out,
+        Recipe(
+            model=request.model,
+            model_sha256=model.sha256,
+            layers=request.layers,
+            precision=request.precision,
+            context=request.text.context,
+            chat=request.text.chat,
+            max_norm=request.max_norm,
+            seed=request.text.seed,
+            held_out=request.text.held_out,
+            tokens=request.text.tokens,
+            rows_per_shard=max(1, request.shard_tokens // request.text.context),
+            sources=tuple(SourceInfo(name=s.name, sha256=s.sha256) for s in sources),
+        ),
+    )
+    if not store.manifest.complete:
+        _fill(store, stream, reader, on_progress)
+        store.finish({s.name: s.unreadable.rows for s in sources if s.unreadable.rows})
+    return store
+
+
+def _fill(
+    store: ActivationStore,
+    stream: RowStream,
+    reader: PackedReader,
+    on_progress: Callable[[CollectProgress], None],
+) -> None:
+    size = store.manifest.recipe.rows_per_shard
+    pending: dict[Split, list[PackedRow]] = {"train": [], "held_out": []}
+    done: dict[Split, int] = {"train": 0, "held_out": 0}
+    before = sum(shard.tokens for shard in store.manifest.shards)
+    read = stored = 0
+    began = time.monotonic()
+
+    def shard(split: Split) -> None:
+        nonlocal read, stored
+        rows, pending[split] = pending[split], []
+        index, done[split] = done[split], done[split] + 1
+        if store.has(split, index):
+            return
+        parts: list[Residuals] = []
+        for n in range(0, len(rows), reader.batch_rows):
+            parts.append(reader.read(rows[n : n + reader.batch_rows]))
+            read += sum(row.ids.size for row in rows[n : n + reader.batch_rows])
+            stored += int(parts[-1].kept.sum())
+            on_progress(CollectProgress(read, stored, before, max(time.monotonic() - began, 1e-9)))
+        store.add(split, index, rows, Residuals.joined(parts))
+
+    for split, row in stream.rows():
+        pending[split].append(row)
+        if len(pending[split]) == size:
+            shard(split)
+    for split in pending:
+        if pending[split]:
+            shard(split)

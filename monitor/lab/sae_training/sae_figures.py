@@ -1,0 +1,112 @@
+"""SaeFigures: what an SAE leaves unexplained, how many latents are active a token, and which never are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+from torch import Tensor
+
+from monitor.errors import ConfigError
+from monitor.sae.encoder import CuratedEncoder
+from monitor.sae.formats.saelens import WEIGHTS_FILE, load_saelens
+
+_AT_ONCE = 1_024
+
+
+class WholeSae:
+    """Encoder and decoder of an SAE on disk, the encoder being the runtime's own with all latents."""
+
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
+        """`folder` is in SAELens layout. Raises ConfigError where it cannot be used, or rescales what it reads."""
+        weights = load_saelens(folder)
+        if weights.normalisation != "none":
+            # their reconstructions have to be scaled back, token by token
+            raise ConfigError(
+                f"{folder}: normalize_activations: {weights.normalisation}: cannot be measured, only none"
+            )
+        self._encoder = CuratedEncoder(weights, range(weights.d_sae), device=device)
+        decoder: NDArray[np.float32] = load_file(folder / WEIGHTS_FILE)["W_dec"].astype(np.float32)
+        if weights.rescale_by_decoder_norm and weights.decoder_norm is not None:
+            # activations are in units of the rescaled pre-activations, so the decoder's rows count as unit vectors
+            decoder /= np.maximum(weights.decoder_norm, 1e-12)[:, None]
+        self._decoder = torch.from_numpy(decoder).to(device)  # [s, d]
+        self._bias = torch.from_numpy(weights.b_dec).to(device)
+        self.d_in, self.d_sae = weights.d_in, weights.d_sae
+        self.device = self._encoder.device
+
+    def encode(self, residual: Tensor) -> Tensor:
+        """Activations [token, s] of `residual` [token, d]."""
+        return self._encoder(residual.to(self.device))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """The residual [token, d] that `latents` [token, s] stand for."""
+        return latents @ self._decoder + self._bias
+
+    def reconstruct(self, residual: Tensor) -> Tensor:
+        """Decoded latents [token, d] of `residual` [token, d], in its dtype."""
+        parts = [self.decode(self.encode(part)) for part in torch.split(residual, _AT_ONCE)]
+        return torch.cat(parts).to(residual.dtype)
+
+
+class SaeFigures:
+    """Adds up the figures over any number of tokens."""
+
+    def __init__(self, sae: WholeSae) -> None:
+        self._sae = sae
+        self._tokens = 0
+        self._active = torch.zeros(sae.d_sae, dtype=torch.float64)
+        self._unexplained = 0.0
+        self._squares = 0.0
+        self._sum = torch.zeros(sae.d_in, dtype=torch.float64)
+
+    @torch.inference_mode()
+    def add(self, residual: Tensor) -> None:
+        """Counts `residual` [token, d]."""
+        for part in torch.split(residual.float(), _AT_ONCE):
+            latents = self._sae.encode(part)
+            rest = part.to(self._sae.device) - self._sae.decode(latents)
+            self._tokens += part.shape[0]
+            self._active += (latents > 0).sum(dim=0).cpu()
+            self._unexplained += float((rest.double() ** 2).sum())
+            self._squares += float((part.double() ** 2).sum())
+            self._sum += part.double().sum(dim=0)
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean residual [d] of all tokens counted."""
+        return (self._sum / max(self._tokens, 1)).float()
+
+    def result(self) -> dict[str, Any]:
+        """FVU (unexplained share of the variance about the mean), L0 (active latents a token), latents never active.
+
+        FVU and L0 are null where no token was counted.
+        """
+        variance = self._squares - float((self._sum**2).sum()) / max(self._tokens, 1)
+        never = int((self._active == 0).sum())
+        return {
+            "tokens": self._tokens,
+            "fvu": self._unexplained / variance if variance > 0 else None,
+            "l0": float(self._active.sum()) / self._tokens if self._tokens else None,
+            "never_active": never,
+            "never_active_share": never / self._sae.d_sae,
+        }
+
+
+def measure(sae: WholeSae, chunks: Iterable[Tensor], tokens: int | None = None) -> SaeFigures:
+    """Figures over `chunks` [token, d], or over their first `tokens` tokens."""
+    figures = SaeFigures(sae)
+    left = math.inf if tokens is None else tokens
+    for chunk in chunks:
+        part = chunk if chunk.shape[0] <= left else chunk[: int(left)]
+        figures.add(part)
+        left -= part.shape[0]
+        if left <= 0:
+            break
+    return figures

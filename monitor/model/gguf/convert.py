@@ -1,0 +1,90 @@
+"""Converts a GGUF file into transformers layout, once."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from monitor.errors import ConfigError
+
+# Age of a half-written folder that nobody writes any more, where locks cannot tell
+_ABANDONED_S = 3600.0
+
+
+def convert(gguf: Path, folder: Path) -> None:
+    """Writes model.safetensors (float32), config.json, tokenizer and chat template of `gguf` to `folder`.
+
+    The folder appears complete or not at all. Takes a few seconds for 135 M parameters, and little memory.
+    Raises ConfigError where the file cannot be read, its architecture is not known or a library is missing.
+    """
+    try:
+        import monitor.model.gguf.weights  # noqa: F401 - asks for all that a conversion needs
+    except ImportError as e:
+        raise ConfigError(f"{gguf.name}: converting needs {e.name}; run: pip install 'latentwatch[compile]'") from None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _only_writer(folder.parent) as alone:
+            if (folder / "config.json").is_file():
+                return  # another process was faster; its result is the same
+            _remove_abandoned(folder, 0.0 if alone else _ABANDONED_S)
+            part = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
+            try:
+                part.mkdir()
+                _write(gguf, part)
+                with contextlib.suppress(OSError):
+                    part.rename(folder)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+    except (ValueError, OSError) as e:
+        raise ConfigError(f"{gguf}: not converted: {e}") from e
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"{folder}: cannot be written")
+
+
+def _write(gguf: Path, folder: Path) -> None:
+    from monitor.model.gguf.config import config_of
+    from monitor.model.gguf.file import GgufFile
+    from monitor.model.gguf.tokenizer import build_tokenizer, special_tokens
+    from monitor.model.gguf.weights import write_weights
+
+    file = GgufFile.open(gguf)
+    # Whatever may be wrong with the file is found before its weights, which take longest, are written
+    config, tokenizer = config_of(file), build_tokenizer(file)
+    write_weights(file, folder / "model.safetensors")
+    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+    # The class that reads tokenizer.json as it is; the model's own would build another one in its place
+    about = {"tokenizer_class": "PreTrainedTokenizerFast", **special_tokens(file)}
+    (folder / "tokenizer_config.json").write_text(json.dumps(about, indent=2) + "\n")
+    if file.has("tokenizer.chat_template"):
+        (folder / "chat_template.jinja").write_text(file.text("tokenizer.chat_template"), encoding="utf-8")
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def _only_writer(folder: Path) -> Iterator[bool]:
+    """Waits until no other process converts into `folder`. Yields False where the file system has no locks."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)  # ends with the process, however it ends
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
+
+
+def _remove_abandoned(folder: Path, age_s: float) -> None:
+    """Removes what killed conversions to `folder` have left."""
+    for left in folder.parent.glob(f".{folder.name}-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime >= age_s:
+                shutil.rmtree(left, ignore_errors=True)

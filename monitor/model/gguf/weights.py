@@ -1,0 +1,79 @@
+"""Writes the tensors of a GGUF as float32 safetensors, a block of rows at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gguf import dequantize
+from numpy.typing import NDArray
+
+from monitor.model.gguf.config import family_of, tensor_names
+from monitor.model.gguf.file import GgufFile, GgufTensor
+
+# Values that are in memory as float32 at a time
+_BLOCK_VALUES = 4_000_000
+
+
+def write_weights(file: GgufFile, path: Path) -> None:
+    """Writes `path`, under the names of transformers. Needs memory for a few million values, however large the model.
+
+    Format: https://github.com/huggingface/safetensors#format. Raises ValueError for a model or a number format that is
+    not known, and OSError.
+    """
+    names = {new: old for old, new in tensor_names(file).items()}
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name in sorted(names):
+        shape = file.tensors[names[name]].shape
+        start, end = end, end + 4 * int(np.prod(shape, dtype=np.int64))
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [start, end]}
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    with path.open("wb") as out:
+        out.write(len(encoded).to_bytes(8, "little"))
+        out.write(encoded)
+        for name in sorted(names):
+            for block in _blocks(file, file.tensors[names[name]]):
+                out.write(block.data)
+
+
+def _blocks(file: GgufFile, tensor: GgufTensor) -> Iterator[NDArray[np.float32]]:
+    """The tensor's values in order, as transformers keeps them, some rows at a time."""
+    family = family_of(file)
+    order = _row_order(file, tensor) if family.paired_rows else None
+    if len(tensor.shape) == 1:
+        values = _decoded(tensor, tensor.data).reshape(-1)
+        if tensor.name.endswith("norm.weight"):
+            values = values - np.float32(family.norm_offset)
+        yield np.ascontiguousarray(values if order is None else values[order], dtype="<f4")
+        return
+    step = max(1, _BLOCK_VALUES // tensor.shape[-1])
+    for start in range(0, tensor.data.shape[0], step):
+        rows = slice(start, start + step) if order is None else order[start : start + step]
+        yield np.ascontiguousarray(_decoded(tensor, tensor.data[rows]), dtype="<f4")
+
+
+def _decoded(tensor: GgufTensor, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
+    try:
+        values: NDArray[np.float32] = dequantize(rows, tensor.kind)
+    except NotImplementedError:
+        raise ValueError(f"{tensor.name}: {tensor.kind.name} is not decoded by the gguf package") from None
+    return values
+
+
+def _row_order(file: GgufFile, tensor: GgufTensor) -> NDArray[np.int64] | None:
+    """Where the rows of transformers' queries and keys stand in the GGUF; None for other tensors.
+
+    Undoes LlamaModel.permute of llama.cpp's convert_hf_to_gguf.py.
+    """
+    heads = file.count(f"{file.architecture}.attention.head_count")
+    if ".attn_k." in tensor.name:
+        heads = file.count(f"{file.architecture}.attention.head_count_kv", heads)
+    elif ".attn_q." not in tensor.name:
+        return None
+    rows = np.arange(tensor.shape[0])  # head, half of the head's width, first or second half
+    return rows.reshape(heads, -1, 2).swapaxes(1, 2).reshape(-1)

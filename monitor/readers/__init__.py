@@ -1,0 +1,1 @@
+"""Readers: tokens in, feature activations out."""

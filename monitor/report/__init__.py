@@ -1,0 +1,1 @@
+"""Alerts for people: the terminal, and a self-contained page."""

@@ -1,1 +1,0 @@
-"""Showing alerts to people: on a terminal and as one HTML page."""

@@ -1,0 +1,1 @@
+"""SAE files: one module for each layout."""

@@ -1,0 +1,1 @@
+"""Feature sets, loaded from disk."""

@@ -1,0 +1,139 @@
+"""FeatureSetFiles: feature sets read from disk, checked against each other, and changed as the config asks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from detectors.feature_set import FeatureSet, SetOverride, overridden
+from monitor.errors import ConfigError
+from monitor.sets.probe import Probe, load_probe
+from monitor.yaml_file import faults, load_yaml, rule
+
+BUILTIN_PREFIX = "builtin:"
+
+
+@dataclass(frozen=True)
+class LoadedSet:
+    """One feature set in use: as the file says (`shipped`) and as the config changed it (`set`)."""
+
+    path: Path
+    sha256: str
+    """Of the file's bytes."""
+    shipped: FeatureSet
+    set: FeatureSet
+    probe: Probe | None = None
+    """Of a probe set."""
+
+    @property
+    def sae_folder(self) -> Path:
+        """The folder of the SAE that the set names."""
+        return (self.path.parent / self.shipped.reader.sae.path).resolve()
+
+
+def load_feature_sets(
+    paths: Iterable[str], only: Iterable[str] = (), overrides: Mapping[str, SetOverride] | None = None
+) -> list[LoadedSet]:
+    """The enabled sets in `paths` (files, folders of *.yaml, or `builtin:NAME`), ordered by id.
+
+    Raises ConfigError with every problem in every file.
+    """
+    problems: list[str] = []
+    loaded: list[LoadedSet] = []
+    for file in _files(paths, problems):
+        try:
+            loaded.append(load_feature_set(file))
+        except ConfigError as e:
+            problems.extend(e.problems)
+    loaded.sort(key=lambda s: s.shipped.id)
+    for first, second in pairwise(loaded):
+        if first.shipped.id == second.shipped.id:
+            problems.append(f"{second.path}: id: {second.shipped.id} is also the id of {first.path}")
+    known = {s.shipped.id for s in loaded}
+    wanted = set(only)
+    overrides = overrides or {}
+    if not problems:  # a set that failed to load would be reported as unknown, too
+        problems += [f"feature_sets.only: no set {name}; there are {_listed(known)}" for name in sorted(wanted - known)]
+        problems += [
+            f"feature_sets.overrides.{name}: no such set; there are {_listed(known)}"
+            for name in sorted(set(overrides) - known)
+        ]
+    chosen: list[LoadedSet] = []
+    for item in loaded:
+        override = overrides.get(item.shipped.id, SetOverride())
+        if not override.enabled or (wanted and item.shipped.id not in wanted):
+            continue
+        try:
+            chosen.append(replace(item, set=overridden(item.shipped, override)))
+        except ValueError as e:
+            problems.append(f"feature_sets.overrides.{item.shipped.id}: {_first_line(e)}")
+    if not problems and not chosen:
+        problems.append("feature_sets: no set is enabled: nothing would be detected")
+    if not problems:
+        problems += _differing_readers(chosen)
+    if problems:
+        raise ConfigError(problems)
+    return chosen
+
+
+def load_feature_set(path: Path) -> LoadedSet:
+    """One feature-set file as it stands. Raises ConfigError with file, key and rule of every problem."""
+    data, raw = load_yaml(path)
+    try:
+        feature_set = FeatureSet.model_validate(data)
+    except ValidationError as e:
+        raise ConfigError(faults(path, e, "set")) from None
+    ref = feature_set.probe
+    probe = None if ref is None else load_probe(path.parent / ref.path, ref.sha256)
+    return LoadedSet(path, hashlib.sha256(raw).hexdigest(), feature_set, feature_set, probe)
+
+
+def builtin_folder() -> Path:
+    """The folder of the feature sets that ship with latentwatch."""
+    return Path(str(resources.files("feature_sets")))
+
+
+def _files(paths: Iterable[str], problems: list[str]) -> list[Path]:
+    files: list[Path] = []
+    for text in paths:
+        builtin = text.startswith(BUILTIN_PREFIX)
+        path = builtin_folder() / text.removeprefix(BUILTIN_PREFIX) if builtin else Path(text).expanduser()
+        if path.is_dir():
+            found = sorted(path.rglob("*.yaml"))
+            if not found:
+                problems.append(f"feature_sets.paths: {text}: no *.yaml in this folder")
+            files += found
+        elif path.is_file():
+            files.append(path)
+        else:
+            problems.append(f"feature_sets.paths: {text}: no such file or folder")
+    return list(dict.fromkeys(files))
+
+
+def _differing_readers(sets: list[LoadedSet]) -> list[str]:
+    """One process runs one model, layer and SAE; sets of another need another sidecar."""
+    first = sets[0]
+    return [
+        f"{s.path}: reader: differs from that of {first.path}; one process reads one model, layer and SAE"
+        for s in sets[1:]
+        if s.shipped.reader.model_copy(update={"sae": None}) != first.shipped.reader.model_copy(update={"sae": None})
+        or s.shipped.reader.sae.sha256 != first.shipped.reader.sae.sha256
+        or s.shipped.reader.sae.activation_basis != first.shipped.reader.sae.activation_basis
+    ]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _first_line(e: ValueError) -> str:
+    if isinstance(e, ValidationError):
+        first = e.errors(include_url=False)[0]
+        return rule(first["type"], first["msg"])
+    return str(e)

@@ -1,0 +1,1 @@
+"""What latentwatch tells about itself: metrics, spans, logs, health."""

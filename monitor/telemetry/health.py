@@ -1,0 +1,188 @@
+"""Health: is the loop alive, is the process ready, and the port that answers such questions."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from monitor.config.sections import HealthConfig
+from monitor.errors import ConfigError
+
+_CONNECTION_S = 5.0
+_MAX_CONNECTIONS = 32
+_COMPONENTS = ("model", "consumer")
+
+
+class Health:
+    """What the probes ask. Thread-safe. Start-up counts as progress."""
+
+    def __init__(
+        self,
+        stalled_after_s: float,
+        components: tuple[str, ...] = _COMPONENTS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`components` must each report before the process is ready; others may report too and then count as well."""
+        self._stalled_after_s = stalled_after_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last_progress = clock()
+        self._components: dict[str, tuple[bool, str]] = dict.fromkeys(components, (False, "has not reported yet"))
+
+    def progress(self) -> None:
+        """The loop went round, or a long step of it got somewhere."""
+        with self._lock:
+            self._last_progress = self._clock()
+
+    def set_ready(self, component: str, ok: bool, reason: str = "") -> None:
+        """A component became ready or stopped being so. `reason` is shown; it must hold no text of events."""
+        with self._lock:
+            self._components[component] = (ok, reason)
+
+    def live(self) -> list[str]:
+        """Why the process should be restarted; empty when it should not."""
+        with self._lock:
+            idle_s = self._clock() - self._last_progress
+        return [] if idle_s <= self._stalled_after_s else [f"no progress for {idle_s:.0f} s"]
+
+    def ready(self) -> list[str]:
+        """Why the process does no useful work yet; empty when it does."""
+        with self._lock:
+            return [f"{name}: {reason or 'not ready'}" for name, (ok, reason) in self._components.items() if not ok]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    server_version = "latentwatch"
+    sys_version = ""
+    protocol_version = "HTTP/1.0"  # one request each: nothing that is idle holds a connection
+    timeout = _CONNECTION_S
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path == "/livez":
+            self._probe(self.server.health.live())
+        elif path == "/readyz":
+            self._probe(self.server.health.ready())
+        elif path == "/metrics":
+            self._metrics()
+        else:
+            self._json(HTTPStatus.NOT_FOUND, {"status": "not found", "paths": ["/livez", "/readyz", "/metrics"]})
+
+    do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
+
+    def _probe(self, reasons: list[str]) -> None:
+        status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
+        self._json(status, {"status": "failing" if reasons else "ok", "reasons": reasons})
+
+    def _metrics(self) -> None:
+        try:
+            encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+            with self.server.scrape_lock:  # the OpenTelemetry collector mixes up scrapes that run side by side
+                body = encode(self.server.registry)
+        except Exception as e:  # noqa: BLE001 - whatever fails, the scraper gets an answer
+            self._json(HTTPStatus.INTERNAL_SERVER_ERROR, {"status": "failing", "reasons": [type(e).__name__]})
+            return
+        self._reply(HTTPStatus.OK, content_type, body)
+
+    def _json(self, status: HTTPStatus, body: dict[str, Any]) -> None:
+        self._reply(status, "application/json", json.dumps(body).encode() + b"\n")
+
+    def _reply(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Probes are no news."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+
+    def __init__(self, address: tuple[str, int], health: Health, registry: CollectorRegistry) -> None:
+        self.health = health
+        self.registry = registry
+        self.scrape_lock = threading.Lock()
+        self._connections = threading.BoundedSemaphore(_MAX_CONNECTIONS)
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        TCPServer.server_bind(self)  # HTTPServer's own asks DNS for the host's name, which may take long
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._connections.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread was started that would release it
+            self._connections.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        # The handler's timeout is for each read; a client that sends byte by byte needs a limit for the whole.
+        limit = threading.Timer(_CONNECTION_S, _cut, (request,))
+        limit.daemon = True
+        limit.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            limit.cancel()
+            self._connections.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hung up is not our error."""
+
+
+def _cut(request: socket.socket) -> None:
+    try:
+        request.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # closed already
+
+
+class HealthServer:
+    """Serves /livez, /readyz and /metrics; GET and HEAD alone. The port is open from the constructor on."""
+
+    def __init__(self, config: HealthConfig, health: Health, registry: CollectorRegistry) -> None:
+        """Raises ConfigError naming health.port or health.host."""
+        try:
+            self._server = _Server((config.host, config.port), health, registry)
+        except socket.gaierror as e:
+            raise ConfigError(f"health.host: {config.host}: {e.strerror}") from None
+        except OSError as e:
+            raise ConfigError(f"health.port: cannot listen on {config.host}:{config.port}: {e.strerror}") from None
+        self.port: int = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="health", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops listening."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(_CONNECTION_S)
+
+    def __enter__(self) -> HealthServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

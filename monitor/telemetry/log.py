@@ -1,0 +1,117 @@
+"""Logging: lines for people or machines on standard error, and a limit on those who repeat themselves."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TextIO
+
+from monitor.config.sections import LogConfig
+
+NOISY = ("kafka", "opentelemetry", "urllib3", "monitor.telemetry.telemetry")
+_MAX_KEYS = 1_024
+_NUMBER = re.compile(r"0x[0-9a-f]+|\d+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+
+
+class RateLimit(logging.Filter):
+    """Lets through `limit` identical messages of the named loggers in `period_s` seconds.
+
+    Numbers do not count as a difference. The first message of a later period tells how many were left out. Works on
+    a handler: a filter on a logger does not see the records of the loggers below it.
+    """
+
+    def __init__(
+        self,
+        loggers: tuple[str, ...] = NOISY,
+        limit: int = 3,
+        period_s: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self._loggers = loggers
+        self._limit = limit
+        self._period_s = period_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._seen: OrderedDict[tuple[str, int, str], tuple[float, int]] = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is shown. Sets `suppressed` on a record where others like it were left out before."""
+        if not any(record.name == name or record.name.startswith(f"{name}.") for name in self._loggers):
+            return True
+        key = (record.name, record.levelno, _NUMBER.sub("#", record.getMessage()))
+        now = self._clock()
+        with self._lock:
+            start, count = self._seen.get(key, (now, 0))
+            suppressed = 0
+            if now - start >= self._period_s:
+                suppressed = max(0, count - self._limit)
+                start, count = now, 0
+            self._seen[key] = (start, count + 1)
+            self._seen.move_to_end(key)
+            if len(self._seen) > _MAX_KEYS:
+                self._seen.popitem(last=False)
+        if count >= self._limit:
+            return False
+        if suppressed:
+            record.suppressed = suppressed
+        return True
+
+
+class _Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        message = _CONTROL.sub(lambda m: repr(m.group())[1:-1], _message(record))  # one record, one line
+        line = f"{_time(record)} {record.levelname.lower():7} {record.name}: {message}"
+        return line if record.exc_info is None else f"{line}\n{self.formatException(record.exc_info)}"
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": _message(record),
+        }
+        if record.exc_info is not None:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Ours, so that a second call of `configure_logging` finds it."""
+
+
+def _message(record: logging.LogRecord) -> str:
+    suppressed = getattr(record, "suppressed", 0)
+    return f"{record.getMessage()} ({suppressed} more like this were left out)" if suppressed else record.getMessage()
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def configure_logging(config: LogConfig, stream: TextIO | None = None) -> None:
+    """Sends all logging of the process to `stream`, standard error by default. May be called again.
+
+    Nothing here or elsewhere logs text of events; what identifies an event is its topic, partition and offset.
+    """
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if isinstance(h, _Handler)]:
+        root.removeHandler(handler)
+    handler = _Handler(stream or sys.stderr)
+    handler.setFormatter(_Json() if config.format == "json" else _Text())
+    handler.addFilter(RateLimit())
+    root.addHandler(handler)
+    root.setLevel(config.level.upper())
+    # Clients tell every reconnect at info; at our info their warnings do.
+    for name in NOISY[:3]:
+        logging.getLogger(name).setLevel(logging.DEBUG if config.level == "debug" else logging.WARNING)

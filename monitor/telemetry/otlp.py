@@ -1,0 +1,186 @@
+"""Receiver: one signal's way to an OTLP/HTTP receiver, with the outcome of every export in the open."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+from google.protobuf.message import DecodeError
+from opentelemetry.exporter.otlp.proto.http import Compression
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from urllib3.util import Timeout
+
+from monitor.config.sections import OtelConfig
+from monitor.errors import ConfigError
+
+_HEADER_NAME = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
+_MAX_REPLY_BYTES = 65_536
+
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one export. `failure` is None when the receiver answered 2xx; `rejected` items it then refused."""
+
+    failure: str | None = None
+    rejected: int = 0
+    retry_after_s: float | None = None
+
+
+def endpoint(config: OtelConfig, path: str) -> str:
+    """The URL of one signal. Raises ConfigError naming sinks.otel.endpoint."""
+    try:
+        parts = urlsplit(config.endpoint)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, a bracket without its pair
+        usable = False
+    if not usable:
+        raise ConfigError("sinks.otel.endpoint: expected http://HOST[:PORT] or https://HOST[:PORT]")
+    return f"{config.endpoint.rstrip('/')}/v1/{path}"
+
+
+def read_headers(path: Path | None) -> dict[str, str]:
+    """The `name: value` lines of a headers file; blank lines and lines that begin with # are skipped.
+
+    Raises ConfigError with every bad line by number, never with its text: it may be a token.
+    """
+    if path is None:
+        return {}
+    where = f"sinks.otel.headers_file: {path}"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise ConfigError(f"{where}: not UTF-8 text") from None
+    except OSError as e:
+        raise ConfigError(f"{where}: {e.strerror or e}") from None
+    headers: dict[str, str] = {}
+    problems: list[str] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, colon, value = line.partition(":")
+        name, value = name.strip().lower(), value.strip()
+        if not (colon and _HEADER_NAME.match(name) and value and value.isascii() and value.isprintable()):
+            problems.append(f"{where}: line {number}: expected `name: value` in printable ASCII")
+        elif name in headers:
+            problems.append(f"{where}: line {number}: this name is there twice")
+        headers[name] = value
+    if problems:
+        raise ConfigError(problems)
+    return headers
+
+
+class Session(requests.Session):
+    """A session that remembers how its last request ended: the exporters report no more than success or failure."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stream = True
+        self.outcome = Outcome(failure="nothing was sent")
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Sends, and records the outcome. A redirect is a failure: the exporters take 3xx for delivered."""
+        if isinstance(kwargs.get("timeout"), int | float):
+            # A number would be granted twice, for connecting and for the answer.
+            kwargs["timeout"] = Timeout(total=kwargs["timeout"])
+        try:
+            response = super().send(request, **kwargs)
+            body = response.raw.read(_MAX_REPLY_BYTES, decode_content=True)
+            response.close()
+        except Exception as e:
+            self.outcome = Outcome(failure=_cause(e))
+            raise
+        if 200 <= response.status_code < 300:
+            self.outcome = Outcome(rejected=_rejected(response, body))
+        else:
+            self.outcome = Outcome(
+                failure=f"HTTP {response.status_code} {response.reason}".strip(),
+                retry_after_s=_seconds(response.headers.get("retry-after")),
+            )
+        return response
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason, without the layers of libraries around it."""
+    if isinstance(error, requests.Timeout) or "timed out" in str(error).lower():
+        return "no answer in time"
+    seen: list[BaseException] = [error]
+    while True:
+        reason = getattr(seen[-1], "reason", None)
+        inner = reason if isinstance(reason, BaseException) else seen[-1].__cause__ or seen[-1].__context__
+        if inner is None or inner in seen:
+            break
+        seen.append(inner)
+    last = seen[-1]
+    return getattr(last, "strerror", None) or str(last) or type(last).__name__
+
+
+def _seconds(value: str | None) -> float | None:
+    return float(value) if value is not None and value.isdecimal() else None
+
+
+def _rejected(response: requests.Response, body: bytes) -> int:
+    """Items refused by an answer of partial success; its protobuf is alike for logs, traces and metrics."""
+    if "protobuf" not in response.headers.get("content-type", ""):
+        return 0
+    try:
+        return max(0, int(ExportLogsServiceResponse.FromString(body).partial_success.rejected_log_records))
+    except DecodeError:
+        return 0
+
+
+class _Exporter(Protocol[T_contra]):
+    def export(self, batch: Sequence[T_contra], /) -> Any: ...
+
+    def shutdown(self) -> None: ...
+
+
+class _ExporterFactory(Protocol[T_contra]):
+    def __call__(
+        self,
+        *,
+        endpoint: str,
+        headers: dict[str, str],
+        timeout: float,
+        compression: Compression,
+        session: requests.Session,
+    ) -> _Exporter[T_contra]: ...
+
+
+class Receiver(Generic[T]):
+    """Sends batches of one signal.
+
+    Blocks for config.timeout_s at most, retries included; only name resolution and a receiver that dribbles its answer
+    byte by byte are not covered by that.
+    """
+
+    def __init__(self, config: OtelConfig, path: str, exporter: _ExporterFactory[T]) -> None:
+        self._session = Session()
+        self._exporter = exporter(session=self._session, **options(config, path))
+
+    def export(self, batch: Sequence[T]) -> Outcome:
+        """Sends one batch."""
+        self._session.outcome = Outcome(failure="the batch could not be encoded or is too large")
+        self._exporter.export(batch)
+        return self._session.outcome
+
+    def close(self) -> None:
+        """Frees the connection."""
+        self._exporter.shutdown()
+
+
+def options(config: OtelConfig, path: str) -> dict[str, Any]:
+    """Arguments that the exporters of all signals share. Raises ConfigError."""
+    return {
+        "endpoint": endpoint(config, path),
+        "headers": read_headers(config.headers_file),
+        "timeout": config.timeout_s,
+        "compression": Compression.Gzip,
+    }

@@ -1,0 +1,203 @@
+"""Spans: what happened to polls and events, as traces; queued in bounds and exported when asked."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.trace import Link, NonRecordingSpan, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import AttributeValue
+
+from monitor.alerts.alert import Alert
+from monitor.config.sections import OtelConfig
+from monitor.events.event import Event
+from monitor.telemetry import names as names
+from monitor.telemetry.alert_attributes import evaluation
+from monitor.telemetry.otlp import Outcome, Receiver
+
+_BATCH = 512
+_HOLD_OFF_S = 30.0
+_W3C = TraceContextTextMapPropagator()
+
+
+def remote_context(traceparent: str) -> Context | None:
+    """The context that a W3C traceparent names; None where it is not valid."""
+    context = _W3C.extract({"traceparent": traceparent}, Context())
+    return context if trace.get_current_span(context).get_span_context().is_valid else None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Where an alert came from: the context of its process span, and the conversation."""
+
+    context: Context
+    conversation_id: str | None
+
+
+class _Queue(SpanProcessor):
+    """Ended spans, oldest first. When it is full, the oldest make room and are counted."""
+
+    def __init__(self, limit: int, dropped: Callable[[int], None]) -> None:
+        self._limit = limit
+        self._dropped = dropped
+        self._spans: deque[ReadableSpan] = deque()
+
+    def on_end(self, span: ReadableSpan) -> None:
+        context = span.context
+        if context is None or not context.trace_flags.sampled:
+            return
+        if len(self._spans) >= self._limit:
+            self._spans.popleft()
+            self._dropped(1)
+        self._spans.append(span)
+
+    def first(self, count: int) -> Sequence[ReadableSpan]:
+        return [self._spans[i] for i in range(min(count, len(self._spans)))]
+
+    def remove(self, count: int) -> None:
+        for _ in range(min(count, len(self._spans))):
+            self._spans.popleft()
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+
+class Spans:
+    """Makes spans and exports them on `flush`. Used by one thread. Raises ConfigError for a bad endpoint or headers."""
+
+    def __init__(
+        self,
+        config: OtelConfig,
+        resource: Resource,
+        version: str,
+        stream: Mapping[str, str],
+        report: Callable[[Outcome, int], None],
+        limit: int = 2_048,
+    ) -> None:
+        """`stream` is on every span; `report` hears of every failed export and of every span given up."""
+        self._timeout_s = config.timeout_s
+        self._stream = stream
+        self._report = report
+        self._queue = _Queue(limit, lambda n: report(Outcome(), n))
+        self._receiver: Receiver[ReadableSpan] = Receiver(config, "traces", OTLPSpanExporter)
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._provider.add_span_processor(self._queue)
+        self._tracer = self._provider.get_tracer("latentwatch", version)
+        self._judged: OrderedDict[str, Judged] = OrderedDict()
+        self._hold_until = 0.0
+
+    def polled(self, records: int, duration_s: float) -> None:
+        """One span for a poll that brought records; an idle poll is not worth one."""
+        if records == 0:
+            return
+        start, end = _interval(duration_s)
+        attributes = {**self._stream, names.OPERATION: "poll", names.OPERATION_TYPE: "receive"}
+        span = self._tracer.start_span(
+            f"poll {self._stream[names.DESTINATION]}",
+            Context(),
+            SpanKind.CLIENT,
+            attributes={**attributes, names.BATCH_COUNT: records},
+            start_time=start,
+        )
+        span.end(end)
+
+    def processed(self, event: Event, alerts: Sequence[Alert], duration_s: float, error_type: str | None) -> None:
+        """One span for the event, and one below it for every set that was active."""
+        start, end = _interval(duration_s)
+        conversation = event.attributes.get("gen_ai.conversation.id", event.attributes.get("conversation_id"))
+        conversation_id = conversation if isinstance(conversation, str) else None
+        span = self._tracer.start_span(
+            f"process {event.origin.topic}",
+            Context(),
+            SpanKind.CONSUMER,
+            attributes=self._process_attributes(event, conversation_id, error_type),
+            links=_links(event.traceparent),
+            start_time=start,
+        )
+        if error_type is not None:
+            span.set_status(Status(StatusCode.ERROR))
+        context = trace.set_span_in_context(span, Context())
+        light = trace.set_span_in_context(NonRecordingSpan(span.get_span_context()), Context())
+        for alert in alerts:
+            self._evaluated(alert, context, conversation_id, start, end)
+            self._judged[alert.id] = Judged(light, conversation_id)
+        while len(self._judged) > 4_096:
+            self._judged.popitem(last=False)
+        span.end(end)
+
+    def judged(self, alert_id: str) -> Judged | None:
+        """Where a recent alert came from."""
+        return self._judged.get(alert_id)
+
+    def flush(self, last: bool = False) -> None:
+        """Exports what is queued. Spans that did not go out stay queued, and for a while none are sent.
+
+        `last` tries in any case and gives up what then remains.
+        """
+        now = time.monotonic()
+        deadline = now + self._timeout_s
+        while self._queue and (last or now >= self._hold_until) and now < deadline:
+            batch = self._queue.first(_BATCH)
+            outcome = self._receiver.export(batch)
+            if outcome.failure is not None:
+                self._report(outcome, 0)
+                self._hold_until = time.monotonic() + (outcome.retry_after_s or _HOLD_OFF_S)
+                break
+            self._queue.remove(len(batch))
+            if outcome.rejected:
+                self._report(outcome, outcome.rejected)
+            now = time.monotonic()
+        if last and self._queue:
+            self._report(Outcome(), len(self._queue))
+            self._queue.remove(len(self._queue))
+
+    def close(self) -> None:
+        """Exports what is queued and frees the connection."""
+        self.flush(last=True)
+        self._receiver.close()
+        self._provider.shutdown()
+
+    def _process_attributes(
+        self, event: Event, conversation_id: str | None, error_type: str | None
+    ) -> dict[str, AttributeValue]:
+        attributes: dict[str, AttributeValue | None] = {
+            **self._stream,
+            names.OPERATION: "process",
+            names.OPERATION_TYPE: "process",
+            names.DESTINATION: event.origin.topic,
+            names.PARTITION: str(event.origin.partition),
+            names.OFFSET: event.origin.offset,
+            names.RESPONSE_ID: event.id,
+            names.CONVERSATION_ID: conversation_id,
+            names.REQUEST_MODEL: event.model,
+            names.ERROR_TYPE: error_type,
+        }
+        return {name: value for name, value in attributes.items() if value is not None}
+
+    def _evaluated(self, alert: Alert, context: Context, conversation_id: str | None, start: int, end: int) -> None:
+        attributes = {names.SPAN_KIND: "GUARDRAIL", **evaluation(alert, conversation_id)}
+        if alert.content is not None:
+            attributes |= {names.INPUT_VALUE: alert.content.prompt, names.OUTPUT_VALUE: alert.content.text}
+        # Sets are judged together, so each has the times of the whole event.
+        span = self._tracer.start_span(
+            f"evaluate {alert.set.id}", context, SpanKind.INTERNAL, attributes=attributes, start_time=start
+        )
+        span.end(end)
+
+
+def _interval(duration_s: float) -> tuple[int, int]:
+    end = time.time_ns()
+    return end - max(0, int(duration_s * 1e9)), end
+
+
+def _links(traceparent: str | None) -> list[Link]:
+    context = remote_context(traceparent) if traceparent is not None else None
+    return [] if context is None else [Link(trace.get_current_span(context).get_span_context())]

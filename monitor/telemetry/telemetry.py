@@ -1,0 +1,304 @@
+"""Telemetry: the one object through which the runtime tells what it does; metrics always, the rest when switched on."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ParamSpec
+
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import (
+    MetricExportResult,
+    MetricReader,
+    MetricsData,
+    PeriodicExportingMetricReader,
+)
+from opentelemetry.sdk.resources import Resource
+from prometheus_client import CollectorRegistry, ProcessCollector
+
+from monitor.alerts.alert import Alert
+from monitor.config.sections import OtelConfig
+from monitor.events.event import Event
+from monitor.telemetry import names as names
+from monitor.telemetry.otlp import Outcome, Session, options
+from monitor.telemetry.spans import Judged, Spans
+
+_log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What is being read, for the messaging attributes. `system` is kafka or file."""
+
+    topic: str = "llm.events"
+    group_id: str = "latentwatch"
+    client_id: str = "latentwatch"
+    system: str = "kafka"
+
+    def attributes(self) -> dict[str, str]:
+        """On every metric and span about messages."""
+        return {
+            names.SYSTEM: self.system,
+            names.DESTINATION: self.topic,
+            names.GROUP: self.group_id,
+            names.CLIENT_ID: self.client_id,
+        }
+
+
+def _harmless(method: Callable[P, None]) -> Callable[P, None]:
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(*args, **kwargs)
+        except Exception as e:  # noqa: BLE001 - what is only told must not stop what is done
+            _log.warning("telemetry: %s failed: %s", method.__name__, type(e).__name__)
+
+    return call
+
+
+class Telemetry:
+    """Metrics on `registry` always; spans and OTLP metrics when the config says so. No method raises or blocks,
+    except `flush_spans` and `shutdown`, which wait for the receiver for config.timeout_s each step at most.
+
+    Raises ConfigError for a bad endpoint or headers file.
+    """
+
+    def __init__(
+        self,
+        config: OtelConfig,
+        version: str,
+        model: Mapping[str, str | int],
+        stream: Stream | None = None,
+    ) -> None:
+        """`model` holds resource attributes of the reader, such as telemetry.READER_MODEL."""
+        self.config = config
+        self.version = version
+        self.resource = Resource.create(
+            {"service.name": config.service_name, "service.version": version, **model, **config.resource_attributes}
+        )
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._stream = (stream or Stream()).attributes()
+        self._lag: int | None = None
+        self._queue = 0
+        self._cached_tokens: Callable[[], int] = lambda: 0
+        self._config_sha256: str | None = None
+        self._config_loaded_at = 0.0
+        # The collector of an own registry is not asked before the first scrape.
+        readers: list[MetricReader] = [PrometheusMetricReader(registry=self.registry, scope_info_enabled=False)]
+        self._spans: Spans | None = None
+        if config.enabled:
+            self._spans = Spans(config, self.resource, version, self._stream, self._span_outcome)
+            exporter = _MetricExporter(config, lambda failure: self.export_failed("metrics", failure))
+            readers.append(
+                PeriodicExportingMetricReader(exporter, config.metrics_interval_s * 1e3, config.timeout_s * 1e3)
+            )
+        self._meters = MeterProvider(readers, self.resource, shutdown_on_exit=False)
+        self._make_instruments()
+
+    def _make_instruments(self) -> None:
+        meter = self._meters.get_meter("latentwatch", self.version)
+        self._counters: dict[str, Counter] = {}
+        self._histograms: dict[str, Histogram] = {}
+        gauges = {
+            names.LAG.name: self._observe_lag,
+            names.QUEUE.name: self._observe_queue,
+            names.CONFIG_INFO.name: self._observe_config,
+            names.CONFIG_LOADED.name: self._observe_config_time,
+        }
+        for row in names.METRICS:
+            if row is names.TOKENS_CACHED:
+                meter.create_observable_counter(row.name, [self._observe_cached], row.unit, row.description)
+            elif row.kind == "counter":
+                self._counters[row.name] = meter.create_counter(row.name, row.unit, row.description)
+            elif row.kind == "histogram":
+                self._histograms[row.name] = meter.create_histogram(
+                    row.name, row.unit, row.description, explicit_bucket_boundaries_advisory=names.SECONDS
+                )
+            else:
+                meter.create_observable_gauge(row.name, [gauges[row.name]], row.unit, row.description)
+        # A counter that is there from the start can be alerted on: a rate needs a point before the first failure.
+        for signal in ("logs", "traces", "metrics") if self.config.enabled else ():
+            self._add(names.EXPORT_FAILURES, 0, {names.SIGNAL: signal})
+            self._add(names.EXPORT_DROPPED, 0, {names.SIGNAL: signal})
+        for row in (names.TOKENS, names.READ_AGAIN, names.WINDOWS, names.COMMITS):
+            self._add(row, 0, {})
+
+    # ---- the loop
+
+    @_harmless
+    def polled(self, records: int, duration_s: float) -> None:
+        """A poll returned."""
+        attributes = {**self._stream, names.OPERATION: "poll"}
+        self._add(names.CONSUMED, records, attributes)
+        self._record(names.OPERATION_DURATION, duration_s, attributes)
+        if self._spans is not None:
+            self._spans.polled(records, duration_s)
+
+    @_harmless
+    def bad_event(self, reason_kind: str) -> None:
+        """A record was dead-lettered. `reason_kind` comes from a short fixed list; it becomes a label."""
+        self._add(names.BAD_EVENTS, 1, {names.ERROR_TYPE: reason_kind})
+
+    @_harmless
+    def read_plainly(self) -> None:
+        """The chat template refused a conversation's roles; its turns were read one below the other."""
+        self._add(names.READ_PLAINLY, 1, {})
+
+    @_harmless
+    def read_again(self) -> None:
+        """An event came near a threshold, and the exact reader decided."""
+        self._add(names.READ_AGAIN, 1, {})
+
+    @_harmless
+    def watch_cache(self, cached_tokens: Callable[[], int]) -> None:
+        """`cached_tokens` says how many tokens the prefix cache has saved so far; it is asked at every collection."""
+        self._cached_tokens = cached_tokens
+
+    @_harmless
+    def read(self, tokens: int, windows: int, duration_s: float) -> None:
+        """The model read one batch."""
+        self._add(names.TOKENS, tokens, {})
+        self._add(names.WINDOWS, windows, {})
+        self._record(names.READ_DURATION, duration_s, {})
+
+    @_harmless
+    def processed(
+        self, event: Event, alerts: Sequence[Alert], duration_s: float, error_type: str | None = None
+    ) -> None:
+        """An event was judged. Call before its alerts are added to a sink; does not count them: see `alert`."""
+        attributes = {**self._stream, names.OPERATION: "process"}
+        if error_type is not None:
+            attributes[names.ERROR_TYPE] = error_type
+        self._record(names.PROCESS_DURATION, duration_s, attributes)
+        if self._spans is not None:
+            self._spans.processed(event, alerts, duration_s, error_type)
+
+    @_harmless
+    def alert(self, alert: Alert) -> None:
+        """An alert was made."""
+        labels = {names.SET_ID: alert.set.id, names.CATEGORY: alert.set.category, names.SEVERITY: alert.severity}
+        self._add(names.ALERTS, 1, labels)
+
+    @_harmless
+    def feature_active(self, set_id: str, feature_index: int) -> None:
+        """A curated feature spoke for an alert."""
+        self._add(names.FEATURE_ACTIVE, 1, {names.SET_ID: set_id, names.FEATURE_INDEX: str(feature_index)})
+
+    @_harmless
+    def lag(self, n: int | None) -> None:
+        """Records not yet handed out; None takes the metric away."""
+        self._lag = n
+
+    @_harmless
+    def queue(self, n: int) -> None:
+        """Events taken and not yet dealt with."""
+        self._queue = n
+
+    @_harmless
+    def sink_flushed(self, sink: str, alerts: int, duration_s: float) -> None:
+        """A sink made alerts safe."""
+        self._add(names.SINK_ALERTS, alerts, {names.SINK: sink})
+        self._record(names.SINK_DURATION, duration_s, {names.SINK: sink})
+
+    @_harmless
+    def sink_failed(self, sink: str) -> None:
+        """A sink could not take or flush alerts."""
+        self._add(names.SINK_FAILURES, 1, {names.SINK: sink})
+
+    @_harmless
+    def committed(self) -> None:
+        """The source was told that all is dealt with."""
+        self._add(names.COMMITS, 1, {})
+
+    @_harmless
+    def config_loaded(self, sha256: str) -> None:
+        """A configuration came into force."""
+        self._config_sha256, self._config_loaded_at = sha256, time.time()
+
+    # ---- exports
+
+    @_harmless
+    def export_failed(self, signal: str, failure: str) -> None:
+        """An OTLP export of logs, traces or metrics did not arrive."""
+        self._add(names.EXPORT_FAILURES, 1, {names.SIGNAL: signal})
+        _log.warning("sinks.otel: %s not exported: %s", signal, failure)
+
+    @_harmless
+    def export_dropped(self, signal: str, items: int) -> None:
+        """Log events or spans were given up."""
+        self._add(names.EXPORT_DROPPED, items, {names.SIGNAL: signal})
+
+    @_harmless
+    def flush_spans(self) -> None:
+        """Exports the queued spans; after a failure it does nothing for a while."""
+        if self._spans is not None:
+            self._spans.flush()
+
+    def judged(self, alert_id: str) -> Judged | None:
+        """The process span of a recent alert; None where spans are off or the alert is old."""
+        return None if self._spans is None else self._spans.judged(alert_id)
+
+    @_harmless
+    def shutdown(self) -> None:
+        """Exports spans and metrics a last time and frees everything; /metrics is empty from then on."""
+        spans, self._spans = self._spans, None
+        if spans is not None:
+            spans.close()
+        self._meters.shutdown(timeout_millis=self.config.timeout_s * 1e3)
+
+    def _span_outcome(self, outcome: Outcome, dropped: int) -> None:
+        if outcome.failure is not None:
+            self.export_failed("traces", outcome.failure)
+        if dropped:
+            self.export_dropped("traces", dropped)
+
+    # ---- instruments
+
+    def _add(self, row: names.Name, amount: int, attributes: Mapping[str, str]) -> None:
+        self._counters[row.name].add(amount, attributes)
+
+    def _record(self, row: names.Name, seconds: float, attributes: Mapping[str, str]) -> None:
+        self._histograms[row.name].record(seconds, attributes)
+
+    def _observe_lag(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [] if self._lag is None else [Observation(self._lag)]
+
+    def _observe_cached(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(self._cached_tokens())]
+
+    def _observe_queue(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(self._queue)]
+
+    def _observe_config(self, _: CallbackOptions) -> Iterable[Observation]:
+        # Observed, not set: a gauge that was set would show the old hash for ever.
+        return [] if self._config_sha256 is None else [Observation(1, {names.CONFIG_SHA256: self._config_sha256})]
+
+    def _observe_config_time(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [] if self._config_sha256 is None else [Observation(self._config_loaded_at)]
+
+
+class _MetricExporter(OTLPMetricExporter):
+    """Tells of its failures: the periodic reader drops them."""
+
+    def __init__(self, config: OtelConfig, failed: Callable[[str], None]) -> None:
+        self._own_session = Session()
+        self._failed = failed
+        super().__init__(session=self._own_session, **options(config, "metrics"))
+
+    def export(
+        self, metrics_data: MetricsData, timeout_millis: float | None = 10_000, **kwargs: Any
+    ) -> MetricExportResult:
+        """Sends one collection; cumulative, so the next one makes up for a lost one."""
+        result = super().export(metrics_data, timeout_millis, **kwargs)
+        if self._own_session.outcome.failure is not None:
+            self._failed(self._own_session.outcome.failure)
+        return result

@@ -1,0 +1,1 @@
+"""Conversations as tokens, with the segment and the characters of each."""

@@ -1,0 +1,160 @@
+"""ChatTemplate: an event as the text that the model was trained to read, with the place of every turn in it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from jinja2 import TemplateError
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from detectors.feature_set import SegmentName
+from monitor.errors import ConfigError
+from monitor.events.event import Event
+
+# Private-use characters stand for the turns' texts while a template is rendered
+_MARK = "\ue0f0{}\ue0f1"
+_MARKS = re.compile("\ue0f0([0-9]+)\ue0f1")
+
+_SEGMENTS: dict[str, SegmentName] = {
+    "system": "system",
+    "developer": "system",
+    "assistant": "assistant",
+    "model": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One turn: characters [start, end) of the rendered text are `text[lead : lead + end - start]` of the turn.
+
+    `index` counts segments of the same name from 0. `lead` is the white space that the template strips in front.
+    """
+
+    name: SegmentName
+    index: int
+    text: str
+    start: int
+    end: int
+    lead: int = 0
+
+    def own_span(self, start: int, end: int) -> tuple[int, int]:
+        """Characters [start, end) of the rendered text as characters of the turn's own text, cut at its ends."""
+        first = max(start - self.start, 0) + self.lead
+        last = min(end, self.end) - self.start + self.lead
+        return first, last
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A whole conversation as the model reads it. `fallback` tells that the template refused it."""
+
+    text: str
+    segments: tuple[Segment, ...]
+    fallback: bool = False
+
+
+class ChatTemplate:
+    """Renders events by a Jinja chat template, sandboxed and with the names that transformers gives to templates.
+
+    The text around the turns is rendered once for each sequence of roles, with marks in place of the turns, so the
+    offsets are exact for every template that shows each turn once and in order. A conversation that the template
+    refuses (roles that do not alternate, say) is rendered plainly, one turn below the other, and flagged.
+    """
+
+    def __init__(self, source: str | None, special_tokens: dict[str, str] | None = None) -> None:
+        self._special = special_tokens or {}
+        self._template = None
+        self._strips = False
+        self.dated = source is not None and "strftime_now" in source
+        """Whether the text around the turns may change from day to day."""
+        self._glue = lru_cache(maxsize=1024)(self._render_glue)
+        if source is None:
+            return
+        environment = ImmutableSandboxedEnvironment(  # as transformers does
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+        )
+        environment.filters["tojson"] = _tojson
+        environment.globals["raise_exception"] = _raise_exception
+        environment.globals["strftime_now"] = lambda fmt: datetime.now().strftime(fmt)
+        try:
+            self._template = environment.from_string(source)
+        except TemplateError as e:
+            raise ConfigError(f"chat template: {e}") from None
+        probe = self._apply([{"role": "user", "content": "  \ue0f2  "}])
+        self._strips = probe is not None and "  \ue0f2  " not in probe
+
+    @property
+    def exists(self) -> bool:
+        """Whether the model has a template at all; a base model has none."""
+        return self._template is not None
+
+    def render(self, event: Event) -> Rendered:
+        """The event's turns and response, nothing behind the last of them."""
+        turns = [(m.role, m.content) for m in event.messages]
+        names: list[SegmentName] = [_SEGMENTS.get(role, "user") for role, _ in turns]
+        if event.response or not turns:
+            turns.append(("assistant", event.response))
+            names.append("response")
+        glue = self._glue(tuple(role for role, _ in turns))
+        fallback = glue is None
+        between = glue if glue is not None else ("",) + ("\n\n",) * (len(turns) - 1)
+        return self._join([text for _, text in turns], names, between, fallback)
+
+    def constant_start(self) -> str:
+        """The text before the first turn of a conversation without a system message."""
+        glue = self._glue(("user",))
+        return glue[0] if glue is not None else ""
+
+    def _join(
+        self, texts: Sequence[str], names: Sequence[SegmentName], between: Sequence[str], fallback: bool
+    ) -> Rendered:
+        parts: list[str] = []
+        segments: list[Segment] = []
+        counts: dict[str, int] = {}
+        at = 0
+        for text, name, before in zip(texts, names, between, strict=True):
+            shown = text.strip() if self._strips and not fallback else text
+            lead = len(text) - len(text.lstrip()) if shown != text else 0
+            at += len(before)
+            index = counts.get(name, 0)
+            counts[name] = index + 1
+            segments.append(Segment(name, index, text, at, at + len(shown), lead))
+            at += len(shown)
+            parts += (before, shown)
+        return Rendered("".join(parts), tuple(segments), fallback)
+
+    def _render_glue(self, roles: tuple[str, ...]) -> tuple[str, ...] | None:
+        """The text in front of each turn, or None where the template refuses these roles or drops a turn."""
+        rendered = self._apply([{"role": role, "content": _MARK.format(i)} for i, role in enumerate(roles)])
+        if rendered is None:
+            return None
+        parts = _MARKS.split(rendered)  # text, mark, text, mark, ..., text
+        if parts[1::2] != [str(i) for i in range(len(roles))]:
+            return None
+        return tuple(parts[0:-1:2])
+
+    def _apply(self, messages: list[dict[str, str]]) -> str | None:
+        if self._template is None:
+            return None
+        try:
+            return self._template.render(messages=messages, add_generation_prompt=False, tools=None, **self._special)
+        except (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError):
+            return None  # the template's own complaint; the caller renders plainly and flags it
+
+
+def _tojson(value: Any, indent: int | None = None) -> str:
+    # Jinja's own filter escapes for HTML, which is wrong in a prompt
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _raise_exception(message: str) -> None:
+    raise TemplateError(message)

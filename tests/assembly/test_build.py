@@ -1,0 +1,213 @@
+"""Engine: long events are read in parts, and what comes near a threshold is read again by an exact reader."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from monitor.config.sections import AlertsConfig
+from monitor.engine import Confirmation, Engine
+from monitor.errors import BadEvent
+from monitor.events.event import Event
+from monitor.readers.reader import Chunk
+from monitor.readers.windows import WindowPlanner
+from monitor.sets.load import LoadedSet
+from monitor.tokens.chat_template import Segment
+from monitor.tokens.tokeniser import Tokenised
+from tests.alert_factory import make_event
+from tests.feature_set_factory import make_set
+
+
+class CountingReader:
+    """One feature: the token's own number."""
+
+    max_tokens = None
+    cached_tokens = 0
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def read(self, chunks: Sequence[Chunk]) -> list[NDArray[np.float32]]:
+        self.calls.append(sum(chunk.tokens.size for chunk in chunks))
+        return [chunk.tokens[:, None].astype(np.float32) for chunk in chunks]
+
+    def remember(self, tokens: NDArray[np.int32]) -> Any:
+        raise AssertionError("there is no constant start")
+
+
+class NumberTokeniser:
+    """An event's id says how many tokens it has."""
+
+    def tokenise(self, events: Sequence[Event]) -> list[Tokenised]:
+        return [_tokenised(event, int(event.id)) for event in events]
+
+
+def _tokenised(event: Event, count: int) -> Tokenised:
+    numbers = np.arange(count, dtype=np.int32)
+    return Tokenised(event, numbers, numbers, numbers + 1, (), (), fallback=False)
+
+
+@pytest.mark.parametrize(("sizes", "parts"), [([10], 1), ([1_000], 10), ([10, 1_000, 10], 12), ([50, 50, 50], 2)])
+def test_no_part_is_larger_than_a_group_and_each_is_told(sizes: list[int], parts: int) -> None:
+    reader = CountingReader()
+    planner = WindowPlanner(reader, [], window_tokens=100, overlap_tokens=0)
+    engine = Engine([], cast(Any, NumberTokeniser()), planner, reader, [0], AlertsConfig(), "0", group_tokens=100)
+    told: list[None] = []
+    done = list(engine.evaluate([make_event(str(n)) for n in sizes], lambda: told.append(None)))
+    assert [e.tokens for e in done] == sizes
+    assert len(reader.calls) == len(told) == parts
+    assert max(reader.calls) <= 100
+    assert sum(reader.calls) == sum(sizes)
+
+
+def test_an_event_of_too_many_tokens_is_refused_before_anything_is_read() -> None:
+    reader = CountingReader()
+    planner = WindowPlanner(reader, [], window_tokens=100, overlap_tokens=0)
+    engine = Engine([], cast(Any, NumberTokeniser()), planner, reader, [0], AlertsConfig(), "0", max_tokens=99)
+    assert len(list(engine.evaluate([make_event("99")]))) == 1
+    reader.calls.clear()
+    with pytest.raises(BadEvent, match=r"100 tokens, over events\.max_tokens = 99") as raised:
+        list(engine.evaluate([make_event("5"), make_event("100")]))
+    assert raised.value.kind == "size"
+    assert reader.calls == []
+
+
+def test_a_long_event_keeps_the_order_of_its_tokens() -> None:
+    reader = CountingReader()
+    planner = WindowPlanner(reader, [], window_tokens=64, overlap_tokens=16)
+    engine = Engine([], cast(Any, NumberTokeniser()), planner, reader, [0], AlertsConfig(), "0", group_tokens=100)
+    ((values, windows),) = engine._read([_tokenised(make_event(), 1_000)], planner, reader, lambda: None)
+    assert values[:, 0].tolist() == list(range(1_000))
+    assert windows > 10
+
+
+class Scorer(CountingReader):
+    """One feature: the token's own number over 100, off by `error`."""
+
+    def __init__(self, error: float = 0.0) -> None:
+        super().__init__()
+        self.error = error
+
+    def read(self, chunks: Sequence[Chunk]) -> list[NDArray[np.float32]]:
+        return [values / np.float32(100) + np.float32(self.error) for values in super().read(chunks)]
+
+
+class ScoreTokeniser:
+    """An event's id is the activation of its response, which is one token behind another; "none" has no response."""
+
+    def tokenise(self, events: Sequence[Event]) -> list[Tokenised]:
+        return [self._one(event) for event in events]
+
+    def _one(self, event: Event) -> Tokenised:
+        if event.id == "none":
+            return _tokenised(event, 2)
+        ids = np.array([0, round(100 * float(event.id))], np.int32)
+        at = np.arange(2, dtype=np.int32)
+        segments = (Segment("response", 0, "ab", 0, 2, 0),)
+        return Tokenised(event, ids, at, at + 1, segments, (np.array([1]),), fallback=False)
+
+
+def loaded_set(name: str, threshold: float) -> LoadedSet:
+    feature = {"index": 3, "label": "the number", "threshold": threshold}
+    made = make_set(id=name, features=[feature])
+    return LoadedSet(Path(f"{name}.yaml"), "a" * 64, made, made)
+
+
+def confirming(error: float, margins: dict[str, float], *sets: LoadedSet) -> tuple[Engine, Scorer, Scorer]:
+    """An engine whose first reader is off by `error`; that reader, and the exact one."""
+    fast, exact = Scorer(error), Scorer()
+    first, second = (WindowPlanner(r, [], window_tokens=100, overlap_tokens=0) for r in (fast, exact))
+    confirmation = Confirmation(second, exact, margins)
+    engine = Engine(
+        sets or [loaded_set("one", 2.0)],
+        cast(Any, ScoreTokeniser()),
+        first,
+        fast,
+        [3],
+        AlertsConfig(),
+        "0",
+        confirmation=confirmation,
+    )
+    return engine, fast, exact
+
+
+@pytest.mark.parametrize(
+    ("truth", "error", "again", "alert"),
+    [
+        (1.0, 0.0, False, False),  # far below, in ratios to the threshold of 2
+        (1.0, 0.7, True, False),  # seems near
+        (1.59, 0.0, False, False),  # just outside the margin
+        (1.61, 0.0, True, False),  # just inside
+        (1.0, 1.5, True, False),  # seems to be above
+        (2.1, -0.3, True, True),  # seems to be below, within the margin
+        (2.1, -0.6, False, False),  # errors beyond the margin are missed
+        (2.1, 0.0, True, True),
+        (2.0, 0.0, True, True),
+        (9.0, 0.0, True, True),
+    ],
+)
+def test_near_a_threshold_the_exact_reader_decides(truth: float, error: float, again: bool, alert: bool) -> None:
+    engine, fast, exact = confirming(error, {"one": 0.2})
+    (evaluation,) = engine.evaluate([make_event(str(truth))])
+    assert fast.calls == [2]
+    assert (exact.calls == [2]) == again
+    assert evaluation.read_again == again
+    assert len(evaluation.alerts) == alert
+    for found in evaluation.alerts:  # what stands in it is exact as well
+        assert found.score == pytest.approx(truth / 2)
+        assert found.features[0].activation == pytest.approx(truth)
+        assert found.features[0].tokens[0].activation == pytest.approx(truth)
+
+
+def test_each_event_of_a_group_gets_its_own_exact_activations() -> None:
+    engine, fast, exact = confirming(0.05, {"one": 0.1})
+    truths = ["1.0", "2.5", "1.9", "none", "0.1", "2.0", "3.5"]
+    evaluations = list(engine.evaluate([make_event(t) for t in truths]))
+    assert [e.event.id for e in evaluations] == truths
+    assert [e.read_again for e in evaluations] == [False, True, True, False, False, True, True]
+    scores = {e.event.id: e.alerts[0].score for e in evaluations if e.alerts}
+    assert scores == {t: pytest.approx(float(t) / 2) for t in ("2.5", "2.0", "3.5")}
+    assert (sum(fast.calls), sum(exact.calls)) == (14, 8)
+
+
+def test_one_set_that_is_near_is_enough_and_margins_are_each_sets_own() -> None:
+    sets = loaded_set("high", 9.0), loaded_set("low", 2.0)
+    engine, _, exact = confirming(0.0, {"high": 0.0, "low": 0.3}, *sets)
+    near_low, near_high, neither = engine.evaluate([make_event(t) for t in ("1.5", "8.9", "1.3")])
+    assert (near_low.read_again, near_low.alerts) == (True, ())
+    assert [a.set.id for a in near_high.alerts] == ["low"]
+    assert not neither.read_again
+    assert sum(exact.calls) == 4
+
+
+def test_of_a_set_that_nothing_was_measured_of_everything_is_read_again() -> None:
+    engine, _, exact = confirming(0.0, {"another": 0.1})
+    evaluations = list(engine.evaluate([make_event(t) for t in ("0.01", "none", "5.0")]))
+    assert [e.read_again for e in evaluations] == [True, False, True]  # "none" has nothing that the set looks at
+    assert [len(e.alerts) for e in evaluations] == [0, 0, 1]
+    assert sum(exact.calls) == 4
+
+
+def test_scores_are_those_of_the_first_reader_alone() -> None:
+    """Precisions are compared by them."""
+    engine, _, exact = confirming(0.5, {"one": 9.0})
+    found = [scores["one"] for scores in engine.scores([make_event("2.0"), make_event("none")])]
+    assert found[0] is not None
+    assert found[0].value == pytest.approx(2.5 / 2)
+    assert found[1] is None
+    assert exact.calls == []
+
+
+def test_without_confirmation_nothing_is_read_again() -> None:
+    reader = Scorer(0.5)
+    planner = WindowPlanner(reader, [], window_tokens=100, overlap_tokens=0)
+    tokeniser = cast(Any, ScoreTokeniser())
+    engine = Engine([loaded_set("one", 2.0)], tokeniser, planner, reader, [3], AlertsConfig(), "0")
+    (evaluation,) = engine.evaluate([make_event("1.8")])
+    assert not evaluation.read_again
+    assert evaluation.alerts[0].score == pytest.approx(2.3 / 2)

@@ -1,0 +1,70 @@
+"""docs/events.md: every example does what the page says, and every field of the formats is there."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from monitor.errors import BadEvent, BadEventKind
+from monitor.events import event as events
+from monitor.events.event import Origin, Record, parse
+
+DOCS = (Path(__file__).parents[2] / "docs" / "events.md").read_text(encoding="utf-8")
+VALID = re.findall(r"```json\n(.*?)```", DOCS, re.DOTALL)
+
+
+def record(text: str) -> Record:
+    return Record(text.encode(), Origin("t", 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("number", "ids", "trace"),
+    [
+        (0, ["chat-81f2"], True),
+        (1, ["chat-81f3"], False),
+        (2, ["chatcmpl-7", "chatcmpl-7#1"], False),
+        (3, ["evt-5"], True),
+    ],
+)
+def test_the_examples_are_events(number: int, ids: list[str], trace: bool) -> None:
+    assert len(VALID) == 4
+    parsed = parse(record(VALID[number]))
+    assert [e.id for e in parsed] == ids
+    assert all(e.messages and e.response for e in parsed)
+    assert all((e.traceparent is not None) == trace for e in parsed)
+
+
+def test_the_refused_example_is_refused_with_the_message_below_it() -> None:
+    found = re.search(r"```json invalid\n(.*?)```\n\n`(.*?)`", DOCS, re.DOTALL)
+    assert found is not None
+    with pytest.raises(BadEvent) as caught:
+        parse(record(found[1]))
+    assert str(caught.value) == found[2]
+
+
+@pytest.mark.parametrize("field", sorted(events._Native.model_fields))
+def test_every_field_of_a_native_event_has_a_row(field: str) -> None:
+    assert re.search(rf"^\| `{field}` \|", DOCS, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "model", [events._OpenAIPair, events._OpenAIRequest, events._OpenAIResponse, events._WireMessage]
+)
+def test_every_field_of_a_pair_is_mentioned(model: type[events._Wire]) -> None:
+    keys = {key for text in VALID for key in re.findall(r'"(\w+)":', text)}
+    named = set(re.findall(r"`(\w+)`", DOCS))
+    assert set(model.model_fields) <= keys | named
+
+
+def test_every_kind_of_bad_event_has_a_row() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", DOCS[DOCS.index("| Kind | Refused |") :], re.MULTILINE)
+    assert rows == list(get_args(BadEventKind))
+
+
+def test_examples_are_json() -> None:
+    for text in VALID:
+        assert isinstance(json.loads(text), dict)

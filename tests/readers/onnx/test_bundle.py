@@ -1,0 +1,252 @@
+"""Bundles: what is not as it was compiled is refused, by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from monitor.assembly.build import _checked_bundle
+from monitor.compiler.compile import PrecisionChoice
+from monitor.errors import ConfigError
+from monitor.model.files import file_sha256
+from monitor.readers.onnx.bundle import (
+    EMBEDDINGS,
+    GOLDEN,
+    GRAPH,
+    MANIFEST,
+    STARTS,
+    Bundle,
+    Manifest,
+    load_bundle,
+    load_starts,
+)
+from monitor.readers.reader import Chunk
+from monitor.sets.probe import Probe
+from tests.tiny_bundle import LATENTS, LAYER, WIDTH, TinySource, calibration_events, tiny_source
+from tests.tiny_model import POSITIONS, relative, texts
+
+WEIGHTS = f"{GRAPH}.data"
+
+
+@pytest.fixture(scope="module", params=["jumprelu", "topk"])
+def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TinySource:
+    return tiny_source(tmp_path_factory.mktemp("source"), request.param)
+
+
+@pytest.fixture(scope="module")
+def original(source: TinySource, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return source.compile(tmp_path_factory.mktemp("bundles") / "original")
+
+
+@pytest.fixture
+def folder(original: Bundle, tmp_path: Path) -> Path:
+    """A copy, to be tampered with."""
+    return Path(shutil.copytree(original.folder, tmp_path / "bundle"))
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Rewrites the manifest."""
+    data = json.loads((folder / MANIFEST).read_text())
+    change(data)
+    (folder / MANIFEST).write_text(json.dumps(data))
+
+
+def sign(folder: Path, name: str) -> None:
+    """Makes the manifest agree with a file as it is now."""
+    edit(folder, lambda data: data["files"].update({name: file_sha256(folder / name)}))
+
+
+def problems(folder: Path) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        load_bundle(folder)
+    return caught.value.problems
+
+
+def test_the_manifest_survives_the_disk(original: Bundle, source: TinySource) -> None:
+    manifest = original.manifest
+    assert Manifest.model_validate_json((original.folder / MANIFEST).read_bytes()) == manifest
+    assert set(manifest.files) == {f.name for f in original.folder.iterdir()} - {MANIFEST}
+    assert manifest.model.sha256 == source.model.sha256 == original.files.sha256
+    assert (manifest.model.layer, manifest.model.max_tokens, manifest.sae.width) == (LAYER, POSITIONS, WIDTH)
+    assert manifest.sae.latents == (None if source.kind == "topk" else LATENTS)
+    assert manifest.shape().layers == LAYER + 1
+    assert original.files.chat_template() == source.model.chat_template()
+
+
+def test_it_reads_as_the_model_does(original: Bundle, source: TinySource) -> None:
+    import torch
+
+    from monitor.readers.torch_reader import TorchReader
+    from monitor.sae.encoder import CuratedEncoder
+    from monitor.sae.formats.saelens import load_saelens
+
+    encoder = CuratedEncoder(load_saelens(source.folder / "sae"), LATENTS)
+    threads = torch.get_num_threads()
+    reference = TorchReader(source.model.folder, LAYER, encoder)
+    torch.set_num_threads(threads)
+    given = [Chunk(text) for text in texts(40, 30)]
+    for found, expected in zip(original.reader(LATENTS).read(given), reference.read(given), strict=True):
+        assert relative(found, expected) < 1e-4
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_probes_are_columns_behind_the_latents(source: TinySource, precision: PrecisionChoice, tmp_path: Path) -> None:
+    draw = np.random.default_rng(3)
+    probes = [Probe(name * 64, draw.standard_normal(32).astype(np.float32), 0.5) for name in "ab"]
+    bundle = source.compile(
+        tmp_path / "bundle", lambda _, events: np.zeros((len(events), 1)), (), precision, (), probes
+    )
+    given = [Chunk(text) for text in texts(40, 30)]
+    whole = bundle.reader([*LATENTS, *(p.sha256 for p in probes)]).read(given)
+    turned = bundle.reader([probes[1].sha256, LATENTS[2], probes[0].sha256], cache_bytes=1 << 20).read(given)
+    for all_columns, some in zip(whole, turned, strict=True):
+        assert all_columns.shape[1] == len(LATENTS) + 2
+        assert (np.abs(all_columns[:, -2:]) > 1e-3).any()
+        assert relative(some, all_columns[:, [len(LATENTS) + 1, 2, len(LATENTS)]]) < (
+            1e-4 if precision == "fp32" else 0.2
+        )
+    with pytest.raises(ConfigError, match="the compiled graph lacks probe cccc"):
+        bundle.reader([*LATENTS, "c" * 64])
+
+
+def test_starts_are_read_already(original: Bundle, source: TinySource) -> None:
+    starts = source.tokeniser.constant_starts()
+    assert [tokens.tolist() for tokens, _, _ in load_starts(original.folder / STARTS)] == [s.tolist() for s in starts]
+    reader = original.reader(LATENTS)
+    before = reader._pool.free
+    for start in starts:
+        reader.remember(start)
+    assert reader._pool.free == before
+
+
+def test_every_file_that_was_changed_or_is_missing(folder: Path, original: Bundle) -> None:
+    names = sorted(original.manifest.files)
+    for name in names:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    (folder / names[0]).unlink()
+    assert problems(folder) == (
+        f"{folder / names[0]}: missing",
+        *(f"{folder / name}: was changed since the bundle was compiled" for name in names[1:]),
+    )
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "deep/file", "..", "."])
+def test_a_path_in_place_of_a_name(name: str, folder: Path) -> None:
+    (folder.parent / "secret").write_text("x")
+    edit(folder, lambda data: data["files"].update({name: "0" * 64}))
+    (problem,) = problems(folder)
+    assert problem.startswith(str(folder))
+    assert "is not the name of a file in the bundle" in problem or problem.endswith(": missing")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda data: data.update(format=2), "format: Input should be 1"),
+        (lambda data: data.pop("model"), "model: Field required"),
+        (lambda data: data["sae"].update(width="many"), "sae.width: Input should be a valid integer"),
+        (lambda data: data.update(extra=1), "extra: unknown key"),
+        (lambda data: data["precision"].update(chosen="int4"), "precision.chosen: Input should be 'fp32' or 'int8'"),
+    ],
+)
+def test_a_manifest_of_another_kind(change: Callable[[dict[str, Any]], object], problem: str, folder: Path) -> None:
+    edit(folder, change)
+    (found,) = problems(folder)
+    assert found.startswith(f"{folder / MANIFEST}: {problem}")
+
+
+def test_a_manifest_with_several_problems(folder: Path) -> None:
+    edit(folder, lambda data: (data.update(format=0), data["model"].pop("layer")))
+    assert len(problems(folder)) == 2
+
+
+def test_a_manifest_that_is_not_json_or_not_there(folder: Path) -> None:
+    (folder / MANIFEST).write_text("{")
+    assert problems(folder)[0].startswith(f"{folder / MANIFEST}: manifest: Invalid JSON")
+    (folder / MANIFEST).unlink()
+    assert problems(folder) == (f"{folder / MANIFEST}: cannot be read: No such file or directory",)
+    assert problems(folder / "nowhere") == (
+        f"{folder / 'nowhere' / MANIFEST}: cannot be read: No such file or directory",
+    )
+
+
+def scaled(path: Path) -> None:
+    """Makes every weight in the graph half as large again."""
+    values = np.fromfile(path, np.float32)
+    (values * np.float32(1.5)).astype(np.float32).tofile(path)
+
+
+def test_other_weights_do_not_pass_the_self_test(folder: Path) -> None:
+    scaled(folder / WEIGHTS)
+    sign(folder, WEIGHTS)
+    bundle = load_bundle(folder)
+    with pytest.raises(ConfigError, match=r"self-test: activations of the golden texts differ by .* more than 0\.001;"):
+        bundle.reader(LATENTS)
+
+
+def test_weights_that_are_not_numbers_do_not_pass_the_self_test(folder: Path) -> None:
+    values = np.fromfile(folder / WEIGHTS, np.float32)
+    (values * np.float32("nan")).tofile(folder / WEIGHTS)
+    sign(folder, WEIGHTS)
+    with pytest.raises(ConfigError, match=r"self-test: activations of the golden texts differ by nan"):
+        load_bundle(folder).reader(LATENTS)
+
+
+@pytest.mark.parametrize("name", [GOLDEN, EMBEDDINGS, STARTS])
+def test_other_golden_texts_embeddings_or_starts_do_not_pass_it_either(name: str, folder: Path) -> None:
+    if name == EMBEDDINGS:
+        np.save(folder / name, np.load(folder / name)[::-1])
+    else:
+        tensors = load_file(folder / name)
+        save_file({k: v * 2 if v.dtype == np.float32 else v for k, v in tensors.items()}, folder / name)
+    sign(folder, name)
+    with pytest.raises(ConfigError, match=r"self-test: activations of the golden texts differ by"):
+        load_bundle(folder).reader(LATENTS)
+
+
+def test_a_file_of_tensors_that_is_none(folder: Path) -> None:
+    (folder / GOLDEN).write_bytes(b"no tensors")
+    sign(folder, GOLDEN)
+    with pytest.raises(ConfigError, match=rf"{GOLDEN}: not readable as safetensors: "):
+        load_bundle(folder).reader(LATENTS)
+
+
+def test_a_latent_that_was_not_compiled(original: Bundle, source: TinySource) -> None:
+    if source.kind == "topk":
+        assert original.reader((0, 95)).read([Chunk(texts(3)[0])])[0].shape == (3, 2)
+        return
+    assert original.reader(LATENTS[1:]).read([Chunk(texts(3)[0])])[0].shape == (3, 3)
+    with pytest.raises(
+        ConfigError, match=r"^the compiled graph has no latent 4; compile it again for these feature sets"
+    ):
+        original.reader((*LATENTS, 4))
+
+
+def test_a_bundle_for_other_sets_is_refused_with_all_that_differs(original: Bundle, source: TinySource) -> None:
+    assert _checked_bundle(original.folder, source.ref).manifest == original.manifest
+    sae = source.ref.sae.model_copy(update={"sha256": "1" * 64, "activation_basis": "decoder_norm_folded"})
+    other = source.ref.model_copy(update={"model_sha256": "0" * 64, "layer": 9, "max_norm": 5.0, "sae": sae})
+    with pytest.raises(ConfigError) as caught:
+        _checked_bundle(original.folder, other)
+    start = f"reader.bundle: {original.folder}: "
+    assert [p.removeprefix(start).split(" is ")[0] for p in caught.value.problems] == [
+        "model.sha256",
+        "model.layer",
+        "sae.sha256",
+        "sae.activation_basis",
+        "sae.max_norm",
+    ]
+    assert caught.value.problems[1] == f"{start}model.layer is 1, but the feature sets were made on 9"
+
+
+def test_compiling_again_gives_the_same_files(original: Bundle, source: TinySource, tmp_path: Path) -> None:
+    again = source.compile(tmp_path / "again", events=calibration_events(6))
+    assert again.manifest.files == original.manifest.files

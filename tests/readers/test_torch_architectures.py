@@ -1,0 +1,171 @@
+"""TorchReader on other architectures: tiny random models, saved by transformers and read back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from monitor.errors import ConfigError
+from monitor.readers.reader import Chunk
+from monitor.readers.torch_reader import TorchReader
+from monitor.readers.windows import WindowPlanner
+from monitor.sae.encoder import CuratedEncoder
+from monitor.sae.formats.saelens import load_saelens
+from tests.readers.conftest import Residual
+from tests.saelens import reference, save_sae
+
+LAYERS = 4
+D = 32
+ROPE: dict[str, Any] = {
+    "hidden_size": D,
+    "intermediate_size": 64,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "vocab_size": 100,
+    "max_position_embeddings": 64,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+GROUPED = {**ROPE, "num_key_value_heads": 2}
+GEMMA = {**GROUPED, "head_dim": 8, "sliding_window": 8}
+CONFIGS: dict[str, Callable[[], Any]] = {
+    "gpt2": lambda: transformers.GPT2Config(
+        n_embd=D, n_layer=LAYERS, n_head=4, vocab_size=100, n_positions=64, bos_token_id=1, eos_token_id=2
+    ),
+    "gpt_neox": lambda: transformers.GPTNeoXConfig(**ROPE),
+    "llama": lambda: transformers.LlamaConfig(**GROUPED),
+    "qwen2": lambda: transformers.Qwen2Config(**GROUPED),
+    "gemma2": lambda: transformers.Gemma2Config(**GEMMA, query_pre_attn_scalar=8),
+    "gemma3": lambda: transformers.Gemma3TextConfig(**GEMMA, query_pre_attn_scalar=8),
+    "mistral": lambda: transformers.MistralConfig(**GROUPED, sliding_window=8),
+}
+
+
+def save(folder: Path, name: str) -> Any:
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(CONFIGS[name]()).eval()
+    model.save_pretrained(folder)
+    return model
+
+
+def texts() -> list[np.ndarray]:
+    source = np.random.default_rng(4)
+    return [source.integers(3, 100, size).astype(np.int32) for size in (20, 5, 1, 13, 20, 33)]
+
+
+def hidden(model: Any, ids: np.ndarray, layer: int) -> torch.Tensor:
+    with torch.no_grad():
+        states = model(input_ids=torch.from_numpy(ids.astype(np.int64))[None], output_hidden_states=True).hidden_states
+    found: torch.Tensor = states[layer + 1][0]
+    return found
+
+
+@pytest.mark.parametrize("layer", [0, 2])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_equals_the_whole_model(name: str, layer: int, tmp_path: Path) -> None:
+    model = save(tmp_path / "model", name)
+    sae = save_sae(tmp_path / "sae", "topk", d_in=D, d_sae=64)
+    rows = (9, 3, 60)
+    reader = TorchReader(tmp_path / "model", layer, CuratedEncoder(load_saelens(sae), rows), batch_tokens=80)
+    plain = TorchReader(tmp_path / "model", layer, Residual(), batch_tokens=80)
+    chunks = [Chunk(ids) for ids in texts()]
+    for chunk, found, residual in zip(chunks, reader.read(chunks), plain.read(chunks), strict=True):
+        expected = hidden(model, chunk.tokens, layer)
+        np.testing.assert_allclose(residual, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+        wanted = reference(sae, expected, rows)
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_reading_after_a_past(name: str, tmp_path: Path) -> None:
+    """Also where the past is longer than a sliding window."""
+    model = save(tmp_path, name)
+    reader = TorchReader(tmp_path, 2, Residual())
+    for size in (1, 12):
+        start = np.arange(10, 10 + size, dtype=np.int32)
+        past = reader.remember(start)
+        rest = texts()
+        for ids, found in zip(rest, reader.read([Chunk(ids, past) for ids in rest]), strict=True):
+            expected = hidden(model, np.concatenate([start, ids]), 2)[size:]
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_windows_fit_a_model_with_learned_positions(tmp_path: Path) -> None:
+    model = save(tmp_path, "gpt2")
+    reader = TorchReader(tmp_path, 1, Residual())
+    ids = np.random.default_rng(0).integers(3, 100, 200).astype(np.int32)
+    plan = WindowPlanner(reader, [ids[:1]], 2048, 256).plan(ids)
+    read = reader.read([w.chunk for w in plan])
+    assert sum(w.new for w in plan) == 199
+    np.testing.assert_allclose(read[0], hidden(model, ids[:64], 1)[1:], rtol=1e-4, atol=1e-4)
+
+
+def test_a_vision_tower_as_deep_as_the_text_prefix(tmp_path: Path) -> None:
+    text = CONFIGS["gemma3"]()
+    vision = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "image_size": 28,
+        "patch_size": 14,
+    }
+    config = transformers.Gemma3Config(
+        text_config=text.to_dict(), vision_config=vision, mm_tokens_per_image=4, image_token_index=99
+    )
+    torch.manual_seed(0)
+    model = transformers.Gemma3ForConditionalGeneration(config).eval()
+    model.save_pretrained(tmp_path)
+    ids = np.arange(3, 20, dtype=np.int32)
+    (found,) = TorchReader(tmp_path, 2, Residual()).read([Chunk(ids)])
+    expected = hidden(model, ids, 2)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_pickled_weights_are_refused(tmp_path: Path) -> None:
+    model = save(tmp_path, "llama")
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match=r"not loaded as a transformers model: .*safetensors"):
+        TorchReader(tmp_path, 1, Residual())
+
+
+def test_weights_cut_off(tmp_path: Path) -> None:
+    save(tmp_path, "llama")
+    whole = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ConfigError, match="not loaded as a transformers model"):
+        TorchReader(tmp_path, 1, Residual())
+
+
+def test_missing_weights_are_not_made_up(tmp_path: Path) -> None:
+    save(tmp_path, "llama")
+    file = tmp_path / "model.safetensors"
+    weights = {k: v for k, v in load_file(file).items() if "layers.1.mlp" not in k}
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(ConfigError, match=r"the weights lack layers\.1\.mlp\.\w+\.weight \(of 3 that are missing\)"):
+        TorchReader(tmp_path, 1, Residual())
+    assert TorchReader(tmp_path, 0, Residual()).d_model == D  # which needs none of them
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:7", "no-such-device"])
+def test_a_device_that_is_not_there(device: str, tmp_path: Path) -> None:
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has the device that the test wants to be missing")
+    save(tmp_path, "llama")
+    with pytest.raises(ConfigError, match=f"^reader.device: {device}: "):
+        TorchReader(tmp_path, 1, Residual(), device=device)
+
+
+def test_a_layer_that_the_model_does_not_have(tmp_path: Path) -> None:
+    save(tmp_path, "llama")
+    with pytest.raises(ConfigError, match=r"no layer 4: the model has 4$"):
+        TorchReader(tmp_path, LAYERS, Residual())
