@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
@@ -133,7 +133,7 @@ class _Compiler:
         self._judge = judge
         self._events = events
         self._threads = threads
-        self._say = progress
+        self._progress = progress
         folder = source.model.folder
         self._architecture = architecture_of(read_config(folder), str(folder / "config.json"))
         self._weights = ModelWeights(folder)
@@ -155,6 +155,8 @@ class _Compiler:
 
     def make(self, precision: PrecisionChoice, accept: Callable[[OnnxReader], None]) -> Path:
         golden = self._golden_texts()
+        steps = 2 if precision == "fp32" else 4
+        self._step(1, steps, "building the graph in fp32")
         self._write_embeddings()
         self._build("fp32")
         self._write_starts()
@@ -162,11 +164,12 @@ class _Compiler:
         candidates: tuple[Candidate, ...] = ()
         chosen: PrecisionName = "fp32"
         if precision != "fp32":
+            self._step(2, steps, "building the graph in int8")
             self._build("int8")
-            candidates = tuple(
-                self._trials().run(("fp32", "int8") if precision == "auto" else ("int8",), self._reader, self._say)
-            )
+            names: tuple[PrecisionName, ...] = ("fp32", "int8") if precision == "auto" else ("int8",)
+            candidates = tuple(self._trials().run(names, self._reader, partial(self._step, 3, steps)))
             chosen = candidates[-1].precision
+        self._step(steps, steps, "writing the bundle")
         return self._finish(precision, chosen, candidates, golden)
 
     def _finish(
@@ -198,12 +201,14 @@ class _Compiler:
         (folder / MANIFEST).write_text(json.dumps(manifest.model_dump(mode="json"), indent=1) + "\n")
         return folder
 
+    def _step(self, number: int, steps: int, message: str) -> None:
+        self._progress(f"compiling the reader ({number} of {steps}: {message})")
+
     def _build(self, name: PrecisionName, path: Path | None = None) -> None:
         from monitor.compiler.graph import Graph
         from monitor.compiler.model_graph import add_blocks
         from monitor.compiler.sae_graph import add_encoder
 
-        self._say(f"building the graph in {name}")
         source, ref, graph = self._source, self._source.ref, Graph()
         residual = add_blocks(graph, self._weights, self._architecture, self._blocks, name, self._turn, self._positions)
         basis = ref.sae.activation_basis

@@ -56,14 +56,14 @@ class PrecisionTrials:
         speeds = self.speeds(readers)
         exact: NDArray[np.float64] | None = None
         for name in sorted(names, key=lambda name: -speeds[name]):
-            say(f"{name}: {speeds[name]:,.0f} tokens/s")
+            say(f"{name} reads {speeds[name]:,.0f} tokens/s")
             if name == "fp32":
                 yield _exact_candidate(speeds["fp32"])
                 return
             if exact is None:
-                say(f"judging {len(self.events)} events in fp32")
+                say(f"scoring {len(self.events)} events in fp32")
                 exact = self.judge(readers["fp32"], self.events)
-            say(f"judging {len(self.events)} events in {name}")
+            say(f"scoring {len(self.events)} events in {name}")
             found = self.judge(readers[name], self.events)
             candidate = self._candidate(name, speeds, exact, found, self._residual_fvu(readers[name], readers["fp32"]))
             yield candidate
