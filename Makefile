@@ -11,7 +11,12 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 VENV ?= .venv
 DEMO_OUT ?= demo-output
 BIN := $(VENV)/bin
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --constraint constraints.txt
+# pip says nothing while it works; a line every ten seconds shows that it does, also in a log file.
+PIP_INSTALL := seconds=0; \
+	( while sleep 1 && kill -0 $$$$ 2>/dev/null; do seconds=$$((seconds + 1)); \
+		[ $$((seconds % 10)) -ne 0 ] || echo "    still installing, $$seconds s"; done ) & ticker=$$!; \
+	trap 'kill $$ticker 2>/dev/null' EXIT; trap 'exit 130' INT TERM; \
+	$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --constraint constraints.txt
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile

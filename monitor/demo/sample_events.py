@@ -11,7 +11,7 @@ from monitor.report.summary import Label
 
 @dataclass(frozen=True)
 class DemoEvent:
-    """One event on the wire, and what it was written to be."""
+    """One event as it goes onto the topic, and what it was written to be."""
 
     id: str
     value: bytes
@@ -19,7 +19,7 @@ class DemoEvent:
 
 
 def demo_events() -> tuple[DemoEvent, ...]:
-    """All of them, in file order: everyday talk, look-alikes of risky talk, and risky talk of every category."""
+    """All of them, in file order: everyday chat, look-alikes of risky chat, and risky chat of every category."""
     lines = resources.files("monitor.demo").joinpath("demo_events.jsonl").read_bytes().split(b"\n")
     return tuple(_event(line) for line in lines if line.strip())
 

@@ -27,14 +27,14 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class SidecarProcess:
-    """A context manager around one child; whatever happens, it has ended when the block is left.
+    """A context manager around one child process, which has always ended when the block is left.
 
-    Enter it on a thread that outlives it: the child is told to end when that thread does, so that none is left over
-    where this process is killed.
+    Enter it on a thread that outlives it: the kernel ends the child with that thread, so that no child is left over
+    if this process is killed.
 
-    The child reads `config`, must listen for probes on `port`, and writes what it says to `log`. Overrides in the
-    environment reach it for the reader, the feature sets and the log alone: one that is meant for a deployment must
-    not send the child to that deployment's brokers.
+    The child reads `config`, serves its health endpoints on `port`, and writes its output to `log`. Of the overrides
+    in the environment it only gets those for the reader, the feature sets and the log: an override that is meant for
+    a deployment must not send the child to that deployment's brokers.
     """
 
     def __init__(self, config: Path, port: int, log: Path, command: Sequence[str] = ()) -> None:
@@ -52,14 +52,14 @@ class SidecarProcess:
         def end_with_parent() -> None:
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
-        self._process = subprocess.Popen(  # noqa: S603 - our own command
+        self._process = subprocess.Popen(  # noqa: S603 - a command of this package
             self._command,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
             env={k: v for k, v in os.environ.items() if not k.upper().startswith(dropped)},
             preexec_fn=end_with_parent,
-            start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the child in order
+            start_new_session=True,  # Ctrl-C reaches only the parent, which then stops the child in order
         )
         return self
 
@@ -73,7 +73,7 @@ class SidecarProcess:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(_GRACE_S)
             finally:
-                # also when a second Ctrl-C cuts the wait short
+                # even if a second Ctrl-C cuts the wait short
                 process.kill()
                 process.wait()
         if self._log is not None:
@@ -85,7 +85,7 @@ class SidecarProcess:
         return self._running().poll()
 
     def wait_ready(self, timeout_s: float, tick: Callable[[], None] = lambda: None) -> None:
-        """Returns when /readyz says so. Raises Permanent where the child ends first or takes longer."""
+        """Returns once /readyz answers 200. Raises Permanent if the child ends first or takes longer."""
         give_up_at = time.monotonic() + timeout_s
         while self._get("/readyz")[0] != 200:
             self.check_alive()
@@ -95,13 +95,13 @@ class SidecarProcess:
             time.sleep(0.2)
 
     def check_alive(self) -> None:
-        """Raises Permanent where the child has ended by itself."""
+        """Raises Permanent if the child has ended by itself."""
         code = self.exit_code
         if code is not None:
-            raise Permanent(f"the sidecar ended by itself with exit code {code}")
+            raise Permanent(f"the sidecar exited by itself with code {code}")
 
     def metric(self, sample: str) -> float | None:
-        """The sum of a metric's samples over all labels, from /metrics; None where there is none."""
+        """The sum of a metric's samples over all labels, from /metrics; None if there is no such sample."""
         status, body = self._get("/metrics")
         if status != 200:
             return None
@@ -110,13 +110,13 @@ class SidecarProcess:
         return sum(values) if values else None
 
     def stop(self, timeout_s: float) -> int:
-        """Sends SIGTERM and returns the exit code. Raises Permanent where the child does not end in time."""
+        """Sends SIGTERM and returns the exit code. Raises Permanent if the child does not exit in time."""
         process = self._running()
         process.send_signal(signal.SIGTERM)
         try:
             return process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            raise Permanent(f"the sidecar did not end within {timeout_s:.0f} s of SIGTERM") from None
+            raise Permanent(f"the sidecar did not exit within {timeout_s:.0f} s of SIGTERM") from None
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
@@ -124,7 +124,7 @@ class SidecarProcess:
         return self._process
 
     def _get(self, path: str) -> tuple[int, bytes]:
-        """Status and body; (0, b"") while nobody answers."""
+        """Status and body; (0, b"") while nothing answers."""
         connection = http.client.HTTPConnection(_HOST, self._port, timeout=5)
         try:
             connection.request("GET", path)

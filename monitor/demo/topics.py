@@ -1,4 +1,4 @@
-"""DemoTopics: what the demo does with topics besides the sidecar: publish, watch the commits, read the results."""
+"""DemoTopics: how the demo publishes events, watches commits and reads results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TIMEOUT_S = 30.0
 
 
 class DemoTopics:
-    """A context manager over one broker's topics; every Kafka failure is raised as Permanent."""
+    """A context manager over one broker's topics. Raises every Kafka failure as Permanent."""
 
     def __init__(self, bootstrap_servers: str, group_id: str) -> None:
         self._servers = bootstrap_servers
@@ -53,7 +53,7 @@ class DemoTopics:
     def committed(self, topic: str, published: Mapping[int, int]) -> int:
         """How many of the published records the group has committed.
 
-        Counted from what was published, for the embedded broker's end offsets are wrong.
+        Counted from what was published, because the embedded broker reports wrong end offsets.
         """
         if self._admin is None:
             raise RuntimeError("enter the context first")
@@ -65,7 +65,7 @@ class DemoTopics:
         return sum(min(count, max(0, done.get(partition, 0))) for partition, count in published.items())
 
     def read(self, topic: str, partitions: int) -> list[bytes]:
-        """The values of all records now in the topic. Takes no part in any group."""
+        """The values of all records now in the topic. Joins no consumer group."""
         assigned = [TopicPartition(topic, n) for n in range(partitions)]
         values: list[bytes] = []
         try:
@@ -88,6 +88,6 @@ class DemoTopics:
 
 
 def _at_end(consumer: KafkaConsumer, partition: TopicPartition) -> bool:
-    # None until the first answer of the partition has come
+    # None until the broker has answered for this partition
     end = consumer.highwater(partition)
     return end is not None and consumer.position(partition) >= end

@@ -1,1 +1,1 @@
-"""Alerts for people: the terminal, and a self-contained page."""
+"""Shows alerts to people: on a terminal, and as a self-contained page."""

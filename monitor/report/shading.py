@@ -34,6 +34,8 @@ DARK: tuple[tuple[str, str], ...] = (
 )
 
 _JOINER = "\u200d"
+_LONGEST_PART = 10  # characters of a cut-off word that may go
+_STRONG = 0.5
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Window:
-    """The runs of a part of a text, and whether something was left out on either side."""
+    """The runs of a part of a text, and whether the text goes on before and after it."""
 
     runs: tuple[Run, ...]
     cut_before: bool
@@ -63,7 +65,7 @@ def shaded(text: str, strengths: Sequence[tuple[int, int, float]]) -> tuple[Run,
 
     `strengths` are (start, end, strength) in characters; where tokens overlap, as the byte tokens of one emoji do,
     the strongest counts. A boundary never splits a base character from what combines with it. Spans outside the
-    text are ignored, for alerts come from a topic that others may write to.
+    text are ignored, because alerts come from a topic that others may write to.
     """
     if not text:
         return ()
@@ -83,7 +85,7 @@ def shaded(text: str, strengths: Sequence[tuple[int, int, float]]) -> tuple[Run,
 
 
 def strongest_window(runs: Sequence[Run], chars: int) -> Window:
-    """At most `chars` characters of the runs, where the sum of strengths is greatest."""
+    """At most `chars` characters of the runs, where the sum of squared strengths is greatest."""
     total = sum(len(run.text) for run in runs)
     if total <= chars:
         return Window(tuple(runs), False, False)
@@ -96,6 +98,30 @@ def strongest_window(runs: Sequence[Run], chars: int) -> Window:
             kept.append(Run(run.text[a:b], run.strength))
         position += len(run.text)
     return Window(tuple(kept), start > 0, start + chars < total)
+
+
+def whole_words(window: Window) -> Window:
+    """The window without the cut-off words at its ends, if they are short and not strong."""
+    runs = list(window.runs)
+    if window.cut_before:
+        runs = _without_part_of_word(runs)
+    if window.cut_after:
+        turned = [Run(run.text[::-1], run.strength) for run in reversed(runs)]
+        runs = [Run(run.text[::-1], run.strength) for run in reversed(_without_part_of_word(turned))]
+    return Window(tuple(runs), window.cut_before, window.cut_after)
+
+
+def _without_part_of_word(runs: Sequence[Run]) -> list[Run]:
+    """The runs from the first space on; all of them if that is far away or if it would cost strong tokens."""
+    dropped = 0
+    for n, run in enumerate(runs):
+        space = next((i for i, char in enumerate(run.text) if char.isspace()), None)
+        if space is not None and dropped + space <= _LONGEST_PART and (space == 0 or run.strength < _STRONG):
+            return [Run(run.text[space:].lstrip(), run.strength), *runs[n + 1 :]]
+        dropped += len(run.text)
+        if dropped > _LONGEST_PART or run.strength >= _STRONG:
+            break
+    return list(runs)
 
 
 def _best_start(runs: Sequence[Run], total: int, chars: int) -> int:

@@ -1,4 +1,4 @@
-"""What our HTML files share: escaping by default, shading, and a policy under which only our own script runs."""
+"""What all HTML pages share: escaping by default, shading, and a policy under which only our own script runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from monitor.report.visible_text import visible_line
 
 
 def page_environment(folder: str) -> Environment:
-    """Templates of `monitor/FOLDER`; whatever they are given is escaped."""
+    """Templates of `monitor/FOLDER`; they escape every value."""
     env = Environment(
         loader=PackageLoader("monitor", folder),
         autoescape=True,
@@ -30,8 +30,8 @@ def page_environment(folder: str) -> Environment:
 
 
 def page_css() -> str:
-    """The style of every page, with the colours of shaded tokens."""
-    return asset("monitor.report", "report.css") + _shading_css()
+    """The style that all pages share, with the colours of shaded tokens."""
+    return asset("monitor.report", "page.css") + _shading_css()
 
 
 def asset(package: str, name: str) -> str:
@@ -46,7 +46,7 @@ def content_policy(css: str, js: str) -> str:
 
 
 def write_page(path: Path, page: str) -> None:
-    """Writes a page that only its owner may read, for it may show texts of users and models. Raises OSError."""
+    """Writes a page that only its owner may read, because it may show texts of users and models. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # the temporary file is private from the start, and a reader never sees half a page
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -1,196 +1,123 @@
-"""Alerts on a terminal: one block each, the judged text shaded by activation strength."""
+"""Flagged events on a terminal: one line each, or in full, with the text shaded by activation."""
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rich import box
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from detectors.feature_set import SEVERITIES, Severity
-from monitor.alerts.alert import Alert
-from monitor.report.shading import LIGHT, Run, shaded, strongest_window
-from monitor.report.summary import Summary
-from monitor.report.visible_text import visible_line
+from monitor.alerts.alert import Alert, AlertFeature
+from monitor.report.evidence import is_named
+from monitor.report.flagged_event import FlaggedEvent
+from monitor.report.score import figure, unit
+from monitor.report.terminal_text import TerminalText
 
-# Text and background are both given: a terminal's own colours may be dark on light or light on dark.
-SEVERITY_STYLES: dict[Severity, str] = {
-    "info": "#1c1a17 on #c8d3dd",
-    "low": "#1c1a17 on #a9d6e5",
-    "medium": "#1c1a17 on #ffd166",
-    "high": "#1c1a17 on #ff9f5a",
-    "critical": "bold #ffffff on #b3261e",
-}
-BRACKETED_FROM = 0.5
-"""Without colours, tokens of this strength and more stand in brackets."""
-
-_INDENT = re.compile(" {2,}")
-_LEFT_COLUMN = 30
-_STACKED_BELOW = 84
+_GAP = 2
+_SEVERITY_WIDTH = len("critical")
+_MAX_ID = 16
+_CATEGORIES_WIDTH = 16
+_MAX_FEATURES = 4
+_MIN_TEXT = 12
+"""A narrower piece of text tells nothing."""
 
 
 @dataclass(frozen=True)
-class AlertTable:
-    """Alerts as a rich renderable; falls back to brackets around the strongest tokens where there is no colour."""
+class EventLines:
+    """One line for each of the first `limit` events, and one that counts the rest."""
 
-    alerts: tuple[Alert, ...]
-    width: int | None
-    text_chars: int
-    top_features: int
+    events: Sequence[FlaggedEvent]
+    limit: int
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        width = min(self.width or options.max_width, options.max_width)
-        view = _View(
-            coloured=console.color_system is not None and not console.no_color,
-            encoding=options.encoding,
-            text_chars=self.text_chars,
-            top_features=self.top_features,
-        )
-        if not self.alerts:
-            yield Text("No alerts.")
-            return
-        if width < _STACKED_BELOW:
-            for alert in self.alerts:
-                yield from view.stacked(alert)
-            return
-        table = Table(width=width, show_lines=True, pad_edge=False, border_style="dim")
-        table.add_column("Alert", width=_LEFT_COLUMN, overflow="fold")
-        table.add_column("Judged text, and the features active in it", ratio=1)
-        for alert in self.alerts:
-            table.add_row(view.heading(alert), view.evidence(alert))
-        yield table
+        terminal = TerminalText.of(console, options)
+        width = options.max_width
+        shown, rest = self.events[: self.limit], self.events[self.limit :]
+        ids = [terminal.fit(event.id, _MAX_ID) for event in shown]
+        scores = [_score(event.gravest) for event in shown]
+        id_width = max((Text(text).cell_len for text in ids), default=0)
+        score_width = max(map(len, scores), default=0)
+        for event, event_id, score in zip(shown, ids, scores, strict=True):
+            line = terminal.severity(event.severity)
+            line.pad_right(_SEVERITY_WIDTH + _GAP - len(event.severity))
+            line.append(event_id).pad_right(id_width + _GAP - Text(event_id).cell_len)
+            line.append(f"{score:>{score_width}}").pad_right(_GAP)
+            self._finish(line, event, terminal, width)
+            line.truncate(width, overflow="crop")
+            yield line
+        if rest:
+            yield Text(terminal.fit(f"and {len(rest)} more: {_severities(rest)}", width), style="dim")
 
-
-def alert_table(
-    alerts: Sequence[Alert], width: int | None = None, *, text_chars: int = 240, top_features: int = 3
-) -> AlertTable:
-    """The alerts in the order given, for `Console.print`.
-
-    `width` is in columns (None: all there are), `text_chars` the most characters of judged text for one alert.
-    """
-    return AlertTable(tuple(alerts), width, text_chars, top_features)
+    def _finish(self, line: Text, event: FlaggedEvent, terminal: TerminalText, width: int) -> None:
+        """Appends the categories and as much of the text as fits after them."""
+        names = terminal.fit(", ".join(map(spoken, event.categories)), max(0, width - line.cell_len))
+        line.append(names, style="bold")
+        line.pad_right(max(0, _CATEGORIES_WIDTH - Text(names).cell_len) + _GAP)
+        if (room := width - line.cell_len) >= _MIN_TEXT:
+            line.append_text(terminal.judged(event.gravest, room))
 
 
 @dataclass(frozen=True)
-class _View:
-    """How one console shows alerts."""
+class EventInFull:
+    """One event: its sets with scores, the user's turn, the text and the evidence of the gravest alert."""
 
-    coloured: bool
-    encoding: str
-    text_chars: int
-    top_features: int
+    event: FlaggedEvent
+    text_lines: int = 2
 
-    def heading(self, alert: Alert) -> Text:
-        unit = "" if alert.unit == "activation/threshold" else f" {alert.unit}"
-        lines = [
-            self._badge(alert),
-            Text(self._safe(alert.event.id), style="bold"),
-            Text(self._safe(f"{alert.score:.2f} / {alert.threshold:.2f}{unit}")),
-        ]
-        if not unit:
-            lines[-1].append(" × threshold")
-        return Text("\n").join(lines)
-
-    def stacked(self, alert: Alert) -> Iterator[RenderableType]:
-        yield self.heading(alert)
-        yield Padding(self.evidence(alert), (0, 0, 1, 2))
-
-    def evidence(self, alert: Alert) -> Text:
-        lines = [self._judged(alert)]
-        for feature in alert.features[: self.top_features]:
-            line = Text.assemble(("feature active  ", "dim"))
-            line.append(f"#{feature.index} ", style="bold")
-            line.append(self._safe(feature.label))
-            line.append(f"  {feature.activation:.2f}", style="bold")
-            lines.append(line)
-        if (hidden := len(alert.features) - self.top_features) > 0:
-            lines.append(Text(f"and {hidden} more", style="dim"))
-        if alert.probe is not None:
-            line = Text.assemble(("linear probe  ", "dim"))
-            lines.append(line.append(f"{alert.probe.contribution:+.2f} to the logit", style="bold"))
-        return Text("\n").join(lines)
-
-    def _badge(self, alert: Alert) -> Text:
-        badge = Text(f" {alert.severity.upper()} ", style=SEVERITY_STYLES[alert.severity])
-        return Text.assemble(badge, " ", (self._safe(alert.set.category.replace("_", " ")), "bold"))
-
-    def _judged(self, alert: Alert) -> Text:
-        if alert.content is None:
-            return Text(
-                f"content capture is off: {alert.segment.name}, {alert.segment.tokens} tokens, "
-                f"{alert.segment.chars} characters",
-                style="dim italic",
-            )
-        window = strongest_window(shaded(alert.content.text, alert.content.strengths), self.text_chars)
-        line = Text("..." if window.cut_before else "")
-        for text, style in self._pieces(window.runs):
-            line.append(text, style=style)
-        return line.append("..." if window.cut_after else "")
-
-    def _pieces(self, runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
-        if self.coloured:
-            for run in runs:
-                background, text = LIGHT[run.level - 1] if run.level else ("", "")
-                yield self._safe(run.text), f"{text} on {background}" if run.level else ""
-            return
-        inside = False
-        for run in runs:
-            if (run.strength >= BRACKETED_FROM) != inside:
-                inside = not inside
-                yield "[" if inside else "]", ""
-            yield self._safe(run.text), ""
-        if inside:
-            yield "]", ""
-
-    def _safe(self, text: str) -> str:
-        line = _INDENT.sub(" ", visible_line(text))
-        # a stream that is not UTF-8 would raise in the middle of the table
-        return line.encode(self.encoding, "replace").decode(self.encoding)
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        terminal = TerminalText.of(console, options)
+        alert = self.event.gravest
+        width = max(1, options.max_width - _GAP)
+        heading = terminal.severity(alert.severity).append("  ", style="not bold")
+        heading.append(terminal.safe(spoken(alert.set.category)), style="bold")
+        heading.append(f"  {terminal.safe(self.event.id)}  {_score(alert)} {terminal.safe(unit(alert))}")
+        heading.append(terminal.safe("".join(f"; {spoken(a.set.category)} {_score(a)}" for a in self.event.alerts[1:])))
+        heading.truncate(options.max_width, overflow="crop")
+        yield heading
+        if alert.content is not None and alert.content.prompt:
+            yield _indented(Text(terminal.fit(f"User: {alert.content.prompt}", width), style="dim"))
+        # wrapping leaves the ends of lines empty, so a little less than full lines
+        judged = terminal.judged(alert, max(width, self.text_lines * (width - 6)))
+        for line in judged.wrap(console, width)[: self.text_lines]:
+            line.rstrip()
+            yield _indented(line)
+        yield _indented(Text(terminal.fit("; ".join(_evidence(alert)), width)))
 
 
-def summary_tables(summary: Summary) -> RenderableType:
-    """The counts by category, how labelled events came out, and the rates."""
-    parts: list[RenderableType] = []
-    if summary.by_category:
-        counts = Table(title="Alerts", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        counts.add_column("Category")
-        severities = [s for s in reversed(SEVERITIES) if any(s in row for row in summary.by_category.values())]
-        for name in (*severities, "all"):
-            counts.add_column(name, justify="right")
-        for category, row in summary.by_category.items():
-            cells = [str(row.get(s, 0)) for s in severities]
-            counts.add_row(_name(category), *cells, str(sum(row.values())))
-        parts.append(counts)
-    if summary.outcomes:
-        labelled = Table(
-            title="How the labelled events came out", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
-        )
-        labelled.add_column("Written as")
-        for name in ("Events", "Flagged as that", "Flagged at all"):
-            labelled.add_column(name, justify="right")
-        for outcome in summary.outcomes:
-            row_name = _name(outcome.name).append(" (benign)" if outcome.benign else "")
-            own = "-" if outcome.benign else str(outcome.as_labelled)
-            labelled.add_row(row_name, str(outcome.events), own, str(outcome.flagged))
-        parts.append(labelled)
-    figures = (
-        ("events", summary.events, "d"),
-        ("bad events", summary.bad_events, "d"),
-        ("tokens", summary.tokens, ",d"),
-        ("seconds", summary.seconds, ".1f"),
-        ("events/s", summary.events_per_second, ".1f"),
-        ("tokens/s", summary.tokens_per_second, ",.0f"),
-        ("lag", summary.lag, "d"),
-    )
-    known = ", ".join(f"{value:{form}} {name}" for name, value, form in figures if value is not None)
-    parts.append(Text(f"{summary.alerts} alerts; {known}" if known else f"{summary.alerts} alerts"))
-    return Group(*parts)
+def _indented(line: Text) -> Padding:
+    return Padding(line, (0, 0, 0, _GAP), expand=False)
 
 
-def _name(category: str) -> Text:
-    return Text(visible_line(category.replace("_", " ")))
+def _evidence(alert: Alert) -> Iterator[str]:
+    """The named features; if none has a name, the strongest tokens of each."""
+    if alert.probe is not None:
+        yield f"Linear probe {alert.probe.contribution:+.2f}"
+    named = [f"{f.label} (#{f.index}) {figure(f.activation)}" for f in alert.features if is_named(f)]
+    if named:
+        yield f"Features: {', '.join(named[:_MAX_FEATURES])}"
+    elif alert.features:
+        places = ", ".join(f"#{f.index}{_strongest_token(f)}" for f in alert.features[:_MAX_FEATURES])
+        yield f"Features without a name: {places}"
+
+
+def _strongest_token(feature: AlertFeature) -> str:
+    text = feature.tokens[0].text if feature.tokens else None
+    return "" if text is None else f' on "{text.strip()}"'
+
+
+def spoken(category: str) -> str:
+    """A category as a person writes it."""
+    return category.replace("_", " ")
+
+
+def _score(alert: Alert) -> str:
+    return f"{alert.score:.2f}/{alert.threshold:.2f}"
+
+
+def _severities(events: Sequence[FlaggedEvent]) -> str:
+    counts = Counter[Severity](event.severity for event in events)
+    return ", ".join(f"{counts[s]} {s}" for s in reversed(SEVERITIES) if counts[s])

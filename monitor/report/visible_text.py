@@ -1,4 +1,4 @@
-"""Text from events made safe to show: nothing in it may steer a terminal, a browser or the reader's eye."""
+"""Makes text from events safe to show: nothing in it may steer a terminal, a browser or the reader's eye."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _ASCII = re.compile(r"[ -~]*\Z")
 def visible(text: str, newline: str = "\n", tab: str = "\t") -> str:
     """`text` with every control, bidi, invisible or broken character written out as <U+202E>.
 
-    Terminal escapes, bidi overrides and tag characters can recolour, reorder or hide what an operator reads; written
-    out, they are harmless and seen. Newlines and tabs become `newline` and `tab`.
+    Terminal escapes, bidi overrides and tag characters can recolour, reorder or hide what an operator reads. Written
+    out, they are visible and harmless. Newlines and tabs become `newline` and `tab`.
     """
     if _ASCII.match(text):
         return text

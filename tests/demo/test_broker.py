@@ -49,7 +49,7 @@ def test_a_broker_that_dies_tells_why(tmp_path: Path, monkeypatch: pytest.Monkey
     fake.write_text("#!/bin/sh\necho no memory left >&2\nexit 3\n")
     fake.chmod(0o700)
     monkeypatch.setattr(broker_module, "_executable", lambda _: fake)
-    with pytest.raises(Retryable, match="ended with status 3: no memory left"):
+    with pytest.raises(Retryable, match="exited with status 3: no memory left"):
         EmbeddedBroker().__enter__()
 
 

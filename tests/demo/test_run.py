@@ -98,10 +98,10 @@ def test_a_demo_that_goes_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ("die", "ended by itself with exit code 7"),
+        ("die", "exited by itself with code 7"),
         ("stuck", "0 of 40 events committed, then none for 8 s"),
         ("lose", "alerts differ: 1 only in the file, 0 only on the topic"),
-        ("exit", "ended with exit code 3"),
+        ("exit", "exited with code 3"),
         ("unready", "not ready within 8 s"),
     ],
 )

@@ -1,0 +1,57 @@
+"""ProgressLine: says what is being done and for how long, on a terminal and in a file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from rich.console import Console
+from rich.status import Status
+from rich.text import Text
+
+EVERY_S = 10.0
+"""In a file, a message that does not change is repeated after this time."""
+
+
+class ProgressLine:
+    """A context manager. On a terminal it keeps one line up to date and removes it at the end.
+
+    Everywhere else it prints plain lines: one for each new message, and one every EVERY_S seconds.
+    """
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._started = clock()
+        self._status = Status("", console=console) if console.is_terminal and not console.is_dumb_terminal else None
+        self._last: tuple[str, float] | None = None
+
+    def __enter__(self) -> ProgressLine:
+        self._started = self._clock()
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    @property
+    def seconds(self) -> float:
+        """Since the block was entered."""
+        return self._clock() - self._started
+
+    def update(self, message: str, detail: str = "") -> None:
+        """Call this often; it decides what to print. In a file, a new `detail` waits for the next line."""
+        now = self._clock()
+        text = f"{now - self._started:3.0f} s  {message}{detail and ': '}{detail}"
+        line = Text(text, no_wrap=True, overflow="ellipsis")
+        if self._status is not None:
+            self._status.update(line)
+        elif self._last is None or self._last[0] != message or now - self._last[1] >= EVERY_S:
+            self._last = message, now
+            self._console.print(line)
+            self._console.file.flush()

@@ -1,0 +1,62 @@
+"""FlaggedEvent: one event with every alert about it, gravest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from detectors.feature_set import SEVERITIES, Severity
+from monitor.alerts.alert import Alert
+from monitor.report.score import ratio
+
+
+@dataclass(frozen=True)
+class FlaggedEvent:
+    """The alerts of one event. Several sets often fire on the same text; a reviewer reads that text once."""
+
+    alerts: tuple[Alert, ...]
+    """Never empty; gravest first."""
+
+    @property
+    def id(self) -> str:
+        """The event's id."""
+        return self.gravest.event.id
+
+    @property
+    def gravest(self) -> Alert:
+        """The alert with the highest severity; among equals, the one furthest above its threshold."""
+        return self.alerts[0]
+
+    @property
+    def severity(self) -> Severity:
+        """The severity of the gravest alert."""
+        return self.gravest.severity
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The categories of the alerts, gravest first, each once."""
+        return tuple(dict.fromkeys(alert.set.category for alert in self.alerts))
+
+
+def flagged_events(alerts: Iterable[Alert]) -> tuple[FlaggedEvent, ...]:
+    """Groups alerts by event id, gravest event first."""
+    by_event: dict[str, list[Alert]] = {}
+    for alert in sorted(alerts, key=_gravest_first):
+        by_event.setdefault(alert.event.id, []).append(alert)
+    return tuple(FlaggedEvent(tuple(group)) for group in by_event.values())
+
+
+def gravest_of_each_category(events: Iterable[FlaggedEvent], count: int) -> tuple[FlaggedEvent, ...]:
+    """At most `count` events, gravest first. Events of categories not seen yet come before more of the same."""
+    first: list[FlaggedEvent] = []
+    more: list[FlaggedEvent] = []
+    seen: set[str] = set()
+    for event in events:
+        category = event.gravest.set.category
+        (more if category in seen else first).append(event)
+        seen.add(category)
+    return tuple([*first, *more][:count])
+
+
+def _gravest_first(alert: Alert) -> tuple[int, float, str]:
+    return -SEVERITIES.index(alert.severity), -ratio(alert), alert.id
