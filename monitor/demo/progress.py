@@ -53,5 +53,5 @@ class ProgressLine:
             self._status.update(line)
         elif self._last is None or self._last[0] != message or now - self._last[1] >= EVERY_S:
             self._last = message, now
-            self._console.print(line)
+            self._console.print(line, no_wrap=True, overflow="ellipsis")
             self._console.file.flush()

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
-_PROBE = """<!doctype html><body><iframe id="f" src="%s" style="width:%dpx;height:844px;border:0"></iframe><script>
+# Runs a script inside a page on disk; `page` and `root` are its document and root element, `out` is the answer.
+_FRAME = """<!doctype html><body><iframe id="f" src="%s" style="width:%dpx;height:844px;border:0"></iframe><script>
 const f = document.getElementById("f");
-f.onload = () => {
-  const d = f.contentDocument.documentElement;
-  document.title = "overflow=" + (d.scrollWidth - d.clientWidth);
+f.onload = async () => {
+  const page = f.contentDocument;
+  const root = page.documentElement;
+  let out;
+  try {
+    %s
+  } catch (error) {
+    out = String(error);
+  }
+  document.body.dataset.answer = JSON.stringify(out);
 };
 </script>"""
 
@@ -28,15 +39,17 @@ class Chromium:
 
     def overflow(self, page: Path, width: int, dark: bool) -> int:
         """By how many pixels the page is wider than `width`."""
-        probe = page.with_name("probe.html")
-        probe.write_text(_PROBE % (page.name, width))
-        found = re.search(
-            r"<title>overflow=(-?\d+)",
-            self._run(probe, 1280, 844, dark, "--dump-dom", "--allow-file-access-from-files")[0],
-        )
+        return int(self.script(page, "out = root.scrollWidth - root.clientWidth;", width, dark))
+
+    def script(self, page: Path, script: str, width: int = 1280, dark: bool = False) -> Any:
+        """What `script` assigns to `out`, run in the loaded page: JSON values only."""
+        frame = page.with_name("frame.html")
+        frame.write_text(_FRAME % (page.name, width, script))
+        dom = self._run(frame, 1280, 844, dark, "--dump-dom", "--allow-file-access-from-files")[0]
+        found = re.search(r'data-answer="([^"]*)"', dom)
         if found is None:
-            raise AssertionError("the page did not load in the frame")
-        return int(found[1])
+            raise AssertionError("the script gave no answer")
+        return json.loads(html.unescape(found[1]))
 
     def violations(self, page: Path, width: int) -> str:
         """What the browser refused under the page's policy, as it logs it."""

@@ -1,4 +1,4 @@
-"""The review page: safe, self-contained, bounded, and it renders."""
+"""The report: safe, self-contained, bounded, and it works in a browser."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from monitor.alerts.alert import Alert
 from monitor.report.report import render_report, write_report
 from monitor.report.static_page import asset
-from monitor.report.summary import summarize
+from monitor.report.summary import Label, summarize
 from tests.report.alert_samples import make_alert, realistic_alerts
 from tests.report.chromium import Chromium
 
@@ -93,13 +93,13 @@ def test_an_alert_without_content_shows_no_text() -> None:
     assert "of peak" not in page
 
 
-def test_no_alerts_are_not_proof() -> None:
+def test_no_alerts_prove_nothing() -> None:
     page = page_of([])
     assert "No alerts" in page
-    assert "not proof" in page
+    assert "does not prove" in page
 
 
-def test_the_gravest_come_first() -> None:
+def test_the_gravest_events_come_first() -> None:
     page = page_of(
         [
             make_alert(event_id=f"{s}-{score}", severity=s, score=score)
@@ -111,7 +111,46 @@ def test_the_gravest_come_first() -> None:
     assert order == ["critical-0.9", "critical-0.8", "low-0.9", "low-0.8"]
 
 
-def test_five_hundred_alerts_stay_small_and_the_rest_is_owned_up_to() -> None:
+def test_the_alerts_of_one_event_share_a_card_and_its_prompt() -> None:
+    page = page_of(
+        [
+            make_alert(category="sycophancy", severity="low", prompt="the only prompt"),
+            make_alert(category="backdoors", severity="critical", prompt="the only prompt"),
+            make_alert(category="bias", event_id="another", prompt="of another event"),
+        ]
+    )
+    assert page.count("<article") == 2
+    assert page.count("the only prompt") == 1
+    assert '<span class="sets">Backdoors, sycophancy</span>' in page
+    assert re.findall(r'class="alert" data-category="(\w+)"', page) == ["backdoors", "sycophancy", "bias"]
+    assert "3 alerts on 2 events" in page
+
+
+def test_named_features_are_listed_and_token_lists_are_folded_behind_them() -> None:
+    page = page_of([make_alert(labels=('tokens "and", "so"', "secret ways in", "no clear tokens"))])
+    named, folded = page.index("secret ways in"), page.index("2 features without a name yet")
+    assert named < folded < page.index("tokens &#34;and&#34;, &#34;so&#34;")
+    assert '<details class="unnamed">' in page
+    # with nothing else to show, they are open
+    assert '<details class="unnamed" open>' in page_of([make_alert(labels=("no clear tokens",))])
+
+
+def test_the_page_says_what_was_found_missed_and_falsely_flagged() -> None:
+    alerts = [make_alert(event_id="found"), make_alert(event_id="benign")]
+    labels = {
+        "found": Label("unsafe_code", "risky"),
+        "missed": Label("unsafe_code", "risky"),
+        "benign": Label("none", "look_alike"),
+    }
+    page = render_report(alerts, summarize(alerts, labels=labels), NOW)[0]
+    assert 'aria-label="1 of 2 found"' in page
+    assert "1 of 1 look alike." in page
+    row = re.search(r'<th scope="row">Unsafe code</th><td class="share">.*?</tr>', page)
+    assert row is not None
+    assert re.findall(r">(\d+)</td>", row[0]) == ["1", "1", "0", "1"]
+
+
+def test_five_hundred_alerts_stay_small_and_the_page_says_how_many_are_missing() -> None:
     text = "every token lights up here " * 400
     spans = tuple((i, i + 4, (i % 97 + 3) / 100) for i in range(0, len(text) - 4, 4))
     alerts = [make_alert(text, event_id=f"e{n}", strengths=spans) for n in range(500)]
@@ -136,12 +175,12 @@ def test_the_file_is_private_and_replaced_whole(tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
 
 
-@pytest.mark.parametrize("name", ["report.css", "report.js"])
+@pytest.mark.parametrize("name", ["page.css", "report.css", "report.js"])
 def test_an_asset_cannot_end_its_element(name: str) -> None:
     assert "</" not in asset("monitor.report", name)
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [400, 1280])
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_browser_shows_it_at_phone_and_desktop_width(
     chromium: Chromium, tmp_path: Path, width: int, dark: bool
@@ -153,9 +192,92 @@ def test_a_browser_shows_it_at_phone_and_desktop_width(
     dom = chromium.dom(path, width, dark)
     # the script ran, so the policy's hash for it is right: it shows the controls and counts the cards
     assert '<form id="controls">' in dom
-    assert "6 of 6" in dom
+    assert "Showing 6 of 6 events, 6 alerts" in dom
     assert chromium.overflow(path, width, dark) == 0
     assert chromium.violations(path, width) == ""
     picture = tmp_path / "page.png"
     chromium.screenshot(path, picture, width, 844, dark)
     assert picture.stat().st_size > 20_000  # an unstyled or empty page is smaller
+
+
+# What the page shows: the ids of its visible events and the line that counts them
+_STATE = """
+const state = () => ({
+  ids: Array.from(page.querySelectorAll(".card:not([hidden]) h3 code"), (e) => e.textContent),
+  line: page.querySelector("#shown output").textContent,
+});
+const set = (id, value) => {
+  page.getElementById(id).value = value;
+  page.getElementById(id).dispatchEvent(new Event("input", { bubbles: true }));
+};
+"""
+
+
+@pytest.fixture
+def filter_page(tmp_path: Path) -> Path:
+    """Four events; "both" has a high alert on deception and a low one on sycophancy."""
+    alerts = [
+        make_alert("never told anyone", category="deception", severity="high", event_id="both"),
+        make_alert("how wonderful", category="sycophancy", severity="low", event_id="both"),
+        make_alert(category="bias", severity="medium", event_id="bias", score=0.99),
+        make_alert(category="backdoors", severity="high", event_id="code", labels=("secret ways in",), score=0.8),
+        make_alert(category="sycophancy", severity="low", event_id="praise"),
+    ]
+    path = tmp_path / "report.html"
+    write_report(path, alerts, summarize(alerts), NOW)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("action", "ids", "line"),
+    [
+        ("", ["both", "code", "bias", "praise"], "Showing 4 of 4 events, 5 alerts"),
+        ('set("category", "sycophancy");', ["both", "praise"], "Showing 2 of 4 events, 2 alerts"),
+        ('set("severity", "high");', ["both", "code"], "Showing 2 of 4 events, 2 alerts"),
+        ('set("set", "bias-v1");', ["bias"], "Showing 1 of 4 events, 1 alert"),
+        # of one alert, not of two alerts of one event
+        ('set("category", "sycophancy"); set("severity", "high");', [], "Showing 0 of 4 events, 0 alerts"),
+        ('set("search", "SECRET ways");', ["code"], "Showing 1 of 4 events, 1 alert"),
+        ('set("search", "praise");', ["praise"], "Showing 1 of 4 events, 1 alert"),
+        ('set("order", "ratio");', ["bias", "both", "praise", "code"], "Showing 4 of 4 events, 5 alerts"),
+        (
+            "page.querySelector('.severities [data-severity=low]').click();",
+            ["both", "praise"],
+            "Showing 2 of 4 events, 2 alerts",
+        ),
+        (
+            "const b = page.querySelector('td [data-category=bias]'); b.click(); b.click();",
+            ["both", "code", "bias", "praise"],
+            "Showing 4 of 4 events, 5 alerts",
+        ),
+        (
+            'set("search", "code"); page.querySelector("button[type=reset]").click(); await new Promise(setTimeout);',
+            ["both", "code", "bias", "praise"],
+            "Showing 4 of 4 events, 5 alerts",
+        ),
+    ],
+)
+def test_filters_and_search(chromium: Chromium, filter_page: Path, action: str, ids: list[str], line: str) -> None:
+    assert chromium.script(filter_page, f"{_STATE}{action} out = state();") == {"ids": ids, "line": line}
+
+
+def test_a_filter_opens_the_alert_that_it_asks_for(chromium: Chromium, filter_page: Path) -> None:
+    folded = "page.querySelector('.card details.alert[data-category=sycophancy]').open"
+    script = f'{_STATE} const before = {folded}; set("category", "sycophancy"); out = [before, {folded}];'
+    assert chromium.script(filter_page, script) == [False, True]
+
+
+def test_the_keyboard_reaches_search_and_events(chromium: Chromium, filter_page: Path) -> None:
+    script = """
+    const key = (name) => page.activeElement.dispatchEvent(
+      new KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true }));
+    const focus = () => page.activeElement.id || page.activeElement.getAttribute("aria-label");
+    out = ["j", "j", "k", "/", "j"].map((name) => { key(name); return focus(); });
+    """
+    assert chromium.script(filter_page, script) == [
+        "Event both, high",
+        "Event code, high",
+        "Event both, high",
+        "search",
+        "search",
+    ]
