@@ -10,18 +10,16 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
-EVERY_S = 10.0
-"""In a file, a message that does not change is repeated after this time."""
-
 
 class ProgressLine:
     """A context manager. On a terminal it keeps one line up to date and removes it at the end.
 
-    Everywhere else it prints plain lines: one for each new message, and one every EVERY_S seconds.
+    Everywhere else it prints plain lines: one for each new message, and one every `every_s` seconds.
     """
 
-    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, console: Console, every_s: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
+        self._every_s = every_s
         self._clock = clock
         self._started = clock()
         self._status = Status("", console=console) if console.is_terminal and not console.is_dumb_terminal else None
@@ -51,7 +49,7 @@ class ProgressLine:
         line = Text(text, no_wrap=True, overflow="ellipsis")
         if self._status is not None:
             self._status.update(line)
-        elif self._last is None or self._last[0] != message or now - self._last[1] >= EVERY_S:
+        elif self._last is None or self._last[0] != message or now - self._last[1] >= self._every_s:
             self._last = message, now
             self._console.print(line, no_wrap=True, overflow="ellipsis")
             self._console.file.flush()

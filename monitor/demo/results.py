@@ -14,7 +14,7 @@ from monitor.report.summary import Summary
 from monitor.report.terminal import EventInFull, EventLines
 from monitor.report.terminal_summary import SummaryTable
 
-MAX_LINES = 34
+MAX_LINES = 32
 """Events listed; the report has them all."""
 IN_FULL = 3
 

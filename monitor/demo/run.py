@@ -33,6 +33,7 @@ PARTITIONS = {"llm.events": 4, "llm.alerts": 4, "llm.events.dead-letter": 1}
 GROUP = "latentwatch-demo"
 TOKENS_SAMPLE = "latentwatch_tokens_total"
 _STOP_TIMEOUT_S = 60.0
+_READING_EVERY_S = 30.0
 
 
 class Broker(Protocol):
@@ -141,7 +142,7 @@ class _Run:
         return _problems(summary, code, {a.id for a in alerts}, {a.id for a in delivered})
 
     def _wait_ready(self, sidecar: SidecarProcess) -> None:
-        self._console.print("Starting the sidecar; the very first start compiles the model (1 to 5 minutes).")
+        self._console.print("Starting the sidecar; its first start compiles the model (a minute or more).")
         with ProgressLine(self._console) as progress:
             sidecar.wait_ready(
                 self._timeouts.ready,
@@ -153,7 +154,7 @@ class _Run:
         """Waits until every published event is committed; returns how many are."""
         total = sum(published.values())
         done, moved = 0, time.monotonic()
-        with ProgressLine(self._console) as progress:
+        with ProgressLine(self._console, _READING_EVERY_S) as progress:
             while done < total:
                 time.sleep(0.1)
                 now = topics.committed("llm.events", published)

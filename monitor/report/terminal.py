@@ -85,7 +85,8 @@ class EventInFull:
         for line in judged.wrap(console, width)[: self.text_lines]:
             line.rstrip()
             yield _indented(line)
-        yield _indented(Text(terminal.fit("; ".join(_evidence(alert)), width)))
+        evidence = "; ".join(_evidence(alert))
+        yield _indented(Text(terminal.fit(evidence[:1].upper() + evidence[1:], width)))
 
 
 def _indented(line: Text) -> Padding:
@@ -95,13 +96,13 @@ def _indented(line: Text) -> Padding:
 def _evidence(alert: Alert) -> Iterator[str]:
     """The named features; if none has a name, the strongest tokens of each."""
     if alert.probe is not None:
-        yield f"Linear probe {alert.probe.contribution:+.2f}"
+        yield f"linear probe {alert.probe.contribution:+.2f}"
     named = [f"{f.label} (#{f.index}) {figure(f.activation)}" for f in alert.features if is_named(f)]
     if named:
-        yield f"Features: {', '.join(named[:_MAX_FEATURES])}"
+        yield f"features: {', '.join(named[:_MAX_FEATURES])}"
     elif alert.features:
         places = ", ".join(f"#{f.index}{_strongest_token(f)}" for f in alert.features[:_MAX_FEATURES])
-        yield f"Features without a name: {places}"
+        yield f"features without a name: {places}"
 
 
 def _strongest_token(feature: AlertFeature) -> str:

@@ -6,7 +6,9 @@ import io
 
 from rich.console import Console
 
-from monitor.demo.progress import EVERY_S, ProgressLine
+from monitor.demo.progress import ProgressLine
+
+EVERY_S = 10.0
 
 
 class Clock:
@@ -23,7 +25,7 @@ def printed(steps: list[tuple[float, str, str]], *, terminal: bool = False) -> s
     """What is printed if `update` is called with each (seconds since the start, message, detail)."""
     out, clock = io.StringIO(), Clock()
     console = Console(file=out, width=40, force_terminal=terminal, color_system=None, _environ={"TERM": "xterm"})
-    with ProgressLine(console, clock) as progress:
+    with ProgressLine(console, EVERY_S, clock) as progress:
         for seconds, message, detail in steps:
             clock.now = 100 + seconds
             progress.update(message, detail)
