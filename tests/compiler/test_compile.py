@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from monitor.compiler.calibration_events import CalibrationEvent
+from monitor.compiler.compile import PrecisionChoice, compile_bundle
 from monitor.errors import ConfigError
 from monitor.model.files import file_sha256
 from monitor.readers.onnx.bundle import EXACT_GRAPH, GRAPH, MANIFEST, load_bundle
@@ -117,6 +119,21 @@ def test_without_onnx(source: TinySource, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ConfigError, match=r"^compiling needs onnx; run: pip install 'latentwatch\[compile\]'$"):
         source.compile(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize(("precision", "steps"), [("fp32", 2), ("int8", 4)])
+def test_progress_counts_the_steps(source: TinySource, tmp_path: Path, precision: PrecisionChoice, steps: int) -> None:
+    told: list[str] = []
+
+    def score(reader: OnnxReader, events: Sequence[CalibrationEvent]) -> NDArray[np.float64]:
+        return np.full((len(events), 1), 0.1)
+
+    events = calibration_events(6)
+    made_of = source.made_of()
+    compile_bundle(made_of, tmp_path / "b", source.tokeniser, score, events, precision, 1, told.append)
+    numbers = [re.match(rf"compiling the reader \((\d) of {steps}: .+\)$", line) for line in told]
+    assert sorted({int(n[1]) for n in numbers if n is not None}) == list(range(1, steps + 1))
+    assert None not in numbers
 
 
 def test_files_are_readable_by_all_and_the_graph_loads_from_elsewhere(source: TinySource, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_the_config_is_valid_and_says_where_alerts_go(tmp_path: Path) -> None:
 
 
 def test_a_demo_that_goes_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # left alone, this would send the sidecar to somebody's real topic
+    # without the filter, this would send the sidecar to somebody's real topic
     monkeypatch.setenv("LATENTWATCH__SOURCE__TOPIC", "production")
     (tmp_path / "alerts.jsonl").write_text("left by an earlier demo\n")
     code, shown = demo(tmp_path, "none")

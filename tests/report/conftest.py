@@ -1,4 +1,4 @@
-"""The browser for pages, where this machine has one."""
+"""The browser for pages, if this machine has one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.report.chromium import Chromium
 
 @pytest.fixture(scope="session")
 def chromium() -> Chromium:
-    """Skips the test where there is no Chromium."""
+    """Skips the test if there is no Chromium."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
         executable = shutil.which(name)
         if executable is not None:
