@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.feature_set import FeatureSet, Pooling, Severity
-from detectors.pooling import pool
+from detectors.feature_set import FeatureSet, Severity
+from detectors.pooling import Pooling, pool
 from detectors.probe import ProbeDetector
 from detectors.score import Detector, Score
 from detectors.threshold import ThresholdDetector
@@ -82,7 +82,7 @@ class Match:
 
 
 def highest_by_name(scores: Iterable[tuple[str, float]]) -> list[float]:
-    """Of the scores of segments, with their names, the highest of each name: what `across: mean` is the mean of."""
+    """The highest score of each segment name: what `combine_segments: mean` is the mean of."""
     highest: dict[str, float] = {}
     for name, score in scores:
         highest[name] = max(score, highest.get(name, score))
@@ -131,7 +131,7 @@ class Matcher:
         if not scored:
             return None
         segment, score = max(scored, key=lambda pair: pair[1].value)
-        if self.feature_set.across == "mean":
+        if self.feature_set.combine_segments == "mean":
             highest = highest_by_name((other.name, found.value) for other, found in scored)
             score = score.shared(self.detector.mean(highest), len(highest))
         return segment, score

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from detectors.feature_set import Across, SegmentName, Severity
+from detectors.feature_set import CombineSegments, SegmentName, Severity
 from monitor.errors import ConfigError
 from monitor.yaml_file import faults, load_yaml
 
@@ -42,7 +42,7 @@ class SetRecipe(_Model):
     description: str
     definition: str
     segments: tuple[SegmentName, ...]
-    across: Across = "highest"
+    combine_segments: CombineSegments = "max"
     """As in FeatureSet."""
     benign: Literal["chat", "code"]
     """Which texts by other authors stand for harmless traffic when figures are taken."""
