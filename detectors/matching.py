@@ -61,7 +61,7 @@ class ProbeHit:
     """What the set's probe has to do with the match."""
 
     contribution: float
-    """To the logit; below 0 where the features alone made the match."""
+    """To the logit; below 0 if only the features made the match."""
     tokens: tuple[tuple[int, float], ...]
     """The tokens that speak most for it as (row of the segment, projection), strongest first."""
 
@@ -109,7 +109,7 @@ class Matcher:
     def scores(self, segments: Sequence[SegmentActivations]) -> list[tuple[SegmentActivations, Score]]:
         """The score of every segment that the set looks at and that is long enough.
 
-        Raises ValueError where an activation is not finite: a comparison with it would say anything.
+        Raises ValueError if an activation is not finite: a comparison with it would mean nothing.
         """
         wanted, pooling = self.feature_set.segments, self.feature_set.pooling
         scored = []
@@ -123,7 +123,7 @@ class Matcher:
         return scored
 
     def best(self, segments: Sequence[SegmentActivations]) -> tuple[SegmentActivations, Score] | None:
-        """The highest-scoring segment (the first of equals) and the event's score, or None where the set looks at none.
+        """The highest-scoring segment (the first of equals) and the event's score, or None if the set looks at none.
 
         Contributions are the segment's own share of that score.
         """

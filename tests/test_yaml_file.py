@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -131,3 +133,27 @@ def test_a_renamed_key_says_what_to_write() -> None:
 
 def test_a_fault_of_no_key_is_one_of_the_whole() -> None:
     assert found({"parts": []}) == ["file.yaml: whole: no parts"]
+
+
+def test_pyyaml_without_libyaml_reads_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("a: {b: [1, 0.5, x]}\nc: 2026-11-30\nindex: 7\nindex: 8\n")
+    code = f"""
+import yaml
+del yaml.CSafeLoader
+import subprocess
+import sys
+from pathlib import Path
+from monitor.errors import ConfigError
+from monitor.yaml_file import load_yaml, parse_yaml
+path = Path({str(path)!r})
+try:
+    load_yaml(path)
+except ConfigError as e:
+    print(e)
+print(parse_yaml(path, path.read_bytes().replace(b"index: 8", b"")))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    refused, data = done.stdout.splitlines()
+    assert refused == f"{path}:4: the key 'index' is given twice"
+    assert data == str(load(tmp_path, "a: {b: [1, 0.5, x]}\nc: 2026-11-30\nindex: 7\n"))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from detectors.calibration import Calibration
-from detectors.feature_set import FeatureSet
+from detectors.feature_set import Feature, FeatureSet
 from detectors.metrics import Metric, Range, summarised
 from monitor.sets.load import LoadedSet
 
@@ -78,8 +78,12 @@ def show(console: Console, loaded: LoadedSet) -> None:
             "Calibration",
         )
     if used.metrics:
+        say("AUROC by source; held out, unless marked *", "Metrics")
         console.print(_metrics(used.metrics))
-    console.print(_features(used))
+    strongest = _strongest(used)
+    few = len(strongest) == len(used.features)
+    say("all" if few else f"the {len(strongest)} highest weights of {len(used.features)}; --json has all", "Features")
+    console.print(_features(strongest))
     for name, lines in (
         ("False positives", used.falsepositives),
         ("Known gaps", used.known_gaps),
@@ -95,7 +99,7 @@ def _rates(calibration: Calibration) -> str:
 
 
 def _metrics(metrics: dict[str, Metric]) -> Table:
-    table = _table("AUROC by source; held out, unless marked *")
+    table = _table()
     table.add_column("source", overflow="fold")
     for column in ("positive,\nharmless", "AUROC", "dense\nprobe", "words", "pairs\nwon", "recall at\n1 % FPR"):
         table.add_column(column, justify="right")
@@ -109,22 +113,24 @@ def _metrics(metrics: dict[str, Metric]) -> Table:
     return table
 
 
-def _features(used: FeatureSet) -> Table:
+def _strongest(used: FeatureSet) -> Sequence[Feature]:
     """The features with the highest weights, or all if they are few."""
-    strongest = sorted(used.features, key=lambda f: -(f.weight or 0.0))[:_SHOWN_FEATURES]
-    title = f"The {len(strongest)} features with the highest weights, of {len(used.features)}"
     if len(used.features) <= _SHOWN_FEATURES:
-        title, strongest = "Features", list(used.features)
-    table = _table(title)
+        return used.features
+    return sorted(used.features, key=lambda feature: -(feature.weight or 0.0))[:_SHOWN_FEATURES]
+
+
+def _features(features: Sequence[Feature]) -> Table:
+    table = _table()
     table.add_column("feature", justify="right")
     table.add_column("label", overflow="fold")
     table.add_column("weight", justify="right")
     table.add_column("threshold", justify="right")
-    for feature in strongest:
+    for feature in features:
         numbers = ("" if n is None else f"{n:.4g}" for n in (feature.weight, feature.threshold))
         table.add_row(str(feature.index), escape(feature.label), *numbers)
     return table
 
 
-def _table(title: str | None = None) -> Table:
-    return Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
+def _table() -> Table:
+    return Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)

@@ -73,7 +73,7 @@ class Calibrated:
         return "".join(difflib.unified_diff(before, self.text.splitlines(keepends=True), path, path))
 
     def write(self) -> None:
-        """Puts the new text in the file's place, whole or not at all. Raises ConfigError where that cannot be done."""
+        """Puts the new text in the file's place, whole or not at all. Raises ConfigError if that fails."""
         path = self.loaded.path.resolve()
         part = path.with_name(f"{path.name}.part")
         try:
@@ -85,7 +85,7 @@ class Calibrated:
 
 
 def calibrate(request: Request, config: Config, console: Console) -> list[Calibrated]:
-    """Calibrates the sets as their files stand, overrides of the config left aside; changes no file.
+    """Calibrates the sets as their files stand, without the overrides of the config; changes no file.
 
     Raises ConfigError with every set for which there are too few benign events, and how many are needed.
     """

@@ -2,7 +2,7 @@
 
     python -m monitor.lab.fit.make_sets OUT_DIR --data DIR [--data DIR ...] [--sae DIR] [--cache DIR] [--device cpu]
 
-Every source family is left out once: a set fitted on all others gives the figures for it. The weights that ship are
+Every source family is held out once: a set fitted on all others gives the figures for it. The weights that ship are
 fitted on all sources together, with thresholds from harmless texts that took no part in fitting; the false-positive
 rate is measured on harmless texts by yet other authors.
 """
@@ -92,8 +92,8 @@ def held_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: di
         shared = {
             "weighted_auroc": _area(scored["weighted"]),
             "with_probe_auroc": _area(scored["probe"]),
-            **_beside("dense_probe", by_residual),
-            **_beside("word_only", by_words),
+            **_baseline("dense_probe", by_residual),
+            **_baseline("word_only", by_words),
         }
         for kind in KINDS:
             found[kind][_name(source)] = {**_figures(scored[kind], benign[kind]), **shared, "held_out": True}
@@ -101,7 +101,7 @@ def held_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: di
 
 
 def hard_negatives(recipe: SetRecipe, texts: dict[str, Texts]) -> list[Texts]:
-    """Sources of harmless rows alone that nothing is fitted on: what a source of risky rows alone is judged against."""
+    """Sources of only harmless rows that nothing is fitted on: a source of only risky rows is compared with them."""
     judged = [texts[source.file] for source in recipe.sources if not source.train]
     return [t for t in judged if all(row.label == 0 for row in t.rows)]
 
@@ -131,7 +131,7 @@ def _figures(own: Scored, benign: NDArray[np.float64]) -> dict[str, Any]:
     }
 
 
-def _beside(name: str, scored: Scored) -> dict[str, Any]:
+def _baseline(name: str, scored: Scored) -> dict[str, Any]:
     return {f"{name}_auroc": _area(scored), f"{name}_interval_95": _interval(scored)}
 
 
@@ -288,7 +288,7 @@ def _logistic(logit: float) -> float:
 
 
 def find(file: str, folders: list[Path]) -> Path:
-    """`file` in the first folder that has it. Raises ConfigError where none does."""
+    """`file` in the first folder that has it. Raises ConfigError if none does."""
     for folder in folders:
         if (folder / file).is_file():
             return folder / file
@@ -296,7 +296,7 @@ def find(file: str, folders: list[Path]) -> Path:
 
 
 def source_rows(use: SourceUse, folders: list[Path], limit: int | None) -> list[LabelledRow]:
-    """The rows that `use` names; whole clusters of them where there are more than `limit`."""
+    """The rows that `use` names; whole clusters of them if there are more than `limit`."""
     return sampled([r for r in load_rows(find(use.file, folders)) if use.only.search(r.id)], limit)
 
 

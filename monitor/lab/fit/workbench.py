@@ -51,7 +51,7 @@ class Texts:
         return found
 
     def seen(self, segments: tuple[str, ...]) -> list[list[int]]:
-        """For each row, the entries that a set with these segments looks at; none where it sees nothing."""
+        """For each row, the entries that a set with these segments looks at; none if it sees nothing."""
         return [[e for e in entries if self.table.segment[e] in segments] for entries in self.entries]
 
     def judged(self, segments: tuple[str, ...]) -> list[list[int]]:
@@ -81,7 +81,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class SetModel:
-    """What a set is fitted as: weights on latents, and for a probe set a probe beside them."""
+    """What a set is fitted as: weights on latents, and for a probe set also a probe."""
 
     features: SparseLogistic
     probe: ResidualProbe | None = None
