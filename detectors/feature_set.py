@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
+
+from detectors.calibration import Calibration
+from detectors.frozen_model import ActivationBasis, Finite, FrozenModel, Sha256
+from detectors.metrics import Metric, MetricsSummary, summarised
+from detectors.pooling import Pooling
 
 Severity = Literal["info", "low", "medium", "high", "critical"]
 SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
 SegmentName = Literal["system", "user", "assistant", "tool", "response"]
-Across = Literal["highest", "mean"]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+CombineSegments = Literal["max", "mean"]
 T = TypeVar("T")
 
 
@@ -23,29 +25,25 @@ def _not_empty(items: tuple[T, ...]) -> tuple[T, ...]:
     return items
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SaeRef(_Model):
+class SaeRef(FrozenModel):
     """The exact SAE that the feature indices belong to."""
 
-    format: Literal["saelens"] = "saelens"
+    format: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "saelens"
+    """How its files are laid out; a name that monitor.sae.formats knows."""
     path: str
-    """Folder of cfg.json and sae_weights.safetensors, relative to the feature-set file."""
+    """Folder of the SAE's files, relative to the file that names it."""
     sha256: Sha256
-    """Of sae_weights.safetensors."""
+    """Of the weights file."""
     width: Annotated[int, Field(gt=0)]
-    activation_basis: Literal["raw", "decoder_norm_folded"] = "raw"
-    """raw: the encoder's own output. decoder_norm_folded: multiplied by the norm of the latent's decoder row."""
+    activation_basis: ActivationBasis = "raw"
 
 
-class ReaderRef(_Model):
+class ReaderRef(FrozenModel):
     """The model and hook point that the SAE was trained on."""
 
     model: str
     model_sha256: Sha256
-    """Of the weights file (of the concatenated per-file hashes where there are several)."""
+    """Of the weights file (of the concatenated per-file hashes if there are several)."""
     layer: Annotated[int, Field(ge=0)]
     """Zero-based index of the transformer block; the hook is its output."""
     hook: Literal["resid_post"] = "resid_post"
@@ -54,181 +52,131 @@ class ReaderRef(_Model):
     sae: SaeRef
 
 
-class ProbeRef(_Model):
-    """A linear probe on the residual stream at the hook, in a file beside the set."""
+class WeightsRef(FrozenModel):
+    """The safetensors file with a set's weights, and with its probe if it has one."""
 
     path: str
-    """Safetensors with `direction` [d] and `offset` [1], relative to the feature-set file."""
+    """Relative to the feature-set file."""
     sha256: Sha256
 
 
-class Pooling(_Model):
-    """How the activations of one feature over the tokens of a segment become one number."""
-
-    kind: Literal["max", "mean", "topk_mean", "count"]
-    k: Annotated[int, Field(gt=0)] | None = None
-    """topk_mean: mean over the k strongest tokens (over all tokens where there are fewer)."""
-    over: Finite | None = None
-    """count: number of tokens with an activation above this."""
-    prior_tokens: Annotated[int, Field(ge=0)] = 0
-    """mean: that many tokens without activation are counted in, so that a few tokens alone do not make a high mean."""
-
-    @model_validator(mode="after")
-    def _parameters(self) -> Pooling:
-        if (self.k is not None) != (self.kind == "topk_mean"):
-            raise ValueError("k belongs to topk_mean, and topk_mean needs it")
-        if (self.over is not None) != (self.kind == "count"):
-            raise ValueError("over belongs to count, and count needs it")
-        if self.prior_tokens and self.kind != "mean":
-            raise ValueError("prior_tokens belongs to mean")
-        return self
-
-
-class Feature(_Model):
+class Feature(FrozenModel):
     """One SAE latent."""
 
     index: Annotated[int, Field(ge=0)]
     label: Annotated[str, Field(min_length=1)]
     """What the top-activating tokens have in common."""
     threshold: Finite | None = None
-    """In units of the activation basis after pooling; `threshold` detectors need it."""
+    """In units of the activation basis after pooling; needed under a condition."""
     weight: Finite | None = None
-    """Per unit of the pooled activation; `weighted` and `probe` detectors need it."""
+    """Per unit of the pooled activation; needed for a score."""
     evidence: str = ""
     """How the label was found."""
 
 
-class Condition(_Model):
-    """When a set counts as active."""
+class Condition(FrozenModel):
+    """When a set without a score counts as active: its features' own thresholds decide."""
 
-    kind: Literal["any", "k_of_n", "score"]
+    kind: Literal["any", "k_of_n"]
     k: Annotated[int, Field(gt=0)] | None = None
-    at_least: Finite | None = None
 
     @model_validator(mode="after")
     def _parameters(self) -> Condition:
         if (self.k is not None) != (self.kind == "k_of_n"):
             raise ValueError("k belongs to k_of_n, and k_of_n needs it")
-        if (self.at_least is not None) != (self.kind == "score"):
-            raise ValueError("at_least belongs to score, and score needs it")
         return self
 
 
-class Escalation(_Model):
+class Escalation(FrozenModel):
     """From this score on, the alert has this severity."""
 
     score: Finite
     severity: Severity
 
 
-class Calibration(_Model):
-    """The benign traffic that the threshold was set on, and what it then measured."""
-
-    benign: str
-    """Which texts."""
-    n: Annotated[int, Field(gt=0)]
-    target_fpr: Annotated[float, Field(gt=0, lt=1)]
-    measured_fpr: Annotated[float, Field(ge=0, le=1)]
-    """On benign texts that did not set the threshold."""
-    measured_n: Annotated[int, Field(gt=0)]
-    interval_95: tuple[float, float]
-    date: date
-    unit: str | None = None
-    """What the threshold is compared with: logistic, activation, or activation/threshold."""
-    activation_basis: Literal["raw", "decoder_norm_folded"] | None = None
-    """The basis of the activations below that score."""
-
-
-class Metric(_Model):
-    """Detection figures on one labelled source; null where a figure does not apply."""
-
-    auroc: float | None
-    auroc_interval_95: tuple[float, float] | None = None
-    recall_at_1pct_fpr: float | None = None
-    """At the threshold that 1 % of benign texts of other authors reach."""
-    pair_win_rate: float | None = None
-    auroc_vs_benign: float | None = None
-    """Positives of this source against benign texts of other authors, instead of the source's own negatives."""
-    n_positive: int
-    n_negative: int
-    weighted_auroc: float | None = None
-    """SAE features alone, as a `weighted` set; the same as `auroc` where the set is one."""
-    with_probe_auroc: float | None = None
-    """Features and a probe together, as a `probe` set; the same as `auroc` where the set is one."""
-    dense_probe_auroc: float | None = None
-    """Logistic regression on the mean residual, same training rows."""
-    dense_probe_interval_95: tuple[float, float] | None = None
-    word_only_auroc: float | None = None
-    """Naive Bayes on word counts, same training rows."""
-    word_only_interval_95: tuple[float, float] | None = None
-    left_out: bool
-    """True where the figures are those of the same recipe fitted without any row of this source or its family; the
-    shipped weights were then fitted on all sources together."""
-
-
-class FeatureSet(_Model):
+class FeatureSet(FrozenModel):
     """A detector for one category. Feature indices mean nothing without `reader`, so loaders must check its hashes."""
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
     title: str
-    category: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
-    severity: Severity
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
     status: Literal["experimental", "test", "stable"]
-    description: str
+    severity: Severity
+    category: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
     definition: str
     """What was counted as positive when it was trained and measured."""
-    references: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    reader: ReaderRef
-    detector: Literal["threshold", "weighted", "probe"]
+    description: str
     segments: Annotated[tuple[SegmentName, ...], AfterValidator(_not_empty)]
-    across: Across = "highest"
-    """How the scores of an event's segments become the event's. highest: the highest of all. mean: the mean over the
-    names that it has (user, response), each with its highest; of log-odds, where scores are logistic."""
-    pooling: Pooling
+    combine_segments: CombineSegments = "max"
+    """How the scores of an event's segments become the event's. max: the highest of all. mean: the mean over the
+    segment names that it has (user, response), each with its highest; of log-odds if scores are logistic."""
     min_tokens: Annotated[int, Field(gt=0)] = 1
     """Segments of fewer tokens are not judged."""
-    features: Annotated[tuple[Feature, ...], AfterValidator(_not_empty)]
+    detector: Literal["threshold", "weighted", "probe"]
+    pooling: Pooling
+    threshold: Finite | None = None
+    """The score from which the set is active. A set has either this or a `condition`."""
+    condition: Condition | None = None
+    """`threshold` detectors only: active by the features' own thresholds, without a score."""
     bias: Finite = 0.0
-    """`weighted` and `probe`: the logit where nothing is active."""
-    probe: ProbeRef | None = None
-    """`probe` only: what is added to the logit before the features are."""
-    condition: Condition
+    """`weighted` and `probe`: the logit if nothing is active."""
+    weights: WeightsRef | None = None
+    """The file that the features' weights and the probe came from; None if all weights are in the set itself."""
+    probe: Sha256 | None = None
+    """`probe` only: the hash of the linear probe in the weights file. It is added to the logit before the features."""
     escalations: tuple[Escalation, ...] = ()
     calibration: Calibration | None = None
+    summary: MetricsSummary | None = None
+    """Of `metrics`."""
+    features: Annotated[tuple[Feature, ...], AfterValidator(_not_empty)]
     metrics: dict[str, Metric] = Field(default_factory=dict)
     falsepositives: tuple[str, ...] = ()
     known_gaps: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    reader: ReaderRef
 
     @model_validator(mode="after")
     def _consistent(self) -> FeatureSet:
-        indices = [f.index for f in self.features]
-        repeated = sorted({i for i in indices if indices.count(i) > 1})
-        if repeated:
-            raise ValueError(f"features: index {repeated[0]} is listed twice")
-        if max(indices) >= self.reader.sae.width:
-            raise ValueError(f"features: index {max(indices)} is outside the SAE's width {self.reader.sae.width}")
+        self._check_indices()
         if (self.probe is not None) != (self.detector == "probe"):
-            raise ValueError("probe belongs to a probe detector, and a probe detector needs it")
-        if self.detector in ("weighted", "probe"):
-            if self.condition.kind != "score":
-                raise ValueError(f"condition: a {self.detector} detector has a score; use kind: score")
-            missing = [f.index for f in self.features if f.weight is None]
-        elif self.condition.kind == "score":
-            missing = [f.index for f in self.features if f.weight is None]
+            raise ValueError("detector: a probe detector needs a probe in `weights`, and no other may have one")
+        if self.threshold is None and self.condition is None:
+            raise ValueError("threshold: needed (a threshold detector may have a `condition` instead)")
+        if self.threshold is not None and self.condition is not None:
+            raise ValueError("threshold: does not go with `condition`, under which the features' own thresholds decide")
+        if self.condition is None:
+            self._check_weights()
         else:
-            missing = [f.index for f in self.features if f.threshold is None]
-            if self.condition.k is not None and self.condition.k > len(self.features):
-                raise ValueError(f"condition: k = {self.condition.k} of {len(self.features)} features never holds")
-        if missing:
-            needed = "weight" if self.condition.kind == "score" else "threshold"
-            raise ValueError(f"features: index {missing[0]} needs a {needed} under condition {self.condition.kind}")
-        if self.condition.kind != "score":  # activations are compared as a ratio, and none is below 0
-            always = [f.index for f in self.features if f.threshold is not None and f.threshold <= 0]
-            if always:
-                raise ValueError(f"features: index {always[0]} needs a threshold above 0")
+            self._check_thresholds(self.condition)
+        if self.summary is not None and self.summary != summarised(self.metrics):
+            raise ValueError("summary: differs from the metrics; write what they say: " + _in_short(self.metrics))
         return self
+
+    def _check_indices(self) -> None:
+        seen: set[int] = set()
+        for feature in self.features:
+            if feature.index in seen:
+                raise ValueError(f"features: index {feature.index} is listed twice")
+            seen.add(feature.index)
+        if max(seen) >= self.reader.sae.width:
+            raise ValueError(f"features: index {max(seen)} is outside the SAE's width {self.reader.sae.width}")
+
+    def _check_weights(self) -> None:
+        missing = [f.index for f in self.features if f.weight is None]
+        if missing:
+            raise ValueError(f"features: index {missing[0]} needs a weight, as the set has a score")
+
+    def _check_thresholds(self, condition: Condition) -> None:
+        if self.detector != "threshold":
+            raise ValueError(f"condition: a {self.detector} detector has a score; use threshold")
+        if condition.k is not None and condition.k > len(self.features):
+            raise ValueError(f"condition: k = {condition.k} of {len(self.features)} features never holds")
+        for feature in self.features:
+            if feature.threshold is None:
+                raise ValueError(f"features: index {feature.index} needs a threshold under condition {condition.kind}")
+            if feature.threshold <= 0:  # activations are compared as a ratio, and none is below 0
+                raise ValueError(f"features: index {feature.index} needs a threshold above 0")
 
     def indices(self) -> tuple[int, ...]:
         """The SAE latents of this set, in file order."""
@@ -236,10 +184,15 @@ class FeatureSet(_Model):
 
     def columns(self) -> tuple[int | str, ...]:
         """What a reader must hand out for this set: its latents, and behind them its probe, named by its hash."""
-        return (*self.indices(), *([] if self.probe is None else [self.probe.sha256]))
+        return (*self.indices(), *([] if self.probe is None else [self.probe]))
 
 
-class FeatureOverride(_Model):
+def _in_short(metrics: dict[str, Metric]) -> str:
+    ranges = summarised(metrics).model_dump(mode="json")
+    return ", ".join(f"{key}: {'null' if value is None else value}" for key, value in ranges.items())
+
+
+class FeatureOverride(FrozenModel):
     """A user's change to one feature, from the config file."""
 
     enabled: bool = True
@@ -247,18 +200,20 @@ class FeatureOverride(_Model):
     weight: Finite | None = None
 
 
-class SetOverride(_Model):
+class SetOverride(FrozenModel):
     """A user's change to one set, from the config file."""
 
     enabled: bool = True
     severity: Severity | None = None
     threshold: Finite | None = None
-    """The score from which the set is active; for sets with condition `score`."""
+    """The score from which the set is active; only for sets that have a threshold."""
     features: dict[int, FeatureOverride] = Field(default_factory=dict)
 
 
 def overridden(feature_set: FeatureSet, override: SetOverride) -> FeatureSet:
-    """The set with the user's changes. Raises ValueError where a change fits nothing in the set."""
+    """The set with the user's changes. Raises ValueError if a change does not fit the set."""
+    if override == SetOverride():
+        return feature_set  # thousands of features need not be checked again
     unknown = sorted(set(override.features) - set(feature_set.indices()))
     if unknown:
         raise ValueError(f"features: {feature_set.id} has no feature {unknown[0]}")
@@ -267,11 +222,11 @@ def overridden(feature_set: FeatureSet, override: SetOverride) -> FeatureSet:
         data["severity"] = override.severity
         data["escalations"] = ()  # the user's word is final: no score raises it again
     if override.threshold is not None:
-        if feature_set.condition.kind != "score":
+        if feature_set.condition is not None:
             raise ValueError(
                 f"threshold: {feature_set.id} has condition {feature_set.condition.kind}; set features.INDEX.threshold"
             )
-        data["condition"]["at_least"] = override.threshold
+        data["threshold"] = override.threshold
     features = []
     for feature in data["features"]:
         change = override.features.get(feature["index"], FeatureOverride())

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.feature_set import FeatureSet, Pooling, Severity
-from detectors.pooling import pool
+from detectors.feature_set import FeatureSet, Severity
+from detectors.pooling import Pooling, pool
 from detectors.probe import ProbeDetector
 from detectors.score import Detector, Score
 from detectors.threshold import ThresholdDetector
@@ -61,7 +61,7 @@ class ProbeHit:
     """What the set's probe has to do with the match."""
 
     contribution: float
-    """To the logit; below 0 where the features alone made the match."""
+    """To the logit; below 0 if only the features made the match."""
     tokens: tuple[tuple[int, float], ...]
     """The tokens that speak most for it as (row of the segment, projection), strongest first."""
 
@@ -82,7 +82,7 @@ class Match:
 
 
 def highest_by_name(scores: Iterable[tuple[str, float]]) -> list[float]:
-    """Of the scores of segments, with their names, the highest of each name: what `across: mean` is the mean of."""
+    """The highest score of each segment name: what `combine_segments: mean` is the mean of."""
     highest: dict[str, float] = {}
     for name, score in scores:
         highest[name] = max(score, highest.get(name, score))
@@ -109,7 +109,7 @@ class Matcher:
     def scores(self, segments: Sequence[SegmentActivations]) -> list[tuple[SegmentActivations, Score]]:
         """The score of every segment that the set looks at and that is long enough.
 
-        Raises ValueError where an activation is not finite: a comparison with it would say anything.
+        Raises ValueError if an activation is not finite: a comparison with it would mean nothing.
         """
         wanted, pooling = self.feature_set.segments, self.feature_set.pooling
         scored = []
@@ -123,7 +123,7 @@ class Matcher:
         return scored
 
     def best(self, segments: Sequence[SegmentActivations]) -> tuple[SegmentActivations, Score] | None:
-        """The highest-scoring segment (the first of equals) and the event's score, or None where the set looks at none.
+        """The highest-scoring segment (the first of equals) and the event's score, or None if the set looks at none.
 
         Contributions are the segment's own share of that score.
         """
@@ -131,7 +131,7 @@ class Matcher:
         if not scored:
             return None
         segment, score = max(scored, key=lambda pair: pair[1].value)
-        if self.feature_set.across == "mean":
+        if self.feature_set.combine_segments == "mean":
             highest = highest_by_name((other.name, found.value) for other, found in scored)
             score = score.shared(self.detector.mean(highest), len(highest))
         return segment, score

@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
-from detectors.feature_set import Pooling
+from detectors.frozen_model import Finite, FrozenModel
+
+
+class Pooling(FrozenModel):
+    """How the activations of one feature over the tokens of a segment become one number."""
+
+    kind: Literal["max", "mean", "topk_mean", "count"]
+    k: Annotated[int, Field(gt=0)] | None = None
+    """topk_mean: mean over the k strongest tokens (over all tokens if there are fewer)."""
+    above: Finite | None = None
+    """count: number of tokens with an activation above this."""
+    prior_tokens: Annotated[int, Field(ge=0)] = 0
+    """mean: this many tokens without activation are added, so that a few tokens do not make a high mean."""
+
+    @model_validator(mode="after")
+    def _parameters(self) -> Pooling:
+        if (self.k is not None) != (self.kind == "topk_mean"):
+            raise ValueError("k belongs to topk_mean, and topk_mean needs it")
+        if (self.above is not None) != (self.kind == "count"):
+            raise ValueError("above belongs to count, and count needs it")
+        if self.prior_tokens and self.kind != "mean":
+            raise ValueError("prior_tokens belongs to mean")
+        return self
 
 
 def pool(values: NDArray[np.float32], pooling: Pooling) -> NDArray[np.float32]:
-    """Pools `values` [token, feature] into [feature]. Needs at least one token.
+    """Pools `values` [token, feature] into [feature]. Raises ValueError if there is no token.
 
-    What is not finite stays so: a comparison with it would say anything, so that the caller must look.
+    A value that is not finite stays so, and the caller must check: a comparison with it would mean nothing.
     """
     if values.shape[0] == 0:
         raise ValueError("a segment without tokens has nothing to pool")
@@ -20,8 +45,8 @@ def pool(values: NDArray[np.float32], pooling: Pooling) -> NDArray[np.float32]:
         pooled = values.max(axis=0)
     elif pooling.kind == "mean":
         pooled = values.sum(axis=0, dtype=np.float32) / np.float32(values.shape[0] + pooling.prior_tokens)
-    elif pooling.over is not None:  # count
-        pooled = (values > pooling.over).sum(axis=0).astype(np.float32)
+    elif pooling.above is not None:  # count
+        pooled = (values > pooling.above).sum(axis=0).astype(np.float32)
         pooled[~np.isfinite(values).all(axis=0)] = np.nan
     else:
         k = min(pooling.k or 1, values.shape[0])

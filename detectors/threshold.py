@@ -12,25 +12,26 @@ from detectors.score import Score
 
 
 class ThresholdDetector:
-    """Three conditions over the pooled activations a[i]:
+    """Active under one of three rules over the pooled activations a[i]:
 
-    any       max of a[i] / threshold[i] >= 1
-    k_of_n    the k-th largest of a[i] / threshold[i] >= 1
-    score     sum of weight[i] * a[i] >= at_least
+    condition any       max of a[i] / threshold[i] >= 1
+    condition k_of_n    the k-th largest of a[i] / threshold[i] >= 1
+    no condition        sum of weight[i] * a[i] >= threshold of the set
     """
 
     def __init__(self, feature_set: FeatureSet) -> None:
         self._condition = feature_set.condition
+        self._threshold = feature_set.threshold
         self._weights = np.array([f.weight or 0.0 for f in feature_set.features], dtype=np.float32)
         self._thresholds = np.array([f.threshold or 0.0 for f in feature_set.features], dtype=np.float32)
 
     @property
     def threshold(self) -> float:
-        return 1.0 if self._condition.at_least is None else self._condition.at_least
+        return 1.0 if self._threshold is None else self._threshold
 
     @property
     def unit(self) -> str:
-        return "activation" if self._condition.kind == "score" else "activation/threshold"
+        return "activation" if self._condition is None else "activation/threshold"
 
     def distance(self, score: float) -> float:
         return score - self.threshold
@@ -39,7 +40,7 @@ class ThresholdDetector:
         return sum(scores) / len(scores)
 
     def score(self, pooled: NDArray[np.float32]) -> Score:
-        if self._condition.kind == "score":
+        if self._condition is None:
             contributions = self._weights * pooled
             return Score(float(contributions.sum()), pooled, contributions)
         ratios = pooled / self._thresholds  # [feature]

@@ -17,19 +17,19 @@ class WeightedDetector:
 
     def __init__(self, feature_set: FeatureSet) -> None:
         self._bias = feature_set.bias
-        self._at_least = feature_set.condition.at_least or 0.0
+        self._threshold = feature_set.threshold or 0.0
         self._weights = np.array([f.weight or 0.0 for f in feature_set.features], dtype=np.float32)
 
     @property
     def threshold(self) -> float:
-        return self._at_least
+        return self._threshold
 
     @property
     def unit(self) -> str:
         return "logistic"
 
     def distance(self, score: float) -> float:
-        return _log_odds(score) - _log_odds(self._at_least)
+        return _log_odds(score) - _log_odds(self._threshold)
 
     def mean(self, scores: Sequence[float]) -> float:
         return _logistic(sum(map(_log_odds, scores)) / len(scores))

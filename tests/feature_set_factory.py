@@ -39,23 +39,25 @@ def set_data(**changes: Any) -> dict[str, Any]:
     return {**data, **changes}
 
 
+def summed_data(**changes: Any) -> dict[str, Any]:
+    """A valid threshold set that has a score over latents 3 and 7, and not a condition."""
+    data = set_data(
+        features=[
+            {"index": 3, "label": "shell injection", "weight": 0.5},
+            {"index": 7, "label": "eval of input", "weight": -0.25},
+        ],
+        threshold=0.5,
+    )
+    del data["condition"]
+    return {**data, **changes}
+
+
 def weighted_data(**changes: Any) -> dict[str, Any]:
     """A valid weighted set over latents 3 and 7."""
-    return set_data(
-        **{
-            "detector": "weighted",
-            "features": [
-                {"index": 3, "label": "shell injection", "weight": 0.5},
-                {"index": 7, "label": "eval of input", "weight": -0.25},
-            ],
-            "bias": -1.0,
-            "condition": {"kind": "score", "at_least": 0.5},
-            **changes,
-        }
-    )
+    return summed_data(**{"detector": "weighted", "bias": -1.0, **changes})
 
 
-PROBE = {"path": "one.safetensors", "sha256": "c" * 64}
+PROBE = "c" * 64
 
 
 def probe_data(**changes: Any) -> dict[str, Any]:
@@ -66,6 +68,11 @@ def probe_data(**changes: Any) -> dict[str, Any]:
 def make_probe(**changes: Any) -> FeatureSet:
     """A probe set."""
     return FeatureSet.model_validate(probe_data(**changes))
+
+
+def make_summed(**changes: Any) -> FeatureSet:
+    """A threshold set with a score."""
+    return FeatureSet.model_validate(summed_data(**changes))
 
 
 def make_set(**changes: Any) -> FeatureSet:
@@ -80,6 +87,11 @@ def make_weighted(**changes: Any) -> FeatureSet:
 
 def write_set(path: Path, **changes: Any) -> Path:
     """A threshold set as a file."""
+    return write_yaml(path, set_data(**changes))
+
+
+def write_yaml(path: Path, data: dict[str, Any]) -> Path:
+    """Any set as a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(set_data(**changes)))
+    path.write_text(yaml.safe_dump(data))
     return path

@@ -26,7 +26,7 @@ from monitor.alerts.alert import alert_schema
 from monitor.assembly.build import build_engine, compile_artefacts, load_artefacts
 from monitor.cli.check import check as run_checks
 from monitor.cli.command_group import CommandGroup
-from monitor.cli.figures_table import false_positive_table, figures_table
+from monitor.cli.figures_table import false_positive_table, figures_table, summary_table
 from monitor.cli.set_tables import overview, show
 from monitor.compiler.calibration_events import load_calibration_events
 from monitor.config.sections import Config, OtelConfig, config_schema, load_config
@@ -71,6 +71,13 @@ class PrecisionOption(StrEnum):
     auto = "auto"
     fp32 = "fp32"
     int8 = "int8"
+
+
+class MarkdownOption(StrEnum):
+    """What `sets list --markdown` takes."""
+
+    summary = "summary"
+    full = "full"
 
 
 # Exit codes, the same for every command; docs/cli.md lists them
@@ -305,14 +312,20 @@ def version() -> None:
 @sets_app.command("list")
 def sets_list(
     config: ConfigOption = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Every figure of every source, as Markdown.")] = False,
+    markdown: Annotated[
+        MarkdownOption | None,
+        typer.Option(help="Print Markdown instead: one row per set (summary), or every figure of every source (full)."),
+    ] = None,
 ) -> None:
     """List the feature sets in use, with what was measured."""
-    if markdown:
-        sets = [loaded.set for loaded in _feature_sets(config)]
+    loaded = _feature_sets(config)
+    sets = [one.set for one in loaded]
+    if markdown is None:
+        Console().print(overview(loaded))
+    elif markdown is MarkdownOption.summary:
+        print(summary_table(sets))  # noqa: T201
+    else:
         print(f"{figures_table(sets)}\n\n{false_positive_table(sets)}")  # noqa: T201
-        return
-    Console().print(overview(_feature_sets(config)))
 
 
 @sets_app.command("show")

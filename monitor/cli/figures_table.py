@@ -1,25 +1,33 @@
-"""The measured figures of feature sets as a Markdown table, for README and docs."""
+"""The measured figures of feature sets as Markdown tables, for README and docs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from detectors.feature_set import FeatureSet, Metric
+from detectors.feature_set import FeatureSet
+from detectors.metrics import Metric, Range, summarised
+from monitor.cli.set_tables import range_text
 
 _HEAD = (
-    "| Set | Source, left out of fitting | n+ / n- | AUROC (95 % interval) | features alone | with probe | dense probe "
+    "| Set | Held-out source | n+ / n- | AUROC (95 % interval) | features only | with probe | dense probe "
     "| word-only | pairs won | vs. benign | recall at 1 % FPR |\n|---|---|---|---|---|---|---|---|---|---|---|"
 )
+_SUMMARY_HEAD = "| Set | AUROC: by others / own | dense probe | word-only | measured FPR |\n|---|---|---|---|---|"
+
+
+def summary_table(sets: Iterable[FeatureSet]) -> str:
+    """One row for each set: lowest to highest AUROC over the held-out sources by others, and over own ones."""
+    return "\n".join([_SUMMARY_HEAD, *map(_summary_row, sets)])
 
 
 def figures_table(sets: Iterable[FeatureSet]) -> str:
-    """One row for each source that a set was judged on; the best of the shipped set and its baselines is bold."""
-    rows = [_row(used, name, metric) for used in sets for name, metric in used.metrics.items() if metric.left_out]
+    """One row for each held-out source of each set; the best of the set and its baselines is bold."""
+    rows = [_row(used, name, metric) for used in sets for name, metric in used.metrics.items() if metric.held_out]
     return "\n".join([_HEAD, *rows])
 
 
 def false_positive_table(sets: Iterable[FeatureSet]) -> str:
-    """What each threshold was set to, and what it then let through on texts of other authors."""
+    """What each threshold was set to, and what it then let through on texts by other authors."""
     lines = ["| Set | Target FPR | Measured FPR (95 % interval) | n |", "|---|---|---|---|"]
     for used in sets:
         if (c := used.calibration) is not None:
@@ -28,6 +36,22 @@ def false_positive_table(sets: Iterable[FeatureSet]) -> str:
                 f"| {used.id} | {c.target_fpr:.1%} | {c.measured_fpr:.1%} ({low:.1%} to {high:.1%}) | {c.measured_n} |"
             )
     return "\n".join(lines)
+
+
+def _summary_row(used: FeatureSet) -> str:
+    s = summarised(used.metrics)
+    cells = [
+        f"{used.title} (`{used.id}`)",
+        _ranges(s.auroc_by_others, s.auroc_own),
+        _ranges(s.dense_probe_by_others, s.dense_probe_own),
+        _ranges(s.word_only_by_others, s.word_only_own),
+        "" if used.calibration is None else f"{used.calibration.measured_fpr:.1%}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _ranges(others: Range | None, own: Range | None) -> str:
+    return f"{range_text(others)} / {range_text(own)}"
 
 
 def _row(used: FeatureSet, name: str, metric: Metric) -> str:

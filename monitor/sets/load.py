@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -13,8 +12,9 @@ from pydantic import ValidationError
 
 from detectors.feature_set import FeatureSet, SetOverride, overridden
 from monitor.errors import ConfigError
-from monitor.sets.probe import Probe, load_probe
-from monitor.yaml_file import faults, load_yaml, rule
+from monitor.sets.parts import READER_FILE, read_parts
+from monitor.sets.probe import Probe
+from monitor.yaml_file import read_bytes, rule
 
 BUILTIN_PREFIX = "builtin:"
 
@@ -25,11 +25,11 @@ class LoadedSet:
 
     path: Path
     sha256: str
-    """Of the file's bytes."""
+    """Of the YAML file and of all files that belong to the set; see `read_parts`."""
     shipped: FeatureSet
     set: FeatureSet
     probe: Probe | None = None
-    """Of a probe set."""
+    """Only of a probe set."""
 
     @property
     def sae_folder(self) -> Path:
@@ -40,7 +40,7 @@ class LoadedSet:
 def load_feature_sets(
     paths: Iterable[str], only: Iterable[str] = (), overrides: Mapping[str, SetOverride] | None = None
 ) -> list[LoadedSet]:
-    """The enabled sets in `paths` (files, folders of *.yaml, or `builtin:NAME`), ordered by id.
+    """The enabled sets in `paths` (files, folders of *.yaml and *.yml, or `builtin:NAME`), ordered by id.
 
     Raises ConfigError with every problem in every file.
     """
@@ -83,15 +83,9 @@ def load_feature_sets(
 
 
 def load_feature_set(path: Path) -> LoadedSet:
-    """One feature-set file as it stands. Raises ConfigError with file, key and rule of every problem."""
-    data, raw = load_yaml(path)
-    try:
-        feature_set = FeatureSet.model_validate(data)
-    except ValidationError as e:
-        raise ConfigError(faults(path, e, "set")) from None
-    ref = feature_set.probe
-    probe = None if ref is None else load_probe(path.parent / ref.path, ref.sha256)
-    return LoadedSet(path, hashlib.sha256(raw).hexdigest(), feature_set, feature_set, probe)
+    """One feature set as its files have it. Raises ConfigError with file, key and rule of every problem."""
+    parts = read_parts(path, read_bytes(path))
+    return LoadedSet(path, parts.sha256, parts.feature_set, parts.feature_set, parts.probe)
 
 
 def builtin_folder() -> Path:
@@ -105,15 +99,25 @@ def _files(paths: Iterable[str], problems: list[str]) -> list[Path]:
         builtin = text.startswith(BUILTIN_PREFIX)
         path = builtin_folder() / text.removeprefix(BUILTIN_PREFIX) if builtin else Path(text).expanduser()
         if path.is_dir():
-            found = sorted(path.rglob("*.yaml"))
+            found = _in_folder(path)
             if not found:
-                problems.append(f"feature_sets.paths: {text}: no *.yaml in this folder")
+                problems.append(f"feature_sets.paths: {text}: no *.yaml or *.yml in this folder")
             files += found
         elif path.is_file():
             files.append(path)
         else:
             problems.append(f"feature_sets.paths: {text}: no such file or folder")
     return list(dict.fromkeys(files))
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """Files of sets at any depth, but not in hidden folders: Kubernetes mounts a ConfigMap with ..data in it."""
+    found = (path for pattern in ("*.yaml", "*.yml") for path in folder.rglob(pattern))
+    return sorted(
+        path
+        for path in found
+        if path.name != READER_FILE and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
 
 
 def _differing_readers(sets: list[LoadedSet]) -> list[str]:

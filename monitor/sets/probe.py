@@ -5,16 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from monitor.errors import ConfigError
-
-_MAX_BYTES = 1_048_576
 
 
 @dataclass(frozen=True)
@@ -28,42 +23,15 @@ class Probe:
     direction: NDArray[np.float32]  # [d]
     offset: float
 
-
-def load_probe(path: Path, sha256: str) -> Probe:
-    """The probe in a safetensors file. Raises ConfigError where it cannot be read or is another than `sha256`."""
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ConfigError(f"{path}: larger than {_MAX_BYTES} bytes; a probe is one direction")
-        raw = path.read_bytes()
-    except OSError as e:
-        raise ConfigError(f"{path}: cannot be read: {e.strerror}") from None
-    found = hashlib.sha256(raw).hexdigest()
-    if found != sha256:
-        raise ConfigError(f"{path}: sha256 is {found}, but the set names {sha256}")
-    try:
-        tensors = load(raw)
-        direction = tensors["direction"].astype(np.float32)
-        offset = tensors["offset"].astype(np.float32)
-    except (SafetensorError, KeyError, TypeError) as e:
-        raise ConfigError(f"{path}: not a probe in safetensors with `direction` and `offset`: {e}") from None
-    if direction.ndim != 1 or offset.size != 1:
-        raise ConfigError(
-            f"{path}: direction has shape {direction.shape} and offset {offset.shape}; [d] and [1] needed"
-        )
-    if not (np.isfinite(direction).all() and np.isfinite(offset).all()):
-        raise ConfigError(f"{path}: a number in it is not finite")
-    return Probe(sha256, direction, float(offset.reshape(-1)[0]))
-
-
-def save_probe(path: Path, direction: NDArray[np.float32], offset: float) -> str:
-    """Writes the file that `load_probe` reads and returns its SHA-256."""
-    raw = save({"direction": direction.astype(np.float32), "offset": np.array([offset], np.float32)})
-    path.write_bytes(raw)
-    return hashlib.sha256(raw).hexdigest()
+    @classmethod
+    def of(cls, direction: NDArray[np.float32], offset: float) -> Probe:
+        """A probe named by the hash of its numbers: the same probe in two sets is read once."""
+        numbers = np.append(direction, offset).astype("<f4")
+        return cls(hashlib.sha256(numbers.tobytes()).hexdigest(), direction.astype(np.float32), offset)
 
 
 def stacked(probes: Sequence[Probe], d: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """All directions [d, probe] and offsets [probe]. Raises ConfigError where one is not for width `d`."""
+    """All directions [d, probe] and offsets [probe]. Raises ConfigError if one is not for width `d`."""
     for probe in probes:
         if probe.direction.size != d:
             raise ConfigError(f"a probe has {probe.direction.size} numbers, but the residual stream has width {d}")

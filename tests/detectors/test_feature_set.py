@@ -8,11 +8,22 @@ import pytest
 from pydantic import ValidationError
 
 from detectors.feature_set import FeatureSet, SetOverride, overridden
-from tests.feature_set_factory import make_set, make_weighted, set_data, weighted_data
+from detectors.metrics import summarised
+from tests.feature_set_factory import make_set, make_summed, make_weighted, set_data, summed_data, weighted_data
 
 READER = set_data()["reader"]
+METRICS: dict[str, dict[str, Any]] = {
+    "a": {"auroc": 0.7, "n_positive": 9, "n_negative": 9, "held_out": True, "dense_probe_auroc": 0.6},
+    "b": {"auroc": 0.8, "n_positive": 9, "n_negative": 9, "held_out": True},
+    "own_c": {"auroc": 0.9, "n_positive": 9, "n_negative": 9, "held_out": True, "word_only_auroc": 0.5},
+    "fitted_on": {"auroc": 1.0, "n_positive": 9, "n_negative": 9, "held_out": False},
+    "no_negatives": {"auroc": None, "n_positive": 9, "n_negative": 0, "held_out": True},
+}
+SUMMARY = {
+    "auroc_by_others": [0.7, 0.8], "auroc_own": [0.9, 0.9], "dense_probe_by_others": [0.6, 0.6],
+    "dense_probe_own": None, "word_only_by_others": None, "word_only_own": [0.5, 0.5],
+}  # fmt: skip
 FEATURE = {"index": 3, "label": "x", "threshold": 2.0}
-SCORE = {"kind": "score", "at_least": 1.0}
 
 # fault: (the set, where, the rule)
 BAD: dict[str, tuple[dict[str, Any], str, str]] = {
@@ -48,27 +59,34 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "",
         "index 3 needs a threshold under condition any",
     ),
-    "weight_missing_under_score": (set_data(condition=SCORE), "", "index 3 needs a weight under condition score"),
+    "weight_missing_under_score": (
+        summed_data(features=[FEATURE]),
+        "",
+        "index 3 needs a weight, as the set has a score",
+    ),
     "weight_missing_in_weighted": (
         weighted_data(features=[FEATURE]),
         "",
-        "index 3 needs a weight under condition score",
+        "index 3 needs a weight, as the set has a score",
     ),
-    "weighted_without_score": (weighted_data(condition={"kind": "any"}), "", "use kind: score"),
+    "weighted_without_score": (
+        weighted_data(threshold=None, condition={"kind": "any"}),
+        "",
+        "a weighted detector has a score; use threshold",
+    ),
+    "threshold_and_condition": (set_data(threshold=1.0), "", "threshold: does not go with `condition`"),
+    "neither_threshold_nor_condition": (weighted_data(threshold=None), "", "threshold: needed"),
+    "set_threshold_not_finite": (weighted_data(threshold=float("nan")), "threshold", "finite number"),
+    "score_as_condition": (set_data(condition={"kind": "score"}), "condition.kind", "'any' or 'k_of_n'"),
+    "unknown_way_to_combine": (set_data(combine_segments="highest"), "combine_segments", "'max' or 'mean'"),
     "k_over_n": (set_data(condition={"kind": "k_of_n", "k": 3}), "", "k = 3 of 2 features never holds"),
     "k_missing": (set_data(condition={"kind": "k_of_n"}), "condition", "k belongs to k_of_n"),
     "k_zero": (set_data(condition={"kind": "k_of_n", "k": 0}), "condition.k", "greater than 0"),
     "k_under_any": (set_data(condition={"kind": "any", "k": 1}), "condition", "k belongs to k_of_n"),
-    "at_least_missing": (weighted_data(condition={"kind": "score"}), "condition", "at_least belongs to score"),
-    "at_least_under_any": (
-        set_data(condition={"kind": "any", "at_least": 1}),
-        "condition",
-        "at_least belongs to score",
-    ),
     "pooling_k_missing": (set_data(pooling={"kind": "topk_mean"}), "pooling", "k belongs to topk_mean"),
     "pooling_k_under_max": (set_data(pooling={"kind": "max", "k": 2}), "pooling", "k belongs to topk_mean"),
-    "pooling_over_missing": (set_data(pooling={"kind": "count"}), "pooling", "over belongs to count"),
-    "pooling_over_under_mean": (set_data(pooling={"kind": "mean", "over": 1}), "pooling", "over belongs to count"),
+    "pooling_above_missing": (set_data(pooling={"kind": "count"}), "pooling", "above belongs to count"),
+    "pooling_above_under_mean": (set_data(pooling={"kind": "mean", "above": 1}), "pooling", "above belongs to count"),
     "min_tokens_zero": (set_data(min_tokens=0), "min_tokens", "greater than 0"),
     "unknown_escalation": (set_data(escalations=[{"score": 1, "severity": "max"}]), "escalations.0.severity", "'info'"),
     "model_hash_short": (set_data(reader={**READER, "model_sha256": "abc"}), "reader.model_sha256", "match pattern"),
@@ -80,10 +98,21 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "negative_layer": (set_data(reader={**READER, "layer": -1}), "reader.layer", "greater than or equal to 0"),
     "unknown_hook": (set_data(reader={**READER, "hook": "mlp_out"}), "reader.hook", "'resid_post'"),
     "max_norm_zero": (set_data(reader={**READER, "max_norm": 0}), "reader.max_norm", "greater than 0"),
-    "unknown_sae_format": (
-        set_data(reader={**READER, "sae": {**READER["sae"], "format": "pickle"}}),
+    "sae_format_that_is_no_name": (
+        set_data(reader={**READER, "sae": {**READER["sae"], "format": "../pickle"}}),
         "reader.sae.format",
-        "'saelens'",
+        "match pattern",
+    ),
+    "summary_of_other_metrics": (
+        set_data(summary={**SUMMARY, "auroc_by_others": [0.5, 0.9]}, metrics=METRICS),
+        "",
+        "write what they say: auroc_by_others: [0.7, 0.8], auroc_own: [0.9, 0.9]",
+    ),
+    "summary_without_metrics": (set_data(summary=SUMMARY), "", "summary: differs from the metrics"),
+    "metric_not_finite": (
+        set_data(metrics={"a": {**METRICS["a"], "auroc": float("nan")}}),
+        "metrics.a.auroc",
+        "finite number",
     ),
     "sae_width_zero": (
         set_data(reader={**READER, "sae": {**READER["sae"], "width": 0}}),
@@ -104,7 +133,7 @@ def test_bad_sets_are_refused_for_their_fault_alone(fault: str) -> None:
     assert rule in errors[0][1]
 
 
-@pytest.mark.parametrize("missing", sorted(set(set_data())))
+@pytest.mark.parametrize("missing", sorted(set(set_data()) - {"condition"}))
 def test_every_key_without_a_default_is_needed(missing: str) -> None:
     data = set_data()
     del data[missing]
@@ -114,7 +143,12 @@ def test_every_key_without_a_default_is_needed(missing: str) -> None:
 
 def test_thresholds_may_be_anything_where_only_the_score_counts() -> None:
     feature = {"index": 3, "label": "x", "weight": 1.0, "threshold": -5.0}
-    assert make_set(features=[feature], condition=SCORE).features[0].threshold == -5.0
+    assert make_summed(features=[feature]).features[0].threshold == -5.0
+
+
+def test_the_summary_of_the_metrics_is_accepted() -> None:
+    used = make_set(summary=SUMMARY, metrics=METRICS)
+    assert used.summary == summarised(used.metrics)
 
 
 def test_sets_are_frozen_and_list_their_latents_in_file_order() -> None:
@@ -130,7 +164,7 @@ def _override(**changes: Any) -> SetOverride:
 
 def test_no_change_leaves_the_set_as_it_is() -> None:
     feature_set = make_set(escalations=[{"score": 2, "severity": "high"}])
-    assert overridden(feature_set, SetOverride()) == feature_set
+    assert overridden(feature_set, SetOverride()) is feature_set
 
 
 def test_a_severity_is_final() -> None:
@@ -139,8 +173,8 @@ def test_a_severity_is_final() -> None:
 
 
 def test_threshold_of_a_score() -> None:
-    assert overridden(make_weighted(), _override(threshold=0.9)).condition.at_least == 0.9
-    assert overridden(make_weighted(), _override(threshold=0.0)).condition.at_least == 0.0
+    assert overridden(make_weighted(), _override(threshold=0.9)).threshold == 0.9
+    assert overridden(make_weighted(), _override(threshold=0.0)).threshold == 0.0
 
 
 def test_features_are_changed_and_switched_off() -> None:

@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from detectors.matching import Match, Matcher, SegmentActivations
-from tests.feature_set_factory import make_set, make_weighted
-
-SCORE = {"kind": "score", "at_least": 0.5}
+from tests.feature_set_factory import make_set, make_summed, make_weighted
 
 
 def segment(values: list[list[float]], name: str = "response", index: int = 0) -> SegmentActivations:
@@ -36,7 +34,7 @@ def test_the_highest_segment_wins_and_the_first_of_equals() -> None:
 
 def test_the_mean_is_taken_of_the_highest_of_each_name() -> None:
     # logits: bias -1, latents weighted 0.5 and -0.25
-    matcher = Matcher(make_weighted(segments=["user", "response"], across="mean", condition=SCORE | {"at_least": 0.1}))
+    matcher = Matcher(make_weighted(segments=["user", "response"], combine_segments="mean", threshold=0.1))
     asked_first, asked_last, reply = segment([[4, 0]], "user"), segment([[8, 0]], "user", 1), segment([[0, 8]])
     found = match(matcher, asked_first, asked_last, reply)
     assert found.score == pytest.approx(1 / (1 + math.exp(-(3.0 - 3.0) / 2)))
@@ -50,16 +48,16 @@ def test_the_mean_is_taken_of_the_highest_of_each_name() -> None:
 
 def test_the_mean_of_ratios_and_of_sums() -> None:
     halves = segment([[1, 0]], "user"), segment([[5, 0]])
-    ratios = Matcher(make_set(segments=["user", "response"], across="mean"))
+    ratios = Matcher(make_set(segments=["user", "response"], combine_segments="mean"))
     assert match(ratios, *halves).score == pytest.approx((0.5 + 2.5) / 2)
     assert ratios.match([segment([[1, 0]], "user"), segment([[2.9, 0]])]) is None
     weights = [{"index": 3, "label": "a", "weight": 2.0}, {"index": 7, "label": "b", "weight": 1.0}]
-    sums = Matcher(make_set(segments=["user", "response"], across="mean", condition=SCORE, features=weights))
+    sums = Matcher(make_summed(segments=["user", "response"], combine_segments="mean", features=weights))
     assert match(sums, *halves).score == pytest.approx((2 + 10) / 2)
 
 
 def test_segments_of_other_names_are_not_judged() -> None:
-    matcher = Matcher(make_set())  # response alone
+    matcher = Matcher(make_set())  # only the response
     assert matcher.match([segment([[99, 99]], name) for name in ("system", "user", "assistant", "tool")]) is None
     assert matcher.match([]) is None
     assert match(matcher, segment([[99, 99]], "user"), segment([[2, 0]])).score == 1.0

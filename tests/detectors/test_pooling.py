@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from detectors.feature_set import Pooling
-from detectors.pooling import pool
+from detectors.pooling import Pooling, pool
 
 VALUES = np.array([[1, 0], [5, 2], [3, 8], [0, 2]], dtype=np.float32)  # [token, feature]
 
@@ -25,10 +24,10 @@ VALUES = np.array([[1, 0], [5, 2], [3, 8], [0, 2]], dtype=np.float32)  # [token,
         ({"kind": "topk_mean", "k": 2}, [4, 5]),
         ({"kind": "topk_mean", "k": 4}, [2.25, 3]),
         ({"kind": "topk_mean", "k": 100}, [2.25, 3]),  # fewer tokens than k: the mean over all
-        ({"kind": "count", "over": 0.0}, [3, 3]),
-        ({"kind": "count", "over": 2.0}, [2, 1]),  # over, not from
-        ({"kind": "count", "over": 8.0}, [0, 0]),
-        ({"kind": "count", "over": -1.0}, [4, 4]),
+        ({"kind": "count", "above": 0.0}, [3, 3]),
+        ({"kind": "count", "above": 2.0}, [2, 1]),  # above, not from
+        ({"kind": "count", "above": 8.0}, [0, 0]),
+        ({"kind": "count", "above": -1.0}, [4, 4]),
     ],
 )
 def test_worked_examples(pooling: dict[str, Any], expected: list[float]) -> None:
@@ -41,7 +40,7 @@ POOLINGS = [
     Pooling(kind="max"),
     Pooling(kind="mean"),
     Pooling(kind="topk_mean", k=3),
-    Pooling(kind="count", over=1.0),
+    Pooling(kind="count", above=1.0),
 ]
 
 

@@ -67,7 +67,7 @@ def test_columns_may_stand_anywhere() -> None:
 
 
 def test_its_columns_are_latents_and_the_probes_hash() -> None:
-    assert make_probe().columns() == (3, 7, PROBE["sha256"])
+    assert make_probe().columns() == (3, 7, PROBE)
     assert make_weighted().columns() == (3, 7)
 
 
@@ -80,12 +80,12 @@ def test_a_projection_that_is_no_number_is_an_error(value: float) -> None:
 @pytest.mark.parametrize(
     ("data", "rule"),
     [
-        (weighted_data(probe=PROBE), "probe belongs to a probe detector"),
-        (set_data(probe=PROBE), "probe belongs to a probe detector"),
-        (probe_data(probe=None), "a probe detector needs it"),
-        (probe_data(condition={"kind": "any"}), "a probe detector has a score"),
+        (weighted_data(probe=PROBE), "a probe detector needs a probe in `weights`, and no other may have one"),
+        (set_data(probe=PROBE), "no other may have one"),
+        (probe_data(probe=None), "a probe detector needs a probe"),
+        (probe_data(threshold=None, condition={"kind": "any"}), "a probe detector has a score; use threshold"),
         (probe_data(features=[{"index": 3, "label": "x"}]), "index 3 needs a weight"),
-        (probe_data(probe={"path": "x", "sha256": "12"}), "String should match pattern"),
+        (probe_data(probe="12"), "String should match pattern"),
     ],
 )
 def test_every_rule(data: dict[str, Any], rule: str) -> None:

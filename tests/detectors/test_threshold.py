@@ -1,4 +1,4 @@
-"""ThresholdDetector: the three conditions, on both sides of the threshold and on it."""
+"""ThresholdDetector: the two conditions and the score, on both sides of the threshold and on it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from detectors.threshold import ThresholdDetector
-from tests.feature_set_factory import make_set
+from tests.feature_set_factory import make_set, make_summed
 
 THREE = [
     {"index": 1, "label": "a", "threshold": 1.0, "weight": 1.0},
@@ -18,8 +18,10 @@ THREE = [
 BELOW = np.nextafter(np.float32(2), np.float32(0))
 
 
-def _score(activations: list[float], condition: dict[str, Any]) -> tuple[float, bool, list[float]]:
-    detector = ThresholdDetector(make_set(features=THREE, condition=condition))
+def _score(activations: list[float], condition: dict[str, Any] | None) -> tuple[float, bool, list[float]]:
+    """Under a condition, or a score with threshold 2."""
+    summed = make_summed(features=THREE, threshold=2.0)
+    detector = ThresholdDetector(summed if condition is None else make_set(features=THREE, condition=condition))
     score = detector.score(np.array([activations], np.float32).max(axis=0))
     return score.value, score.value >= detector.threshold, score.contributions.tolist()
 
@@ -58,11 +60,11 @@ def test_k_of_n(activations: list[float], k: int, value: float, active: bool) ->
     [([1, 2, 0], 2, True), ([1, 1.875, 0], 1.9375, False), ([4, 4, 3], 0, False), ([9, 0, 1], 7, True)],
 )
 def test_score(activations: list[float], value: float, active: bool) -> None:
-    assert _score(activations, {"kind": "score", "at_least": 2.0})[:2] == (pytest.approx(value), active)
+    assert _score(activations, None)[:2] == (pytest.approx(value), active)
 
 
 def test_contributions_of_a_score_are_weight_times_activation() -> None:
-    assert _score([4, 4, 3], {"kind": "score", "at_least": 2.0})[2] == [4, 2, -6]
+    assert _score([4, 4, 3], None)[2] == [4, 2, -6]
 
 
 def test_features_are_pooled_over_tokens_before_the_condition() -> None:
@@ -74,5 +76,5 @@ def test_features_are_pooled_over_tokens_before_the_condition() -> None:
 def test_units_and_thresholds() -> None:
     ratio = ThresholdDetector(make_set())
     assert (ratio.threshold, ratio.unit) == (1.0, "activation/threshold")
-    summed = ThresholdDetector(make_set(features=THREE, condition={"kind": "score", "at_least": 2.5}))
+    summed = ThresholdDetector(make_summed(features=THREE, threshold=2.5))
     assert (summed.threshold, summed.unit) == (2.5, "activation")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from monitor.cli.figures_table import false_positive_table, figures_table
+from detectors.feature_set import FeatureSet
+from detectors.metrics import near_chance
+from monitor.cli.figures_table import false_positive_table, figures_table, summary_table
 from monitor.readers.reference import ReferenceCheck
 from monitor.sae.formats.saelens import WEIGHTS_FILE, load_saelens
 from monitor.sets.load import LoadedSet, builtin_folder, load_feature_sets
@@ -34,17 +37,42 @@ def test_a_set_is_complete(loaded: LoadedSet) -> None:
     low, high = used.calibration.interval_95
     assert low <= used.calibration.measured_fpr <= high
     assert used.metrics, "no figures"
-    assert all(m.left_out for m in used.metrics.values())
+    assert used.summary is not None
+    assert all(m.held_out for m in used.metrics.values())
     assert used.falsepositives
     assert used.known_gaps
     assert all(f.label for f in used.features)
 
 
 @pytest.mark.parametrize("loaded", SETS, ids=lambda s: s.set.id)
-def test_the_lock_knows_this_version_of_the_file(loaded: LoadedSet) -> None:
+def test_a_set_reads_like_a_rule(loaded: LoadedSet) -> None:
+    text = loaded.path.read_text()
+    assert len(text.splitlines()) <= 80
+    keys = [line.split(":")[0] for line in text.splitlines() if line[0:1].isalpha()]
+    order = ["id", "title", "definition", "segments", "detector", "threshold", "calibration", "summary", "features"]
+    assert [key for key in keys if key in order] == order
+    named = yaml.safe_load(text)["features"]
+    assert {f["index"]: f["label"] for f in named}.items() <= {f.index: f.label for f in loaded.set.features}.items()
+
+
+@pytest.mark.parametrize("loaded", SETS, ids=lambda s: s.set.id)
+def test_a_set_that_is_near_chance_pages_nobody(loaded: LoadedSet) -> None:
+    used = loaded.set
+    if near_chance(used.metrics):
+        assert used.severity == "low"
+        assert used.escalations == ()
+        assert any("hardly better than chance" in gap for gap in used.known_gaps)
+
+
+def test_deception_is_near_chance() -> None:
+    assert [s.set.id for s in SETS if near_chance(s.set.metrics)] == ["deception"]
+
+
+@pytest.mark.parametrize("loaded", SETS, ids=lambda s: s.set.id)
+def test_the_lock_knows_this_version_of_its_files(loaded: LoadedSet) -> None:
     lock = yaml.safe_load((loaded.path.parent / "sets.lock").read_text())
     assert lock[loaded.set.id] == {"sha256": loaded.sha256, "version": loaded.set.version}, (
-        f"{loaded.path} has changed: give it a new version and enter both in sets.lock"
+        f"{loaded.path} or a file next to it has changed: give the set a new version and enter both in sets.lock"
     )
 
 
@@ -63,12 +91,16 @@ def test_golden_activations_lie_beside_the_sae() -> None:
     assert check.path.stat().st_size < 200_000
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/results.md"])
-def test_documents_show_the_figures_of_the_files(document: str) -> None:
-    used = [s.set for s in SETS]
+@pytest.mark.parametrize(
+    ("document", "tables", "which"),
+    [("README.md", (summary_table,), "summary"), ("docs/results.md", (figures_table, false_positive_table), "full")],
+)
+def test_documents_show_the_figures_of_the_files(
+    document: str, tables: tuple[Callable[[Iterable[FeatureSet]], str], ...], which: str
+) -> None:
     text = (ROOT / document).read_text()
-    assert figures_table(used) in text, f"run `latentwatch sets list --markdown` and paste both tables into {document}"
-    assert false_positive_table(used) in text
+    for table in tables:
+        assert table([s.set for s in SETS]) in text, f"put what `latentwatch sets list --markdown {which}` prints here"
 
 
 @pytest.mark.parametrize("loaded", SETS, ids=lambda s: s.set.id)

@@ -38,7 +38,7 @@ def every_event_alerts() -> dict[str, Any]:
     wanted = load_config(None, os.environ).feature_sets
     overrides: dict[str, Any] = {}
     for loaded in load_feature_sets(wanted.paths, wanted.only):
-        if loaded.set.condition.kind == "score":
+        if loaded.set.condition is None:
             overrides[loaded.set.id] = {"threshold": -1e6}
         else:
             overrides[loaded.set.id] = {"features": {i: {"threshold": 1e-3} for i in loaded.set.indices()}}

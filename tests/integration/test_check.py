@@ -16,6 +16,7 @@ from monitor.sets.load import load_feature_sets
 from tests.brokers import free_ports
 from tests.integration.sidecar import latentwatch, write_config
 from tests.integration.stream import Stream
+from tests.shipped_sets import copy_set
 
 pytestmark = [pytest.mark.kafka, pytest.mark.model, pytest.mark.timeout(300)]
 
@@ -39,9 +40,9 @@ def damaged_set(tmp_path: Path) -> Path:
     wanted = load_config(None, os.environ).feature_sets
     loaded = load_feature_sets(wanted.paths, wanted.only)[0]
     folder = tmp_path / "sets"
-    copied = folder / loaded.shipped.reader.sae.path
+    copied = copy_set(loaded.set.id, folder).parent / "sae"
     shutil.copytree(loaded.sae_folder, copied)
-    shutil.copyfile(loaded.path, folder / loaded.path.name)
+    shutil.copyfile(loaded.path.parent / "reader.yaml", folder / "reader.yaml")
     weights = copied / "sae_weights.safetensors"
     damaged = bytearray(weights.read_bytes())
     damaged[-1] ^= 1

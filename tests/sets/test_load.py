@@ -12,7 +12,7 @@ from detectors.feature_set import SetOverride
 from monitor.errors import ConfigError
 from monitor.sets import load as feature_set_files
 from monitor.sets.load import LoadedSet, load_feature_sets
-from tests.feature_set_factory import set_data, weighted_data, write_set
+from tests.feature_set_factory import set_data, weighted_data, write_set, write_yaml
 
 READER: dict[str, Any] = set_data()["reader"]
 
@@ -32,6 +32,24 @@ def test_a_folder_is_searched_to_the_bottom_and_sorted_by_id(tmp_path: Path) -> 
     write_set(tmp_path / "deep" / "er" / "b.yaml", id="alpha")
     (tmp_path / "notes.md").write_text("no set")
     assert [s.set.id for s in load(tmp_path)] == ["alpha", "zeta"]
+
+
+def test_other_files_of_a_folder_are_not_sets(tmp_path: Path) -> None:
+    write_set(tmp_path / "a.yml", id="a")
+    (tmp_path / "reader.yaml").write_text("model: one for all sets of the folder\n")
+    for hidden in (".git", "..2026_11_30_13_00_00.123"):
+        write_set(tmp_path / hidden / "a.yml", id="a")
+    write_set(tmp_path / ".draft.yaml", id="a")
+    assert [s.path for s in load(tmp_path)] == [tmp_path / "a.yml"]
+
+
+def test_a_mounted_config_map(tmp_path: Path) -> None:
+    mounted = tmp_path / ".config" / "sets"  # a hidden folder that is asked for is searched
+    version = mounted / "..2026_11_30_13_00_00.123"
+    write_set(version / "a.yaml", id="a")
+    (mounted / "..data").symlink_to(version.name)
+    (mounted / "a.yaml").symlink_to("..data/a.yaml")
+    assert [s.path for s in load(mounted)] == [mounted / "a.yaml"]
 
 
 def test_files_folders_and_a_path_given_twice(tmp_path: Path) -> None:
@@ -90,7 +108,7 @@ def test_paths_that_lead_nowhere_are_all_named(tmp_path: Path) -> None:
         load_feature_sets([str(tmp_path / "no"), str(tmp_path / "empty"), "builtin:none"])
     assert [p.replace(str(tmp_path), "") for p in caught.value.problems] == [
         "feature_sets.paths: /no: no such file or folder",
-        "feature_sets.paths: /empty: no *.yaml in this folder",
+        "feature_sets.paths: /empty: no *.yaml or *.yml in this folder",
         "feature_sets.paths: builtin:none: no such file or folder",
     ]
 
@@ -128,7 +146,7 @@ def test_unknown_names_are_all_listed_with_those_that_exist(tmp_path: Path) -> N
 
 def test_every_override_that_fits_nothing(tmp_path: Path) -> None:
     write_set(tmp_path / "a.yaml", id="a")
-    write_set(tmp_path / "b.yaml", **weighted_data(id="b"))
+    write_yaml(tmp_path / "b.yaml", weighted_data(id="b"))
     write_set(tmp_path / "c.yaml", id="c")
     overrides = {
         "a": {"threshold": 0.5},

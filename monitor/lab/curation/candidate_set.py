@@ -38,42 +38,40 @@ def set_text(
     target_fpr: float,
     together: float,
 ) -> str:
-    """The file of the set. `files` are the names of the labelled and of the benign ones; `together` is the share of
-    benign texts that reach any of the thresholds."""
+    """The YAML file of the set, which holds all of it. `files` are the names of the labelled and of the benign files;
+    `together` is the share of benign texts that reach any of the thresholds."""
     data, benign = (", ".join(Path(name).name for name in names) for names in files)
     n = candidates[0].threshold.reached.size
     body: dict[str, Any] = {
         "id": f"{category}_candidates",
-        "version": "0.1.0",
         "title": f"{category.replace('_', ' ').capitalize()}: candidates",
-        "category": category,
-        "severity": "low",
+        "version": "0.1.0",
         "status": "experimental",
-        "description": f"Text of which single latents say that it resembles the rows of label 1 in {data}.",
+        "severity": "low",
+        "category": category,
         "definition": f"Positive are the rows of label 1 in {data}; nobody has looked at the latents yet.",
-        "reader": reader.model_dump(mode="json", exclude_none=True),
-        "detector": "threshold",
+        "description": f"Text that single latents mark as similar to the rows of label 1 in {data}.",
         "segments": list(segments),
+        "detector": "threshold",
         "pooling": POOLINGS[pooling].model_dump(mode="json", exclude_none=True, exclude_defaults=True),
         "condition": {"kind": "any"},
         "known_gaps": [
             f"Each threshold lets at most {target_fpr:.3g} of the {n} texts of {benign} through; together they let "
             f"{together:.3g} of them through. Calibrate before use, on benign texts that were not used here.",
-            "Ranking, thresholds and figures come of the same rows; measure on sources that took no part.",
+            "Ranking, thresholds and figures are from the same rows; measure on sources that took no part.",
         ],
+        "reader": reader.model_dump(mode="json", exclude_none=True),
     }
     features = [yaml.safe_load(feature_line(c))[0] for c in candidates]
     FeatureSet.model_validate({**body, "features": features})
-    gaps = {"known_gaps": body.pop("known_gaps")}
-    condition = {"condition": body.pop("condition")}
+    after = {key: body.pop(key) for key in ("known_gaps", "reader")}
     lines = [
         "# Written by latentwatch lab curate; figures are measured, not typed in.",
-        yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=118).rstrip(),
+        yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=118, default_flow_style=None).rstrip(),
         f"# Labels are the {KEPT} strongest tokens; look at the pages and replace them by what the contexts show.",
         "features:",
         *(feature_line(c) for c in candidates),
-        yaml.safe_dump(condition, sort_keys=False, default_flow_style=None).rstrip(),
-        yaml.safe_dump(gaps, sort_keys=False, allow_unicode=True, width=118).rstrip(),
+        yaml.safe_dump(after, sort_keys=False, allow_unicode=True, width=118).rstrip(),
     ]
     return "\n".join(lines) + "\n"
 

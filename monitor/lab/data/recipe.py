@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from detectors.feature_set import Across, SegmentName, Severity
+from detectors.feature_set import CombineSegments, SegmentName, Severity
 from monitor.errors import ConfigError
 from monitor.yaml_file import faults, load_yaml
 
@@ -24,9 +24,9 @@ class SourceUse(_Model):
     file: str
     """Path below one of the data folders."""
     family: str
-    """Sources by the same authors or of the same making share a family and are left out together."""
+    """Sources by the same authors, or made in the same way, share a family and are held out together."""
     only: Pattern[str] = re.compile("")
-    """Rows with an id in which this is not found are no case of the set's definition and left out."""
+    """Only rows whose id matches: the others do not fit the set's definition."""
     train: bool = True
     """False where the source's own definition of the label contradicts the set's: it is judged, never fitted."""
 
@@ -42,12 +42,12 @@ class SetRecipe(_Model):
     description: str
     definition: str
     segments: tuple[SegmentName, ...]
-    across: Across = "highest"
+    combine_segments: CombineSegments = "max"
     """As in FeatureSet."""
     benign: Literal["chat", "code"]
     """Which texts by other authors stand for harmless traffic when figures are taken."""
     benign_share: Annotated[float, Field(gt=0)] = 1.0
-    """Harmless texts of that kind count as much as so many sources in fitting; all other harmless ones as one."""
+    """How many sources the harmless texts of that kind count as in fitting; all other harmless texts count as one."""
     sources: Annotated[tuple[SourceUse, ...], Field(min_length=1)]
     references: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()

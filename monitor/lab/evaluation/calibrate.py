@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from rich.console import Console
 
 from detectors.feature_set import FeatureSet
@@ -25,6 +24,7 @@ from monitor.lab.evaluation.yaml_edit import YamlEdit
 from monitor.lab.reading.reading import RowReader
 from monitor.lab.statistics import Floats, binomial_interval, threshold_at_fpr
 from monitor.sets.load import LoadedSet
+from monitor.sets.parts import read_parts
 
 _DIGITS = 5
 
@@ -73,7 +73,7 @@ class Calibrated:
         return "".join(difflib.unified_diff(before, self.text.splitlines(keepends=True), path, path))
 
     def write(self) -> None:
-        """Puts the new text in the file's place, whole or not at all. Raises ConfigError where that cannot be done."""
+        """Puts the new text in the file's place, whole or not at all. Raises ConfigError if that fails."""
         path = self.loaded.path.resolve()
         part = path.with_name(f"{path.name}.part")
         try:
@@ -85,7 +85,7 @@ class Calibrated:
 
 
 def calibrate(request: Request, config: Config, console: Console) -> list[Calibrated]:
-    """Calibrates the sets as their files stand, overrides of the config left aside; changes no file.
+    """Calibrates the sets as their files stand, without the overrides of the config; changes no file.
 
     Raises ConfigError with every set for which there are too few benign events, and how many are needed.
     """
@@ -119,27 +119,32 @@ def split(scores: Floats, seed: int) -> Split:
 def changed_values(feature_set: FeatureSet, threshold: float, weights: bool) -> dict[tuple[str | int, ...], float]:
     """What to change in a set so that it fires where its score, as it is now, reaches `threshold`.
 
-    By path in the file. A `score` condition gets the threshold itself; `any` and `k_of_n`, whose score is a ratio to
-    the features' thresholds, have all of these multiplied. With `weights`, the threshold stays, and the bias moves (of
-    a weighted or a probe set) or all weights are multiplied (of a threshold set with condition `score`). Raises
-    ConfigError where the set has nothing of the kind.
+    By path in the file. A set with a score gets the threshold itself; under condition `any` or `k_of_n`, where the
+    score is a ratio to the features' thresholds, all of these are multiplied. With `weights`, the threshold stays, and
+    the bias moves (of a weighted or a probe set) or all weights are multiplied (of a threshold set with a score).
+    Raises ConfigError if the set has nothing of the kind, or has it in another file.
     """
-    at_least = feature_set.condition.at_least
-    if not weights and at_least is not None:
-        return {("condition", "at_least"): threshold}
-    if at_least is None:
+    if feature_set.condition is not None:
         if weights:
             raise ConfigError(
                 f"--weights: {feature_set.id} has condition {feature_set.condition.kind}, without weights"
             )
         return _scaled(feature_set, "threshold", threshold)
+    if not weights:
+        return {("threshold",): threshold}
+    kept = feature_set.threshold or 0.0
     if feature_set.detector in ("weighted", "probe"):
-        if not 0 < at_least < 1 or not 0 < threshold < 1:
-            raise ConfigError(f"--weights: {feature_set.id}: no bias moves {threshold:.5g} to {at_least:.5g}")
-        return {("bias",): _short(feature_set.bias + _logit(at_least) - _logit(threshold))}
-    if at_least <= 0 or threshold <= 0:
-        raise ConfigError(f"--weights: {feature_set.id}: no factor brings {threshold:.5g} to {at_least:.5g}")
-    return _scaled(feature_set, "weight", at_least / threshold)
+        if not 0 < kept < 1 or not 0 < threshold < 1:
+            raise ConfigError(f"--weights: {feature_set.id}: no bias moves {threshold:.5g} to {kept:.5g}")
+        return {("bias",): _short(feature_set.bias + _logit(kept) - _logit(threshold))}
+    if feature_set.weights is not None:
+        raise ConfigError(
+            f"--weights: {feature_set.id}: its weights are in {feature_set.weights.path}, which is not changed; "
+            "calibrate without --weights"
+        )
+    if kept <= 0 or threshold <= 0:
+        raise ConfigError(f"--weights: {feature_set.id}: no factor brings {threshold:.5g} to {kept:.5g}")
+    return _scaled(feature_set, "weight", kept / threshold)
 
 
 def _enough(events: int, target_fpr: float, set_ids: list[str]) -> None:
@@ -188,11 +193,12 @@ def edited(loaded: LoadedSet, values: dict[tuple[str | int, ...], float], record
     for path, value in values.items():
         edit.set(path, value)
     if loaded.shipped.calibration is None:
-        edit.add_mapping("calibration", record, after="condition")
+        after = "threshold" if loaded.shipped.condition is None else "condition"
+        edit.add_mapping("calibration", record, after=after)
     else:
         for key, value in record.items():
             edit.set(("calibration", key), value)
-    FeatureSet.model_validate(yaml.safe_load(edit.text()))
+    read_parts(loaded.path, edit.text().encode())  # raises if the file would not load
     return edit.text()
 
 

@@ -123,8 +123,7 @@ def _line(f: CaseFigures) -> str:
 
 
 def _figures(loaded: LoadedSet, name: str, rows: Sequence[LabelledRow], scores: Floats, seed: int) -> CaseFigures:
-    at_least = loaded.set.condition.at_least
-    fires = scores >= (1.0 if at_least is None else at_least)  # [row]; NaN does not
+    fires = scores >= (1.0 if loaded.set.threshold is None else loaded.set.threshold)  # [row]; NaN does not
     labels = np.array([row.label for row in rows], dtype=np.int64)
     seen = scores[~np.isnan(scores)]
     ranked = np.where(np.isnan(scores), seen.min(initial=0.0) - 1, scores)  # what a set does not see comes below all

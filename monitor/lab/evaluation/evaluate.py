@@ -124,7 +124,7 @@ class _Desk:
                 scores = engine[path][used.id]
                 self._note_unseen(path.name, used.id, scores)
                 self._note_fitted_on(path, loaded)
-                threshold = 1.0 if used.condition.at_least is None else used.condition.at_least
+                threshold = 1.0 if used.threshold is None else used.threshold
                 detail = f"{used.detector} detector over {len(used.features)} latents, version {used.version}"
                 yield Judgement(file, SHIPPED, detail, scores, engine_benign[used.id], threshold)
                 for contender, harmless in zip(contenders, benign_scores, strict=True):
@@ -221,4 +221,6 @@ def _by_row(contender: Contender, texts: Texts | None, used: FeatureSet) -> Floa
         return np.zeros(0)
     by_entry = contender.scores(texts)
     rows = texts.seen(used.segments)
-    return np.array([texts.across(entries, by_entry, used.across) if entries else np.nan for entries in rows])
+    return np.array(
+        [texts.combined(entries, by_entry, used.combine_segments) if entries else np.nan for entries in rows]
+    )

@@ -20,7 +20,7 @@ class YamlEdit:
     """
 
     def __init__(self, name: str, text: str) -> None:
-        """`name` is what messages call the file. Raises ConfigError where it is not a YAML mapping."""
+        """`name` is what messages call the file. Raises ConfigError if it is not a YAML mapping."""
         self._name = name
         self._text = text
         self._spliced: list[tuple[int, int, str]] = []
@@ -36,7 +36,7 @@ class YamlEdit:
     def set(self, path: Sequence[Step], value: Value) -> None:
         """Replaces a value, or adds it as the last key of its mapping, which must be there.
 
-        Raises ConfigError where a value stands for several places (an alias) and cannot be changed by itself.
+        Raises ConfigError if the value is used in several places (an alias), so that it cannot be changed by itself.
         """
         parent = self._node(path[:-1])
         node = _child(parent, path[-1])
@@ -52,7 +52,7 @@ class YamlEdit:
             self._spliced.append((start, end, space + _written(value)))
 
     def add_mapping(self, key: str, values: dict[str, Any], after: str) -> None:
-        """Adds a mapping at the top of the document, behind the key `after`, or at the end where there is none."""
+        """Adds a mapping at the top of the document, after the key `after`, or at the end if there is no such key."""
         last = _child(self._root, after) or self._root.value[-1][1]
         if self._root.flow_style:
             self._spliced.append((_end(last), _end(last), f", {key}: {_flow(values)}"))

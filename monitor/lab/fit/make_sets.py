@@ -1,8 +1,8 @@
-"""Fits, calibrates and measures the feature sets of a recipe, and writes their YAML files and lock.
+"""Fits, calibrates and measures the feature sets of a recipe, and writes their files and lock.
 
     python -m monitor.lab.fit.make_sets OUT_DIR --data DIR [--data DIR ...] [--sae DIR] [--cache DIR] [--device cpu]
 
-Every source family is left out once: a set fitted on all others gives the figures for it. The weights that ship are
+Every source family is held out once: a set fitted on all others gives the figures for it. The weights that ship are
 fitted on all sources together, with thresholds from harmless texts that took no part in fitting; the false-positive
 rate is measured on harmless texts by yet other authors.
 """
@@ -31,7 +31,7 @@ from monitor.lab.data.rows import LabelledRow, load_rows, sampled
 from monitor.lab.fit.baselines import word_only_scores
 from monitor.lab.fit.contenders import DENSE_C
 from monitor.lab.fit.logistic import fit_logistic
-from monitor.lab.fit.set_file import set_body, write_set
+from monitor.lab.fit.set_file import set_body, write_labels, write_reader, write_set
 from monitor.lab.fit.workbench import Scored, SetModel, Texts, Training, Workbench, joined, row_scores
 from monitor.lab.reading.segment_table import SegmentReader
 from monitor.lab.reading.top_tokens import TopTokens
@@ -47,13 +47,14 @@ from monitor.readers.torch_reader import TorchReader
 from monitor.readers.windows import WindowPlanner
 from monitor.sae.encoder import CuratedEncoder
 from monitor.sae.formats.saelens import WEIGHTS_FILE, load_saelens
-from monitor.sets.probe import save_probe
+from monitor.sets.probe import Probe
+from monitor.sets.weights import SetWeights
 from monitor.tokens.chat_template import ChatTemplate
 from monitor.tokens.tokeniser import EventTokeniser
 
 KINDS = ("weighted", "probe")
 _WORTH = 0.005
-"""What a probe must gain on left-out sources to be worth a score that features explain only in part."""
+"""What a probe must gain on held-out sources to be worth a score that features explain only in part."""
 
 _LABELLED_BY = 150
 """Rows of each of the project's own files that latents are labelled by."""
@@ -69,7 +70,7 @@ def fitted_kinds(bench: Workbench, data: Training) -> Fitted:
     return {"weighted": weighted, "probe": bench.with_probe(data, weighted)}
 
 
-def left_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: dict[str, Texts]) -> dict[str, Figures]:
+def held_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: dict[str, Texts]) -> dict[str, Figures]:
     """Figures of every source of `family`, by models fitted without it, by kind and then by file stem."""
     data = bench.training(recipe, family)
     if not (data.y == 1).any():
@@ -91,22 +92,22 @@ def left_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: di
         shared = {
             "weighted_auroc": _area(scored["weighted"]),
             "with_probe_auroc": _area(scored["probe"]),
-            **_beside("dense_probe", by_residual),
-            **_beside("word_only", by_words),
+            **_baseline("dense_probe", by_residual),
+            **_baseline("word_only", by_words),
         }
         for kind in KINDS:
-            found[kind][_name(source)] = {**_figures(scored[kind], benign[kind]), **shared, "left_out": True}
+            found[kind][_name(source)] = {**_figures(scored[kind], benign[kind]), **shared, "held_out": True}
     return found
 
 
 def hard_negatives(recipe: SetRecipe, texts: dict[str, Texts]) -> list[Texts]:
-    """Sources of harmless rows alone that nothing is fitted on: what a source of risky rows alone is judged against."""
+    """Sources of only harmless rows that nothing is fitted on: a source of only risky rows is compared with them."""
     judged = [texts[source.file] for source in recipe.sources if not source.train]
     return [t for t in judged if all(row.label == 0 for row in t.rows)]
 
 
 def best_kind(metrics: dict[str, Figures], recipe: SetRecipe) -> str:
-    """The kind that generalises best over left-out sources: mean AUROC against own and against unrelated negatives."""
+    """The kind that generalises best over held-out sources: mean AUROC against own and against unrelated negatives."""
     contrary = {_name(source) for source in recipe.sources if not source.train}
 
     def mean(kind: str) -> float:
@@ -130,7 +131,7 @@ def _figures(own: Scored, benign: NDArray[np.float64]) -> dict[str, Any]:
     }
 
 
-def _beside(name: str, scored: Scored) -> dict[str, Any]:
+def _baseline(name: str, scored: Scored) -> dict[str, Any]:
     return {f"{name}_auroc": _area(scored), f"{name}_interval_95": _interval(scored)}
 
 
@@ -235,7 +236,7 @@ def main(
     metrics: dict[str, dict[str, Figures]] = {r.id: {kind: {} for kind in KINDS} for r in recipes.sets}
     for recipe in recipes.sets:
         for family in track(dict.fromkeys(s.family for s in recipe.sources), recipe.id, console=console):
-            for kind, figures in left_out_metrics(bench, recipe, family, texts).items():
+            for kind, figures in held_out_metrics(bench, recipe, family, texts).items():
                 metrics[recipe.id][kind] |= figures
     kinds = {r.id: best_kind(metrics[r.id], r) for r in recipes.sets}
     models = {
@@ -248,35 +249,33 @@ def main(
     labels = TopTokens(reader, tokeniser, WindowPlanner(reader, tokeniser.constant_starts(), 2048, 256), len(latents))
     with console.status("labelling features"):
         labels.look_at([row for file in sorted(own) for row in texts[file].rows[:_LABELLED_BY]])
-    column = {latent: n for n, latent in enumerate(latents)}
+    label = {latent: labels.label(n) for n, latent in enumerate(latents)}
+    write_reader(out, recipes, files.sha256, sae_sha256, sae.d_sae)
+    write_labels(out, label, labels.evidence())
     lock: dict[str, Any] = {}
     for recipe in recipes.sets:
         fitted, kind = models[recipe.id], kinds[recipe.id]
         console.print(f"{recipe.id}: {kind}", highlight=False)
         calibration = calibrated(bench, recipe, fitted, recipes.target_fpr)
-        features = [
-            {"index": int(i), "label": labels.label(column[int(i)]), "weight": float(f"{w:.5g}")}
-            for i, w in sorted(
-                zip(fitted.features.latents, fitted.features.weights, strict=True), key=lambda pair: -pair[1]
-            )
-        ]
-        body = set_body(recipe, recipes, files.sha256, sae_sha256, sae.d_sae)
-        if fitted.probe is not None:
-            file = f"{recipe.id}.probe.safetensors"
-            direction = fitted.probe.direction.astype(np.float32)
-            body |= {"probe": {"path": file, "sha256": save_probe(out / file, direction, fitted.probe.offset)}}
-        body |= {
+        body = {
+            **set_body(recipe, recipes),
             "detector": kind,
-            "features": features,
             "bias": round(float(fitted.bias), 5),
-            "condition": {"kind": "score", "at_least": _logistic(calibration["threshold"])},
+            "threshold": _logistic(calibration["threshold"]),
             "calibration": calibration["record"],
-            "metrics": metrics[recipe.id][kind],
-            "falsepositives": list(recipe.falsepositives),
-            "known_gaps": list(recipe.known_gaps),
         }
-        lock[recipe.id] = write_set(out / f"{recipe.id}.yaml", body, labels.evidence())
+        lock[recipe.id] = write_set(out, body, set_weights(fitted), metrics[recipe.id][kind], label)
     (out / "sets.lock").write_text(yaml.safe_dump(lock, sort_keys=True))
+
+
+def set_weights(fitted: SetModel) -> SetWeights:
+    """What is written of a model: five digits, the highest weight first."""
+    order = np.argsort(-fitted.features.weights, kind="stable")
+    weights = np.array([float(f"{w:.5g}") for w in fitted.features.weights[order]], np.float32)
+    probe = None
+    if fitted.probe is not None:
+        probe = Probe.of(fitted.probe.direction.astype(np.float32), float(np.float32(fitted.probe.offset)))
+    return SetWeights(fitted.features.latents[order].astype(np.int64), weights, probe)
 
 
 def _harmless_scores(scored: Scored) -> NDArray[np.float64]:
@@ -289,7 +288,7 @@ def _logistic(logit: float) -> float:
 
 
 def find(file: str, folders: list[Path]) -> Path:
-    """`file` in the first folder that has it. Raises ConfigError where none does."""
+    """`file` in the first folder that has it. Raises ConfigError if none does."""
     for folder in folders:
         if (folder / file).is_file():
             return folder / file
@@ -297,7 +296,7 @@ def find(file: str, folders: list[Path]) -> Path:
 
 
 def source_rows(use: SourceUse, folders: list[Path], limit: int | None) -> list[LabelledRow]:
-    """The rows that `use` names; whole clusters of them where there are more than `limit`."""
+    """The rows that `use` names; whole clusters of them if there are more than `limit`."""
     return sampled([r for r in load_rows(find(use.file, folders)) if use.only.search(r.id)], limit)
 
 

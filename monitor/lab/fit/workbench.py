@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.feature_set import Across
+from detectors.feature_set import CombineSegments
 from detectors.matching import highest_by_name
 from monitor.lab.data.recipe import BenignUse, Recipes, SetRecipe
 from monitor.lab.data.rows import LabelledRow
@@ -51,7 +51,7 @@ class Texts:
         return found
 
     def seen(self, segments: tuple[str, ...]) -> list[list[int]]:
-        """For each row, the entries that a set with these segments looks at; none where it sees nothing."""
+        """For each row, the entries that a set with these segments looks at; none if it sees nothing."""
         return [[e for e in entries if self.table.segment[e] in segments] for entries in self.entries]
 
     def judged(self, segments: tuple[str, ...]) -> list[list[int]]:
@@ -63,9 +63,9 @@ class Texts:
         pairs = zip(self.rows, self.judged(segments), strict=True)
         return [e for row, entries in pairs if row.label == 0 for e in entries]
 
-    def across(self, entries: list[int], by_entry: NDArray[np.float64], rule: Across) -> float:
-        """One score of some entries of a row, as FeatureSet.across makes it of theirs (logits, by entry)."""
-        if rule == "highest":
+    def combined(self, entries: list[int], by_entry: NDArray[np.float64], rule: CombineSegments) -> float:
+        """One score for some entries of a row, as FeatureSet.combine_segments says (logits, by entry)."""
+        if rule == "max":
             return float(by_entry[entries].max())
         highest = highest_by_name((str(self.table.segment[entry]), float(by_entry[entry])) for entry in entries)
         return sum(highest) / len(highest)
@@ -81,7 +81,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class SetModel:
-    """What a set is fitted as: weights on latents, and for a probe set a probe beside them."""
+    """What a set is fitted as: weights on latents, and for a probe set also a probe."""
 
     features: SparseLogistic
     probe: ResidualProbe | None = None
@@ -116,11 +116,11 @@ class Workbench:
         self._texts = texts
         self._benign = benign
 
-    def training(self, recipe: SetRecipe, left_out: str | None) -> Training:
-        """The weighted groups that a set is fitted on without the family `left_out`."""
+    def training(self, recipe: SetRecipe, held_out: str | None) -> Training:
+        """The weighted groups that a set is fitted on without the family `held_out`."""
         groups: list[tuple[Texts, list[int], int, float]] = []
         for source in recipe.sources:
-            if source.train and source.family != left_out:
+            if source.train and source.family != held_out:
                 texts = self._texts[source.file]
                 groups += [(texts, texts.labelled(label), label, 1.0) for label in (1, 0)]
         fit = [(use.kind, texts) for use, texts in self._benign if use.role == "fit"]
@@ -216,7 +216,7 @@ def row_scores(recipe: SetRecipe, texts: Texts, by_entry: NDArray[np.float64]) -
     """Scores of the rows from those of their entries."""
     kept = [(row, entries) for row, entries in zip(texts.rows, texts.judged(recipe.segments), strict=True) if entries]
     return Scored(
-        np.array([texts.across(entries, by_entry, recipe.across) for _, entries in kept]),
+        np.array([texts.combined(entries, by_entry, recipe.combine_segments) for _, entries in kept]),
         np.array([row.label for row, _ in kept], dtype=np.int64),
         [row for row, _ in kept],
     )

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.feature_set import Pooling
+from detectors.pooling import Pooling
 from monitor.lab.reading.token_shards import TokenShard
 
 PRIOR_TOKENS = 16

@@ -11,6 +11,7 @@ import pytest
 
 from monitor.sets.load import builtin_folder
 from tests.cli.test_app import ENTRY, errors, latentwatch
+from tests.shipped_sets import copy_set, shipped_set
 
 WITHOUT_SKLEARN = f"import sys; sys.modules['sklearn'] = None; {ENTRY}"
 
@@ -70,13 +71,7 @@ def test_cases_are_counted_recorded_and_compared(tmp_path: Path, monkeypatch: py
 
     from monitor.cli.app import app
 
-    original = next(builtin_folder().rglob("bias.yaml"))
-    own = tmp_path / "sets" / "bias.yaml"
-    own.parent.mkdir()
-    home = original.parent.as_posix()
-    own.write_text(
-        original.read_text().replace("path: sae\n", f"path: {home}/sae\n").replace("path: bias.", f"path: {home}/bias.")
-    )
+    own = copy_set("bias", tmp_path / "sets")
     cases = tmp_path / "feature_sets" / "cases" / "bias.jsonl"
     cases.parent.mkdir(parents=True)
     lines = (builtin_folder() / "cases" / "bias.jsonl").read_text().splitlines()
@@ -108,12 +103,7 @@ def test_cases_are_counted_recorded_and_compared(tmp_path: Path, monkeypatch: py
 def test_calibrate_prints_a_diff_and_applies_it_only_when_asked(tmp_path: Path) -> None:
     from monitor.sets.load import load_feature_set
 
-    original = next(builtin_folder().rglob("bias.yaml"))
-    path = tmp_path / "bias.yaml"
-    home = original.parent.as_posix()
-    path.write_text(
-        original.read_text().replace("path: sae\n", f"path: {home}/sae\n").replace("path: bias.", f"path: {home}/bias.")
-    )
+    path = copy_set("bias", tmp_path)
     before = path.read_text()
     benign = tmp_path / "benign.jsonl"
     nouns = ["tea", "rice", "rain", "bread", "maps", "trains", "salt", "birds", "soap", "chess"]
@@ -123,10 +113,9 @@ def test_calibrate_prints_a_diff_and_applies_it_only_when_asked(tmp_path: Path) 
     done = latentwatch(*arguments)
     assert (done.returncode, path.read_text()) == (0, before)
     assert done.stdout.startswith(f"--- {path}\n+++ {path}\n")
-    shipped = load_feature_set(original).set.condition.at_least
-    assert f"-condition: {{kind: score, at_least: {shipped}}}\n" in done.stdout
+    assert f"-threshold: {shipped_set('bias').set.threshold}\n" in done.stdout
     assert latentwatch(*arguments, "--write").stdout == done.stdout, "the same seed, the same threshold"
     used = load_feature_set(path).set
     assert used.calibration is not None
     assert (used.calibration.target_fpr, used.calibration.n, used.calibration.measured_n) == (0.2, 5, 5)
-    assert f"+condition: {{kind: score, at_least: {used.condition.at_least}}}\n" in done.stdout
+    assert f"+threshold: {used.threshold}\n" in done.stdout

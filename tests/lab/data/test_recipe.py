@@ -24,7 +24,8 @@ def test_the_shipped_recipes_made_the_shipped_sets() -> None:
     for recipe in recipes.sets:
         used = sets[recipe.id]
         assert (used.version, used.title, used.definition) == (recipe.version, recipe.title, recipe.definition)
-        assert (used.segments, used.across) == (recipe.segments, recipe.across)
+        assert (used.segments, used.combine_segments) == (recipe.segments, recipe.combine_segments)
+        assert (used.severity, used.known_gaps) == (recipe.severity, recipe.known_gaps)
         assert used.pooling.prior_tokens == recipes.prior_tokens
         assert len(used.features) <= recipes.keep
 

@@ -25,14 +25,14 @@ from monitor.lab.evaluation.calibrate import (
 )
 from monitor.lab.evaluation.yaml_edit import YamlEdit
 from monitor.sets.load import load_feature_set
-from tests.feature_set_factory import probe_data, set_data, weighted_data
+from tests.feature_set_factory import probe_data, set_data, summed_data, weighted_data
 
 SUMMED = {
     "features": [
         {"index": 3, "label": "a", "weight": 0.5, "threshold": 1.0},
         {"index": 7, "label": "b", "weight": 0.25, "threshold": 1.0},
     ],
-    "condition": {"kind": "score", "at_least": 2.0},
+    "threshold": 2.0,
 }
 RECORD = {
     "benign": "b.jsonl", "n": 100, "target_fpr": 0.01, "measured_fpr": 0.0, "measured_n": 100,
@@ -54,7 +54,7 @@ def changed(data: dict[str, Any], threshold: float, weights: bool) -> FeatureSet
         (weighted_data(), 0.62),
         (weighted_data(), 0.31),
         (probe_data(), 0.44),
-        (set_data(**SUMMED), 3.3),
+        (summed_data(**SUMMED), 3.3),
         (set_data(), 1.7),
         (set_data(condition={"kind": "k_of_n", "k": 2}), 0.4),
     ],
@@ -64,13 +64,13 @@ def test_the_changed_set_fires_where_the_old_score_reaches_the_threshold(
     data: dict[str, Any], threshold: float, weights: bool
 ) -> None:
     old = FeatureSet.model_validate(data)
-    if weights and old.condition.kind != "score":
+    if weights and old.condition is not None:
         with pytest.raises(ConfigError, match="without weights"):
             changed_values(old, threshold, weights)
         return
     new = changed(data, threshold, weights)
     if weights:
-        assert new.condition == old.condition
+        assert new.threshold == old.threshold
     before, after = Matcher(old).detector, Matcher(new).detector
     values = np.random.default_rng(0).exponential(4.0, (300, len(old.columns()))).astype(np.float32)
     scores = np.array([before.score(v).value for v in values])
@@ -82,21 +82,22 @@ def test_the_changed_set_fires_where_the_old_score_reaches_the_threshold(
 
 def test_weights_that_cannot_reach_the_threshold_are_refused() -> None:
     with pytest.raises(ConfigError, match="no bias moves"):
-        changed_values(
-            FeatureSet.model_validate(weighted_data(condition={"kind": "score", "at_least": 1.0})), 0.5, True
-        )
+        changed_values(FeatureSet.model_validate(weighted_data(threshold=1.0)), 0.5, True)
+    in_file = {**summed_data(**SUMMED), "weights": {"path": "w.safetensors", "sha256": "d" * 64}}
+    with pytest.raises(ConfigError, match=r"its weights are in w.safetensors, which is not changed"):
+        changed_values(FeatureSet.model_validate(in_file), 1.0, True)
     with pytest.raises(ConfigError, match="no factor brings"):
-        changed_values(FeatureSet.model_validate(set_data(**SUMMED)), -1.0, True)
+        changed_values(FeatureSet.model_validate(summed_data(**SUMMED)), -1.0, True)
 
 
 def test_the_file_keeps_its_comments_and_layout(tmp_path: Path) -> None:
     data = weighted_data()
-    rest = yaml.safe_dump({k: v for k, v in data.items() if k not in ("condition", "bias")}, sort_keys=False)
-    text = f"# mine\n{rest}bias: -1.0  # logit\ncondition: {{kind: score, at_least: 0.5}}  # tuned by hand\n# the end\n"
+    rest = yaml.safe_dump({k: v for k, v in data.items() if k not in ("threshold", "bias")}, sort_keys=False)
+    text = f"# mine\n{rest}bias: -1.0  # logit\nthreshold: 0.5  # tuned by hand\n# the end\n"
     path = tmp_path / "set.yaml"
     path.write_text(text)
-    first = edited(load_feature_set(path), {("condition", "at_least"): 0.75}, RECORD)
-    expected = text.replace("at_least: 0.5", "at_least: 0.75").splitlines()
+    first = edited(load_feature_set(path), {("threshold",): 0.75}, RECORD)
+    expected = text.replace("threshold: 0.5", "threshold: 0.75").splitlines()
     assert [line for line in first.splitlines() if line in expected] == expected, "nothing else is touched"
     path.write_text(first)
     loaded = load_feature_set(path)
@@ -110,13 +111,13 @@ def test_a_diff_shows_and_write_applies_the_change(tmp_path: Path) -> None:
     path = tmp_path / "set.yaml"
     path.write_text(yaml.safe_dump(weighted_data()))
     loaded = load_feature_set(path)
-    text = edited(loaded, {("condition", "at_least"): 0.75}, RECORD)
+    text = edited(loaded, {("threshold",): 0.75}, RECORD)
     result = Calibrated(loaded, "logistic", 0.5, 0.75, 0.0, 0.0, 100, (0.0, 0.03), text)
-    assert "-  at_least: 0.5\n+  at_least: 0.75\n" in result.diff()
+    assert "-threshold: 0.5\n+threshold: 0.75\n" in result.diff()
     assert path.read_text() != text
     result.write()
     assert path.read_text() == text
-    assert load_feature_set(path).set.condition.at_least == 0.75
+    assert load_feature_set(path).set.threshold == 0.75
     assert list(tmp_path.iterdir()) == [path], "nothing is left lying about"
 
 

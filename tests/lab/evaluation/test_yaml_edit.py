@@ -11,7 +11,7 @@ from monitor.lab.evaluation.yaml_edit import YamlEdit
 TEXT = """\
 # a head
 bias: -1.5   # the bias
-condition: {kind: score, at_least: 0.6}  # flow
+pooling: {kind: topk_mean, k: 6}  # flow
 calibration:  # measured
   benign: 'over
     two lines'
@@ -40,10 +40,10 @@ def changed_lines(before: str, after: str) -> list[tuple[str, str]]:
 
 
 def test_only_the_lines_of_the_values_change() -> None:
-    after = edited((("bias",), 2.25), (("features", 1, "weight"), 0.125), (("condition", "at_least"), 0.7))
+    after = edited((("bias",), 2.25), (("features", 1, "weight"), 0.125), (("pooling", "k"), 7))
     assert changed_lines(TEXT, after) == [
         ("bias: -1.5   # the bias", "bias: 2.25   # the bias"),
-        ("condition: {kind: score, at_least: 0.6}  # flow", "condition: {kind: score, at_least: 0.7}  # flow"),
+        ("pooling: {kind: topk_mean, k: 6}  # flow", "pooling: {kind: topk_mean, k: 7}  # flow"),
         ("  weight: .7", "  weight: 0.125"),
     ]
 
@@ -62,7 +62,7 @@ def test_new_keys_come_last_in_their_mapping() -> None:
 
 def test_a_new_mapping_stands_behind_the_named_key() -> None:
     edit = YamlEdit("set.yaml", TEXT)
-    edit.add_mapping("record", {"n": 1, "interval": [0.0, 0.5]}, after="condition")
+    edit.add_mapping("record", {"n": 1, "interval": [0.0, 0.5]}, after="pooling")
     assert "# flow\nrecord:\n  n: 1\n  interval: [0.0, 0.5]\ncalibration:" in edit.text()
 
 

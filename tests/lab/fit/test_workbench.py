@@ -64,11 +64,11 @@ def test_the_labelled_entries() -> None:
 
 def test_the_lab_puts_segments_together_as_the_detectors_do() -> None:
     logits = np.array([2.0, -1.0, 0.5, 3.0, -2.0, 4.0])
-    for rule, expected in (("highest", [2.0, 3.0, 4.0]), ("mean", [0.5, 0.5, 4.0])):
-        used = make_weighted(segments=["user", "response"], across=rule, features=ONE, bias=0.0)
+    for rule, expected in (("max", [2.0, 3.0, 4.0]), ("mean", [0.5, 0.5, 4.0])):
+        used = make_weighted(segments=["user", "response"], combine_segments=rule, features=ONE, bias=0.0)
         matcher = Matcher(used)
         for row, entries in enumerate(TEXTS.entries):
-            assert TEXTS.across(entries, logits, used.across) == pytest.approx(expected[row])
+            assert TEXTS.combined(entries, logits, used.combine_segments) == pytest.approx(expected[row])
             segments = [
                 SegmentActivations(str(TABLE.segment[e]), n, np.array([[logits[e]]], np.float32))
                 for n, e in enumerate(entries)

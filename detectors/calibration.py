@@ -1,0 +1,28 @@
+"""Calibration: how a set's threshold was chosen, and which false-positive rate it was then measured to have."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated
+
+from pydantic import Field
+
+from detectors.frozen_model import ActivationBasis, FrozenModel
+
+
+class Calibration(FrozenModel):
+    """The benign traffic that the threshold was set on, and what it then measured."""
+
+    benign: str
+    """Which texts."""
+    n: Annotated[int, Field(gt=0)]
+    target_fpr: Annotated[float, Field(gt=0, lt=1)]
+    measured_fpr: Annotated[float, Field(ge=0, le=1)]
+    """On benign texts that did not set the threshold."""
+    measured_n: Annotated[int, Field(gt=0)]
+    interval_95: tuple[float, float]
+    date: date
+    unit: str | None = None
+    """What the threshold is compared with: logistic, activation, or activation/threshold."""
+    activation_basis: ActivationBasis | None = None
+    """The basis of the activations that the score was made of."""
