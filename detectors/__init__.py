@@ -1,1 +1,1 @@
-"""Pure matching: feature activations in, matches out. Needs numpy and pydantic alone."""
+"""Pure matching: feature activations in, matches out. Needs only numpy and pydantic."""

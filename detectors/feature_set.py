@@ -30,11 +30,12 @@ class _Model(BaseModel):
 class SaeRef(_Model):
     """The exact SAE that the feature indices belong to."""
 
-    format: Literal["saelens"] = "saelens"
+    format: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "saelens"
+    """How the files are laid out: saelens, or a format that an installed package adds."""
     path: str
-    """Folder of cfg.json and sae_weights.safetensors, relative to the feature-set file."""
+    """Folder of the SAE's files, relative to the feature-set file."""
     sha256: Sha256
-    """Of sae_weights.safetensors."""
+    """Of the weights file; of the concatenated hashes if the format has several."""
     width: Annotated[int, Field(gt=0)]
     activation_basis: Literal["raw", "decoder_norm_folded"] = "raw"
     """raw: the encoder's own output. decoder_norm_folded: multiplied by the norm of the latent's decoder row."""
@@ -181,7 +182,8 @@ class FeatureSet(_Model):
     references: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     reader: ReaderRef
-    detector: Literal["threshold", "weighted", "probe"]
+    detector: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    """threshold, weighted, probe, or one that an installed package adds."""
     segments: Annotated[tuple[SegmentName, ...], AfterValidator(_not_empty)]
     across: Across = "highest"
     """How the scores of an event's segments become the event's. highest: the highest of all. mean: the mean over the
@@ -211,6 +213,8 @@ class FeatureSet(_Model):
             raise ValueError(f"features: index {max(indices)} is outside the SAE's width {self.reader.sae.width}")
         if (self.probe is not None) != (self.detector == "probe"):
             raise ValueError("probe belongs to a probe detector, and a probe detector needs it")
+        if self.detector not in ("threshold", "weighted", "probe"):
+            return self  # a detector from a package checks for itself what it needs
         if self.detector in ("weighted", "probe"):
             if self.condition.kind != "score":
                 raise ValueError(f"condition: a {self.detector} detector has a score; use kind: score")

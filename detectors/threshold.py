@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.feature_set import FeatureSet
+from detectors.scale import ACTIVATION, RATIO, Scale
 from detectors.score import Score
 
 
@@ -19,6 +20,8 @@ class ThresholdDetector:
     score     sum of weight[i] * a[i] >= at_least
     """
 
+    scales: ClassVar[tuple[Scale, ...]] = (RATIO, ACTIVATION)
+
     def __init__(self, feature_set: FeatureSet) -> None:
         self._condition = feature_set.condition
         self._weights = np.array([f.weight or 0.0 for f in feature_set.features], dtype=np.float32)
@@ -29,14 +32,8 @@ class ThresholdDetector:
         return 1.0 if self._condition.at_least is None else self._condition.at_least
 
     @property
-    def unit(self) -> str:
-        return "activation" if self._condition.kind == "score" else "activation/threshold"
-
-    def distance(self, score: float) -> float:
-        return score - self.threshold
-
-    def mean(self, scores: Sequence[float]) -> float:
-        return sum(scores) / len(scores)
+    def scale(self) -> Scale:
+        return ACTIVATION if self._condition.kind == "score" else RATIO
 
     def score(self, pooled: NDArray[np.float32]) -> Score:
         if self._condition.kind == "score":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from detectors.detector import scale_of
+from detectors.scale import Scale
 from monitor.alerts.alert import Alert, TokenActivation
 from monitor.report.shading import Run, Window, shaded, strongest_window
 from monitor.report.visible_text import visible, visible_line
@@ -86,6 +88,7 @@ def alert_card(alert: Alert) -> AlertCard:
     content = alert.content
     prompt = None if content is None else _shortened(content.prompt, MAX_PROMPT)
     origin = alert.event.origin
+    scale = scale_of(alert.detector, alert.unit)
     time = alert.event.time or alert.time
     return AlertCard(
         id=visible_line(alert.id),
@@ -100,9 +103,9 @@ def alert_card(alert: Alert) -> AlertCard:
         time=f"{time:%Y-%m-%d %H:%M:%S} UTC" if time.utcoffset() is not None else f"{time:%Y-%m-%d %H:%M:%S}",
         score=_figure(alert.score),
         threshold=_figure(alert.threshold),
-        unit=visible_line(alert.unit),
+        unit=visible_line(scale.label),
         ratio=ratio(alert),
-        bar=_bar(alert),
+        bar=_bar(alert, scale),
         segment=f"{alert.segment.name}, {alert.segment.tokens} tokens",
         prompt=None if prompt is None else visible(prompt),
         prompt_is_long=prompt is not None and (len(prompt) > LONG_PROMPT or prompt.count("\n") > 6),
@@ -129,10 +132,10 @@ def ratio(alert: Alert) -> float:
     return alert.score / alert.threshold if alert.threshold > 0 else alert.score
 
 
-def _bar(alert: Alert) -> ScoreBar:
+def _bar(alert: Alert, scale: Scale) -> ScoreBar:
     low = min(0.0, alert.score, alert.threshold)
     high = max(alert.score, alert.threshold)
-    high = 1.0 if alert.unit == "logistic" and high <= 1 else high + 0.1 * (high - low)
+    high = scale.highest if scale.highest is not None and high <= scale.highest else high + 0.1 * (high - low)
     span = (high - low) or 1.0
     return ScoreBar(
         low=_figure(low),

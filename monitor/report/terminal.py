@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from detectors.detector import scale_of
 from detectors.feature_set import SEVERITIES, Severity
 from monitor.alerts.alert import Alert
 from monitor.report.shading import LIGHT, Run, shaded, strongest_window
@@ -86,14 +87,12 @@ class _View:
     top_features: int
 
     def heading(self, alert: Alert) -> Text:
-        unit = "" if alert.unit == "activation/threshold" else f" {alert.unit}"
+        scale = scale_of(alert.detector, alert.unit)
         lines = [
             self._badge(alert),
             Text(self._safe(alert.event.id), style="bold"),
-            Text(self._safe(f"{alert.score:.2f} / {alert.threshold:.2f}{unit}")),
+            Text(self._safe(f"{alert.score:.2f} / {alert.threshold:.2f} {scale.label}")),
         ]
-        if not unit:
-            lines[-1].append(" × threshold")
         return Text("\n").join(lines)
 
     def stacked(self, alert: Alert) -> Iterator[RenderableType]:
@@ -112,7 +111,8 @@ class _View:
             lines.append(Text(f"and {hidden} more", style="dim"))
         if alert.probe is not None:
             line = Text.assemble(("linear probe  ", "dim"))
-            lines.append(line.append(f"{alert.probe.contribution:+.2f} to the logit", style="bold"))
+            label = scale_of(alert.detector, alert.unit).contribution_label
+            lines.append(line.append(self._safe(f"{alert.probe.contribution:+.2f} {label}"), style="bold"))
         return Text("\n").join(lines)
 
     def _badge(self, alert: Alert) -> Text:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from detectors.detector import detector_of
 from detectors.feature_set import FeatureSet, SetOverride, overridden
 from monitor.errors import ConfigError
 from monitor.sets.probe import Probe, load_probe
@@ -89,6 +90,10 @@ def load_feature_set(path: Path) -> LoadedSet:
         feature_set = FeatureSet.model_validate(data)
     except ValidationError as e:
         raise ConfigError(faults(path, e, "set")) from None
+    try:
+        detector_of(feature_set)
+    except ValueError as e:
+        raise ConfigError(f"{path}: detector: {e}") from None
     ref = feature_set.probe
     probe = None if ref is None else load_probe(path.parent / ref.path, ref.sha256)
     return LoadedSet(path, hashlib.sha256(raw).hexdigest(), feature_set, feature_set, probe)

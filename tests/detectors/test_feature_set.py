@@ -24,7 +24,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "category_with_dash": (set_data(category="unsafe-code"), "category", "match pattern"),
     "unknown_severity": (set_data(severity="urgent"), "severity", "'info', 'low', 'medium', 'high' or 'critical'"),
     "unknown_status": (set_data(status="new"), "status", "'experimental', 'test' or 'stable'"),
-    "unknown_detector": (set_data(detector="vibes"), "detector", "'threshold', 'weighted' or 'probe'"),
+    "detector_not_a_name": (set_data(detector="by vibes"), "detector", "should match pattern"),
     "no_segments": (set_data(segments=[]), "segments", "at least one item"),
     "unknown_segment": (set_data(segments=["reply"]), "segments.0", "'system', 'user'"),
     "no_features": (set_data(features=[]), "features", "at least one item"),
@@ -80,10 +80,10 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "negative_layer": (set_data(reader={**READER, "layer": -1}), "reader.layer", "greater than or equal to 0"),
     "unknown_hook": (set_data(reader={**READER, "hook": "mlp_out"}), "reader.hook", "'resid_post'"),
     "max_norm_zero": (set_data(reader={**READER, "max_norm": 0}), "reader.max_norm", "greater than 0"),
-    "unknown_sae_format": (
-        set_data(reader={**READER, "sae": {**READER["sae"], "format": "pickle"}}),
+    "sae_format_not_a_name": (
+        set_data(reader={**READER, "sae": {**READER["sae"], "format": "a.pickle"}}),
         "reader.sae.format",
-        "'saelens'",
+        "should match pattern",
     ),
     "sae_width_zero": (
         set_data(reader={**READER, "sae": {**READER["sae"], "width": 0}}),

@@ -166,12 +166,12 @@ def _calibrated(loaded: LoadedSet, scores: Split, request: Request) -> Calibrate
         "measured_n": int(scores.measuring.size),
         "interval_95": [round(bound, 6) for bound in interval],
         "date": datetime.now(UTC).date(),
-        "unit": detector.unit,
+        "unit": detector.scale.unit,
         "activation_basis": loaded.shipped.reader.sae.activation_basis,
     }
     return Calibrated(
         loaded=loaded,
-        unit=detector.unit,
+        unit=detector.scale.unit,
         before=detector.threshold,
         threshold=threshold,
         measured_fpr=hits / scores.measuring.size,
