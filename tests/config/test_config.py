@@ -9,7 +9,8 @@ import jsonschema
 import pytest
 import yaml
 
-from monitor.config.sections import Config, config_schema, load_config
+from monitor.config.load import config_schema, load_config
+from monitor.config.sections import Config
 from monitor.errors import ConfigError
 
 

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from monitor.config.sections import load_config
+from monitor.config.load import load_config
 from monitor.demo.broker import EmbeddedBroker
 from monitor.demo.run import DemoTimeouts, demo_config, run_demo, strongest_per_category
 from monitor.demo.sample_events import demo_events

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from monitor.config.sections import Config, load_config
+from monitor.config.load import load_config
+from monitor.config.sections import Config
 from monitor.errors import ConfigError
 from monitor.lab.commands.extra import lab_extra
 from monitor.lab.commands.sae_commands import Precision

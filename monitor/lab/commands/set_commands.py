@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from monitor.config.sections import load_config
+from monitor.config.load import load_config
 from monitor.errors import ConfigError
 from monitor.lab.commands.extra import lab_extra
 

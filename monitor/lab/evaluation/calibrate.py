@@ -18,7 +18,6 @@ from detectors.feature_set import FeatureSet
 from detectors.matching import Matcher
 from monitor.config.sections import Config
 from monitor.errors import ConfigError
-from monitor.events.event import EventLimits
 from monitor.lab.data.chosen_sets import with_sets
 from monitor.lab.data.rows import LabelledRow, load_benign
 from monitor.lab.evaluation.yaml_edit import YamlEdit
@@ -91,7 +90,7 @@ def calibrate(request: Request, config: Config, console: Console) -> list[Calibr
     """
     plain = config.feature_sets.model_copy(update={"overrides": {}})
     config = with_sets(config.model_copy(update={"feature_sets": plain}), request.sets)
-    limits = EventLimits(config.events.max_bytes, config.events.max_chars, config.events.max_messages)
+    limits = config.events.limits
     rows: list[LabelledRow] = []
     for path in dict.fromkeys(request.benign):
         rows += load_benign(path, request.limit, request.seed, limits, config.events.format)
