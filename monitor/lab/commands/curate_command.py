@@ -125,4 +125,4 @@ def _check(
 
 def _with_reader(config: Config, changes: dict[str, str | int | None]) -> Config:
     given = {name: value for name, value in changes.items() if value is not None}
-    return config.model_copy(update={"reader": config.reader.model_copy(update=given)})
+    return config.changed(reader=config.reader.changed(engine="torch", bundle=None, **given))

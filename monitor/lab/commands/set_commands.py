@@ -172,8 +172,8 @@ def golden(
         from monitor.lab.data.chosen_sets import as_shipped
         from monitor.lab.reading.golden import differences, read_golden
     settings = load_config(config, os.environ)
-    paths = settings.feature_sets.model_copy(update={"paths": (sets,)})
-    settings = as_shipped(settings.model_copy(update={"feature_sets": paths}))
+    paths = settings.feature_sets.changed(paths=(sets,))
+    settings = as_shipped(settings.changed(feature_sets=paths))
     made = read_golden(settings)
     made.reference.save(made.path)
     found = made.reference

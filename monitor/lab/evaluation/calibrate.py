@@ -88,8 +88,8 @@ def calibrate(request: Request, config: Config, console: Console) -> list[Calibr
 
     Raises ConfigError with every set for which there are too few benign events, and how many are needed.
     """
-    plain = config.feature_sets.model_copy(update={"overrides": {}})
-    config = with_sets(config.model_copy(update={"feature_sets": plain}), request.sets)
+    plain = config.feature_sets.changed(overrides={})
+    config = with_sets(config.changed(feature_sets=plain), request.sets)
     limits = config.events.limits
     rows: list[LabelledRow] = []
     for path in dict.fromkeys(request.benign):
