@@ -57,9 +57,10 @@ def _secrets_in(model: type[BaseModel], data: Mapping[Any, Any], prefix: str = "
         types = _types_of(model, key)
         if _is_secret(types):
             yield f"{prefix}{key}", bool(_types_of(model, f"{key}_file"))
-        elif isinstance(value, dict):
-            for section in _sections(types):
-                yield from _secrets_in(section, value, f"{prefix}{key}.")
+            continue
+        for inner in value if isinstance(value, list) else [value]:
+            for section in _sections(types) if isinstance(inner, dict) else []:
+                yield from _secrets_in(section, inner, f"{prefix}{key}.")
 
 
 def _types_of(model: type[BaseModel], key: Any) -> tuple[Any, ...]:
