@@ -28,7 +28,7 @@ class SinkConfig(Section):
 
 
 class ConfiguredSink(Protocol):
-    """What this file needs of a sink's class; SinkType in monitor.sinks.sink has the rest."""
+    """What the config needs of a sink's class; monitor.sinks.sink.SinkType has the rest."""
 
     @property
     def config_type(self) -> type[SinkConfig]:

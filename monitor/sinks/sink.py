@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from monitor.alerts.alert import Alert
 from monitor.config.sections import KafkaConfig
-from monitor.config.sinks import SINKS, SinkConfig, SinksConfig
+from monitor.config.sinks import SINKS, ConfiguredSink, SinksConfig
 from monitor.errors import BadEvent
 from monitor.events.event import Record
 
@@ -47,12 +47,8 @@ class SinkContext:
     telemetry: Telemetry
 
 
-class SinkType(Protocol):
+class SinkType(ConfiguredSink, Protocol):
     """A class of sinks, which is what SINKS knows by name."""
-
-    @property
-    def config_type(self) -> type[SinkConfig]:
-        """The model of the sink's section in the config. Importing it imports no client library."""
 
     def open(self, config: Any, context: SinkContext) -> Sink:
         """The sink of a section, which is a `config_type`. Raises ConfigError if it can't work as configured."""
