@@ -29,11 +29,11 @@ class SaeRef(FrozenModel):
     """The exact SAE that the feature indices belong to."""
 
     format: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "saelens"
-    """How its files are laid out; a name that monitor.sae.formats knows."""
+    """How its files are laid out: saelens, or a format that an installed package adds."""
     path: str
     """Folder of the SAE's files, relative to the file that names it."""
     sha256: Sha256
-    """Of the weights file."""
+    """Of the weights file; of the concatenated hashes if the format has several."""
     width: Annotated[int, Field(gt=0)]
     activation_basis: ActivationBasis = "raw"
 
@@ -112,7 +112,8 @@ class FeatureSet(FrozenModel):
     segment names that it has (user, response), each with its highest; of log-odds if scores are logistic."""
     min_tokens: Annotated[int, Field(gt=0)] = 1
     """Segments of fewer tokens are not judged."""
-    detector: Literal["threshold", "weighted", "probe"]
+    detector: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    """threshold, weighted, probe, or one that an installed package adds."""
     pooling: Pooling
     threshold: Finite | None = None
     """The score from which the set is active. A set has either this or a `condition`."""
@@ -139,16 +140,8 @@ class FeatureSet(FrozenModel):
     @model_validator(mode="after")
     def _consistent(self) -> FeatureSet:
         self._check_indices()
-        if (self.probe is not None) != (self.detector == "probe"):
-            raise ValueError("detector: a probe detector needs a probe in `weights`, and no other may have one")
-        if self.threshold is None and self.condition is None:
-            raise ValueError("threshold: needed (a threshold detector may have a `condition` instead)")
-        if self.threshold is not None and self.condition is not None:
-            raise ValueError("threshold: does not go with `condition`, under which the features' own thresholds decide")
-        if self.condition is None:
-            self._check_weights()
-        else:
-            self._check_thresholds(self.condition)
+        if self.detector in ("threshold", "weighted", "probe"):  # one from a package checks for itself what it needs
+            self._check_decision()
         if self.summary is not None and self.summary != summarised(self.metrics):
             raise ValueError("summary: differs from the metrics; write what they say: " + _in_short(self.metrics))
         return self
@@ -161,6 +154,18 @@ class FeatureSet(FrozenModel):
             seen.add(feature.index)
         if max(seen) >= self.reader.sae.width:
             raise ValueError(f"features: index {max(seen)} is outside the SAE's width {self.reader.sae.width}")
+
+    def _check_decision(self) -> None:
+        if (self.probe is not None) != (self.detector == "probe"):
+            raise ValueError("detector: a probe detector needs a probe in `weights`, and no other may have one")
+        if self.threshold is None and self.condition is None:
+            raise ValueError("threshold: needed (a threshold detector may have a `condition` instead)")
+        if self.threshold is not None and self.condition is not None:
+            raise ValueError("threshold: does not go with `condition`, under which the features' own thresholds decide")
+        if self.condition is None:
+            self._check_weights()
+        else:
+            self._check_thresholds(self.condition)
 
     def _check_weights(self) -> None:
         missing = [f.index for f in self.features if f.weight is None]

@@ -8,18 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.detector import Detector, detector_of
 from detectors.feature_set import FeatureSet, Severity
 from detectors.pooling import Pooling, pool
-from detectors.probe import ProbeDetector
-from detectors.score import Detector, Score
-from detectors.threshold import ThresholdDetector
-from detectors.weighted import WeightedDetector
-
-DETECTORS: dict[str, type[ThresholdDetector] | type[WeightedDetector]] = {
-    "threshold": ThresholdDetector,
-    "weighted": WeightedDetector,
-    "probe": ProbeDetector,
-}
+from detectors.score import Score
 
 
 @dataclass(frozen=True)
@@ -43,7 +35,7 @@ class SegmentActivations:
 
 @dataclass(frozen=True)
 class FeatureHit:
-    """One feature that speaks for the match."""
+    """One feature that is evidence for the match."""
 
     index: int
     label: str
@@ -58,12 +50,12 @@ class FeatureHit:
 
 @dataclass(frozen=True)
 class ProbeHit:
-    """What the set's probe has to do with the match."""
+    """What the set's probe contributes to the match."""
 
     contribution: float
-    """To the logit; below 0 if only the features made the match."""
+    """To the logit; below 0 if the match is only due to the features."""
     tokens: tuple[tuple[int, float], ...]
-    """The tokens that speak most for it as (row of the segment, projection), strongest first."""
+    """The tokens with the largest projections as (row of the segment, projection), strongest first."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +74,7 @@ class Match:
 
 
 def highest_by_name(scores: Iterable[tuple[str, float]]) -> list[float]:
-    """The highest score of each segment name: what `combine_segments: mean` is the mean of."""
+    """The highest score for each name of a segment; `combine_segments: mean` is the mean of these."""
     highest: dict[str, float] = {}
     for name, score in scores:
         highest[name] = max(score, highest.get(name, score))
@@ -99,10 +91,13 @@ class Matcher:
         top_tokens: int = 8,
         columns: NDArray[np.int64] | None = None,
     ) -> None:
-        """`columns` [column] say where FeatureSet.columns stand in segments; without, in that order."""
+        """`columns` [column] say which columns of the segments are FeatureSet.columns; default: those, in that order.
+
+        Raises ValueError if the set's detector can't be used.
+        """
         self.feature_set = feature_set
         self._columns = np.arange(len(feature_set.columns())) if columns is None else columns
-        self.detector: Detector = DETECTORS[feature_set.detector](feature_set)
+        self.detector: Detector = detector_of(feature_set)
         self._top_features = top_features
         self._top_tokens = top_tokens
 
@@ -123,7 +118,7 @@ class Matcher:
         return scored
 
     def best(self, segments: Sequence[SegmentActivations]) -> tuple[SegmentActivations, Score] | None:
-        """The highest-scoring segment (the first of equals) and the event's score, or None if the set looks at none.
+        """The highest-scoring segment (the first of equals) and the event's score; None if the set looks at no segment.
 
         Contributions are the segment's own share of that score.
         """
@@ -133,7 +128,7 @@ class Matcher:
         segment, score = max(scored, key=lambda pair: pair[1].value)
         if self.feature_set.combine_segments == "mean":
             highest = highest_by_name((other.name, found.value) for other, found in scored)
-            score = score.shared(self.detector.mean(highest), len(highest))
+            score = score.divided_by(len(highest), self.detector.scale.mean(highest))
         return segment, score
 
     def match(self, segments: Sequence[SegmentActivations]) -> Match | None:
@@ -146,7 +141,7 @@ class Matcher:
             segment=segment,
             score=score.value,
             threshold=self.detector.threshold,
-            unit=self.detector.unit,
+            unit=self.detector.scale.unit,
             severity=self._severity(score.value),
             hits=self._hits(segment, score),
             probe=self._probe(segment, score),

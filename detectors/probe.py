@@ -14,7 +14,7 @@ from detectors.weighted import WeightedDetector
 class ProbeDetector(WeightedDetector):
     """score = 1 / (1 + exp(-(bias + p + sum of weight[i] * a[i]))) over the pooled activations a[i].
 
-    p is the pooled projection of the tokens on the probe's direction; it stands behind the features.
+    p is the pooled projection of the tokens on the probe's direction; its column follows those of the features.
     """
 
     def score(self, pooled: NDArray[np.float32]) -> Score:

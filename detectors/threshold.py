@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.feature_set import FeatureSet
+from detectors.scale import ACTIVATION, RATIO, Scale
 from detectors.score import Score
 
 
@@ -18,6 +19,8 @@ class ThresholdDetector:
     condition k_of_n    the k-th largest of a[i] / threshold[i] >= 1
     no condition        sum of weight[i] * a[i] >= threshold of the set
     """
+
+    scales: ClassVar[tuple[Scale, ...]] = (RATIO, ACTIVATION)
 
     def __init__(self, feature_set: FeatureSet) -> None:
         self._condition = feature_set.condition
@@ -30,14 +33,8 @@ class ThresholdDetector:
         return 1.0 if self._threshold is None else self._threshold
 
     @property
-    def unit(self) -> str:
-        return "activation" if self._condition is None else "activation/threshold"
-
-    def distance(self, score: float) -> float:
-        return score - self.threshold
-
-    def mean(self, scores: Sequence[float]) -> float:
-        return sum(scores) / len(scores)
+    def scale(self) -> Scale:
+        return ACTIVATION if self._condition is None else RATIO
 
     def score(self, pooled: NDArray[np.float32]) -> Score:
         if self._condition is None:

@@ -46,7 +46,7 @@ class Confirmation:
     planner: WindowPlanner
     reader: Reader
     margins: Mapping[str, float]
-    """By set id: how far below the threshold (Detector.distance) the fast reader may put a score that is above it."""
+    """By set id: how far below the threshold (Scale.margin) the fast reader may put a score that is above it."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,10 @@ class Engine:
         segments = _segments(item, values)
         for judge in self._judges:
             best = judge.matcher.best(segments)
-            if best is not None and judge.matcher.detector.distance(best[1].value) >= -judge.margin:
+            if best is None:
+                continue
+            detector = judge.matcher.detector
+            if detector.scale.margin(best[1].value, detector.threshold) >= -judge.margin:
                 return True
         return False
 

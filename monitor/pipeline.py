@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from monitor.alerts.alert import Alert
 from monitor.engine import Engine, Evaluation
 from monitor.errors import BadEvent, Permanent, Retryable
-from monitor.events.event import Event, EventFormat, EventLimits, Origin, Record, parse
+from monitor.events.event import Event, EventLimits, Origin, Record
+from monitor.events.parse import parse
 from monitor.sinks.sink import DeadLetters, Sink
 from monitor.sources.source import Source
 from monitor.telemetry.health import Health
@@ -43,7 +44,7 @@ class Delivery:
     sinks: Sequence[Sink]
     dead_letters: DeadLetters
     limits: EventLimits
-    wire_format: EventFormat
+    wire_format: str
 
 
 class Pipeline:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.demo.sample_events import demo_events
-from monitor.events.event import Event, Message, Origin, Record, parse
+from monitor.events.event import Event, Message, Origin, Record
+from monitor.events.parse import parse
 from monitor.model.files import ModelFiles
 from monitor.readers.transformers_log import quiet_transformers
 from monitor.tokens.chat_template import ChatTemplate

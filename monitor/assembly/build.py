@@ -28,7 +28,7 @@ from monitor.readers.onnx.reader import OnnxReader
 from monitor.readers.reader import Reader
 from monitor.readers.reference import ReferenceCheck, read_all, read_alone
 from monitor.readers.windows import WindowPlanner
-from monitor.sae.formats.saelens import WEIGHTS_FILE, load_saelens
+from monitor.sae.sae_format import load_sae
 from monitor.sae.weights import SaeWeights
 from monitor.sets.load import LoadedSet, load_feature_sets
 from monitor.sets.probe import Probe
@@ -91,7 +91,7 @@ def load_artefacts(config: Config) -> Artefacts:
     except ConfigError as e:
         problems += e.problems
     try:
-        sae = _checked_sae(sets[0])
+        sae = load_sae(sets[0].sae_folder, ref.sae, sets[0].path)
     except ConfigError as e:
         problems += e.problems
     if problems or model is None or sae is None:
@@ -332,17 +332,3 @@ def _checked_bundle(folder: Path, ref: ReaderRef) -> Bundle:
     if problems:
         raise ConfigError(problems)
     return bundle
-
-
-def _checked_sae(loaded: LoadedSet) -> SaeWeights:
-    ref = loaded.shipped.reader.sae
-    weights_file = loaded.sae_folder / WEIGHTS_FILE
-    if not weights_file.is_file():
-        raise ConfigError(f"{loaded.path}: reader.sae.path: {weights_file}: no such file")
-    found = file_sha256(weights_file)
-    if found != ref.sha256:
-        raise ConfigError(f"{weights_file}: sha256 is {found}, but {loaded.path} was made on {ref.sha256}")
-    sae = load_saelens(loaded.sae_folder)
-    if sae.d_sae != ref.width:
-        raise ConfigError(f"{loaded.path}: reader.sae.width: {ref.width}, but the SAE has {sae.d_sae} latents")
-    return sae

@@ -99,7 +99,7 @@ def make_ours(name: str, config: Config, bundle: Path) -> Measured:
     artefacts = load_artefacts(config)
     tokeniser = build_tokeniser(config, artefacts.model)
     if name == "torch":
-        torch = config.model_copy(update={"reader": config.reader.model_copy(update={"engine": "torch"})})
+        torch = config.changed(reader=config.reader.changed(engine="torch", bundle=None))
         return Measured(Plain(tokeniser, build_reader(torch, artefacts, artefacts.columns), config))
     compiled = load_bundle(bundle)
     _, precision, *rest = name.split("_")

@@ -130,7 +130,7 @@ def _bundle(config: Config, artefacts: Artefacts, options: Options, say: Say) ->
 
 
 def _with_precision(config: Config, precision: str) -> Config:
-    return config.model_copy(update={"reader": config.reader.model_copy(update={"precision": precision})})
+    return config.changed(reader=config.reader.changed(precision=precision))
 
 
 def _works(artefacts: Artefacts) -> dict[str, Work]:

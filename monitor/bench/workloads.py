@@ -11,7 +11,8 @@ import numpy as np
 from monitor.bench.sizes import BATCH, Sizes
 from monitor.compiler.calibration_events import load_calibration_events
 from monitor.demo.sample_events import demo_events
-from monitor.events.event import Event, Message, Origin, Record, parse
+from monitor.events.event import Event, Message, Origin, Record
+from monitor.events.parse import parse
 
 # Characters a turn; English chat and code have about 4.3 a token of SmolLM2's vocabulary
 _SHORT_PROMPT, _SHORT_RESPONSE = 150, 200

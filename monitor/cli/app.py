@@ -29,13 +29,13 @@ from monitor.cli.command_group import CommandGroup
 from monitor.cli.figures_table import false_positive_table, figures_table, summary_table
 from monitor.cli.set_tables import overview, show
 from monitor.compiler.calibration_events import load_calibration_events
-from monitor.config.sections import Config, OtelConfig, config_schema, load_config
+from monitor.config.load import config_schema, load_config
+from monitor.config.sections import Config, OtelConfig
 from monitor.errors import ConfigError, LatentwatchError
-from monitor.events.event import EventLimits
 from monitor.kafka.check import broker_problems
 from monitor.pipeline import Delivery, Pipeline, Totals
 from monitor.sets.load import LoadedSet, load_feature_sets
-from monitor.sinks.sink import DeadLetters, Sink
+from monitor.sinks.sink import DeadLetters, Sink, SinkContext, open_sinks
 from monitor.telemetry.health import Health, HealthServer
 from monitor.telemetry.log import configure_logging
 from monitor.telemetry.telemetry import Stream, Telemetry
@@ -129,7 +129,7 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
 
         for problem in broker_problems(settings):
             log.warning("%s", problem)  # not fatal: brokers come back, topics and rights are added
-        sinks = _sinks(settings, telemetry)
+        sinks = open_sinks(settings.sinks, SinkContext(settings.kafka, telemetry))
         opened += [sink.close for sink in sinks]
         dead_letters = KafkaDeadLetters(settings.kafka, settings.source.dead_letter_topic)
         opened.append(dead_letters.close)
@@ -366,14 +366,12 @@ def _print_json(data: dict[str, Any]) -> None:
 
 
 def _with_options(settings: Config, device: str | None, capture_content: bool) -> Config:
-    data = settings.model_dump()
     if device is not None:
-        data["reader"]["device"] = device
-        if device != "cpu":
-            data["reader"]["engine"] = "torch"
+        engine = settings.reader.engine if device == "cpu" else "torch"
+        settings = settings.changed(reader=settings.reader.changed(device=device, engine=engine))
     if capture_content:
-        data["alerts"]["capture_content"] = True
-    return Config.model_validate(data)
+        settings = settings.changed(alerts=settings.alerts.changed(capture_content=True))
+    return settings
 
 
 def _telemetry(settings: Config, otel: OtelConfig) -> Telemetry:
@@ -384,27 +382,9 @@ def _telemetry(settings: Config, otel: OtelConfig) -> Telemetry:
     return Telemetry(otel, monitor.__version__, model, stream)
 
 
-def _sinks(settings: Config, telemetry: Telemetry) -> list[Sink]:
-    sinks: list[Sink] = []
-    if settings.sinks.jsonl.enabled:
-        from monitor.sinks.jsonl import JsonlSink
-
-        sinks.append(JsonlSink(settings.sinks.jsonl.path, settings.sinks.jsonl.fsync))
-    if settings.sinks.otel.enabled:
-        from monitor.sinks.otel import OtelSink
-
-        sinks.append(OtelSink(settings.sinks.otel, telemetry))
-    if settings.sinks.kafka.enabled:
-        from monitor.sinks.kafka import KafkaSink
-
-        sinks.append(KafkaSink(settings.kafka, settings.sinks.kafka))
-    return sinks
-
-
 def _delivery(settings: Config, sinks: list[Sink], dead_letters: DeadLetters) -> Delivery:
     events = settings.events
-    limits = EventLimits(events.max_bytes, events.max_chars, events.max_messages)
-    return Delivery(sinks, dead_letters, limits, events.format)
+    return Delivery(sinks, dead_letters, events.limits, events.format)
 
 
 def _counts(totals: Totals) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.assembly.build import build_tokeniser, load_artefacts, reference_check
-from monitor.config.sections import Config, load_config
+from monitor.config.load import load_config
+from monitor.config.sections import Config
 from monitor.errors import ConfigError
 from monitor.kafka.check import broker_problems
 

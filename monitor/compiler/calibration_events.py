@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.errors import BadEvent, ConfigError
-from monitor.events.event import Event, Origin, Record, parse
+from monitor.events.event import Event, Origin, Record
+from monitor.events.parse import parse
 from monitor.sets.load import builtin_folder
 
 

@@ -91,7 +91,7 @@ class PrecisionTrials:
         fvu: tuple[float, int, float | None],
     ) -> Candidate:
         sets = self.sets
-        before, after = (_distances(sets, scores) for scores in (exact, found))
+        before, after = (_margins(sets, scores) for scores in (exact, found))
         measured = np.isfinite(after - before).sum(axis=0) > 0  # a set may look at segments that no event has
         noise = np.zeros(len(sets))
         noise[measured] = np.nanstd((after - before)[:, measured], axis=0)
@@ -169,11 +169,14 @@ def _exact_candidate(speed: float) -> Candidate:
     )
 
 
-def _distances(sets: Sequence[LoadedSet], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+def _margins(sets: Sequence[LoadedSet], scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """How far scores [event, set] lie above the sets' thresholds; NaN stays."""
     detectors = [Matcher(loaded.set).detector for loaded in sets]
     columns = [
-        [math.nan if math.isnan(score) else detector.distance(float(score)) for score in scores[:, n]]
+        [
+            math.nan if math.isnan(score) else detector.scale.margin(float(score), detector.threshold)
+            for score in scores[:, n]
+        ]
         for n, detector in enumerate(detectors)
     ]
     return np.array(columns).T

@@ -91,8 +91,8 @@ def _topic_problems(admin: Any, config: Config) -> list[str]:
         ("source.topic", config.source.topic, "READ"),
         ("source.dead_letter_topic", config.source.dead_letter_topic, "WRITE"),
     ]
-    if config.sinks.kafka.enabled:
-        wanted.append(("sinks.kafka.topic", config.sinks.kafka.topic, "WRITE"))
+    for sink, section in config.sinks.enabled().items():
+        wanted += [(f"sinks.{sink}.{key}", topic, "WRITE") for key, topic in section.kafka_topics().items()]
     described = {topic["name"]: topic for topic in admin.describe_topics([name for _, name, _ in wanted])}
     problems = []
     for key, name, operation in wanted:

@@ -1,9 +1,10 @@
-"""Score against threshold: as text, as a ratio and as a bar. The only place that knows the units of scores."""
+"""Score against threshold: as text, as a ratio and as a bar, on the scale of the alert's detector."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from detectors.detector import scale_of
 from monitor.alerts.alert import Alert
 from monitor.report.visible_text import visible_line
 
@@ -25,14 +26,15 @@ def ratio(alert: Alert) -> float:
 
 def unit(alert: Alert) -> str:
     """What to write after the score."""
-    return "× threshold" if alert.unit == "activation/threshold" else visible_line(alert.unit)
+    return visible_line(scale_of(alert.detector, alert.unit).label)
 
 
 def score_bar(alert: Alert) -> ScoreBar:
-    """The bar of one alert. It ends at 1 for probabilities and a little above the score for everything else."""
+    """The bar of one alert. It ends at the highest score there can be, or a little above the score if there is none."""
     low = min(0.0, alert.score, alert.threshold)
     high = max(alert.score, alert.threshold)
-    high = 1.0 if alert.unit == "logistic" and high <= 1 else high + 0.1 * (high - low)
+    limit = scale_of(alert.detector, alert.unit).highest
+    high = limit if limit is not None and high <= limit else high + 0.1 * (high - low)
     span = (high - low) or 1.0
     return ScoreBar(
         low=figure(low),

@@ -10,6 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.padding import Padding
 from rich.text import Text
 
+from detectors.detector import scale_of
 from detectors.feature_set import SEVERITIES, Severity
 from monitor.alerts.alert import Alert, AlertFeature
 from monitor.report.evidence import is_named
@@ -96,7 +97,8 @@ def _indented(line: Text) -> Padding:
 def _evidence(alert: Alert) -> Iterator[str]:
     """The named features; if none has a name, the strongest tokens of each."""
     if alert.probe is not None:
-        yield f"linear probe {alert.probe.contribution:+.2f}"
+        label = scale_of(alert.detector, alert.unit).contribution_label
+        yield f"linear probe {alert.probe.contribution:+.2f} {label}"
     named = [f"{f.label} (#{f.index}) {figure(f.activation)}" for f in alert.features if is_named(f)]
     if named:
         yield f"features: {', '.join(named[:_MAX_FEATURES])}"

@@ -15,7 +15,7 @@ from monitor.sae.weights import Array, SaeWeights
 
 
 class CuratedEncoder:
-    """Encodes the residual stream into the latents `indices` alone (see SaeWeights for the maths).
+    """Encodes the residual stream into only the latents `indices` (see SaeWeights for the maths).
 
     Every latent of a ReLU, JumpReLU or gated SAE stands by itself, so only its rows are computed. Whether a latent
     of a TopK SAE is active depends on all others: for tokens on which a chosen latent could be active, the full

@@ -15,7 +15,7 @@ class ProbedEncoder:
     """Maps the residual stream [token, d] to [token, feature + probe], both float32."""
 
     def __init__(self, encoder: CuratedEncoder, probes: Sequence[Probe], d: int) -> None:
-        """Raises ConfigError where a probe is not for width `d`."""
+        """Raises ConfigError if a probe is not for width `d`."""
         directions, offsets = stacked(probes, d)
         self._encoder = encoder
         self._directions = torch.from_numpy(directions).to(encoder.device)

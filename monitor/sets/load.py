@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from detectors.detector import detector_of
 from detectors.feature_set import FeatureSet, SetOverride, overridden
 from monitor.errors import ConfigError
 from monitor.sets.parts import READER_FILE, read_parts
@@ -85,6 +86,10 @@ def load_feature_sets(
 def load_feature_set(path: Path) -> LoadedSet:
     """One feature set as its files have it. Raises ConfigError with file, key and rule of every problem."""
     parts = read_parts(path, read_bytes(path))
+    try:
+        detector_of(parts.feature_set)
+    except ValueError as e:
+        raise ConfigError(f"{path}: detector: {e}") from None
     return LoadedSet(path, parts.sha256, parts.feature_set, parts.feature_set, parts.probe)
 
 

@@ -12,7 +12,7 @@ from monitor.errors import BadEvent
 from monitor.events.event import Record
 from monitor.kafka.producer import Outgoing, Producer
 
-_FIRST_CUT_BYTES = 900_000  # brokers take 1 MiB where nothing else is set
+_FIRST_CUT_BYTES = 900_000  # brokers take 1 MiB by default
 _MAX_REASON_CHARS = 2_000
 
 
@@ -26,11 +26,11 @@ class _Form:
 
 
 class KafkaDeadLetters:
-    """DeadLetters on a Kafka topic. Key, value and headers are those of the record; headers of ours are added:
+    """DeadLetters on a Kafka topic. Key, value and headers are those of the record; these headers are added:
 
     latentwatch-reason, -path, -topic, -partition, -offset and -time. A value too large for the broker is cut, with its
-    length and hash in latentwatch-original-bytes and -original-sha256; after that headers and key are left out
-    and named in latentwatch-dropped. Kafka clients cannot send a record without key and value: it gets
+    length and hash in latentwatch-original-bytes and -original-sha256; if that isn't enough, headers and key go too,
+    named in latentwatch-dropped. Kafka clients cannot send a record without key and value: it gets
     an empty value and latentwatch-value: null.
     """
 
@@ -40,7 +40,7 @@ class KafkaDeadLetters:
 
     def add(self, record: Record, error: BadEvent) -> None:
         """Takes one record; waits for delivery when a thousand are in flight. Raises Retryable or Permanent."""
-        ours = (
+        added = (
             ("latentwatch-reason", error.reason[:_MAX_REASON_CHARS]),
             ("latentwatch-path", error.path[:_MAX_REASON_CHARS]),
             ("latentwatch-topic", record.origin.topic),
@@ -49,7 +49,7 @@ class KafkaDeadLetters:
             ("latentwatch-time", datetime.now(UTC).isoformat(timespec="milliseconds")),
         )
         # a JSON path may quote a key with lone surrogates
-        headers = tuple((name, text.encode(errors="backslashreplace")) for name, text in ours)
+        headers = tuple((name, text.encode(errors="backslashreplace")) for name, text in added)
         self._producer.send(self._outgoing(record, headers, _Form()))
 
     def flush(self) -> None:
@@ -57,16 +57,16 @@ class KafkaDeadLetters:
         self._producer.flush()
 
     def reset(self) -> None:
-        """Forgets records in flight and connects anew."""
+        """Forgets records in flight and connects again."""
         self._producer.reset()
 
     def close(self) -> None:
         """Frees everything. Does not flush."""
         self._producer.close()
 
-    def _outgoing(self, record: Record, ours: tuple[tuple[str, bytes], ...], form: _Form) -> Outgoing:
+    def _outgoing(self, record: Record, added: tuple[tuple[str, bytes], ...], form: _Form) -> Outgoing:
         value = record.value
-        headers = (*record.headers, *ours) if form.original_headers else ours
+        headers = (*record.headers, *added) if form.original_headers else added
         if value is not None and form.value_bytes is not None:
             headers += (
                 ("latentwatch-original-bytes", str(len(value)).encode()),
@@ -80,9 +80,9 @@ class KafkaDeadLetters:
         if value is None and key is None:
             value = b""
             headers += (("latentwatch-value", b"null"),)
-        return Outgoing(self._topic, value, partial(self._smaller, record, ours, form), key, headers)
+        return Outgoing(self._topic, value, partial(self._smaller, record, added, form), key, headers)
 
-    def _smaller(self, record: Record, ours: tuple[tuple[str, bytes], ...], form: _Form) -> Outgoing | None:
+    def _smaller(self, record: Record, added: tuple[tuple[str, bytes], ...], form: _Form) -> Outgoing | None:
         length = (
             len(record.value or b"") if form.value_bytes is None else min(form.value_bytes, len(record.value or b""))
         )
@@ -94,4 +94,4 @@ class KafkaDeadLetters:
             form = _Form(form.value_bytes, original_headers=False, key=False)
         else:
             return None
-        return self._outgoing(record, ours, form)
+        return self._outgoing(record, added, form)

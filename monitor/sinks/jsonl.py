@@ -7,11 +7,26 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from monitor.alerts.alert import Alert
+from monitor.config.sinks import SinkConfig
 from monitor.errors import BadEvent, ConfigError, Retryable
 from monitor.events.event import Record
+
+if TYPE_CHECKING:
+    from monitor.sinks.sink import SinkContext
+
+
+class JsonlSinkConfig(SinkConfig):
+    """Alerts to a file, one JSON object a line."""
+
+    enabled: bool = False
+    """Whether alerts go to a file."""
+    path: Path = Path("alerts.jsonl")
+    """The file; alerts are appended."""
+    fsync: bool = True
+    """Whether a flush waits for the disk."""
 
 
 class _LineFile:
@@ -44,7 +59,7 @@ class _LineFile:
                 os.fsync(self._file.fileno())
         except OSError as e:
             with suppress(OSError):  # a pipe or a device has no end to cut
-                os.ftruncate(self._file.fileno(), end)  # half a line would spoil the next one
+                os.ftruncate(self._file.fileno(), end)  # half a line would corrupt the next one
             raise Retryable(f"{self._path}: not written: {e}") from None
         self._pending.clear()
 
@@ -56,13 +71,17 @@ class _LineFile:
 
 
 class JsonlSink:
-    """Alerts to a file. A process that was killed while writing may leave one line without its end; it is closed
-    off at the next start, and the alert in it comes again."""
+    """Alerts to a file.
+
+    A process that was killed while writing may leave an unfinished last line. The next start removes it, and the
+    alert in it comes again.
+    """
 
     name = "jsonl"
+    config_type: ClassVar[type[JsonlSinkConfig]] = JsonlSinkConfig
 
     def __init__(self, path: Path, fsync: bool = True, key: str = "sinks.jsonl.path") -> None:
-        """`key` names the setting in messages. Raises ConfigError where the file cannot be written."""
+        """`key` names the setting in messages. Raises ConfigError if the file cannot be written."""
         self._lines = _LineFile(path, fsync, key)
         if path.is_file():
             try:
@@ -70,6 +89,11 @@ class JsonlSink:
             except OSError as e:
                 self._lines.close()
                 raise ConfigError(f"{key}: {path}: cannot be read back: {e.strerror}") from None
+
+    @classmethod
+    def open(cls, config: JsonlSinkConfig, context: SinkContext) -> JsonlSink:  # noqa: ARG003 - as SinkType has it
+        """The sink of a config. Raises ConfigError if the file cannot be written."""
+        return cls(config.path, config.fsync)
 
     def add(self, alert: Alert) -> None:
         self._lines.append(alert.to_json())
@@ -112,7 +136,7 @@ class JsonlDeadLetters:
 
 
 def _close_last_line(path: Path) -> None:
-    """Drops an unfinished last line, which only a process killed in the middle of a write leaves behind."""
+    """Removes an unfinished last line, which only a process killed in the middle of a write leaves behind."""
     with path.open("r+b") as f:
         end = f.seek(0, os.SEEK_END)
         at = end

@@ -3,28 +3,59 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from monitor.alerts.alert import SCHEMA, Alert
-from monitor.config.sections import KafkaConfig, KafkaSinkConfig
-from monitor.kafka.producer import Outgoing, Producer
+from monitor.config.section import Positive
+from monitor.config.sections import KafkaConfig
+from monitor.config.sinks import SinkConfig
+
+if TYPE_CHECKING:  # the config is loaded without the Kafka client
+    from monitor.kafka.producer import Outgoing
+    from monitor.sinks.sink import SinkContext
 
 _Reduced = Literal["content", "tokens", "features"]
+
+
+class KafkaSinkConfig(SinkConfig):
+    """Alerts to a Kafka topic, keyed by event id."""
+
+    enabled: bool = True
+    """Whether alerts go to Kafka."""
+    topic: Annotated[str, Field(min_length=1)] = "llm.alerts"
+    """Topic of alerts."""
+    compression_type: Literal["none", "gzip", "lz4", "zstd"] = "lz4"
+    """Codec of produced batches."""
+    delivery_timeout_ms: Positive = 30_000
+    """Longest wait for the brokers to take an alert before the whole batch is tried again."""
+
+    def kafka_topics(self) -> dict[str, str]:
+        return {"topic": self.topic}
 
 
 class KafkaSink:
     """A Sink. The record's key is the event id, its value the alert as JSON.
 
-    Headers: latentwatch-schema, -alert-id, -severity, -category, and traceparent where the event has one. Where the
-    broker finds an alert too large, it loses its content, then its tokens, then its features; the last part
-    lost stands in the header latentwatch-reduced.
+    Headers: latentwatch-schema, -alert-id, -severity, -category, and traceparent if the event has one. If the
+    broker finds an alert too large, it is sent without its content, then without tokens, then without features; the
+    header latentwatch-reduced names the last part removed.
     """
 
     name = "kafka"
+    config_type: ClassVar[type[KafkaSinkConfig]] = KafkaSinkConfig
 
     def __init__(self, kafka: KafkaConfig, sink: KafkaSinkConfig) -> None:
+        from monitor.kafka.producer import Producer
+
         self._topic = sink.topic
         self._producer = Producer(kafka, sink.compression_type, sink.delivery_timeout_ms)
+
+    @classmethod
+    def open(cls, config: KafkaSinkConfig, context: SinkContext) -> KafkaSink:
+        """The sink of a config. Raises ConfigError if a file with certificates or secrets can't be read."""
+        return cls(context.kafka, config)
 
     def add(self, alert: Alert) -> None:
         """Takes one alert; waits for delivery when a thousand are in flight. Raises Retryable or Permanent."""
@@ -35,7 +66,7 @@ class KafkaSink:
         self._producer.flush()
 
     def reset(self) -> None:
-        """Forgets alerts in flight and connects anew."""
+        """Forgets alerts in flight and connects again."""
         self._producer.reset()
 
     def close(self) -> None:
@@ -43,6 +74,8 @@ class KafkaSink:
         self._producer.close()
 
     def _outgoing(self, alert: Alert, reduced: _Reduced | None = None) -> Outgoing:
+        from monitor.kafka.producer import Outgoing
+
         headers = [
             ("latentwatch-schema", SCHEMA),
             ("latentwatch-alert-id", alert.id),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from typing import ClassVar
 
 from opentelemetry._logs import LogRecord, NoOpLogger, SeverityNumber
 from opentelemetry.context import Context
@@ -12,8 +13,9 @@ from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, Readable
 from opentelemetry.sdk.resources import Resource
 
 from monitor.alerts.alert import Alert
-from monitor.config.sections import OtelConfig
+from monitor.config.sinks import OtelConfig
 from monitor.errors import ConfigError, Retryable
+from monitor.sinks.sink import SinkContext
 from monitor.telemetry import names as names
 from monitor.telemetry.alert_attributes import evaluation
 from monitor.telemetry.otlp import Receiver
@@ -65,6 +67,7 @@ class OtelSink:
     """
 
     name = "otel"
+    config_type: ClassVar[type[OtelConfig]] = OtelConfig
 
     def __init__(self, config: OtelConfig, telemetry: Telemetry) -> None:
         """Raises ConfigError for a bad endpoint or headers file."""
@@ -78,6 +81,11 @@ class OtelSink:
         self._logger = self._provider.get_logger("latentwatch", telemetry.version)
         if isinstance(self._logger, NoOpLogger):
             raise ConfigError("sinks.otel.enabled: true, but OTEL_SDK_DISABLED in the environment says otherwise")
+
+    @classmethod
+    def open(cls, config: OtelConfig, context: SinkContext) -> OtelSink:
+        """The sink of a config. Raises ConfigError for a bad endpoint or headers file."""
+        return cls(config, context.telemetry)
 
     def add(self, alert: Alert) -> None:
         """Takes one alert. Raises Retryable where the buffer is full, cannot be exported and must be."""

@@ -1,16 +1,22 @@
-"""Sink: the promises that every destination of alerts keeps; and the same for bad records."""
+"""Sink: the promises that every destination of alerts keeps, and the same for bad records."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from monitor.alerts.alert import Alert
+from monitor.config.sections import KafkaConfig
+from monitor.config.sinks import SINKS, ConfiguredSink, SinksConfig
 from monitor.errors import BadEvent
 from monitor.events.event import Record
 
+if TYPE_CHECKING:  # imports the OpenTelemetry SDK, which most sinks do without
+    from monitor.telemetry.telemetry import Telemetry
+
 
 class Sink(Protocol):
-    """Takes alerts and, on `flush`, makes them safe at their destination.
+    """Takes alerts and, on `flush`, delivers them.
 
     After a flush that raised, the pipeline waits, calls `reset` and adds the same alerts again; a destination may
     therefore see an alert twice, always under the same id.
@@ -24,26 +30,54 @@ class Sink(Protocol):
         """Takes one alert. May buffer, must not block for long. Raises Retryable or Permanent."""
 
     def flush(self) -> None:
-        """Returns when every alert added so far is safe. Raises Retryable or Permanent where it is not."""
+        """Returns when every alert added so far is delivered. Raises Retryable or Permanent if one is not."""
 
     def reset(self) -> None:
-        """Forgets alerts that are not safe yet and rebuilds connections that may be broken."""
+        """Forgets alerts that are not delivered yet and rebuilds connections that may be broken."""
 
     def close(self) -> None:
         """Frees everything. Does not flush."""
 
 
+@dataclass(frozen=True)
+class SinkContext:
+    """What a sink may use of the process that it runs in."""
+
+    kafka: KafkaConfig
+    telemetry: Telemetry
+
+
+class SinkType(ConfiguredSink, Protocol):
+    """A class of sinks, which is what SINKS knows by name."""
+
+    def open(self, config: Any, context: SinkContext) -> Sink:
+        """The sink of a section, which is a `config_type`. Raises ConfigError if it can't work as configured."""
+
+
+def open_sinks(config: SinksConfig, context: SinkContext) -> list[Sink]:
+    """Every enabled sink, in the order in which they get their alerts. Raises ConfigError."""
+    opened: list[Sink] = []
+    try:
+        for name, section in config.enabled().items():
+            opened.append(cast("SinkType", SINKS.load(name)).open(section, context))
+    except Exception:
+        for sink in opened:
+            sink.close()
+        raise
+    return opened
+
+
 class DeadLetters(Protocol):
-    """Takes records that are not events; flush and reset as for a Sink."""
+    """Takes records that are not events; flush and reset work like those of a Sink."""
 
     def add(self, record: Record, error: BadEvent) -> None:
         """Takes one record with the reason why it was refused."""
 
     def flush(self) -> None:
-        """Returns when every record added so far is safe. Raises Retryable or Permanent where it is not."""
+        """Returns when every record added so far is delivered. Raises Retryable or Permanent if one is not."""
 
     def reset(self) -> None:
-        """Forgets records that are not safe yet and rebuilds connections that may be broken."""
+        """Forgets records that are not delivered yet and rebuilds connections that may be broken."""
 
     def close(self) -> None:
         """Frees everything. Does not flush."""

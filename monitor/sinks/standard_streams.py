@@ -32,7 +32,7 @@ class StdoutSink:
         pass  # what was written is out
 
     def close(self) -> None:
-        pass  # not ours to close
+        pass  # the interpreter closes it
 
 
 class StderrDeadLetters:
@@ -56,4 +56,4 @@ class StderrDeadLetters:
         pass  # what was written is out
 
     def close(self) -> None:
-        pass  # not ours to close
+        pass  # the interpreter closes it

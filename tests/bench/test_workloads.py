@@ -7,7 +7,8 @@ import pytest
 
 from monitor.bench.sizes import BATCH, FULL, QUICK
 from monitor.bench.workloads import SYSTEM_PROMPT, make_workloads, short_chats, wire
-from monitor.events.event import Message, Origin, Record, parse
+from monitor.events.event import Message, Origin, Record
+from monitor.events.parse import parse
 from tests.reader_model import ReaderModel, event
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from monitor.config.sections import ENV_PREFIX, Config
+from monitor.config.sinks import SinksConfig, sinks_model
 
 _NAMES = {str: "text", bool: "true, false", int: "whole number", float: "number", Path: "path", SecretStr: "secret"}
 
@@ -55,7 +56,8 @@ def sections(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[Sect
     """Every section that has keys of its own, in file order."""
     inner: list[tuple[str, type[BaseModel]]] = []
     keys: list[Key] = []
-    for name, info in model.model_fields.items():
+    fields = {info.alias or name: info for name, info in _whole(model).model_fields.items()}
+    for name, info in fields.items():
         section = info.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
             inner.append((f"{prefix}{name}", section))
@@ -67,7 +69,14 @@ def sections(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[Sect
         yield from sections(section, f"{path}.")
 
 
+def _whole(model: type[BaseModel]) -> type[BaseModel]:
+    """The model with the keys that are not declared in it: the sinks' sections."""
+    return sinks_model() if model is SinksConfig else model
+
+
 def _values(info: FieldInfo) -> str:
+    if info.examples:
+        return f"{', '.join(f'`{value}`' for value in info.examples)}, or the name of a plugin"
     text = _type_name(info.annotation)
     for rule in [m for m in info.metadata if isinstance(m, Gt | Ge | Le)]:
         text += {Gt: " over {}", Ge: " from {}", Le: " to {}"}[type(rule)].format(_bound(rule))

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from detectors.feature_set import FeatureOverride, SetOverride
-from monitor.config.sections import ENV_PREFIX, load_config
+from monitor.config.load import load_config
+from monitor.config.sections import ENV_PREFIX
 from tests.config.documented_keys import Key, Section, sections
 
 DOCS = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")

@@ -18,11 +18,12 @@ import pytest
 import yaml
 from rich.console import Console
 
-from monitor.config.sections import load_config
+from monitor.config.load import load_config
 from monitor.demo.broker import EmbeddedBroker
 from monitor.demo.run import DemoTimeouts, demo_config, run_demo
 from monitor.demo.sample_events import demo_events
-from monitor.events.event import Origin, Record, parse
+from monitor.events.event import Origin, Record
+from monitor.events.parse import parse
 from monitor.report.summary import BENIGN
 from tests.report.alert_samples import SETS
 

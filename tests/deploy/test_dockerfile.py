@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from monitor.config.sections import Config, load_config
+from monitor.config.load import load_config
+from monitor.config.sections import Config
 from tests.deploy.manifest import REPOSITORY, pod_spec, sidecar
 
 

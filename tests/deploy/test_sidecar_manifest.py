@@ -10,7 +10,8 @@ import kubernetes_validate
 import kubernetes_validate.utils
 import pytest
 
-from monitor.config.sections import Config, load_config
+from monitor.config.load import load_config
+from monitor.config.sections import Config
 from monitor.errors import ConfigError
 from tests.deploy.manifest import environment, pod_spec, sidecar, the
 

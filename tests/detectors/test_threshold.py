@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from detectors.scale import ACTIVATION, RATIO
 from detectors.threshold import ThresholdDetector
 from tests.feature_set_factory import make_set, make_summed
 
@@ -73,8 +74,8 @@ def test_features_are_pooled_over_tokens_before_the_condition() -> None:
     assert detector.score(on_different_tokens.max(axis=0)).value == 1.0
 
 
-def test_units_and_thresholds() -> None:
+def test_scales_and_thresholds() -> None:
     ratio = ThresholdDetector(make_set())
-    assert (ratio.threshold, ratio.unit) == (1.0, "activation/threshold")
+    assert (ratio.threshold, ratio.scale) == (1.0, RATIO)
     summed = ThresholdDetector(make_summed(features=THREE, threshold=2.5))
-    assert (summed.threshold, summed.unit) == (2.5, "activation")
+    assert (summed.threshold, summed.scale) == (2.5, ACTIVATION)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detectors.scale import LOGISTIC
 from detectors.weighted import WeightedDetector
 from tests.feature_set_factory import make_weighted
 
@@ -26,7 +27,7 @@ def test_a_worked_example() -> None:
     assert score.pooled.tolist() == [6, 4]
     assert score.contributions.tolist() == [3, -1]
     assert score.value == pytest.approx(0.7310585786300049)  # logistic(1)
-    assert (detector.threshold, detector.unit) == (0.5, "logistic")
+    assert (detector.threshold, detector.scale) == (0.5, LOGISTIC)
 
 
 def test_exactly_at_the_threshold() -> None:

@@ -10,8 +10,12 @@ from typing import get_args
 import pytest
 
 from monitor.errors import BadEvent, BadEventKind
-from monitor.events import event as events
-from monitor.events.event import Origin, Record, parse
+from monitor.events.event import Origin, Record
+from monitor.events.formats.native import NativeEvent
+from monitor.events.formats.openai_chat import Pair, Request, Response
+from monitor.events.parse import parse
+from monitor.events.wire import Wire
+from monitor.events.wire_message import WireMessage
 
 DOCS = (Path(__file__).parents[2] / "docs" / "events.md").read_text(encoding="utf-8")
 VALID = re.findall(r"```json\n(.*?)```", DOCS, re.DOTALL)
@@ -46,15 +50,13 @@ def test_the_refused_example_is_refused_with_the_message_below_it() -> None:
     assert str(caught.value) == found[2]
 
 
-@pytest.mark.parametrize("field", sorted(events._Native.model_fields))
+@pytest.mark.parametrize("field", sorted(NativeEvent.model_fields))
 def test_every_field_of_a_native_event_has_a_row(field: str) -> None:
     assert re.search(rf"^\| `{field}` \|", DOCS, re.MULTILINE)
 
 
-@pytest.mark.parametrize(
-    "model", [events._OpenAIPair, events._OpenAIRequest, events._OpenAIResponse, events._WireMessage]
-)
-def test_every_field_of_a_pair_is_mentioned(model: type[events._Wire]) -> None:
+@pytest.mark.parametrize("model", [Pair, Request, Response, WireMessage])
+def test_every_field_of_a_pair_is_mentioned(model: type[Wire]) -> None:
     keys = {key for text in VALID for key in re.findall(r'"(\w+)":', text)}
     named = set(re.findall(r"`(\w+)`", DOCS))
     assert set(model.model_fields) <= keys | named

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from monitor.alerts.alert import AlertEvent, AlertOrigin
 from monitor.errors import BadEvent
-from monitor.events.event import Event, EventLimits, Origin, Record, parse
-from tests.events.test_cloudevents import envelope
-from tests.events.test_openai_chat import pair
+from monitor.events.event import Event, EventLimits, Origin, Record
+from monitor.events.parse import parse
+from tests.events.envelopes.test_cloudevents import envelope
+from tests.events.formats.test_openai_chat import pair
 
 ORIGIN = Origin("t", 0, 0)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=5)

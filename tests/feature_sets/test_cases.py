@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from monitor.assembly.build import assemble_engine, build_tokeniser, load_artefacts, reader_options
-from monitor.config.sections import load_config
+from monitor.config.load import load_config
 from monitor.lab.data.chosen_sets import as_shipped
 from monitor.lab.data.rows import LabelledRow
 from monitor.lab.evaluation.case_record import RECORD_FILE, CaseRecord

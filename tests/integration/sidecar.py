@@ -18,7 +18,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.alerts.alert import Alert
-from monitor.config.sections import load_config
+from monitor.config.load import load_config
 from monitor.demo.sidecar_process import SidecarProcess
 from monitor.sets.load import load_feature_sets
 from tests.brokers import AnyBroker, free_ports

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from monitor.config.sections import load_config
+from monitor.config.load import load_config
 from monitor.demo.broker import EmbeddedBroker
 from monitor.sets.load import load_feature_sets
 from tests.brokers import free_ports

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from monitor.config.sections import KafkaConfig, KafkaSinkConfig, SourceConfig
+from monitor.config.sections import KafkaConfig, SourceConfig
 from monitor.demo.broker import EmbeddedBroker
 from monitor.errors import Retryable
 from monitor.events.event import Record
-from monitor.sinks.kafka import KafkaSink
+from monitor.sinks.kafka import KafkaSink, KafkaSinkConfig
 from monitor.sources.kafka import KafkaSource
 from tests.brokers import ApacheKafka, kafka_home
 from tests.sample_alerts import make_alert

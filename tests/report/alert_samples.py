@@ -98,7 +98,7 @@ def make_alert(
         set=AlertSet(
             id=f"{category}-v1", version="1.2.0", sha256="c1" * 32, category=category, title=title, status=status
         ),
-        detector="weighted",
+        detector="threshold" if unit.startswith("activation") else "weighted",
         score=score,
         threshold=threshold,
         unit=unit,

@@ -74,6 +74,12 @@ def test_builtin_is_a_folder_of_the_package(tmp_path: Path, monkeypatch: pytest.
     assert load_feature_sets(["builtin:some-model"])[0].set.id == "unsafe-code"
 
 
+def test_an_unknown_detector_is_named_with_those_that_there_are(tmp_path: Path) -> None:
+    write_set(tmp_path / "a.yaml", detector="vibes")
+    (problem,) = problems(tmp_path)
+    assert problem.startswith("a.yaml: detector: no detector is called 'vibes'; there are threshold, weighted, probe")
+
+
 def test_every_problem_in_every_file(tmp_path: Path) -> None:
     write_set(tmp_path / "a.yaml", severity="urgent", tresholds=1)
     write_set(tmp_path / "b.yaml", id="fine")

@@ -9,9 +9,9 @@ import pytest
 from kafka import KafkaAdminClient
 
 from monitor.alerts.alert import SCHEMA, Alert
-from monitor.config.sections import KafkaConfig, KafkaSinkConfig
+from monitor.config.sections import KafkaConfig
 from monitor.errors import Permanent, Retryable
-from monitor.sinks.kafka import KafkaSink
+from monitor.sinks.kafka import KafkaSink, KafkaSinkConfig
 from tests.brokers import USER_PASSWORD, AnyBroker, ApacheKafka
 from tests.sample_alerts import make_alert
 from tests.topics import new_topic, read

@@ -17,7 +17,8 @@ import pytest
 from pyarrow import parquet
 
 from monitor.errors import BadEvent, ConfigError, Permanent
-from monitor.events.event import Event, EventLimits, Message, Origin, Record, parse
+from monitor.events.event import Event, EventLimits, Message, Origin, Record
+from monitor.events.parse import parse
 from monitor.sources.file import FileSource
 
 EVENT = b'{"id":"a","prompt":"x"}'

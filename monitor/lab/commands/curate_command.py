@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from monitor.config.sections import Config, load_config
+from monitor.config.load import load_config
+from monitor.config.sections import Config
 from monitor.errors import ConfigError
 from monitor.lab.commands.extra import lab_extra
 from monitor.lab.commands.sae_commands import Precision
@@ -124,4 +125,4 @@ def _check(
 
 def _with_reader(config: Config, changes: dict[str, str | int | None]) -> Config:
     given = {name: value for name, value in changes.items() if value is not None}
-    return config.model_copy(update={"reader": config.reader.model_copy(update=given)})
+    return config.changed(reader=config.reader.changed(engine="torch", bundle=None, **given))

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from monitor.config.sections import load_config
+from monitor.config.load import load_config
 from monitor.errors import ConfigError
 from monitor.lab.commands.extra import lab_extra
 
@@ -172,8 +172,8 @@ def golden(
         from monitor.lab.data.chosen_sets import as_shipped
         from monitor.lab.reading.golden import differences, read_golden
     settings = load_config(config, os.environ)
-    paths = settings.feature_sets.model_copy(update={"paths": (sets,)})
-    settings = as_shipped(settings.model_copy(update={"feature_sets": paths}))
+    paths = settings.feature_sets.changed(paths=(sets,))
+    settings = as_shipped(settings.changed(feature_sets=paths))
     made = read_golden(settings)
     made.reference.save(made.path)
     found = made.reference

@@ -14,7 +14,6 @@ from rich.console import Console
 from detectors.feature_set import SegmentName
 from monitor.config.sections import Config
 from monitor.errors import ConfigError
-from monitor.events.event import EventLimits
 from monitor.lab.curation.candidates import Candidate, threshold_of
 from monitor.lab.curation.contexts import contexts_of
 from monitor.lab.curation.logit_lens import NotAvailable, logit_lens
@@ -64,7 +63,7 @@ class Outcome:
 def curate(request: Request, hook: Hook, config: Config, console: Console) -> Outcome:
     """Ranks the latents of the hook's SAE. Raises ConfigError where a file, a row or the SAE cannot be used."""
     data = {path: load_rows(path, request.limit, request.seed) for path in dict.fromkeys(request.data)}
-    limits = EventLimits(config.events.max_bytes, config.events.max_chars, config.events.max_messages)
+    limits = config.events.limits
     benign = {
         path: load_benign(path, request.limit, request.seed, limits, config.events.format)
         for path in dict.fromkeys(request.benign)

@@ -57,5 +57,5 @@ def own_contrasts(feature_set: FeatureSet, folder: Path | None = None) -> tuple[
 
 
 def _changed(config: Config, paths: tuple[str, ...], overrides: dict[str, SetOverride]) -> Config:
-    sets = config.feature_sets.model_copy(update={"paths": paths, "only": (), "overrides": overrides})
-    return config.model_copy(update={"feature_sets": sets})
+    sets = config.feature_sets.changed(paths=paths, only=(), overrides=overrides)
+    return config.changed(feature_sets=sets)

@@ -12,7 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from detectors.feature_set import SegmentName
 from monitor.errors import BadEvent, ConfigError
-from monitor.events.event import Event, EventFormat, EventLimits, Message, Origin, Record, parse
+from monitor.events.event import Event, EventLimits, Message, Origin, Record
+from monitor.events.parse import AUTO, parse
 from monitor.sources.file import FileSource
 from monitor.yaml_file import faults
 
@@ -93,7 +94,7 @@ def load_benign(
     limit: int | None = None,
     seed: int = 0,
     limits: EventLimits | None = None,
-    wire_format: EventFormat = "auto",
+    wire_format: str = AUTO,
 ) -> list[LabelledRow]:
     """Harmless traffic as rows of label 0: labelled rows, rows without a label, or events as the sidecar reads them.
 
@@ -102,7 +103,7 @@ def load_benign(
     rows: list[LabelledRow] = []
     for record in _records(path, _MAX_LINE_BYTES):
         body = _body(record)
-        if "label" not in body and (wire_format == "openai" or _EVENT_KEYS & set(body)):
+        if "label" not in body and (wire_format not in (AUTO, "native") or _EVENT_KEYS & set(body)):
             rows += _from_events(record, limits, wire_format)
             continue
         rows.append(_row(record, {"label": 0, **body}))
@@ -152,7 +153,7 @@ def _row(record: Record, body: dict[str, Any]) -> LabelledRow:
     return row
 
 
-def _from_events(record: Record, limits: EventLimits | None, wire_format: EventFormat) -> list[LabelledRow]:
+def _from_events(record: Record, limits: EventLimits | None, wire_format: str) -> list[LabelledRow]:
     try:
         events = parse(record, limits, wire_format)
     except BadEvent as e:

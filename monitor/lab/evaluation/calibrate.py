@@ -17,7 +17,6 @@ from detectors.feature_set import FeatureSet
 from detectors.matching import Matcher
 from monitor.config.sections import Config
 from monitor.errors import ConfigError
-from monitor.events.event import EventLimits
 from monitor.lab.data.chosen_sets import with_sets
 from monitor.lab.data.rows import LabelledRow, load_benign
 from monitor.lab.evaluation.yaml_edit import YamlEdit
@@ -89,9 +88,9 @@ def calibrate(request: Request, config: Config, console: Console) -> list[Calibr
 
     Raises ConfigError with every set for which there are too few benign events, and how many are needed.
     """
-    plain = config.feature_sets.model_copy(update={"overrides": {}})
-    config = with_sets(config.model_copy(update={"feature_sets": plain}), request.sets)
-    limits = EventLimits(config.events.max_bytes, config.events.max_chars, config.events.max_messages)
+    plain = config.feature_sets.changed(overrides={})
+    config = with_sets(config.changed(feature_sets=plain), request.sets)
+    limits = config.events.limits
     rows: list[LabelledRow] = []
     for path in dict.fromkeys(request.benign):
         rows += load_benign(path, request.limit, request.seed, limits, config.events.format)
@@ -171,12 +170,12 @@ def _calibrated(loaded: LoadedSet, scores: Split, request: Request) -> Calibrate
         "measured_n": int(scores.measuring.size),
         "interval_95": [round(bound, 6) for bound in interval],
         "date": datetime.now(UTC).date(),
-        "unit": detector.unit,
+        "unit": detector.scale.unit,
         "activation_basis": loaded.shipped.reader.sae.activation_basis,
     }
     return Calibrated(
         loaded=loaded,
-        unit=detector.unit,
+        unit=detector.scale.unit,
         before=detector.threshold,
         threshold=threshold,
         measured_fpr=hits / scores.measuring.size,

@@ -13,7 +13,6 @@ from rich.markup import escape
 from detectors.feature_set import FeatureSet
 from monitor.config.sections import Config
 from monitor.errors import ConfigError
-from monitor.events.event import EventLimits
 from monitor.lab.data.chosen_sets import own_contrasts, with_sets
 from monitor.lab.data.rows import LabelledRow, load_benign, load_rows
 from monitor.lab.evaluation.comparison import Figures, JudgedFile, measure
@@ -73,7 +72,7 @@ def evaluate(request: Request, config: Config, console: Console) -> Outcome:
     """Judges the files. Raises ConfigError where a set, a file or a row cannot be used; nothing is skipped silently."""
     config = with_sets(config, request.sets)
     data = {path: _rows(path, request) for path in dict.fromkeys(request.data)}
-    limits = EventLimits(config.events.max_bytes, config.events.max_chars, config.events.max_messages)
+    limits = config.events.limits
     benign = [
         row
         for path in dict.fromkeys(request.benign)

@@ -128,8 +128,8 @@ def differences(config: Config, golden: Golden) -> dict[str, float]:
 
 
 def _artefacts(config: Config) -> tuple[Artefacts, SaeWeights]:
-    settings = config.reader.model_copy(update={"engine": "torch", "bundle": None})
-    artefacts = load_artefacts(config.model_copy(update={"reader": settings}))
+    settings = config.reader.changed(engine="torch", bundle=None)
+    artefacts = load_artefacts(config.changed(reader=settings))
     if not isinstance(artefacts.made_of, SaeWeights):
         raise ConfigError("reader.bundle: golden activations are read with reader.model, not with a bundle")
     return artefacts, artefacts.made_of

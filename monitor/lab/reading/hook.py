@@ -34,8 +34,8 @@ class Hook:
 
 def hook_of_set(config: Config, name: str) -> Hook:
     """The hook of one set, checked against its hashes. Raises ConfigError where it does not fit."""
-    settings = config.reader.model_copy(update={"engine": "torch", "bundle": None})
-    artefacts = load_artefacts(with_sets(config.model_copy(update={"reader": settings}), [name]))
+    settings = config.reader.changed(engine="torch", bundle=None)
+    artefacts = load_artefacts(with_sets(config.changed(reader=settings), [name]))
     if len(artefacts.sets) != 1:
         ids = ", ".join(loaded.set.id for loaded in artefacts.sets)
         raise ConfigError(f"--set {name}: names several sets ({ids}); give one of them")

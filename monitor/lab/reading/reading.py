@@ -34,8 +34,8 @@ class RowReader:
         Reads with torch whatever engine the config says: a compiled reader of less precision leaves what comes near a
         threshold to an exact one, so the exact scores are those that decide.
         """
-        settings = config.reader.model_copy(update={"engine": "torch", "bundle": None})
-        config = config.model_copy(update={"reader": settings})
+        settings = config.reader.changed(engine="torch", bundle=None)
+        config = config.changed(reader=settings)
         self._config = config
         self._console = console
         self._cache = cache

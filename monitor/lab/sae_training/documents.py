@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from monitor.errors import BadEvent
-from monitor.events.event import Event, Message, Origin, Record, parse
+from monitor.events.event import Event, Message, Origin, Record
+from monitor.events.parse import parse
 
 _PIECE_CHARS = 32_768
 

@@ -1,4 +1,4 @@
-"""Reads SAEs in SAELens layout: a folder of cfg.json and sae_weights.safetensors."""
+"""The SAELens layout: a folder of cfg.json and sae_weights.safetensors."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from monitor.errors import ConfigError
+from monitor.sae.sae_format import SaeFormat
 from monitor.sae.weights import Architecture, Normalisation, SaeWeights
 
 WEIGHTS_FILE = "sae_weights.safetensors"
@@ -84,6 +85,9 @@ def load_saelens(folder: Path) -> SaeWeights:
         decoder_norm=np.linalg.norm(tensors["W_dec"], axis=1).astype(np.float32),
         rescale_by_decoder_norm=rescale,
     )
+
+
+SAELENS = SaeFormat((WEIGHTS_FILE,), load_saelens)
 
 
 def _read_cfg(path: Path) -> dict[str, Any]:

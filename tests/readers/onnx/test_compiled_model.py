@@ -13,7 +13,8 @@ from monitor.assembly.build import build_engine, load_artefacts
 from monitor.config.sections import Config
 from monitor.demo.sample_events import demo_events
 from monitor.engine import Engine
-from monitor.events.event import Event, Origin, Record, parse
+from monitor.events.event import Event, Origin, Record
+from monitor.events.parse import parse
 from monitor.readers.onnx.bundle import Bundle
 from monitor.readers.onnx.reader import OnnxReader
 from monitor.readers.reader import Chunk, Reader

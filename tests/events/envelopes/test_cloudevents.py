@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from monitor.events.event import parse
-from tests.events.test_native import OTHER_TRACEPARENT, TRACEPARENT, native, record, refused
-from tests.events.test_openai_chat import pair
+from monitor.events.parse import parse
+from tests.alert_factory import TRACEPARENT
+from tests.events.formats.test_openai_chat import pair
+from tests.events.records import OTHER_TRACEPARENT, native, record, refused
 
 BODY = {"prompt": "Hi", "response": "Hello"}
 

@@ -1,4 +1,4 @@
-"""Config: every problem is listed with file or variable, key and rule; secrets stay out of files and hashes."""
+"""load_config: every problem is listed with file or variable, key and rule; secrets stay out of files and hashes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import jsonschema
 import pytest
 import yaml
 
-from monitor.config.sections import Config, config_schema, load_config
+from monitor.config.load import config_schema, load_config
+from monitor.config.sections import Config
 from monitor.errors import ConfigError
 
 
@@ -58,11 +59,11 @@ BAD: dict[str, tuple[Any, str]] = {
     ),
     "overlap_over_half": (
         {"reader": {"window_tokens": 100, "overlap_tokens": 51}},
-        "reader: overlap_tokens may be half of window_tokens at most",
+        "reader: overlap_tokens may be at most half of window_tokens",
     ),
     "overlap_of_default_over_half": (
         {"reader": {"window_tokens": 500}},
-        "reader: overlap_tokens may be half of window_tokens at most",
+        "reader: overlap_tokens may be at most half of window_tokens",
     ),
     "no_sink": ({"sinks": {"kafka": {"enabled": False}}}, "sinks: no sink is enabled: alerts would go nowhere"),
     "override_not_finite": (

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from monitor.errors import BadEvent
-from monitor.events.event import Message, parse
-from tests.events.test_native import ORIGIN, TRACEPARENT, record, refused
+from monitor.events.event import Message
+from monitor.events.parse import parse
+from tests.alert_factory import TRACEPARENT
+from tests.events.records import ORIGIN, record, refused
 
 
 def pair(**changes: Any) -> dict[str, Any]:
@@ -105,10 +106,3 @@ def test_the_first_fault_is_named_with_its_path(body: Any, path: str, reason: st
     error = refused(body)
     assert (error.path, error.kind) == (path, "schema")
     assert reason in error.reason
-
-
-def test_the_format_can_be_fixed() -> None:
-    with pytest.raises(BadEvent, match=r"\$\.request: field required"):
-        parse(record({"id": "a", "prompt": "x"}), wire_format="openai")
-    with pytest.raises(BadEvent, match=r"\$\.response: input should be a valid string"):
-        parse(record(pair()), wire_format="native")

@@ -1,0 +1,33 @@
+"""EventFormat and Envelope: the promises of what reads bodies and of what unwraps them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from monitor.events.context import Context
+from monitor.events.event import Event
+from monitor.events.json_object import JsonObject
+
+
+class EventFormat(Protocol):
+    """Reads the bodies that one kind of producer writes. A module with these two functions is one. Pure: no I/O."""
+
+    def recognises(self, data: JsonObject) -> bool:
+        """Whether `data` has the marks of this format. Looks at the marks only: `parse` may still refuse it."""
+
+    def parse(self, data: JsonObject, context: Context) -> Sequence[Event]:
+        """The events in `data`, at least one. Ignores unknown fields.
+
+        Raises BadEvent with the JSON path of the first fault, which starts with `context.path`.
+        """
+
+
+class Envelope(Protocol):
+    """Unwraps bodies that a carrier put into a document of its own. A module with these two functions is one."""
+
+    def recognises(self, data: JsonObject, context: Context) -> bool:
+        """Whether `data`, or the record's headers, have the marks of this envelope."""
+
+    def unwrap(self, data: JsonObject, context: Context) -> tuple[JsonObject, Context]:
+        """The body, and what is known about it now. Raises BadEvent if the envelope is broken."""

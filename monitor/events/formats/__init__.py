@@ -1,0 +1,1 @@
+"""Wire formats of events, one module each; monitor.events.parse has their registry."""

@@ -1,0 +1,71 @@
+"""load_sae: the SAE that a set names, or why it is not that one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detectors.feature_set import SaeRef
+from monitor.errors import ConfigError
+from monitor.sae.formats.saelens import WEIGHTS_FILE, load_saelens
+from monitor.sae.sae_format import SaeFormat, load_sae
+from tests.saelens import save_sae
+
+NAMED_BY = Path("sets/one.yaml")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_sae(tmp_path / "sae", d_in=8, d_sae=16)
+
+
+def ref(folder: Path, **changes: Any) -> SaeRef:
+    sha256 = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+    return SaeRef.model_validate({"path": "sae", "sha256": sha256, "width": 16, **changes})
+
+
+def refused(folder: Path, wanted: SaeRef) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_sae(folder, wanted, NAMED_BY)
+    (problem,) = caught.value.problems
+    return problem.replace(str(folder), "SAE")
+
+
+def test_the_sae_that_the_set_names(folder: Path) -> None:
+    assert load_sae(folder, ref(folder), NAMED_BY).d_sae == 16
+
+
+def test_an_unknown_format(folder: Path) -> None:
+    problem = refused(folder, ref(folder, format="pickle"))
+    assert problem == "sets/one.yaml: reader.sae.format: no SAE format is called 'pickle'; there are saelens"
+
+
+def test_another_sae(folder: Path) -> None:
+    problem = refused(folder, ref(folder, sha256="1" * 64))
+    assert problem.startswith(f"SAE: sha256 of {WEIGHTS_FILE} is ")
+    assert problem.endswith(f", but sets/one.yaml was made on {'1' * 64}")
+
+
+def test_another_width(folder: Path) -> None:
+    problem = refused(folder, ref(folder, width=32))
+    assert problem == "sets/one.yaml: reader.sae.width: 32, but the SAE has 16 latents"
+
+
+def test_missing_files(folder: Path) -> None:
+    wanted = ref(folder)
+    (folder / WEIGHTS_FILE).unlink()
+    assert refused(folder, wanted) == f"sets/one.yaml: reader.sae.path: SAE/{WEIGHTS_FILE}: no such file"
+
+
+@pytest.mark.parametrize("change", [lambda f: f / "a", lambda f: f / "b"])
+def test_the_hash_of_several_files_is_of_all_of_them(tmp_path: Path, change: Callable[[Path], Path]) -> None:
+    layout = SaeFormat(("a", "b"), load_saelens)
+    (tmp_path / "a").write_text("one")
+    (tmp_path / "b").write_text("two")
+    before = layout.sha256(tmp_path)
+    change(tmp_path).write_text("three")
+    assert layout.sha256(tmp_path) != before
