@@ -101,9 +101,7 @@ class Pipeline:
         self._telemetry.queue(len(records))
         events, bad = self._parse(records)
         evaluations = self._evaluate(events, {r.origin: r for r in records}, bad)
-        for evaluation in evaluations:
-            self._tell(evaluation)
-        alerts = [alert for evaluation in evaluations for alert in evaluation.alerts]
+        alerts = [alert for evaluation in evaluations for alert in self._record_telemetry(evaluation)]
         if not self._until_done(lambda: self._deliver(alerts, bad), self._reset):
             return  # stopped while a destination was away: nothing is committed, all is read again
         if not self._until_done(self._source.commit):
@@ -208,19 +206,20 @@ class Pipeline:
             self._health.progress()
         return not self._stop.is_set()
 
-    def _tell(self, evaluation: Evaluation) -> None:
-        """Metrics and spans of one event; before delivery, as the alert's log event refers to the span."""
+    def _record_telemetry(self, evaluation: Evaluation) -> list[Alert]:
+        """Records metrics and spans of one event. Returns its alerts with the span that they belong to."""
         telemetry = self._telemetry
         telemetry.read(evaluation.tokens, evaluation.windows, evaluation.seconds)
-        telemetry.processed(evaluation.event, evaluation.alerts, evaluation.seconds)
+        traceparent = telemetry.processed(evaluation.event, evaluation.alerts, evaluation.seconds)
         if evaluation.fallback:
-            telemetry.read_plainly()
+            telemetry.template_fallback()
         if evaluation.read_again:
-            telemetry.read_again()
+            telemetry.confirmed()
         for alert in evaluation.alerts:
             telemetry.alert(alert)
             for feature in alert.features:
                 telemetry.feature_active(alert.set.id, feature.index)
+        return [alert.within(traceparent) for alert in evaluation.alerts]
 
     def _count(
         self,

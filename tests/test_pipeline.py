@@ -21,6 +21,7 @@ from monitor.sources.file import FileSource
 from monitor.telemetry.health import Health
 from monitor.telemetry.telemetry import Telemetry
 from tests.alert_factory import make_alert
+from tests.otlp_receiver import OtlpReceiver, attributes
 
 
 class SmallEngine:
@@ -287,6 +288,29 @@ def test_a_permanent_failure_ends_the_run_without_a_commit(loop: Loop) -> None:
     with pytest.raises(Permanent, match="not authorised"):
         loop.run(RecordingSource(loop.calls, [record(1)]), RefusingSink(loop.calls))
     assert "commit" not in loop.calls
+
+
+def test_an_alert_that_is_sent_again_belongs_to_the_same_span(stop: threading.Event) -> None:
+    calls: list[str] = []
+    with OtlpReceiver() as receiver:
+        telemetry = Telemetry(OtelConfig(enabled=True, endpoint=receiver.url, timeout_s=2), "0", {})
+        sink = RecordingSink(calls, errors=1)
+        Loop(telemetry, stop).run(RecordingSource(calls, [record(1, "alert"), record(2, "alert")]), sink)
+        telemetry.shutdown()
+    spans = {
+        attributes(span)["gen_ai.response.id"]: f"00-{span.trace_id.hex()}-{span.span_id.hex()}"
+        for span in receiver.spans()
+        if span.name == "process t"
+    }
+    assert len(set(spans.values())) == 2
+    assert [a.event.id for a in sink.safe] == ["e1", "e1", "e2"]  # the first flush failed after e1
+    assert all(alert.process_traceparent.startswith(spans[alert.event.id]) for alert in sink.safe)
+
+
+def test_without_spans_alerts_name_none(loop: Loop) -> None:
+    sink = RecordingSink(loop.calls)
+    loop.run(RecordingSource(loop.calls, [record(1, "alert")]), sink)
+    assert [alert.process_traceparent for alert in sink.safe] == [None]
 
 
 # ---- bad events
