@@ -259,6 +259,28 @@ def test_readiness_is_kept_up_to_date_during_an_outage(loop: Loop) -> None:
     assert "consumer: no broker answers" in seen[-1]
 
 
+def test_an_outage_is_logged_from_its_start_to_its_end(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+    class ReturningSource(RecordingSource):
+        def keep_alive(self) -> None:
+            self.connected = False
+            super().keep_alive()
+
+        def commit(self) -> None:
+            self.connected = True
+            super().commit()
+
+    caplog.set_level("INFO", "monitor.pipeline")
+    sink = RecordingSink(loop.calls, errors=1)
+    loop.run(ReturningSource(loop.calls, [record(1, "alert")], [record(2)]), sink)
+    told = [(r.levelname, r.getMessage()) for r in caplog.records]
+    assert told == [
+        ("WARNING", "disk full; trying again in 0.5 s"),
+        ("WARNING", "consumer: no broker answers"),
+        ("INFO", "it works again (failed attempts: 1)"),
+        ("INFO", "consumer: ready"),
+    ]
+
+
 def test_a_stop_during_an_outage_commits_nothing(loop: Loop, stop: threading.Event) -> None:
     source = RecordingSource(loop.calls, [record(1, "alert")], [record(2)])
     sink = RecordingSink(loop.calls, errors=99, on_error=stop.set)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 
-from opentelemetry._logs import LogRecord, NoOpLogger, SeverityNumber
+from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
@@ -16,7 +16,7 @@ from monitor.config.sections import OtelConfig
 from monitor.errors import ConfigError, Retryable
 from monitor.telemetry import names as names
 from monitor.telemetry.alert_attributes import alert_attributes
-from monitor.telemetry.otlp import SignalExporter
+from monitor.telemetry.otlp import SignalExporter, check_sdk_enabled
 from monitor.telemetry.spans import remote_context
 from monitor.telemetry.telemetry import Telemetry
 
@@ -68,6 +68,7 @@ class OtelSink:
 
     def __init__(self, config: OtelConfig, telemetry: Telemetry) -> None:
         """Raises ConfigError for a bad endpoint or headers file, or if the environment disables the SDK."""
+        check_sdk_enabled()
         self._config = config
         self._telemetry = telemetry
         self._exporter = _exporter(config)
@@ -76,10 +77,6 @@ class OtelSink:
         self._provider = LoggerProvider(telemetry.resource, shutdown_on_exit=False)
         self._provider.add_log_record_processor(self._buffer)
         self._logger = self._provider.get_logger("latentwatch", telemetry.version)
-        if isinstance(self._logger, NoOpLogger):
-            raise ConfigError(
-                "sinks.otel.enabled: OTEL_SDK_DISABLED is set in the environment; unset it, or disable the sink"
-            )
 
     def add(self, alert: Alert) -> None:
         """Takes one alert. Raises Retryable if the buffer is full and a required export of it fails."""

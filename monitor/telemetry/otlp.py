@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 
 import requests
 from google.protobuf.message import DecodeError
+from opentelemetry._logs import NoOpLogger
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.sdk._logs import LoggerProvider
 from urllib3.util import Timeout
 
 from monitor.config.sections import OtelConfig
@@ -35,6 +37,14 @@ class ExportOutcome:
     """Items that the receiver refused in an answer of partial success."""
     retry_after_s: float | None = None
     """The receiver's Retry-After."""
+
+
+def check_sdk_enabled() -> None:
+    """Raises ConfigError if the environment disables the OpenTelemetry SDK, which would drop everything silently."""
+    if isinstance(LoggerProvider(shutdown_on_exit=False).get_logger("latentwatch"), NoOpLogger):
+        raise ConfigError(
+            "sinks.otel.enabled: OTEL_SDK_DISABLED is set in the environment; unset it, or disable the sink"
+        )
 
 
 def endpoint(config: OtelConfig, path: str) -> str:
