@@ -21,7 +21,7 @@ from monitor.cli.app import app
 from monitor.cli.check import CheckResult, check
 from monitor.config.sections import load_config
 from monitor.model.files import file_sha256
-from monitor.sets.load import load_feature_set
+from monitor.sets.load import LoadedSet, load_feature_set
 from tests.brokers import free_ports
 from tests.feature_set_factory import write_set
 from tests.model.gguf.small_gguf import make_package
@@ -222,6 +222,18 @@ def test_results_come_one_by_one(sidecar: Sidecar) -> None:
     assert next(results).part == "config"
     with socket.create_server(("127.0.0.1", port)):  # in use only after the first result
         assert next(results).problems
+
+
+def test_sets_are_loaded_once(reading: Sidecar, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[Path] = []
+
+    def counted(path: Path) -> LoadedSet:
+        loaded.append(path)
+        return load_feature_set(path)
+
+    monkeypatch.setattr("monitor.sets.load.load_feature_set", counted)
+    assert reading.results()["reader"].checked
+    assert [path.name for path in loaded] == ["one.yaml"]
 
 
 def test_a_reader_that_the_first_start_compiles(reading: Sidecar, tmp_path: Path) -> None:
