@@ -74,6 +74,7 @@ class Pipeline:
         self._stop = stop
         self._on_batch = on_batch
         self._unreadable = 0
+        self._not_ready = ""
         self.totals = Totals()
 
     def run(self) -> Totals:
@@ -94,19 +95,20 @@ class Pipeline:
         return self.totals
 
     def _ready(self) -> None:
-        source = self._source
-        reason = "" if source.assigned else "waiting for partitions" if source.connected else "no broker answers"
-        self._health.set_ready("consumer", source.connected and source.assigned, reason)
+        connected, assigned = self._source.connected, self._source.assigned
+        reason = "no broker answers" if not connected else "" if assigned else "waiting for partitions"
+        self._health.set_ready("consumer", not reason, reason)
+        if reason != self._not_ready:
+            self._not_ready = reason
+            log.log(logging.INFO if connected else logging.WARNING, "consumer: %s", reason or "ready")
 
     def _batch(self, records: Sequence[Record]) -> None:
         self._telemetry.queue(len(records))
         events, bad = self._parse(records)
         evaluations = self._evaluate(events, {r.origin: r for r in records}, bad)
-        for evaluation in evaluations:
-            self._tell(evaluation)
-        alerts = [alert for evaluation in evaluations for alert in evaluation.alerts]
+        alerts = [alert for evaluation in evaluations for alert in self._record_telemetry(evaluation)]
         if not self._until_done(lambda: self._deliver(alerts, bad), self._reset):
-            return  # stopped while a destination was away: nothing is committed, all is read again
+            return  # stopped while a destination was down: nothing is committed, all is read again
         if not self._until_done(self._source.commit):
             return
         self._count(records, evaluations, bad)
@@ -187,11 +189,13 @@ class Pipeline:
                     return False
                 attempt += 1
             else:
+                if attempt:
+                    log.info("it works again (failed attempts: %d)", attempt)
                 return True
             try:
                 before_retry()
             except Retryable as e:
-                log.warning("not back yet: %s", e)
+                log.warning("still failing: %s", e)
 
     def _pause(self, error: Retryable, attempt: int) -> bool:
         """Waits before the next attempt, as a live member of its group. False when stopped meanwhile."""
@@ -204,24 +208,25 @@ class Pipeline:
             try:
                 self._source.keep_alive()
             except Retryable as e:
-                log.debug("source away as well: %s", e)
+                log.debug("the source fails as well: %s", e)
             self._ready()
             self._health.progress()
         return not self._stop.is_set()
 
-    def _tell(self, evaluation: Evaluation) -> None:
-        """Metrics and spans of one event; before delivery, as the alert's log event refers to the span."""
+    def _record_telemetry(self, evaluation: Evaluation) -> list[Alert]:
+        """Records metrics and spans of one event. Returns its alerts with the span that they belong to."""
         telemetry = self._telemetry
         telemetry.read(evaluation.tokens, evaluation.windows, evaluation.seconds)
-        telemetry.processed(evaluation.event, evaluation.alerts, evaluation.seconds)
+        traceparent = telemetry.processed(evaluation.event, evaluation.alerts, evaluation.seconds)
         if evaluation.fallback:
-            telemetry.read_plainly()
+            telemetry.template_fallback()
         if evaluation.read_again:
-            telemetry.read_again()
+            telemetry.confirmed()
         for alert in evaluation.alerts:
             telemetry.alert(alert)
             for feature in alert.features:
                 telemetry.feature_active(alert.set.id, feature.index)
+        return [alert.within(traceparent) for alert in evaluation.alerts]
 
     def _count(
         self,

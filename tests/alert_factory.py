@@ -47,7 +47,11 @@ def make_alert(event_id: str = "chat-1", **changes: Any) -> Alert:
         "severity": "medium",
         "message": "unsafe code: feature 7 active",
         "event": AlertEvent(
-            id=event_id, time=None, model="gpt-x", origin=AlertOrigin(topic="llm.events", partition=3, offset=41)
+            id=event_id,
+            time=None,
+            model="gpt-x",
+            conversation_id="conv-9",
+            origin=AlertOrigin(topic="llm.events", partition=3, offset=41),
         ),
         "set": AlertSet(
             id="unsafe-code",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from monitor.alerts.alert import Alert
-from monitor.config.sections import OtelConfig
+from monitor.config.sinks import OtelConfig
 from monitor.engine import Evaluation
 from monitor.errors import BadEvent, Permanent, Retryable
 from monitor.events.event import Event, EventLimits, Origin, Record
@@ -21,6 +21,7 @@ from monitor.sources.file import FileSource
 from monitor.telemetry.health import Health
 from monitor.telemetry.telemetry import Telemetry
 from tests.alert_factory import make_alert
+from tests.otlp_receiver import OtlpReceiver, attributes
 
 
 class SmallEngine:
@@ -258,6 +259,28 @@ def test_readiness_is_kept_up_to_date_during_an_outage(loop: Loop) -> None:
     assert "consumer: no broker answers" in seen[-1]
 
 
+def test_an_outage_is_logged_from_its_start_to_its_end(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+    class ReturningSource(RecordingSource):
+        def keep_alive(self) -> None:
+            self.connected = False
+            super().keep_alive()
+
+        def commit(self) -> None:
+            self.connected = True
+            super().commit()
+
+    caplog.set_level("INFO", "monitor.pipeline")
+    sink = RecordingSink(loop.calls, errors=1)
+    loop.run(ReturningSource(loop.calls, [record(1, "alert")], [record(2)]), sink)
+    told = [(r.levelname, r.getMessage()) for r in caplog.records]
+    assert told == [
+        ("WARNING", "disk full; trying again in 0.5 s"),
+        ("WARNING", "consumer: no broker answers"),
+        ("INFO", "it works again (failed attempts: 1)"),
+        ("INFO", "consumer: ready"),
+    ]
+
+
 def test_a_stop_during_an_outage_commits_nothing(loop: Loop, stop: threading.Event) -> None:
     source = RecordingSource(loop.calls, [record(1, "alert")], [record(2)])
     sink = RecordingSink(loop.calls, errors=99, on_error=stop.set)
@@ -287,6 +310,29 @@ def test_a_permanent_failure_ends_the_run_without_a_commit(loop: Loop) -> None:
     with pytest.raises(Permanent, match="not authorised"):
         loop.run(RecordingSource(loop.calls, [record(1)]), RefusingSink(loop.calls))
     assert "commit" not in loop.calls
+
+
+def test_an_alert_that_is_sent_again_belongs_to_the_same_span(stop: threading.Event) -> None:
+    calls: list[str] = []
+    with OtlpReceiver() as receiver:
+        telemetry = Telemetry(OtelConfig(enabled=True, endpoint=receiver.url, timeout_s=2), "0", {})
+        sink = RecordingSink(calls, errors=1)
+        Loop(telemetry, stop).run(RecordingSource(calls, [record(1, "alert"), record(2, "alert")]), sink)
+        telemetry.shutdown()
+    spans = {
+        attributes(span)["gen_ai.response.id"]: f"00-{span.trace_id.hex()}-{span.span_id.hex()}"
+        for span in receiver.spans()
+        if span.name == "process t"
+    }
+    assert len(set(spans.values())) == 2
+    assert [a.event.id for a in sink.safe] == ["e1", "e1", "e2"]  # the first flush failed after e1
+    assert all(alert.process_traceparent.startswith(spans[alert.event.id]) for alert in sink.safe)
+
+
+def test_without_spans_alerts_name_none(loop: Loop) -> None:
+    sink = RecordingSink(loop.calls)
+    loop.run(RecordingSource(loop.calls, [record(1, "alert")]), sink)
+    assert [alert.process_traceparent for alert in sink.safe] == [None]
 
 
 # ---- bad events

@@ -19,8 +19,8 @@ from detectors.scale import Scale
 from monitor.alerts.alert import Alert
 from monitor.assembly.build import build_engine, load_artefacts
 from monitor.config.load import load_config
-from monitor.config.sections import Config, OtelConfig
-from monitor.config.sinks import SINKS
+from monitor.config.sections import Config
+from monitor.config.sinks import SINKS, OtelConfig
 from monitor.errors import BadEvent, ConfigError
 from monitor.events.event import Origin, Record
 from monitor.events.parse import EVENT_FORMATS, parse

@@ -33,6 +33,8 @@ class AlertEvent(_Model):
     time: datetime | None
     model: str | None
     """The model that served the response, as the event says."""
+    conversation_id: str | None = None
+    """The conversation, if the event's attributes name one."""
     origin: AlertOrigin
 
 
@@ -136,7 +138,13 @@ class Alert(_Model):
     trace_id: str | None
     """Of the event's traceparent."""
     traceparent: str | None
+    process_traceparent: str | None = None
+    """Of latentwatch's own `process` span; null unless spans are exported."""
     content: AlertContent | None = None
+
+    def within(self, process_traceparent: str | None) -> Alert:
+        """This alert with the `process` span that it belongs to."""
+        return self.model_copy(update={"process_traceparent": process_traceparent})
 
     def to_json(self) -> str:
         """One line of JSON."""

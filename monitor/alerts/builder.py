@@ -54,6 +54,7 @@ class AlertBuilder:
                 id=event.id,
                 time=event.time,
                 model=event.model,
+                conversation_id=event.conversation_id,
                 origin=AlertOrigin(
                     topic=event.origin.topic, partition=event.origin.partition, offset=event.origin.offset
                 ),

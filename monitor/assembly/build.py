@@ -8,7 +8,7 @@ import logging
 import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +70,13 @@ class Artefacts:
         return (*self.latents, *(probe.sha256 for probe in self.probes))
 
 
-def load_artefacts(config: Config) -> Artefacts:
-    """Feature sets, model and SAE of the config. Raises ConfigError with every problem found."""
-    sets = load_feature_sets(config.feature_sets.paths, config.feature_sets.only, config.feature_sets.overrides)
+def load_artefacts(config: Config, sets: Sequence[LoadedSet] | None = None) -> Artefacts:
+    """Feature sets (unless they are loaded already), model and SAE of the config.
+
+    Raises ConfigError with every problem found.
+    """
+    if sets is None:
+        sets = load_feature_sets(config.feature_sets.paths, config.feature_sets.only, config.feature_sets.overrides)
     ref = sets[0].shipped.reader  # load_feature_sets made sure that all sets name the same reader
     if config.reader.bundle is not None:
         bundle = _checked_bundle(config.reader.bundle, ref)
@@ -111,6 +115,7 @@ def build_engine(config: Config, artefacts: Artefacts, progress: Callable[[str],
     if config.reader.engine == "torch":
         return assemble_engine(config, artefacts, tokeniser, build_reader(config, artefacts, artefacts.columns))
     bundle = _bundle(config, artefacts, progress)
+    progress(f"loading the compiled reader {bundle.folder}")
     reader = bundle.reader(artefacts.columns, **reader_options(config))
     exact = bundle.exact_reader(artefacts.columns, **reader_options(config, EXACT_CACHE))
     if check is not None:
@@ -178,8 +183,7 @@ def reader_options(config: Config, share: float = 1 - EXACT_CACHE) -> dict[str, 
 
 def cached_bundle(config: Config, artefacts: Artefacts, progress: Callable[[str], None]) -> Bundle:
     """The bundle of these artefacts in the cache; compiled now where it is not there."""
-    identity = _identity(config, artefacts)
-    folder = (config.reader.cache_dir or default_cache()) / "bundles" / identity
+    folder = cache_folder(config, artefacts)
     if not folder.exists():
         progress(f"compiling the reader, once, into {folder}")
         events = load_calibration_events(limit=CACHED_CALIBRATION_EVENTS)
@@ -194,6 +198,19 @@ def cached_bundle(config: Config, artefacts: Artefacts, progress: Callable[[str]
     folder.touch()
     _forget_old(folder.parent)
     return bundle
+
+
+def cache_folder(config: Config, artefacts: Artefacts) -> Path:
+    """The folder in the cache for the bundle of these artefacts, whether or not it is there yet."""
+    return (config.reader.cache_dir or default_cache()) / "bundles" / _identity(config, artefacts)
+
+
+def compiled_artefacts(config: Config, artefacts: Artefacts) -> Artefacts | None:
+    """These artefacts with the bundle that the onnx engine reads; None if it has to be compiled first."""
+    if isinstance(artefacts.made_of, Bundle):
+        return artefacts
+    folder = cache_folder(config, artefacts)
+    return replace(artefacts, made_of=load_bundle(folder)) if folder.exists() else None
 
 
 def _forget_old(bundles: Path) -> None:

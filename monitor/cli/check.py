@@ -1,53 +1,149 @@
-"""Check: everything that could stop a sidecar from starting, found before it starts."""
+"""Check: everything that could stop a sidecar from starting, found before it starts and without changing anything."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from monitor.assembly.build import build_tokeniser, load_artefacts, reference_check
+from monitor.cli.file_access import file_problem, folder_problem
+from monitor.cli.wiring import load_sets
 from monitor.config.load import load_config
 from monitor.config.sections import Config
 from monitor.errors import ConfigError
-from monitor.kafka.check import broker_problems
+from monitor.sinks.jsonl import JsonlSinkConfig
+
+if TYPE_CHECKING:
+    from monitor.assembly.build import Artefacts
+    from monitor.sets.load import LoadedSet
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One part that was looked at. `detail` says what was found where all is well."""
+    """One part that was checked, or could not be."""
 
     part: str
-    problems: tuple[str, ...]
+    problems: tuple[str, ...] = ()
     detail: str = ""
+    """What was found, if there is no problem."""
+    checked: bool = True
 
 
-def check(path: Path | None, env: Mapping[str, str], broker_timeout_s: float = 10.0) -> list[CheckResult]:
-    """Looks at config, feature sets, model, SAE and brokers; one part's problems do not hide another's."""
+def check(path: Path | None, env: Mapping[str, str], broker_timeout_s: float = 10.0) -> Iterator[CheckResult]:
+    """Checks one part after the other and yields each result at once. One part's problems do not hide another's."""
     try:
         config = load_config(path, env)
     except ConfigError as e:
-        return [CheckResult("config", e.problems)]
-    return [
-        CheckResult("config", (), f"sha256 {config.sha256()[:16]}"),
-        _part("feature sets, model and SAE", lambda: _artefacts(config)),
-        CheckResult(
-            "Kafka", tuple(broker_problems(config, broker_timeout_s)), f"{config.kafka.bootstrap_servers} is ready"
-        ),
-    ]
+        yield CheckResult("config", e.problems)
+        return
+    yield CheckResult("config", detail=f"sha256 {config.sha256()[:16]}")
+    if config.health.enabled:
+        yield _result("health port", lambda: _health_port(config))
+    jsonl = config.sinks.enabled().get("jsonl")
+    if isinstance(jsonl, JsonlSinkConfig):
+        yield _result("alert file", lambda: _alert_file(jsonl))
+    if config.sinks.otel.enabled:
+        yield _result("OTLP receiver", lambda: _otlp_receiver(config))
+    yield _result("Kafka", lambda: _kafka(config, broker_timeout_s))
+    yield from _reading(config)
 
 
-def _part(name: str, look: Callable[[], str]) -> CheckResult:
+def _result(part: str, look: Callable[[], str]) -> CheckResult:
     try:
-        return CheckResult(name, (), look())
+        return CheckResult(part, detail=look())
     except ConfigError as e:
-        return CheckResult(name, e.problems)
+        return CheckResult(part, e.problems)
 
 
-def _artefacts(config: Config) -> str:
-    artefacts = load_artefacts(config)
+def _health_port(config: Config) -> str:
+    from monitor.telemetry.health import check_port
+
+    port = check_port(config.health)
+    return f"{config.health.host}:{port} is free" if config.health.port else "any free port"
+
+
+def _alert_file(jsonl: JsonlSinkConfig) -> str:
+    path = jsonl.path.absolute()
+    problem = file_problem(path)
+    if problem is not None:
+        raise ConfigError(f"sinks.jsonl.path: {path}: {problem}")
+    return f"{path} can be written"
+
+
+def _otlp_receiver(config: Config) -> str:
+    from monitor.telemetry.check import otlp_problems
+
+    problems = otlp_problems(config.sinks.otel)
+    if problems:
+        raise ConfigError(problems)
+    return f"{config.sinks.otel.endpoint} takes logs, traces and metrics"
+
+
+def _kafka(config: Config, timeout_s: float) -> str:
+    from monitor.kafka.check import broker_problems
+
+    problems = broker_problems(config, timeout_s)
+    if problems:
+        raise ConfigError(problems)
+    return f"{config.kafka.bootstrap_servers} is ready"
+
+
+def _reading(config: Config) -> Iterator[CheckResult]:
+    """Feature sets, then model and SAE, then the reader; each needs what came before it."""
+    try:
+        sets = load_sets(config)
+    except ConfigError as e:
+        yield CheckResult("feature sets", e.problems)
+        yield CheckResult("model and SAE", detail="not checked without feature sets", checked=False)
+        yield CheckResult("reader", detail="not checked without feature sets", checked=False)
+        return
+    yield CheckResult("feature sets", detail=", ".join(f"{s.set.id} {s.set.version}" for s in sets))
+    with ExitStack() as stack:
+        try:
+            artefacts, detail = _artefacts(config, sets, stack)
+        except ConfigError as e:
+            yield CheckResult("model and SAE", e.problems)
+            yield CheckResult("reader", detail="not checked without model and SAE", checked=False)
+            return
+        yield CheckResult("model and SAE", detail=detail)
+        yield _result("reader", lambda: _reader(config, artefacts))
+
+
+def _artefacts(config: Config, sets: list[LoadedSet], stack: ExitStack) -> tuple[Artefacts, str]:
+    """Model and SAE as at start-up, but a GGUF that is not converted yet is converted into a folder of `stack`."""
+    from monitor.assembly.build import build_tokeniser, load_artefacts, reference_check
+    from monitor.model.files import needs_conversion
+
+    settings, converted = config, ""
+    if config.reader.bundle is None and needs_conversion(config.reader.model, config.reader.cache_dir):
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="latentwatch-check-"))
+        settings = config.changed(reader=config.reader.changed(cache_dir=Path(scratch)))
+        converted = "; the first start converts the model"
+    artefacts = load_artefacts(settings, sets)
     reference = reference_check(artefacts.sets)
     if reference is not None:
-        reference.tokens(build_tokeniser(config, artefacts.model))
-    sets = ", ".join(f"{s.set.id} {s.set.version}" for s in artefacts.sets)
-    return f"{sets}; {len(artefacts.latents)} features; model {artefacts.model.sha256[:16]}"
+        reference.tokens(build_tokeniser(settings, artefacts.model))
+    return artefacts, f"{len(artefacts.latents)} features, model {artefacts.model.sha256[:16]}{converted}"
+
+
+def _reader(config: Config, artefacts: Artefacts) -> str:
+    """Builds the engine as at start-up, self-test included, unless it would have to be compiled."""
+    from monitor.assembly.build import build_engine, cache_folder, compiled_artefacts
+    from monitor.compiler.compile import compiled_architecture
+
+    if config.reader.engine == "torch":
+        build_engine(config, artefacts)
+        return f"torch on {config.reader.device}: self-test passed"
+    ready = compiled_artefacts(config, artefacts)
+    if ready is not None:
+        build_engine(config, ready)
+        return f"compiled, self-test passed ({config.reader.bundle or cache_folder(config, artefacts)})"
+    compiled_architecture(artefacts.model)
+    folder = cache_folder(config, artefacts)
+    problem = folder_problem(folder.parent)
+    if problem is not None:
+        raise ConfigError(f"reader.cache_dir: {folder.parent}: {problem}; set it to a folder that can be written")
+    return f"not compiled yet: the first start compiles it, which takes minutes, into {folder}"

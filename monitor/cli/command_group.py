@@ -1,14 +1,18 @@
-"""CommandGroup: the commands of latentwatch, of which the lab's are loaded when they are asked for."""
+"""CommandGroup: the commands of latentwatch; those of the lab are loaded when someone asks for them."""
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any
 
 import typer
 
 
 class CommandGroup(typer.core.TyperGroup):
-    """Adds `lab`. Its module is imported late, so that the runtime never loads the lab or needs what it needs."""
+    """Adds `lab`. Its module is imported late: the runtime never loads the lab, nor the libraries that it needs.
+
+    A command that does not exist is answered with the ones that were perhaps meant, or with all of them.
+    """
 
     def list_commands(self, ctx: Any) -> list[str]:
         return [*super().list_commands(ctx), "lab"]
@@ -19,3 +23,11 @@ class CommandGroup(typer.core.TyperGroup):
         from monitor.lab.cli import app
 
         return typer.main.get_group(app)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        known = self.list_commands(ctx)
+        if args and not args[0].startswith("-") and args[0] not in known:
+            close = get_close_matches(args[0], known)
+            hint = f"Did you mean {' or '.join(close)}?" if close else f"The commands are {', '.join(known)}."
+            ctx.fail(f"No such command {args[0]!r}. {hint}")
+        return super().resolve_command(ctx, args)

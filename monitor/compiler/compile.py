@@ -17,8 +17,11 @@ from safetensors.numpy import save_file
 
 import monitor
 from detectors.feature_set import ReaderRef
+from monitor.compiler.architectures import Architecture, architecture_of
 from monitor.compiler.calibration_events import CalibrationEvent
+from monitor.compiler.model_weights import ModelWeights, read_config
 from monitor.compiler.precision_trials import Judge, PrecisionTrials
+from monitor.compiler.rotation import rotation
 from monitor.errors import ConfigError
 from monitor.machine import machine
 from monitor.model.files import ModelFiles, file_sha256
@@ -109,6 +112,20 @@ def compile_bundle(
     return load_bundle(out)
 
 
+def compiled_architecture(model: ModelFiles) -> Architecture:
+    """The architecture that is compiled for `model`.
+
+    Raises ConfigError if a library that only compiling needs is missing, or if this architecture cannot be compiled.
+    """
+    try:
+        import ml_dtypes  # noqa: F401
+
+        import monitor.compiler.graph  # noqa: F401 - imports onnx
+    except ImportError as e:
+        raise ConfigError(f"compiling needs {e.name}; run: pip install 'latentwatch[compile]'") from None
+    return architecture_of(read_config(model.folder), str(model.folder / "config.json"))
+
+
 class _Compiler:
     def __init__(
         self,
@@ -120,13 +137,7 @@ class _Compiler:
         threads: int,
         progress: Callable[[str], None],
     ) -> None:
-        try:
-            import monitor.compiler.graph  # noqa: F401 - onnx is asked for before any work is done
-            from monitor.compiler.architectures import architecture_of
-            from monitor.compiler.model_weights import ModelWeights, read_config
-            from monitor.compiler.rotation import rotation
-        except ImportError as e:
-            raise ConfigError(f"compiling needs {e.name}; run: pip install 'latentwatch[compile]'") from None
+        self._architecture = compiled_architecture(source.model)  # before any work is done
         self._source = source
         self._work = work
         self._tokeniser = tokeniser
@@ -135,7 +146,6 @@ class _Compiler:
         self._threads = threads
         self._progress = progress
         folder = source.model.folder
-        self._architecture = architecture_of(read_config(folder), str(folder / "config.json"))
         self._weights = ModelWeights(folder)
         self._blocks = source.ref.layer + 1
         if self._blocks > self._architecture.layers:

@@ -62,6 +62,12 @@ class Event:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     traceparent: str | None = None
 
+    @property
+    def conversation_id(self) -> str | None:
+        """The conversation that the attributes name, as `gen_ai.conversation.id` or `conversation_id`."""
+        found = self.attributes.get("gen_ai.conversation.id", self.attributes.get("conversation_id"))
+        return found if isinstance(found, str) else None
+
 
 @dataclass(frozen=True)
 class EventLimits:

@@ -1,1 +1,1 @@
-"""What every Kafka connection shares: clients, logins, checks."""
+"""What all Kafka connections share: clients, logins, checks."""

@@ -1,4 +1,4 @@
-"""broker_problems: why this configuration cannot work with these brokers, in the brokers' own words."""
+"""broker_problems: why this configuration cannot work with its brokers, and what to do about it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from monitor.kafka.check_address import address_problem
 from monitor.kafka.client import bootstrap_servers, client_settings, open_client
 from monitor.kafka.connection_errors import ConnectionErrors
 
-_PROBE_SHARE = 0.4  # of the time, at most; the rest is for what needs a session
+_ADDRESS_SHARE = 0.4  # most of the time that address checks may take; the rest is for what needs a session
 
 
 def broker_problems(config: Config, timeout_s: float = 10.0) -> list[str]:
-    """All problems of `config` with its brokers, one line each with what to do; empty when it will work.
+    """All problems of `config` with its brokers, one line each with what to do; empty if it will work.
 
-    Looks, within `timeout_s`, at names, ports, TLS, authentication, topics and permissions. Changes nothing.
+    Checks names, ports, TLS, authentication, topics and permissions within `timeout_s`. Changes nothing.
     """
     give_up_at_s = time.monotonic() + timeout_s
     try:
@@ -32,23 +32,23 @@ def broker_problems(config: Config, timeout_s: float = 10.0) -> list[str]:
         return list(e.problems)
     servers = bootstrap_servers(config.kafka)
 
-    def probe(server: str) -> str | None:
-        return address_problem(server, settings, config.kafka.ssl_certfile is not None, timeout_s * _PROBE_SHARE)
+    def check_address(server: str) -> str | None:
+        return address_problem(server, settings, config.kafka.ssl_certfile is not None, timeout_s * _ADDRESS_SHARE)
 
     with ThreadPoolExecutor(max_workers=min(8, len(servers))) as pool:
-        found = list(pool.map(probe, servers))
+        found = list(pool.map(check_address, servers))
     problems = list(dict.fromkeys(problem for problem in found if problem is not None))
     usable = [server for server, problem in zip(servers, found, strict=True) if problem is None]
     if usable:
-        problems += _session_problems(config, usable, set(servers), probe, give_up_at_s)
+        problems += _session_problems(config, usable, set(servers), check_address, give_up_at_s)
     return problems
 
 
 def _session_problems(
     config: Config,
     usable: list[str],
-    probed: set[str],
-    probe: Callable[[str], str | None],
+    checked: set[str],
+    check_address: Callable[[str], str | None],
     give_up_at_s: float,
 ) -> list[str]:
     left_ms = max(1_000, int((give_up_at_s - time.monotonic()) * 1000 / 2))
@@ -60,13 +60,13 @@ def _session_problems(
                 bootstrap_servers=usable,
                 bootstrap_timeout_ms=left_ms,
                 request_timeout_ms=left_ms,
-                # the same answer every half second is enough
+                # asking twice a second is enough
                 reconnect_backoff_ms=500,
             )
         except LatentwatchError as e:
             return [str(e)]
     try:
-        found = _advertised_problems(admin, probed, probe)
+        found = _advertised_problems(admin, checked, check_address)
         return found or [*_topic_problems(admin, config), *_group_problems(admin, config, give_up_at_s)]
     except (errors.KafkaError, OSError) as e:
         return [f"kafka.bootstrap_servers: {','.join(usable)}: {seen.reason or e}"]
@@ -74,13 +74,13 @@ def _session_problems(
         admin.close()
 
 
-def _advertised_problems(admin: Any, probed: set[str], probe: Callable[[str], str | None]) -> list[str]:
-    """Brokers are reached by the addresses that they advertise, whatever the bootstrap list says."""
+def _advertised_problems(admin: Any, checked: set[str], check_address: Callable[[str], str | None]) -> list[str]:
+    """Clients reach brokers by the addresses that they advertise, whatever the bootstrap list says."""
     brokers = admin.describe_cluster()["brokers"]
     addresses = [f"{broker['host']}:{broker['port']}" for broker in brokers]
-    found = [probe(address) for address in addresses if address not in probed][:8]
+    found = [check_address(address) for address in addresses if address not in checked][:8]
     return [
-        f"{problem} (the address that a broker advertises: see its advertised.listeners)"
+        f"{problem} (a broker advertises this address: see its advertised.listeners)"
         for problem in found
         if problem is not None
     ]
@@ -124,11 +124,11 @@ def _group_problems(admin: Any, config: Config, give_up_at_s: float) -> list[str
                 coordinator = await admin._find_coordinator_id(group)
                 break
             except errors.RetriableError:
-                # the first group of a cluster waits for its offsets topic
+                # the first group of a cluster has to wait for the offsets topic
                 if time.monotonic() > give_up_at_s - 1:
                     raise
                 await admin._net.sleep(0.2)
-        # above version 5 a group that does not exist yet is an error, without the operations that are allowed
+        # above version 5, a group that does not exist yet is an error without the allowed operations
         request = DescribeGroupsRequest(groups=[group], include_authorized_operations=True, max_version=5)
         return (await admin._manager.send(request, node_id=coordinator)).groups[0]
 
@@ -144,7 +144,7 @@ def _group_problems(admin: Any, config: Config, give_up_at_s: float) -> list[str
 
 
 def _allowed(operations: Iterable[Any] | None, wanted: str) -> bool:
-    """Whether the operation is among them; brokers that know no permissions name none."""
+    """Whether the operation is among them; brokers without permissions list none."""
     names = {getattr(operation, "name", str(operation)) for operation in operations or ()}
     return not names or bool(names & {wanted, "ALL"})
 

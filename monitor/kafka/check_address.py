@@ -1,4 +1,4 @@
-"""address_problem: what is wrong with one host:port, seen from the socket, the TLS handshake and the login."""
+"""address_problem: what is wrong with one host:port, from the socket to the TLS handshake and the login."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _CERTIFICATE = {
 
 
 def address_problem(server: str, settings: dict[str, Any], has_certificate: bool, timeout_s: float) -> str | None:
-    """One line on why a client with these kafka-python settings cannot work with `server`, or None.
+    """Why a client with these kafka-python settings cannot work with `server`, in one line; None if it can.
 
-    `has_certificate` tells whether the TLS context of the settings shows a client certificate.
+    `has_certificate` says whether the TLS context of the settings presents a client certificate.
     """
     address = _split(server)
     if address is None:
@@ -70,7 +70,7 @@ def _split(server: str) -> tuple[str, int] | None:
 
 
 def _connected(ip: str, port: int, timeout_s: float) -> socket.socket | str:
-    """A socket, or the reason why there is none."""
+    """A socket, or why there is none."""
     try:
         return socket.create_connection((ip, port), timeout=timeout_s)
     except ConnectionRefusedError:
@@ -98,12 +98,12 @@ def _speak(sock: socket.socket, server: str, host: str, settings: dict[str, Any]
         try:
             return login_problem(exchange, settings, host)
         except (OSError, NotABroker) as e:
-            return f"{where}: the login is not answered ({e})"
+            return f"{where}: no answer to the login ({e})"
 
 
 def _tls_problem(exchange: Exchange, has_certificate: bool) -> str | None:
     try:
-        # with TLS 1.3 a broker refuses our certificate only when it is spoken to
+        # with TLS 1.3, a broker refuses our certificate only after the handshake
         exchange.hello()
     except NotABroker:
         return _NOT_A_BROKER

@@ -1,4 +1,4 @@
-"""login_problem: whether a broker lets us in, asked on a socket of our own."""
+"""login_problem: whether a broker accepts a login, checked on a socket without the Kafka client."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _MAX_ANSWER_BYTES = 1_000_000
 
 
 class NotABroker(Exception):
-    """What the port sent is no answer of the Kafka protocol; `start` are its first bytes."""
+    """What the port sent is not an answer of the Kafka protocol; `start` holds its first bytes."""
 
     def __init__(self, start: bytes = b"") -> None:
         self.start = start
-        super().__init__("not an answer of a Kafka broker")
+        super().__init__("not the answer of a Kafka broker")
 
 
 class Exchange:
-    """Requests and answers of the Kafka protocol on a connected socket, one at a time."""
+    """Requests and answers of the Kafka protocol on a connected socket, one after the other."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -37,7 +37,7 @@ class Exchange:
         self._ask(_API_VERSIONS, b"")
 
     def handshake(self, mechanism: str) -> tuple[int, list[str]]:
-        """SaslHandshake: the error code and the mechanisms that the broker has."""
+        """SaslHandshake: the error code and the mechanisms that the broker offers."""
         answer = self._ask(_SASL_HANDSHAKE, _string(mechanism))
         try:
             code, count = struct.unpack_from(">hi", answer)
@@ -84,10 +84,10 @@ class Exchange:
 
 
 def login_problem(exchange: Exchange, settings: dict[str, Any], host: str) -> str | None:
-    """One line on why the broker does not let in a client with these kafka-python settings, or None.
+    """Why the broker refuses a client with these kafka-python settings, in one line; None if it does not.
 
-    The client itself cannot be asked: it drops what a broker says together with closing the connection, which is how
-    brokers refuse a login. Raises OSError or NotABroker.
+    The client cannot be used for this: brokers give the reason and close the connection, and the client drops a reason
+    that comes with the close. Raises OSError or NotABroker.
     """
     mechanism = settings.get("sasl_mechanism")
     if mechanism is None:
@@ -95,7 +95,9 @@ def login_problem(exchange: Exchange, settings: dict[str, Any], host: str) -> st
     code, offered = exchange.handshake(mechanism)
     if code == errors.IllegalSaslStateError.errno:
         bare = "SSL" if settings["security_protocol"] == "SASL_SSL" else "PLAINTEXT"
-        return f"kafka.security_protocol: the port takes no login; set it to {bare}, or use the port for SASL"
+        return (
+            f"kafka.security_protocol: the port does not take logins; set it to {bare}, or use the broker's SASL port"
+        )
     if code == errors.UnsupportedSaslMechanismError.errno or mechanism not in offered:
         listed = ", ".join(offered) or "none"
         return f"kafka.sasl_mechanism: {mechanism} is not enabled on the broker, which offers {listed}"
@@ -104,13 +106,13 @@ def login_problem(exchange: Exchange, settings: dict[str, Any], host: str) -> st
 
 def _login_wanted(exchange: Exchange, settings: dict[str, Any]) -> str | None:
     try:
-        # a broker that wants a login answers this question once, and then waits for the login alone
+        # a broker that requires a login answers this request once, and then only accepts a login
         exchange.hello()
     except TimeoutError:
         return None
     except OSError:
         secure = "SASL_SSL" if settings["security_protocol"] == "SSL" else "SASL_PLAINTEXT"
-        return f"kafka.security_protocol: the broker wants a login; set it to {secure}, and kafka.sasl_mechanism"
+        return f"kafka.security_protocol: the broker requires a login; set it to {secure}, and set kafka.sasl_mechanism"
     return None
 
 
@@ -122,14 +124,14 @@ def _refusal(exchange: Exchange, mechanism: str, settings: dict[str, Any], host:
     while not state.is_done():
         try:
             token = state.auth_bytes()
-        except LatentwatchError as e:  # of the token provider, which names its own key
+        except LatentwatchError as e:  # the token provider names its own key
             return str(e)
         code, message, answer = exchange.authenticate(token)
         if code != 0:
             return f"{failed} ({message})" if message else failed
         try:
             state.receive(answer)
-        except Exception as e:  # noqa: BLE001 - the client checks the broker's proof by plain exceptions
+        except Exception as e:  # noqa: BLE001 - the client raises plain exceptions when the broker's proof is wrong
             return f"{failed} ({e})"
     return None if state.is_authenticated() else failed
 

@@ -1,4 +1,4 @@
-"""Settings, opening and failures that all Kafka clients of latentwatch share."""
+"""Settings, connecting and errors that all Kafka clients of latentwatch share."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 def client_settings(config: KafkaConfig) -> dict[str, Any]:
     """The keyword arguments that every kafka-python client takes.
 
-    Secrets are read here, so that each new client has those of the moment. Raises ConfigError with every problem.
+    Reads secrets, so that each new client has the current ones. Raises ConfigError with every problem.
     """
     problems: list[str] = []
     settings: dict[str, Any] = {
@@ -48,11 +48,11 @@ def client_settings(config: KafkaConfig) -> dict[str, Any]:
         "reconnect_backoff_ms": min(50, config.reconnect_backoff_max_ms),
         "reconnect_backoff_max_ms": config.reconnect_backoff_max_ms,
         "bootstrap_timeout_ms": _BOOTSTRAP_TIMEOUT_MS,
-        # a topic that grows, or comes late, is seen within this time
+        # new topics and partitions are noticed within this time
         "metadata_max_age_ms": 60_000,
     }
     if config.security_protocol.endswith("SSL"):
-        # kafka-python takes ssl_ciphers but leaves it unused: hence a context of our own
+        # kafka-python accepts ssl_ciphers but does not use it, so the context is made here
         settings["ssl_context"] = _attempt(problems, lambda: tls_context(config))
     if config.sasl_mechanism is not None:
         settings["sasl_mechanism"] = config.sasl_mechanism
@@ -74,7 +74,7 @@ def bootstrap_servers(config: KafkaConfig) -> list[str]:
 
 
 def tls_context(config: KafkaConfig) -> ssl.SSLContext:
-    """How connections to brokers are verified. Raises ConfigError with every file or option that cannot be used."""
+    """The TLS context for connections to brokers. Raises ConfigError with every file or option that cannot be used."""
     problems: list[str] = []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -87,7 +87,7 @@ def tls_context(config: KafkaConfig) -> ssl.SSLContext:
         _load(problems, "kafka.ssl_crlfile", config.ssl_crlfile, lambda p: context.load_verify_locations(p))
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     if config.ssl_certfile is not None:
-        # without a pass phrase OpenSSL would ask for one at the terminal
+        # without a pass phrase, OpenSSL would ask for one at the terminal
         phrase = _attempt(
             problems, lambda: _secret("kafka.ssl_password", config.ssl_password, config.ssl_password_file, "")
         )
@@ -118,7 +118,7 @@ def token_provider(config: KafkaConfig) -> TokenFile | ClientCredentials:
         )
     tls = ssl.create_default_context()
     if config.ssl_cafile is not None:
-        # private clusters often share one authority between brokers and token server
+        # in private clusters, one authority often signs for brokers and token server
         problems: list[str] = []
         _load(problems, "kafka.ssl_cafile", config.ssl_cafile, lambda p: tls.load_verify_locations(p))
         if problems:
@@ -130,10 +130,10 @@ def token_provider(config: KafkaConfig) -> TokenFile | ClientCredentials:
 
 
 def open_client(make: Callable[..., C], config: KafkaConfig, **settings: Any) -> C:
-    """A kafka-python client that has reached a broker; `settings` go over those of `client_settings`.
+    """A kafka-python client that has reached a broker; `settings` override those of `client_settings`.
 
-    Blocks for some seconds at most. Raises ConfigError, Retryable with the true reason when no broker answers,
-    and Permanent when the brokers refuse us.
+    Blocks for a few seconds at most. Raises ConfigError, Retryable with the real reason if no broker answers, and
+    Permanent if the brokers refuse the client.
     """
     opened: list[KafkaNetClient] = []
 
@@ -145,14 +145,14 @@ def open_client(make: Callable[..., C], config: KafkaConfig, **settings: Any) ->
         try:
             return make(**(client_settings(config) | {"kafka_client": net_client} | settings))
         except (errors.KafkaError, OSError) as e:
-            # a constructor that gives up leaves its network thread running
+            # a constructor that fails leaves its network thread running
             for client in opened:
                 client.close()
             raise failure(e, f"cannot reach a broker of {config.bootstrap_servers}", seen.reason) from None
 
 
 def failure(error: Exception, doing: str, reason: str | None = None) -> LatentwatchError:
-    """`error` as Retryable or Permanent; `reason` tells more than a bare timeout does."""
+    """`error` as Retryable or Permanent; `reason` replaces the text of a bare timeout."""
     if isinstance(error, LatentwatchError):
         return error
     if reason is None or not isinstance(error, errors.KafkaTimeoutError):
@@ -169,7 +169,7 @@ def _secret(key: str, value: SecretStr | None, file: Path | None, default: str |
             raise ConfigError(f"{key}: neither {key} nor {key}_file is set")
         return default
     try:
-        # editors and `echo` end a file with a newline that is no part of the secret
+        # editors and `echo` end a file with a newline that is not part of the secret
         text = file.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"{key}_file: {file}: {_why(e)}") from None

@@ -1,4 +1,4 @@
-"""ConnectionErrors: the reasons that the Kafka client tells its log alone."""
+"""ConnectionErrors: the reasons that the Kafka client only logs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _SYMPTOMS = ("socket disconnected", "timed out", "Timeout")
 
 
 class ConnectionErrors(logging.Handler):
-    """While entered, remembers why connections to brokers failed.
+    """A context manager that remembers why connections to brokers failed.
 
-    The client tells its caller only of a timeout; the reasons (refused, certificate, password) go to its log.
+    The client only raises a timeout; it logs the reason (refused, certificate, password).
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class ConnectionErrors(logging.Handler):
 
     @property
     def reason(self) -> str | None:
-        """The reason that tells most: a refusal by name first, then the newest that is not a mere symptom."""
+        """The most telling reason: a named refusal first, then the newest that is more than a symptom."""
         refusals = [r for r in self.reasons if any(name in r for name in _REFUSALS)]
         causes = [r for r in self.reasons if not any(symptom in r for symptom in _SYMPTOMS)]
         return next(iter([*reversed(refusals), *reversed(causes), *reversed(self.reasons)]), None)
@@ -33,7 +33,7 @@ class ConnectionErrors(logging.Handler):
         for error in args:
             if isinstance(error, Exception):
                 reason = str(error).removeprefix("KafkaConnectionError: ")
-                # "Unable to bootstrap" is the outcome, not the reason
+                # "Unable to bootstrap" is the result, not the reason
                 if reason and "Unable to bootstrap" not in reason and reason not in self.reasons:
                     self.reasons.append(reason)
 

@@ -1,4 +1,4 @@
-"""KeptJoins: a consumer that works long between polls still ends a rebalance."""
+"""KeptJoins: lets a consumer that works long between polls finish a rebalance."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _PAUSE_S = 0.02
 
 
 class KeptJoins:
-    """Keeps the answer to a join until a poll is there to take it.
+    """Holds back the answer to a join until the next poll.
 
-    kafka-python 3.0.12 throws away a join that ends between two polls and joins anew. Members that poll seldom, or
-    with short timeouts, would so rebalance without end. Here a join only ends while `polling` is entered.
+    kafka-python 3.0.12 discards a join that completes between two polls and joins again, so members that poll seldom,
+    or with short timeouts, would rebalance forever. Here a join only completes inside `polling`.
     """
 
     def __init__(self, consumer: KafkaConsumer) -> None:
@@ -33,7 +33,7 @@ class KeptJoins:
 
     @contextmanager
     def polling(self) -> Iterator[None]:
-        """Around each poll. One that is to end a rebalance needs a timeout well above 20 ms."""
+        """Wrap each poll in this. A poll needs a timeout well above 20 ms to finish a rebalance."""
         self._polling = True
         try:
             yield

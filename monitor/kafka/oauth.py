@@ -1,4 +1,4 @@
-"""Bearer tokens for SASL OAUTHBEARER: from a mounted file, or by the OAuth 2.0 client-credentials flow."""
+"""Bearer tokens for SASL OAUTHBEARER: from a mounted file, or from the OAuth 2.0 client-credentials flow."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ from kafka.net.sasl.oauth import AbstractTokenProvider
 from monitor.errors import Retryable
 
 _TIMEOUT_S = 5.0
-_EARLY_S = 60.0  # a token is replaced so long before it expires, or at four fifths of a shorter life
-_DEFAULT_LIFE_S = 300.0  # for servers that leave out expires_in (RFC 6749, 5.1: recommended, not required)
+_EARLY_S = (
+    60.0  # a token is replaced this long before it expires; one that lives under 5 minutes, after 80 % of its life
+)
+_DEFAULT_LIFE_S = 300.0  # for servers that do not send expires_in (RFC 6749, 5.1: recommended, not required)
 _MAX_ANSWER_BYTES = 1_000_000
 
 
 class TokenFile(AbstractTokenProvider):  # type: ignore[misc]
-    """The token in a file that someone else keeps fresh; read for every new connection."""
+    """The token in a file that another process keeps fresh; read for every new connection."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
 
     def token(self) -> str:
-        """Raises Retryable where the file cannot be read or is empty."""
+        """Raises Retryable if the file cannot be read or is empty."""
         try:
             token = self._path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as e:
@@ -59,7 +61,7 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
         self._fresh_until_s = 0.0  # monotonic
 
     def token(self) -> str:
-        """Blocks for some seconds at most. Raises Retryable with the endpoint's own reason."""
+        """Blocks for a few seconds at most. Raises Retryable with the endpoint's own reason."""
         with self._lock:
             if time.monotonic() >= self._fresh_until_s:
                 answer = self._ask()
@@ -69,7 +71,7 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
             return self._token
 
     def _ask(self) -> dict[str, Any]:
-        request = urllib.request.Request(  # noqa: S310 - the scheme is checked where the config is read
+        request = urllib.request.Request(  # noqa: S310 - token_provider checks the scheme
             self._url,
             data=urllib.parse.urlencode(self._form).encode(),
             headers={
@@ -91,7 +93,7 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
             or not isinstance(answer.get("access_token"), str)
             or not answer["access_token"]
         ):
-            raise Retryable(f"{self._where}: the answer holds no access_token")
+            raise Retryable(f"{self._where}: the answer has no access_token")
         return answer
 
     @property
@@ -111,7 +113,7 @@ def _seconds(value: object) -> float:
 
 
 def _oauth_error(error: urllib.error.HTTPError) -> str:
-    """The `error` member of an OAuth error answer (RFC 6749, 5.2); nothing else of it, as it could echo secrets."""
+    """The `error` member of an OAuth error answer (RFC 6749, 5.2); the rest could echo secrets."""
     try:
         body = json.loads(error.read(_MAX_ANSWER_BYTES))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Producer: records that count as sent only when every in-sync replica has them."""
+"""Producer: records count as sent once every in-sync replica has them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TOO_LARGE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
 
 @dataclasses.dataclass(frozen=True)
 class Outgoing:
-    """One record to send. `smaller` makes what is sent instead where the broker finds it too large, or None."""
+    """One record to send. `smaller` makes the record to send instead if the broker finds it too large, or None."""
 
     topic: str
     value: bytes | None
@@ -35,7 +35,7 @@ class Outgoing:
 class Producer:
     """An idempotent producer with acks=all and a bounded number of records in flight.
 
-    Connects at the first send. Promises as for a Sink: after a failed flush the caller resets and sends again.
+    Connects at the first send. As with a Sink, the caller resets and sends again after a failed flush.
     """
 
     def __init__(self, kafka: KafkaConfig, compression_type: str = "lz4", delivery_timeout_ms: int = 30_000) -> None:
@@ -47,7 +47,7 @@ class Producer:
         self._pending_bytes = 0
 
     def send(self, record: Outgoing) -> None:
-        """Buffers one record; waits for those before it when too many are in flight. Raises Retryable or Permanent."""
+        """Buffers one record; waits for delivery if too many are in flight. Raises Retryable or Permanent."""
         size = len(record.value or b"") + sum(len(value) for _, value in record.headers)
         if self._pending and (len(self._pending) >= _MAX_PENDING or self._pending_bytes + size > _MAX_PENDING_BYTES):
             self.flush()
@@ -55,17 +55,17 @@ class Producer:
         self._pending_bytes += size
 
     def flush(self) -> None:
-        """Returns when every record sent so far is safe, in a smaller form where need be."""
+        """Returns once every record sent so far is delivered, in a smaller form if necessary."""
         pending, self._pending, self._pending_bytes = self._pending, [], 0
         for record in self._too_large(pending):
-            self._send_alone(record)
+            self._send_one(record)
 
-    def _send_alone(self, record: Outgoing) -> None:
-        """Makes one record safe in the largest form that the broker takes."""
+    def _send_one(self, record: Outgoing) -> None:
+        """Delivers one record in the largest form that the broker takes."""
         smaller: Outgoing | None = record
         while smaller is not None:
-            # One record too large is fatal to an idempotent producer: it fails all records in flight with the same
-            # error, and all that follow. So the guilty one shows only when each is sent alone, by a producer anew.
+            # A record that is too large breaks an idempotent producer: all records in flight and all that follow fail
+            # with the same error. To find the one at fault, each is sent by itself, by a new producer.
             self.reset()
             record = smaller
             if not self._too_large([(record, self._sent(record))]):
@@ -74,7 +74,7 @@ class Producer:
         self.reset()
         raise Permanent(
             f"cannot send to topic {record.topic}: even the smallest form ({len(record.value or b'')} bytes) is over "
-            "the limit of the broker; raise max.message.bytes of the topic"
+            "the broker's limit; raise max.message.bytes of the topic"
         )
 
     def _sent(self, record: Outgoing) -> Any:
@@ -92,7 +92,7 @@ class Producer:
                 raise failure(e, f"cannot send to topic {record.topic}") from None
 
     def _too_large(self, sent: list[tuple[Outgoing, Any]]) -> list[Outgoing]:
-        """Waits until all are safe but those returned, which the broker may have found too large."""
+        """Waits for delivery. Returns the records that the broker may have found too large."""
         if not sent or self._producer is None:
             return []
         doing = f"cannot send to topic {sent[0][0].topic}"
@@ -100,7 +100,7 @@ class Producer:
         give_up_at_s = time.monotonic() + self._delivery_timeout_ms / 1000 + 1
         with ConnectionErrors() as seen:
             for record, future in sent:
-                # flush() of the client fails where a batch was split because it was too large
+                # the client's flush() fails after a batch was split because it was too large
                 try:
                     future.get(timeout=max(0.0, give_up_at_s - time.monotonic()))
                 except _TOO_LARGE:
@@ -110,20 +110,20 @@ class Producer:
         return failed
 
     def reset(self) -> None:
-        """Forgets what is not safe yet and connects anew at the next send.
+        """Drops what is not delivered yet; the next send connects again.
 
         An idempotent producer does not recover once a broker has forgotten it, so the old one is never kept.
         """
         self._pending, self._pending_bytes = [], 0
         producer, self._producer = self._producer, None
         if producer is not None:
-            # close() alone would first wait for the records that are to be forgotten
+            # close() would first wait for the records that are to be dropped
             producer._sender.force_close()
             producer._sender.join(1.0)
             producer.close(timeout=1.0)
 
     def close(self) -> None:
-        """Frees everything. Does not flush."""
+        """Closes the connection. Does not flush."""
         self.reset()
 
     def _open(self) -> KafkaProducer:
@@ -137,7 +137,7 @@ class Producer:
             max_block_ms=_MAX_BLOCK_MS,
             delivery_timeout_ms=self._delivery_timeout_ms,
             request_timeout_ms=min(self._kafka.request_timeout_ms, self._delivery_timeout_ms - _LINGER_MS),
-            # the broker's limit is the only one: a request is bounded by what may be pending
+            # only the broker's limit applies; a request is bounded by what may be pending
             max_request_size=2**31 - 1,
             allow_auto_create_topics=False,
         )

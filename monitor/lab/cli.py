@@ -1,4 +1,4 @@
-"""The commands below `latentwatch lab`."""
+"""The commands of `latentwatch lab`."""
 
 from __future__ import annotations
 

@@ -91,6 +91,17 @@ def locate(model: str, revision: str | None, cache: Path | None) -> ModelFiles:
     return ModelFiles(folder, _weights_sha256(folder))
 
 
+def needs_conversion(model: str, cache: Path | None) -> bool:
+    """Whether `locate` would first convert a GGUF into `cache`. Raises ConfigError as `locate` does."""
+    if model.startswith(PACKAGE_PREFIX):
+        gguf = packaged_gguf(model.removeprefix(PACKAGE_PREFIX))
+    else:
+        gguf = Path(model).expanduser()
+        if gguf.suffix != ".gguf" or not gguf.is_file():
+            return False
+    return not _is_converted(_conversion_folder(gguf, file_sha256(gguf), cache))
+
+
 def packaged_gguf(package: str) -> Path:
     """The one GGUF file inside an installed Python package, which is not imported."""
     module = package.replace("-", "_")  # people write a package's name the way that pip does
@@ -114,10 +125,18 @@ def file_sha256(path: Path) -> str:
 
 def _converted(gguf: Path, cache: Path | None) -> ModelFiles:
     sha256 = file_sha256(gguf)
-    folder = (cache or default_cache()) / "models" / f"{gguf.stem}-{sha256[:16]}"
-    if not (folder / "config.json").is_file():
+    folder = _conversion_folder(gguf, sha256, cache)
+    if not _is_converted(folder):
         convert(gguf, folder)
     return ModelFiles(folder, sha256)
+
+
+def _conversion_folder(gguf: Path, sha256: str, cache: Path | None) -> Path:
+    return (cache or default_cache()) / "models" / f"{gguf.stem}-{sha256[:16]}"
+
+
+def _is_converted(folder: Path) -> bool:
+    return (folder / "config.json").is_file()
 
 
 def _weights_sha256(folder: Path) -> str:

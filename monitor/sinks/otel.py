@@ -1,4 +1,4 @@
-"""OtelSink: alerts as OpenTelemetry log events, delivered when flush says so."""
+"""OtelSink: alerts as OpenTelemetry log events, delivered by `flush`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import logging
 from typing import ClassVar
 
-from opentelemetry._logs import LogRecord, NoOpLogger, SeverityNumber
+from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
@@ -17,15 +17,15 @@ from monitor.config.sinks import OtelConfig
 from monitor.errors import ConfigError, Retryable
 from monitor.sinks.sink import SinkContext
 from monitor.telemetry import names as names
-from monitor.telemetry.alert_attributes import evaluation
-from monitor.telemetry.otlp import Receiver
+from monitor.telemetry.alert_attributes import alert_attributes
+from monitor.telemetry.otlp import SignalExporter, check_sdk_enabled
 from monitor.telemetry.spans import remote_context
 from monitor.telemetry.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
 
 _MAX_RECORDS = 512
-# Receivers refuse large requests (the Collector from 20 MiB on); captured text is what makes them large.
+# Receivers refuse large requests (the Collector above 20 MiB), and captured text makes them large.
 _MAX_TEXT_CHARS = 2_000_000
 
 
@@ -38,7 +38,7 @@ class _Buffer(LogRecordProcessor):
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         record = copy.copy(log_record.log_record)
-        record.context = Context()  # ids and flags are copied already; the rest would only be kept alive
+        record.context = Context()  # ids and flags are copied already; do not keep the rest alive
         self.records.append(
             ReadableLogRecord(
                 record,
@@ -58,29 +58,28 @@ class _Buffer(LogRecordProcessor):
 class OtelSink:
     """Sends each alert as a log event `gen_ai.evaluation.result`.
 
-    The batch processors of the SDK drop what they cannot deliver and tell nobody. Here alerts wait in a bounded
-    buffer and `flush` exports them itself. When that fails, `flush` raises Retryable if config.required is set;
-    otherwise the alerts are dropped and counted in latentwatch.export.dropped. An `add` that finds the buffer full
-    exports it first and so may do the same. Both block for config.timeout_s at most; `flush` then also exports spans.
+    The SDK's batch processors silently drop what they cannot deliver. Here alerts wait in a bounded buffer, and `flush`
+    exports them itself. If that fails, `flush` raises Retryable if config.required is set; otherwise the alerts are
+    dropped and counted in latentwatch.export.dropped. An `add` that finds the buffer full exports it first, so it may
+    do the same. Both block for at most config.timeout_s; `flush` then also exports spans.
 
-    An answer of partial success counts as delivered, since OTLP forbids a repetition; refused alerts are counted.
+    An answer of partial success counts as delivered, because OTLP forbids sending it again; refused alerts are counted.
     """
 
     name = "otel"
     config_type: ClassVar[type[OtelConfig]] = OtelConfig
 
     def __init__(self, config: OtelConfig, telemetry: Telemetry) -> None:
-        """Raises ConfigError for a bad endpoint or headers file."""
+        """Raises ConfigError for a bad endpoint or headers file, or if the environment disables the SDK."""
+        check_sdk_enabled()
         self._config = config
         self._telemetry = telemetry
-        self._receiver: Receiver[ReadableLogRecord] = Receiver(config, "logs", OTLPLogExporter)
+        self._exporter = _exporter(config)
         self._buffer = _Buffer(telemetry.resource)
         self._text_chars = 0
         self._provider = LoggerProvider(telemetry.resource, shutdown_on_exit=False)
         self._provider.add_log_record_processor(self._buffer)
         self._logger = self._provider.get_logger("latentwatch", telemetry.version)
-        if isinstance(self._logger, NoOpLogger):
-            raise ConfigError("sinks.otel.enabled: true, but OTEL_SDK_DISABLED in the environment says otherwise")
 
     @classmethod
     def open(cls, config: OtelConfig, context: SinkContext) -> OtelSink:
@@ -88,7 +87,7 @@ class OtelSink:
         return cls(config, context.telemetry)
 
     def add(self, alert: Alert) -> None:
-        """Takes one alert. Raises Retryable where the buffer is full, cannot be exported and must be."""
+        """Takes one alert. Raises Retryable if the buffer is full and a required export of it fails."""
         text_chars = 0 if alert.content is None else len(alert.content.prompt) + len(alert.content.text)
         if self._buffer.records and (
             len(self._buffer.records) >= _MAX_RECORDS or self._text_chars + text_chars > _MAX_TEXT_CHARS
@@ -98,33 +97,33 @@ class OtelSink:
         self._logger.emit(self._record(alert))
 
     def flush(self) -> None:
-        """Exports all alerts, then the spans that are queued. Raises Retryable when alerts failed and are required."""
+        """Exports all alerts, then the queued spans. Raises Retryable if a required export of alerts fails."""
         if self._export():
             self._telemetry.flush_spans()
 
     def reset(self) -> None:
-        """Forgets the alerts in the buffer, reads the headers again and connects anew."""
+        """Drops the alerts in the buffer, reads the headers file again and reconnects."""
         self._clear()
         try:
-            receiver: Receiver[ReadableLogRecord] = Receiver(self._config, "logs", OTLPLogExporter)
-        except ConfigError as e:  # a Secret that is being replaced right now; the old token may still do
+            exporter = _exporter(self._config)
+        except ConfigError as e:  # a Secret that is being replaced right now; the old token may still work
             _log.warning("%s; keeping the headers read before", e)
             return
-        self._receiver.close()
-        self._receiver = receiver
+        self._exporter.close()
+        self._exporter = exporter
 
     def close(self) -> None:
-        """Frees the connection. Does not flush."""
+        """Closes the connection. Does not flush."""
         self._clear()
-        self._receiver.close()
+        self._exporter.close()
         self._provider.shutdown()
 
     def _export(self) -> bool:
-        """Exports the buffer; False when it failed and need not succeed."""
+        """Exports the buffer; False if that failed and the export is not required."""
         records = self._buffer.records
         if not records:
             return True
-        outcome = self._receiver.export(tuple(records))
+        outcome = self._exporter.export(tuple(records))
         if outcome.failure is not None:
             self._telemetry.export_failed("logs", outcome.failure)
             if self._config.required:
@@ -145,20 +144,21 @@ class OtelSink:
         self._text_chars = 0
 
     def _record(self, alert: Alert) -> LogRecord:
-        judged = self._telemetry.judged(alert.id)
-        context = remote_context(alert.traceparent) if alert.traceparent is not None else None
-        if context is None:
-            context = judged.context if judged is not None else Context()
-        attributes = evaluation(alert, judged.conversation_id if judged is not None else None)
+        contexts = (remote_context(parent) for parent in (alert.traceparent, alert.process_traceparent) if parent)
+        attributes = alert_attributes(alert)
         if alert.content is not None:
             attributes |= {names.CONTENT_PROMPT: alert.content.prompt, names.CONTENT_TEXT: alert.content.text}
         grave = alert.severity in ("high", "critical")
         return LogRecord(
             timestamp=int(alert.time.timestamp() * 1e9),
-            context=context,
+            context=next((context for context in contexts if context is not None), Context()),
             severity_number=SeverityNumber.ERROR if grave else SeverityNumber.WARN,
             severity_text="ERROR" if grave else "WARN",
             body=alert.message,
             attributes=attributes,
             event_name=names.RESULT.name,
         )
+
+
+def _exporter(config: OtelConfig) -> SignalExporter[ReadableLogRecord]:
+    return SignalExporter(config, "logs", OTLPLogExporter)

@@ -1,1 +1,1 @@
-"""What latentwatch tells about itself: metrics, spans, logs, health."""
+"""What latentwatch reports about itself: metrics, spans, logs, health."""

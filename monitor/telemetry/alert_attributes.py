@@ -1,4 +1,4 @@
-"""Evaluation: an alert in the words of the OpenTelemetry conventions."""
+"""alert_attributes: an alert as attributes of the OpenTelemetry conventions."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from monitor.telemetry import names as names
 SCORE_LABEL = "active"
 
 
-def evaluation(alert: Alert, conversation_id: str | None = None) -> dict[str, AttributeValue]:
-    """The attributes of an alert, as log event and as span alike. Holds no text of the event."""
+def alert_attributes(alert: Alert) -> dict[str, AttributeValue]:
+    """The attributes of an alert, for its log event and its span. They hold no text of the event."""
     reader = alert.reader
     attributes: dict[str, AttributeValue | None] = {
         names.EVALUATION_NAME: alert.set.id,
@@ -19,7 +19,7 @@ def evaluation(alert: Alert, conversation_id: str | None = None) -> dict[str, At
         names.SCORE_LABEL: SCORE_LABEL,
         names.EXPLANATION: alert.message,
         names.RESPONSE_ID: alert.event.id,
-        names.CONVERSATION_ID: conversation_id,
+        names.CONVERSATION_ID: alert.event.conversation_id,
         names.REQUEST_MODEL: alert.event.model,
         names.RULE_UUID: alert.set.sha256,
         names.RULE_NAME: alert.set.id,
@@ -40,7 +40,7 @@ def evaluation(alert: Alert, conversation_id: str | None = None) -> dict[str, At
         names.FEATURE_LABELS: [f.label for f in alert.features],
         names.FEATURE_ACTIVATIONS: [f.activation for f in alert.features],
         names.FEATURE_CONTRIBUTIONS: [f.contribution for f in alert.features],
-        # Offsets alone: the text of a token leaves the process inside alert.content or not at all.
+        # only offsets: the text of a token leaves the process in alert.content or not at all
         names.FEATURE_TOKENS: [
             f"{f.index}:{t.start}-{t.end}={t.activation:.4g}" for f in alert.features for t in f.tokens
         ],

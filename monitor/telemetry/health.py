@@ -1,4 +1,4 @@
-"""Health: is the loop alive, is the process ready, and the port that answers such questions."""
+"""Health: whether the loop is alive and the process ready, and the port that answers health checks and scrapes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _COMPONENTS = ("model", "consumer")
 
 
 class Health:
-    """What the probes ask. Thread-safe. Start-up counts as progress."""
+    """What the health checks ask for. Thread-safe. Start-up counts as progress."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Health:
         components: tuple[str, ...] = _COMPONENTS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`components` must each report before the process is ready; others may report too and then count as well."""
+        """Every one of `components` must report before the process is ready; others that report count as well."""
         self._stalled_after_s = stalled_after_s
         self._clock = clock
         self._lock = threading.Lock()
@@ -40,23 +40,23 @@ class Health:
         self._components: dict[str, tuple[bool, str]] = dict.fromkeys(components, (False, "has not reported yet"))
 
     def progress(self) -> None:
-        """The loop went round, or a long step of it got somewhere."""
+        """The loop finished a round, or a long step of it made progress."""
         with self._lock:
             self._last_progress = self._clock()
 
     def set_ready(self, component: str, ok: bool, reason: str = "") -> None:
-        """A component became ready or stopped being so. `reason` is shown; it must hold no text of events."""
+        """A component became ready or is not ready any more. `reason` is shown, so it must hold no text of events."""
         with self._lock:
             self._components[component] = (ok, reason)
 
     def live(self) -> list[str]:
-        """Why the process should be restarted; empty when it should not."""
+        """Why the process should be restarted; empty if it should not."""
         with self._lock:
             idle_s = self._clock() - self._last_progress
         return [] if idle_s <= self._stalled_after_s else [f"no progress for {idle_s:.0f} s"]
 
     def ready(self) -> list[str]:
-        """Why the process does no useful work yet; empty when it does."""
+        """Why the process does no useful work; empty if it does."""
         with self._lock:
             return [f"{name}: {reason or 'not ready'}" for name, (ok, reason) in self._components.items() if not ok]
 
@@ -65,15 +65,15 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
     server_version = "latentwatch"
     sys_version = ""
-    protocol_version = "HTTP/1.0"  # one request each: nothing that is idle holds a connection
+    protocol_version = "HTTP/1.0"  # one request a connection: idle clients hold none
     timeout = _CONNECTION_S
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if path == "/livez":
-            self._probe(self.server.health.live())
+            self._answer(self.server.health.live())
         elif path == "/readyz":
-            self._probe(self.server.health.ready())
+            self._answer(self.server.health.ready())
         elif path == "/metrics":
             self._metrics()
         else:
@@ -81,16 +81,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
 
-    def _probe(self, reasons: list[str]) -> None:
+    def _answer(self, reasons: list[str]) -> None:
         status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
         self._json(status, {"status": "failing" if reasons else "ok", "reasons": reasons})
 
     def _metrics(self) -> None:
         try:
             encode, content_type = choose_encoder(self.headers.get("Accept", ""))
-            with self.server.scrape_lock:  # the OpenTelemetry collector mixes up scrapes that run side by side
+            with self.server.scrape_lock:  # the SDK's Prometheus collector mixes up concurrent scrapes
                 body = encode(self.server.registry)
-        except Exception as e:  # noqa: BLE001 - whatever fails, the scraper gets an answer
+        except Exception as e:  # noqa: BLE001 - the scraper gets an answer, whatever fails
             self._json(HTTPStatus.INTERNAL_SERVER_ERROR, {"status": "failing", "reasons": [type(e).__name__]})
             return
         self._reply(HTTPStatus.OK, content_type, body)
@@ -108,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Probes are no news."""
+        """Health checks are not logged."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -126,7 +126,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
-        TCPServer.server_bind(self)  # HTTPServer's own asks DNS for the host's name, which may take long
+        TCPServer.server_bind(self)  # HTTPServer's own looks up the host's name, which may take long
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._connections.acquire(blocking=False):
@@ -139,7 +139,7 @@ class _Server(ThreadingHTTPServer):
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        # The handler's timeout is for each read; a client that sends byte by byte needs a limit for the whole.
+        # the handler's timeout is for each read; this one also limits a client that sends byte by byte
         limit = threading.Timer(_CONNECTION_S, _cut, (request,))
         limit.daemon = True
         limit.start()
@@ -150,7 +150,7 @@ class _Server(ThreadingHTTPServer):
             self._connections.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hung up is not our error."""
+        """A client that hangs up is not an error."""
 
 
 def _cut(request: socket.socket) -> None:
@@ -161,16 +161,11 @@ def _cut(request: socket.socket) -> None:
 
 
 class HealthServer:
-    """Serves /livez, /readyz and /metrics; GET and HEAD alone. The port is open from the constructor on."""
+    """Serves /livez, /readyz and /metrics to GET and HEAD. The port is open once the constructor returns."""
 
     def __init__(self, config: HealthConfig, health: Health, registry: CollectorRegistry) -> None:
         """Raises ConfigError naming health.port or health.host."""
-        try:
-            self._server = _Server((config.host, config.port), health, registry)
-        except socket.gaierror as e:
-            raise ConfigError(f"health.host: {config.host}: {e.strerror}") from None
-        except OSError as e:
-            raise ConfigError(f"health.port: cannot listen on {config.host}:{config.port}: {e.strerror}") from None
+        self._server = _bound(config, health, registry)
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="health", daemon=True)
         self._thread.start()
@@ -186,3 +181,21 @@ class HealthServer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def check_port(config: HealthConfig) -> int:
+    """Listens on the health port and closes it again. Returns the port. Raises ConfigError as HealthServer does."""
+    with _bound(config, Health(config.stalled_after_s), CollectorRegistry()) as server:
+        return int(server.server_address[1])
+
+
+def _bound(config: HealthConfig, health: Health, registry: CollectorRegistry) -> _Server:
+    try:
+        return _Server((config.host, config.port), health, registry)
+    except socket.gaierror as e:
+        raise ConfigError(f"health.host: {config.host}: {e.strerror}; use an address of this machine") from None
+    except OSError as e:
+        raise ConfigError(
+            f"health.port: cannot listen on {config.host}:{config.port}: {e.strerror}; "
+            "choose another port or host, or stop what uses it"
+        ) from None

@@ -1,4 +1,4 @@
-"""Logging: lines for people or machines on standard error, and a limit on those who repeat themselves."""
+"""Logging: lines for people or machines on standard error, with a limit on repeated messages."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
 class RateLimit(logging.Filter):
-    """Lets through `limit` identical messages of the named loggers in `period_s` seconds.
+    """Passes at most `limit` equal messages of the named loggers every `period_s` seconds.
 
-    Numbers do not count as a difference. The first message of a later period tells how many were left out. Works on
-    a handler: a filter on a logger does not see the records of the loggers below it.
+    Messages that differ only in numbers are equal. The first one of the next period says how many were suppressed. Add
+    it to a handler: a filter on a logger does not see the records of its child loggers.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class RateLimit(logging.Filter):
         self._seen: OrderedDict[tuple[str, int, str], tuple[float, int]] = OrderedDict()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is shown. Sets `suppressed` on a record where others like it were left out before."""
+        """Whether to show the record. Sets `suppressed` on it if others like it were not shown before."""
         if not any(record.name == name or record.name.startswith(f"{name}.") for name in self._loggers):
             return True
         key = (record.name, record.levelno, _NUMBER.sub("#", record.getMessage()))
@@ -87,12 +87,12 @@ class _Json(logging.Formatter):
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Ours, so that a second call of `configure_logging` finds it."""
+    """A class of its own, so that a second call of `configure_logging` finds the handler."""
 
 
 def _message(record: logging.LogRecord) -> str:
     suppressed = getattr(record, "suppressed", 0)
-    return f"{record.getMessage()} ({suppressed} more like this were left out)" if suppressed else record.getMessage()
+    return f"{record.getMessage()} ({suppressed} more like this were suppressed)" if suppressed else record.getMessage()
 
 
 def _time(record: logging.LogRecord) -> str:
@@ -100,9 +100,9 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def configure_logging(config: LogConfig, stream: TextIO | None = None) -> None:
-    """Sends all logging of the process to `stream`, standard error by default. May be called again.
+    """Sends all log records of the process to `stream` (default: standard error). May be called again.
 
-    Nothing here or elsewhere logs text of events; what identifies an event is its topic, partition and offset.
+    Nothing logs text of events; an event is identified by its topic, partition and offset.
     """
     root = logging.getLogger()
     for handler in [h for h in root.handlers if isinstance(h, _Handler)]:
@@ -112,6 +112,6 @@ def configure_logging(config: LogConfig, stream: TextIO | None = None) -> None:
     handler.addFilter(RateLimit())
     root.addHandler(handler)
     root.setLevel(config.level.upper())
-    # Clients tell every reconnect at info; at our info their warnings do.
+    # clients log every reconnect at info; show only their warnings unless debugging
     for name in NOISY[:3]:
         logging.getLogger(name).setLevel(logging.DEBUG if config.level == "debug" else logging.WARNING)

@@ -7,13 +7,13 @@ from typing import Literal
 
 Kind = Literal["counter", "histogram", "gauge", "span", "event", "attribute", "resource"]
 
-# Seconds from a fast poll to a long text on one core; the SDK's default boundaries are meant for milliseconds.
+# From a fast poll to a long text on one core; the SDK's default boundaries are for milliseconds.
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 
 
 @dataclass(frozen=True)
 class Name:
-    """One name. `attributes` are those that a metric, span or event may carry; `unit` is a UCUM unit or a type."""
+    """One name. `attributes` are what a metric, span or event may carry; `unit` is a UCUM unit or a type."""
 
     name: str
     kind: Kind
@@ -22,7 +22,7 @@ class Name:
     attributes: tuple[str, ...] = ()
 
 
-# Attributes of the OpenTelemetry conventions: messaging, GenAI evaluation, security rule; and of OpenInference.
+# Attributes of the OpenTelemetry conventions (messaging, GenAI evaluation, security rule) and of OpenInference.
 SYSTEM = "messaging.system"
 OPERATION = "messaging.operation.name"
 OPERATION_TYPE = "messaging.operation.type"
@@ -50,7 +50,7 @@ SPAN_KIND = "openinference.span.kind"
 INPUT_VALUE = "input.value"
 OUTPUT_VALUE = "output.value"
 
-# Our own attributes.
+# Attributes of latentwatch.
 ALERT_ID = "latentwatch.alert.id"
 SEVERITY = "latentwatch.severity"
 SET_ID = "latentwatch.set.id"
@@ -82,40 +82,46 @@ SIGNAL = "latentwatch.signal"
 _STREAM = (SYSTEM, OPERATION, DESTINATION, GROUP, CLIENT_ID)
 _RULE = (RULE_UUID, RULE_NAME, RULE_VERSION, RULE_CATEGORY, RULE_DESCRIPTION, RULESET_NAME)
 _SCORE = (EVALUATION_NAME, SCORE_VALUE, SCORE_LABEL, EXPLANATION, RESPONSE_ID, CONVERSATION_ID, REQUEST_MODEL)
-_JUDGED = (DETECTOR, THRESHOLD, SCORE_UNIT, SEGMENT_NAME, SEGMENT_INDEX, SEGMENT_TOKENS)
+_MATCH = (DETECTOR, THRESHOLD, SCORE_UNIT, SEGMENT_NAME, SEGMENT_INDEX, SEGMENT_TOKENS)
 _EVIDENCE = (FEATURE_INDICES, FEATURE_LABELS, FEATURE_ACTIVATIONS, FEATURE_CONTRIBUTIONS, FEATURE_TOKENS)
 _READ_WITH = (READER_MODEL, READER_MODEL_SHA256, READER_LAYER, READER_HOOK, SAE_SHA256, CONFIG_SHA256)
-EVALUATION = (*_SCORE, *_RULE, ALERT_ID, SEVERITY, SET_STATUS, *_JUDGED, *_EVIDENCE, *_READ_WITH)
+ALERT_ATTRIBUTES = (*_SCORE, *_RULE, ALERT_ID, SEVERITY, SET_STATUS, *_MATCH, *_EVIDENCE, *_READ_WITH)
 
 # Metrics.
 CONSUMED = Name(
-    "messaging.client.consumed.messages", "counter", "{message}", "Records handed out by the source.", _STREAM
+    "messaging.client.consumed.messages", "counter", "{message}", "Records that the source returned.", _STREAM
 )
 OPERATION_DURATION = Name(
-    "messaging.client.operation.duration", "histogram", "s", "Time that one poll took, idle waiting included.", _STREAM
+    "messaging.client.operation.duration", "histogram", "s", "Time that one poll took, waiting included.", _STREAM
 )
 PROCESS_DURATION = Name(
     "messaging.process.duration",
     "histogram",
     "s",
-    "Time from picking up an event to having its alerts.",
+    "Time to evaluate one event: its share of the time that its group took.",
     (*_STREAM, ERROR_TYPE),
 )
 BAD_EVENTS = Name(
     "latentwatch.events.dead_lettered", "counter", "{event}", "Records that were not valid events.", (ERROR_TYPE,)
 )
-READ_PLAINLY = Name(
-    "latentwatch.events.read_plainly", "counter", "{event}", "Events whose roles the chat template refused.", ()
+TEMPLATE_FALLBACKS = Name(
+    "latentwatch.chat_template.fallbacks",
+    "counter",
+    "{event}",
+    "Events that the chat template refused; their turns were read one below the other.",
 )
 TOKENS = Name("latentwatch.tokens", "counter", "{token}", "Tokens that the model read.")
 TOKENS_CACHED = Name(
     "latentwatch.tokens.cached", "counter", "{token}", "Tokens that the prefix cache saved the model from reading."
 )
-READ_AGAIN = Name(
-    "latentwatch.events.read_again", "counter", "{event}", "Events near a threshold that were read again in float32."
+CONFIRMED = Name(
+    "latentwatch.events.confirmed",
+    "counter",
+    "{event}",
+    "Events near a threshold that were read a second time, in float32, to confirm or reject.",
 )
 WINDOWS = Name("latentwatch.windows", "counter", "{window}", "Windows that the model read.")
-READ_DURATION = Name("latentwatch.read.duration", "histogram", "s", "Time that the model took for one batch.")
+READ_DURATION = Name("latentwatch.read.duration", "histogram", "s", "Time that the model took to read one event.")
 ALERTS = Name(
     "latentwatch.alerts", "counter", "{alert}", "Alerts by set, category and severity.", (SET_ID, CATEGORY, SEVERITY)
 )
@@ -123,12 +129,19 @@ FEATURE_ACTIVE = Name(
     "latentwatch.feature.active",
     "counter",
     "{alert}",
-    "Alerts that a curated feature spoke for.",
+    "Alerts that a curated feature contributed to.",
     (SET_ID, FEATURE_INDEX),
 )
-LAG = Name("latentwatch.lag", "gauge", "{message}", "Records not yet handed out; absent where that is unknown.")
-QUEUE = Name("latentwatch.queue.depth", "gauge", "{event}", "Events taken from the source and not yet dealt with.")
-SINK_ALERTS = Name("latentwatch.sink.alerts", "counter", "{alert}", "Alerts that a sink has made safe.", (SINK,))
+LAG = Name(
+    "latentwatch.lag",
+    "gauge",
+    "{message}",
+    "Records in the topic that the source has not returned yet; absent while unknown.",
+)
+QUEUE = Name(
+    "latentwatch.queue.depth", "gauge", "{event}", "Records of the batch in hand: polled and not yet committed."
+)
+SINK_ALERTS = Name("latentwatch.sink.alerts", "counter", "{alert}", "Alerts that a sink delivered.", (SINK,))
 SINK_DURATION = Name("latentwatch.sink.flush.duration", "histogram", "s", "Time that one flush took.", (SINK,))
 SINK_FAILURES = Name(
     "latentwatch.sink.failures", "counter", "{flush}", "Flushes that failed and were retried.", (SINK,)
@@ -141,24 +154,28 @@ EXPORT_DROPPED = Name(
     "latentwatch.export.dropped",
     "counter",
     "{item}",
-    "Log events and spans given up: refused by the receiver, out of room, or failed while not required.",
+    "Log events and spans dropped: refused by the receiver, queue full, or export failed and not required.",
     (SIGNAL,),
 )
 CONFIG_INFO = Name(
-    "latentwatch.config.info", "gauge", "", "Always 1; the label names the configuration in force.", (CONFIG_SHA256,)
+    "latentwatch.config.info",
+    "gauge",
+    "",
+    "Always 1; the label is the hash of the current configuration.",
+    (CONFIG_SHA256,),
 )
 CONFIG_LOADED = Name(
-    "latentwatch.config.load.timestamp", "gauge", "s", "Unix time at which the configuration in force was loaded."
+    "latentwatch.config.load.timestamp", "gauge", "s", "Unix time at which the current configuration was loaded."
 )
 METRICS = (
     CONSUMED,
     OPERATION_DURATION,
     PROCESS_DURATION,
     BAD_EVENTS,
-    READ_PLAINLY,
+    TEMPLATE_FALLBACKS,
     TOKENS,
     TOKENS_CACHED,
-    READ_AGAIN,
+    CONFIRMED,
     WINDOWS,
     READ_DURATION,
     ALERTS,
@@ -176,27 +193,29 @@ METRICS = (
 )
 
 # Spans and log events. Braces stand for a value.
-POLL = Name("poll {topic}", "span", "CLIENT", "One poll that brought records.", (*_STREAM, OPERATION_TYPE, BATCH_COUNT))
+POLL = Name(
+    "poll {topic}", "span", "CLIENT", "One poll that returned records.", (*_STREAM, OPERATION_TYPE, BATCH_COUNT)
+)
 PROCESS = Name(
     "process {topic}",
     "span",
     "CONSUMER",
-    "One event, linked to the producer's span.",
+    "One event; linked to the producer's span.",
     (*_STREAM, OPERATION_TYPE, PARTITION, OFFSET, RESPONSE_ID, CONVERSATION_ID, REQUEST_MODEL, ERROR_TYPE),
 )
 EVALUATE = Name(
     "evaluate {set}",
     "span",
     "INTERNAL",
-    "One set that was active in the event; child of `process {topic}`.",
-    (SPAN_KIND, *EVALUATION, INPUT_VALUE, OUTPUT_VALUE),
+    "One alert; child of `process {topic}`.",
+    (SPAN_KIND, *ALERT_ATTRIBUTES, INPUT_VALUE, OUTPUT_VALUE),
 )
 RESULT = Name(
     "gen_ai.evaluation.result",
     "event",
     "WARN, ERROR",
     "One alert; ERROR for high and critical, WARN below.",
-    (*EVALUATION, CONTENT_PROMPT, CONTENT_TEXT),
+    (*ALERT_ATTRIBUTES, CONTENT_PROMPT, CONTENT_TEXT),
 )
 
 _ATTRIBUTES = (
@@ -208,18 +227,18 @@ _ATTRIBUTES = (
     (OFFSET, "int", "Offset of the record; the line number in a file."),
     (GROUP, "string", "Consumer group."),
     (CLIENT_ID, "string", "Client id as the brokers see it."),
-    (BATCH_COUNT, "int", "Records that a poll brought."),
+    (BATCH_COUNT, "int", "Records that a poll returned."),
     (ERROR_TYPE, "string", "Kind of failure, from a short fixed list."),
     (EVALUATION_NAME, "string", "Id of the feature set."),
     (SCORE_VALUE, "double", "Score of the set."),
     (
         SCORE_LABEL,
         "string",
-        "Always active: the concept is represented, which is not to say that the model acted on it.",
+        "Always active: the concept is represented. It does not say that the model acted on it.",
     ),
     (EXPLANATION, "string", "The alert's message. Holds no text of the event."),
     (RESPONSE_ID, "string", "Id of the event; the response id for OpenAI-style events that have no id of their own."),
-    (CONVERSATION_ID, "string", "Conversation, where the event's attributes name one."),
+    (CONVERSATION_ID, "string", "Conversation, if the event's attributes name one."),
     (REQUEST_MODEL, "string", "Model that served the response, as the event says."),
     (RULE_UUID, "string", "SHA-256 of the feature-set file."),
     (RULE_NAME, "string", "Id of the feature set."),
@@ -228,21 +247,21 @@ _ATTRIBUTES = (
     (RULE_DESCRIPTION, "string", "Title of the feature set."),
     (RULESET_NAME, "string", "Model, hook and layer that the set belongs to."),
     (SPAN_KIND, "string", "Always GUARDRAIL."),
-    (INPUT_VALUE, "string", "The user's last turn. Only where content capture is on."),
-    (OUTPUT_VALUE, "string", "The judged segment. Only where content capture is on."),
-    (ALERT_ID, "string", "Id of the alert; a redelivered event gives the same one."),
+    (INPUT_VALUE, "string", "The user's last turn. Only with alerts.capture_content."),
+    (OUTPUT_VALUE, "string", "The segment with the highest score. Only with alerts.capture_content."),
+    (ALERT_ID, "string", "Id of the alert; the same if the event is delivered again."),
     (SEVERITY, "string", "info, low, medium, high or critical."),
     (SET_ID, "string", "Id of the feature set, as a metric label."),
     (SET_STATUS, "string", "experimental, test or stable."),
     (CATEGORY, "string", "Category of the feature set, as a metric label."),
     (DETECTOR, "string", "Kind of detector."),
-    (THRESHOLD, "double", "Score from which the set is active."),
+    (THRESHOLD, "double", "Score from which the set raises an alert."),
     (SCORE_UNIT, "string", "What the score counts."),
-    (SEGMENT_NAME, "string", "Part of the conversation that was judged."),
-    (SEGMENT_INDEX, "int", "Which of the segments of that name."),
+    (SEGMENT_NAME, "string", "Part of the conversation with the highest score."),
+    (SEGMENT_INDEX, "int", "Which of the segments of that name, from 0."),
     (SEGMENT_TOKENS, "int", "Tokens in the segment."),
     (FEATURE_INDEX, "string", "SAE latent, as a metric label; curated features only."),
-    (FEATURE_INDICES, "int[]", "SAE latents that speak for the alert, strongest contribution first."),
+    (FEATURE_INDICES, "int[]", "SAE latents that contributed to the alert, strongest first."),
     (FEATURE_LABELS, "string[]", "Their labels, in the same order."),
     (FEATURE_ACTIVATIONS, "double[]", "Their pooled activations, in the same order."),
     (FEATURE_CONTRIBUTIONS, "double[]", "Their contributions to the score, in the same order."),
@@ -252,9 +271,9 @@ _ATTRIBUTES = (
     (READER_LAYER, "int", "Layer that was read."),
     (READER_HOOK, "string", "Hook point in the layer."),
     (SAE_SHA256, "string", "Hash of the SAE's weights."),
-    (CONFIG_SHA256, "string", "Hash of the configuration in force."),
-    (CONTENT_PROMPT, "string", "The user's last turn. Only where content capture is on."),
-    (CONTENT_TEXT, "string", "The judged segment. Only where content capture is on."),
+    (CONFIG_SHA256, "string", "Hash of the current configuration."),
+    (CONTENT_PROMPT, "string", "The user's last turn. Only with alerts.capture_content."),
+    (CONTENT_TEXT, "string", "The segment with the highest score. Only with alerts.capture_content."),
     (SINK, "string", "Name of the sink."),
     (SIGNAL, "string", "logs, traces or metrics."),
 )
@@ -276,7 +295,7 @@ TABLE: tuple[Name, ...] = (
 
 
 def prometheus_name(row: Name) -> str:
-    """What a metric is called on /metrics. Source: OpenTelemetry, Prometheus and OpenMetrics compatibility."""
+    """The name of a metric on /metrics. Source: OpenTelemetry, Prometheus and OpenMetrics compatibility."""
     name = row.name.replace(".", "_")
     if row.unit == "s":
         name += "_seconds"

@@ -1,4 +1,4 @@
-"""Receiver: one signal's way to an OTLP/HTTP receiver, with the outcome of every export in the open."""
+"""SignalExporter: sends one signal to an OTLP/HTTP receiver and says what became of every export."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from urllib.parse import urlsplit
 
 import requests
 from google.protobuf.message import DecodeError
+from opentelemetry._logs import NoOpLogger
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.sdk._logs import LoggerProvider
 from urllib3.util import Timeout
 
-from monitor.config.sections import OtelConfig
+from monitor.config.sinks import OtelConfig
 from monitor.errors import ConfigError
 
 _HEADER_NAME = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
@@ -26,12 +28,23 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one export. `failure` is None when the receiver answered 2xx; `rejected` items it then refused."""
+class ExportOutcome:
+    """What became of one export."""
 
     failure: str | None = None
+    """Why it failed; None if the receiver answered 2xx."""
     rejected: int = 0
+    """Items that the receiver refused in an answer of partial success."""
     retry_after_s: float | None = None
+    """The receiver's Retry-After."""
+
+
+def check_sdk_enabled() -> None:
+    """Raises ConfigError if the environment disables the OpenTelemetry SDK, which would drop everything silently."""
+    if isinstance(LoggerProvider(shutdown_on_exit=False).get_logger("latentwatch"), NoOpLogger):
+        raise ConfigError(
+            "sinks.otel.enabled: OTEL_SDK_DISABLED is set in the environment; unset it, or disable the sink"
+        )
 
 
 def endpoint(config: OtelConfig, path: str) -> str:
@@ -39,7 +52,7 @@ def endpoint(config: OtelConfig, path: str) -> str:
     try:
         parts = urlsplit(config.endpoint)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, a bracket without its pair
+    except ValueError:  # a port that is not a number, an unbalanced bracket
         usable = False
     if not usable:
         raise ConfigError("sinks.otel.endpoint: expected http://HOST[:PORT] or https://HOST[:PORT]")
@@ -47,9 +60,9 @@ def endpoint(config: OtelConfig, path: str) -> str:
 
 
 def read_headers(path: Path | None) -> dict[str, str]:
-    """The `name: value` lines of a headers file; blank lines and lines that begin with # are skipped.
+    """The `name: value` lines of a headers file; skips blank lines and lines that begin with #.
 
-    Raises ConfigError with every bad line by number, never with its text: it may be a token.
+    Raises ConfigError with the number of every bad line, never its text: it may be a token.
     """
     if path is None:
         return {}
@@ -70,7 +83,7 @@ def read_headers(path: Path | None) -> dict[str, str]:
         if not (colon and _HEADER_NAME.match(name) and value and value.isascii() and value.isprintable()):
             problems.append(f"{where}: line {number}: expected `name: value` in printable ASCII")
         elif name in headers:
-            problems.append(f"{where}: line {number}: this name is there twice")
+            problems.append(f"{where}: line {number}: this header appears twice")
         headers[name] = value
     if problems:
         raise ConfigError(problems)
@@ -78,29 +91,29 @@ def read_headers(path: Path | None) -> dict[str, str]:
 
 
 class Session(requests.Session):
-    """A session that remembers how its last request ended: the exporters report no more than success or failure."""
+    """A session that remembers how its last request ended; the exporters only report success or failure."""
 
     def __init__(self) -> None:
         super().__init__()
         self.stream = True
-        self.outcome = Outcome(failure="nothing was sent")
+        self.outcome = ExportOutcome(failure="nothing was sent")
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """Sends, and records the outcome. A redirect is a failure: the exporters take 3xx for delivered."""
+        """Sends, and records the outcome. A redirect is a failure; the exporters would count it as delivered."""
         if isinstance(kwargs.get("timeout"), int | float):
-            # A number would be granted twice, for connecting and for the answer.
+            # requests would apply a number twice: to connecting and to the answer
             kwargs["timeout"] = Timeout(total=kwargs["timeout"])
         try:
             response = super().send(request, **kwargs)
             body = response.raw.read(_MAX_REPLY_BYTES, decode_content=True)
             response.close()
         except Exception as e:
-            self.outcome = Outcome(failure=_cause(e))
+            self.outcome = ExportOutcome(failure=_cause(e))
             raise
         if 200 <= response.status_code < 300:
-            self.outcome = Outcome(rejected=_rejected(response, body))
+            self.outcome = ExportOutcome(rejected=_rejected(response, body))
         else:
-            self.outcome = Outcome(
+            self.outcome = ExportOutcome(
                 failure=f"HTTP {response.status_code} {response.reason}".strip(),
                 retry_after_s=_seconds(response.headers.get("retry-after")),
             )
@@ -108,7 +121,7 @@ class Session(requests.Session):
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost reason, without the layers of libraries around it."""
+    """The innermost reason, without what the libraries wrap around it."""
     if isinstance(error, requests.Timeout) or "timed out" in str(error).lower():
         return "no answer in time"
     seen: list[BaseException] = [error]
@@ -127,7 +140,7 @@ def _seconds(value: str | None) -> float | None:
 
 
 def _rejected(response: requests.Response, body: bytes) -> int:
-    """Items refused by an answer of partial success; its protobuf is alike for logs, traces and metrics."""
+    """Items refused in an answer of partial success; logs, traces and metrics use the same protobuf layout."""
     if "protobuf" not in response.headers.get("content-type", ""):
         return 0
     try:
@@ -154,20 +167,20 @@ class _ExporterFactory(Protocol[T_contra]):
     ) -> _Exporter[T_contra]: ...
 
 
-class Receiver(Generic[T]):
+class SignalExporter(Generic[T]):
     """Sends batches of one signal.
 
-    Blocks for config.timeout_s at most, retries included; only name resolution and a receiver that dribbles its answer
-    byte by byte are not covered by that.
+    Blocks for at most config.timeout_s, retries included. Name resolution, and a receiver that sends its answer byte by
+    byte, may take longer.
     """
 
     def __init__(self, config: OtelConfig, path: str, exporter: _ExporterFactory[T]) -> None:
         self._session = Session()
         self._exporter = exporter(session=self._session, **options(config, path))
 
-    def export(self, batch: Sequence[T]) -> Outcome:
+    def export(self, batch: Sequence[T]) -> ExportOutcome:
         """Sends one batch."""
-        self._session.outcome = Outcome(failure="the batch could not be encoded or is too large")
+        self._session.outcome = ExportOutcome(failure="the batch could not be encoded or is too large")
         self._exporter.export(batch)
         return self._session.outcome
 
@@ -177,7 +190,7 @@ class Receiver(Generic[T]):
 
 
 def options(config: OtelConfig, path: str) -> dict[str, Any]:
-    """Arguments that the exporters of all signals share. Raises ConfigError."""
+    """The arguments that the exporters of all signals share. Raises ConfigError."""
     return {
         "endpoint": endpoint(config, path),
         "headers": read_headers(config.headers_file),

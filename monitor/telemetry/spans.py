@@ -1,27 +1,26 @@
-"""Spans: what happened to polls and events, as traces; queued in bounds and exported when asked."""
+"""Spans: polls and events as traces; held in a bounded queue and exported on flush."""
 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
-from opentelemetry.trace import Link, NonRecordingSpan, SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
 from monitor.alerts.alert import Alert
-from monitor.config.sections import OtelConfig
+from monitor.config.sinks import OtelConfig
 from monitor.events.event import Event
 from monitor.telemetry import names as names
-from monitor.telemetry.alert_attributes import evaluation
-from monitor.telemetry.otlp import Outcome, Receiver
+from monitor.telemetry.alert_attributes import alert_attributes
+from monitor.telemetry.otlp import ExportOutcome, SignalExporter
 
 _BATCH = 512
 _HOLD_OFF_S = 30.0
@@ -29,21 +28,13 @@ _W3C = TraceContextTextMapPropagator()
 
 
 def remote_context(traceparent: str) -> Context | None:
-    """The context that a W3C traceparent names; None where it is not valid."""
+    """The context that a W3C traceparent names; None if it is not valid."""
     context = _W3C.extract({"traceparent": traceparent}, Context())
     return context if trace.get_current_span(context).get_span_context().is_valid else None
 
 
-@dataclass(frozen=True)
-class Judged:
-    """Where an alert came from: the context of its process span, and the conversation."""
-
-    context: Context
-    conversation_id: str | None
-
-
 class _Queue(SpanProcessor):
-    """Ended spans, oldest first. When it is full, the oldest make room and are counted."""
+    """Ended spans, oldest first. When it is full, the oldest are dropped and counted."""
 
     def __init__(self, limit: int, dropped: Callable[[int], None]) -> None:
         self._limit = limit
@@ -79,23 +70,22 @@ class Spans:
         resource: Resource,
         version: str,
         stream: Mapping[str, str],
-        report: Callable[[Outcome, int], None],
+        report: Callable[[ExportOutcome, int], None],
         limit: int = 2_048,
     ) -> None:
-        """`stream` is on every span; `report` hears of every failed export and of every span given up."""
+        """`stream` goes on every span; `report` is told of every failed export and of how many spans were dropped."""
         self._timeout_s = config.timeout_s
         self._stream = stream
         self._report = report
-        self._queue = _Queue(limit, lambda n: report(Outcome(), n))
-        self._receiver: Receiver[ReadableSpan] = Receiver(config, "traces", OTLPSpanExporter)
+        self._queue = _Queue(limit, lambda n: report(ExportOutcome(), n))
+        self._exporter: SignalExporter[ReadableSpan] = SignalExporter(config, "traces", OTLPSpanExporter)
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(self._queue)
         self._tracer = self._provider.get_tracer("latentwatch", version)
-        self._judged: OrderedDict[str, Judged] = OrderedDict()
         self._hold_until = 0.0
 
     def polled(self, records: int, duration_s: float) -> None:
-        """One span for a poll that brought records; an idle poll is not worth one."""
+        """Makes one span for a poll that returned records; an idle poll gets none."""
         if records == 0:
             return
         start, end = _interval(duration_s)
@@ -109,44 +99,35 @@ class Spans:
         )
         span.end(end)
 
-    def processed(self, event: Event, alerts: Sequence[Alert], duration_s: float, error_type: str | None) -> None:
-        """One span for the event, and one below it for every set that was active."""
+    def processed(self, event: Event, alerts: Sequence[Alert], duration_s: float, error_type: str | None) -> str | None:
+        """Makes one span for the event, and a child of it for every alert. Returns the traceparent of the event's."""
         start, end = _interval(duration_s)
-        conversation = event.attributes.get("gen_ai.conversation.id", event.attributes.get("conversation_id"))
-        conversation_id = conversation if isinstance(conversation, str) else None
         span = self._tracer.start_span(
             f"process {event.origin.topic}",
             Context(),
             SpanKind.CONSUMER,
-            attributes=self._process_attributes(event, conversation_id, error_type),
+            attributes=self._process_attributes(event, error_type),
             links=_links(event.traceparent),
             start_time=start,
         )
         if error_type is not None:
             span.set_status(Status(StatusCode.ERROR))
         context = trace.set_span_in_context(span, Context())
-        light = trace.set_span_in_context(NonRecordingSpan(span.get_span_context()), Context())
         for alert in alerts:
-            self._evaluated(alert, context, conversation_id, start, end)
-            self._judged[alert.id] = Judged(light, conversation_id)
-        while len(self._judged) > 4_096:
-            self._judged.popitem(last=False)
+            self._evaluated(alert, context, start, end)
         span.end(end)
-
-    def judged(self, alert_id: str) -> Judged | None:
-        """Where a recent alert came from."""
-        return self._judged.get(alert_id)
+        return _traceparent(context)
 
     def flush(self, last: bool = False) -> None:
-        """Exports what is queued. Spans that did not go out stay queued, and for a while none are sent.
+        """Exports the queue. Spans that fail stay queued, and nothing is sent for a while.
 
-        `last` tries in any case and gives up what then remains.
+        `last` tries in any case and then drops what remains.
         """
         now = time.monotonic()
         deadline = now + self._timeout_s
         while self._queue and (last or now >= self._hold_until) and now < deadline:
             batch = self._queue.first(_BATCH)
-            outcome = self._receiver.export(batch)
+            outcome = self._exporter.export(batch)
             if outcome.failure is not None:
                 self._report(outcome, 0)
                 self._hold_until = time.monotonic() + (outcome.retry_after_s or _HOLD_OFF_S)
@@ -156,18 +137,16 @@ class Spans:
                 self._report(outcome, outcome.rejected)
             now = time.monotonic()
         if last and self._queue:
-            self._report(Outcome(), len(self._queue))
+            self._report(ExportOutcome(), len(self._queue))
             self._queue.remove(len(self._queue))
 
     def close(self) -> None:
-        """Exports what is queued and frees the connection."""
+        """Exports the queue and closes the connection."""
         self.flush(last=True)
-        self._receiver.close()
+        self._exporter.close()
         self._provider.shutdown()
 
-    def _process_attributes(
-        self, event: Event, conversation_id: str | None, error_type: str | None
-    ) -> dict[str, AttributeValue]:
+    def _process_attributes(self, event: Event, error_type: str | None) -> dict[str, AttributeValue]:
         attributes: dict[str, AttributeValue | None] = {
             **self._stream,
             names.OPERATION: "process",
@@ -176,17 +155,17 @@ class Spans:
             names.PARTITION: str(event.origin.partition),
             names.OFFSET: event.origin.offset,
             names.RESPONSE_ID: event.id,
-            names.CONVERSATION_ID: conversation_id,
+            names.CONVERSATION_ID: event.conversation_id,
             names.REQUEST_MODEL: event.model,
             names.ERROR_TYPE: error_type,
         }
         return {name: value for name, value in attributes.items() if value is not None}
 
-    def _evaluated(self, alert: Alert, context: Context, conversation_id: str | None, start: int, end: int) -> None:
-        attributes = {names.SPAN_KIND: "GUARDRAIL", **evaluation(alert, conversation_id)}
+    def _evaluated(self, alert: Alert, context: Context, start: int, end: int) -> None:
+        attributes = {names.SPAN_KIND: "GUARDRAIL", **alert_attributes(alert)}
         if alert.content is not None:
             attributes |= {names.INPUT_VALUE: alert.content.prompt, names.OUTPUT_VALUE: alert.content.text}
-        # Sets are judged together, so each has the times of the whole event.
+        # sets are evaluated together, so each span has the times of the whole event
         span = self._tracer.start_span(
             f"evaluate {alert.set.id}", context, SpanKind.INTERNAL, attributes=attributes, start_time=start
         )
@@ -196,6 +175,12 @@ class Spans:
 def _interval(duration_s: float) -> tuple[int, int]:
     end = time.time_ns()
     return end - max(0, int(duration_s * 1e9)), end
+
+
+def _traceparent(context: Context) -> str | None:
+    carrier: dict[str, str] = {}
+    _W3C.inject(carrier, context)
+    return carrier.get("traceparent")
 
 
 def _links(traceparent: str | None) -> list[Link]:

@@ -1,4 +1,4 @@
-"""Telemetry: the one object through which the runtime tells what it does; metrics always, the rest when switched on."""
+"""Telemetry: where the runtime reports what it does; metrics always, spans and OTLP if enabled."""
 
 from __future__ import annotations
 
@@ -7,36 +7,32 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ParamSpec
+from typing import ParamSpec, TypeVar
 
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import (
-    MetricExportResult,
-    MetricReader,
-    MetricsData,
-    PeriodicExportingMetricReader,
-)
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from monitor.alerts.alert import Alert
-from monitor.config.sections import OtelConfig
+from monitor.config.sinks import OtelConfig
 from monitor.events.event import Event
 from monitor.telemetry import names as names
-from monitor.telemetry.otlp import Outcome, Session, options
-from monitor.telemetry.spans import Judged, Spans
+from monitor.telemetry.metric_exporter import MetricExporter
+from monitor.telemetry.otlp import ExportOutcome
+from monitor.telemetry.spans import Spans
 
 _log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
 class Stream:
-    """What is being read, for the messaging attributes. `system` is kafka or file."""
+    """What is being read, for the messaging attributes; `system` is kafka or file."""
 
     topic: str = "llm.events"
     group_id: str = "latentwatch"
@@ -44,7 +40,7 @@ class Stream:
     system: str = "kafka"
 
     def attributes(self) -> dict[str, str]:
-        """On every metric and span about messages."""
+        """The attributes of every metric and span about messages."""
         return {
             names.SYSTEM: self.system,
             names.DESTINATION: self.topic,
@@ -53,20 +49,24 @@ class Stream:
         }
 
 
-def _harmless(method: Callable[P, None]) -> Callable[P, None]:
+def _harmless(method: Callable[P, R]) -> Callable[P, R | None]:
+    """Makes `method` log its exceptions and return None: a failure to report must not stop the work."""
+
     @functools.wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> None:
+    def call(*args: P.args, **kwargs: P.kwargs) -> R | None:
         try:
-            method(*args, **kwargs)
-        except Exception as e:  # noqa: BLE001 - what is only told must not stop what is done
+            return method(*args, **kwargs)
+        except Exception as e:  # noqa: BLE001
             _log.warning("telemetry: %s failed: %s", method.__name__, type(e).__name__)
+            return None
 
     return call
 
 
 class Telemetry:
-    """Metrics on `registry` always; spans and OTLP metrics when the config says so. No method raises or blocks,
-    except `flush_spans` and `shutdown`, which wait for the receiver for config.timeout_s each step at most.
+    """Metrics in `registry` always; spans and OTLP metrics if the config enables them.
+
+    No method raises. Only `flush_spans` and `shutdown` block, for at most config.timeout_s a step.
 
     Raises ConfigError for a bad endpoint or headers file.
     """
@@ -78,7 +78,7 @@ class Telemetry:
         model: Mapping[str, str | int],
         stream: Stream | None = None,
     ) -> None:
-        """`model` holds resource attributes of the reader, such as telemetry.READER_MODEL."""
+        """`model` holds resource attributes of the reader, such as names.READER_MODEL."""
         self.config = config
         self.version = version
         self.resource = Resource.create(
@@ -92,12 +92,12 @@ class Telemetry:
         self._cached_tokens: Callable[[], int] = lambda: 0
         self._config_sha256: str | None = None
         self._config_loaded_at = 0.0
-        # The collector of an own registry is not asked before the first scrape.
+        # nothing is collected for this registry before the first scrape
         readers: list[MetricReader] = [PrometheusMetricReader(registry=self.registry, scope_info_enabled=False)]
         self._spans: Spans | None = None
         if config.enabled:
             self._spans = Spans(config, self.resource, version, self._stream, self._span_outcome)
-            exporter = _MetricExporter(config, lambda failure: self.export_failed("metrics", failure))
+            exporter = MetricExporter(config, lambda failure: self.export_failed("metrics", failure))
             readers.append(
                 PeriodicExportingMetricReader(exporter, config.metrics_interval_s * 1e3, config.timeout_s * 1e3)
             )
@@ -125,11 +125,11 @@ class Telemetry:
                 )
             else:
                 meter.create_observable_gauge(row.name, [gauges[row.name]], row.unit, row.description)
-        # A counter that is there from the start can be alerted on: a rate needs a point before the first failure.
+        # counters start at 0, because a rate needs a point before the first failure
         for signal in ("logs", "traces", "metrics") if self.config.enabled else ():
             self._add(names.EXPORT_FAILURES, 0, {names.SIGNAL: signal})
             self._add(names.EXPORT_DROPPED, 0, {names.SIGNAL: signal})
-        for row in (names.TOKENS, names.READ_AGAIN, names.WINDOWS, names.COMMITS):
+        for row in (names.TOKENS, names.CONFIRMED, names.TEMPLATE_FALLBACKS, names.WINDOWS, names.COMMITS):
             self._add(row, 0, {})
 
     # ---- the loop
@@ -145,27 +145,27 @@ class Telemetry:
 
     @_harmless
     def bad_event(self, reason_kind: str) -> None:
-        """A record was dead-lettered. `reason_kind` comes from a short fixed list; it becomes a label."""
+        """A record was dead-lettered. `reason_kind` becomes a label, so it comes from a short fixed list."""
         self._add(names.BAD_EVENTS, 1, {names.ERROR_TYPE: reason_kind})
 
     @_harmless
-    def read_plainly(self) -> None:
-        """The chat template refused a conversation's roles; its turns were read one below the other."""
-        self._add(names.READ_PLAINLY, 1, {})
+    def template_fallback(self) -> None:
+        """The chat template refused a conversation; its turns were read one below the other."""
+        self._add(names.TEMPLATE_FALLBACKS, 1, {})
 
     @_harmless
-    def read_again(self) -> None:
+    def confirmed(self) -> None:
         """An event came near a threshold, and the exact reader decided."""
-        self._add(names.READ_AGAIN, 1, {})
+        self._add(names.CONFIRMED, 1, {})
 
     @_harmless
     def watch_cache(self, cached_tokens: Callable[[], int]) -> None:
-        """`cached_tokens` says how many tokens the prefix cache has saved so far; it is asked at every collection."""
+        """`cached_tokens` returns how many tokens the prefix cache has saved so far; called at every collection."""
         self._cached_tokens = cached_tokens
 
     @_harmless
     def read(self, tokens: int, windows: int, duration_s: float) -> None:
-        """The model read one batch."""
+        """The model read one event."""
         self._add(names.TOKENS, tokens, {})
         self._add(names.WINDOWS, windows, {})
         self._record(names.READ_DURATION, duration_s, {})
@@ -173,14 +173,16 @@ class Telemetry:
     @_harmless
     def processed(
         self, event: Event, alerts: Sequence[Alert], duration_s: float, error_type: str | None = None
-    ) -> None:
-        """An event was judged. Call before its alerts are added to a sink; does not count them: see `alert`."""
+    ) -> str | None:
+        """An event was evaluated. Returns the traceparent of its span; None if spans are off.
+
+        Does not count the alerts: see `alert`.
+        """
         attributes = {**self._stream, names.OPERATION: "process"}
         if error_type is not None:
             attributes[names.ERROR_TYPE] = error_type
         self._record(names.PROCESS_DURATION, duration_s, attributes)
-        if self._spans is not None:
-            self._spans.processed(event, alerts, duration_s, error_type)
+        return None if self._spans is None else self._spans.processed(event, alerts, duration_s, error_type)
 
     @_harmless
     def alert(self, alert: Alert) -> None:
@@ -190,22 +192,22 @@ class Telemetry:
 
     @_harmless
     def feature_active(self, set_id: str, feature_index: int) -> None:
-        """A curated feature spoke for an alert."""
+        """A curated feature contributed to an alert."""
         self._add(names.FEATURE_ACTIVE, 1, {names.SET_ID: set_id, names.FEATURE_INDEX: str(feature_index)})
 
     @_harmless
     def lag(self, n: int | None) -> None:
-        """Records not yet handed out; None takes the metric away."""
+        """Records that the source has not returned yet; None removes the metric."""
         self._lag = n
 
     @_harmless
     def queue(self, n: int) -> None:
-        """Events taken and not yet dealt with."""
+        """Records polled and not yet committed."""
         self._queue = n
 
     @_harmless
     def sink_flushed(self, sink: str, alerts: int, duration_s: float) -> None:
-        """A sink made alerts safe."""
+        """A sink delivered alerts."""
         self._add(names.SINK_ALERTS, alerts, {names.SINK: sink})
         self._record(names.SINK_DURATION, duration_s, {names.SINK: sink})
 
@@ -216,46 +218,42 @@ class Telemetry:
 
     @_harmless
     def committed(self) -> None:
-        """The source was told that all is dealt with."""
+        """The offsets of a batch were committed."""
         self._add(names.COMMITS, 1, {})
 
     @_harmless
     def config_loaded(self, sha256: str) -> None:
-        """A configuration came into force."""
+        """A configuration was loaded."""
         self._config_sha256, self._config_loaded_at = sha256, time.time()
 
     # ---- exports
 
     @_harmless
     def export_failed(self, signal: str, failure: str) -> None:
-        """An OTLP export of logs, traces or metrics did not arrive."""
+        """An OTLP export of logs, traces or metrics failed."""
         self._add(names.EXPORT_FAILURES, 1, {names.SIGNAL: signal})
         _log.warning("sinks.otel: %s not exported: %s", signal, failure)
 
     @_harmless
     def export_dropped(self, signal: str, items: int) -> None:
-        """Log events or spans were given up."""
+        """Log events or spans were dropped."""
         self._add(names.EXPORT_DROPPED, items, {names.SIGNAL: signal})
 
     @_harmless
     def flush_spans(self) -> None:
-        """Exports the queued spans; after a failure it does nothing for a while."""
+        """Exports the queued spans; does nothing for a while after a failure."""
         if self._spans is not None:
             self._spans.flush()
 
-    def judged(self, alert_id: str) -> Judged | None:
-        """The process span of a recent alert; None where spans are off or the alert is old."""
-        return None if self._spans is None else self._spans.judged(alert_id)
-
     @_harmless
     def shutdown(self) -> None:
-        """Exports spans and metrics a last time and frees everything; /metrics is empty from then on."""
+        """Exports spans and metrics one last time and closes everything; /metrics is empty from then on."""
         spans, self._spans = self._spans, None
         if spans is not None:
             spans.close()
         self._meters.shutdown(timeout_millis=self.config.timeout_s * 1e3)
 
-    def _span_outcome(self, outcome: Outcome, dropped: int) -> None:
+    def _span_outcome(self, outcome: ExportOutcome, dropped: int) -> None:
         if outcome.failure is not None:
             self.export_failed("traces", outcome.failure)
         if dropped:
@@ -279,26 +277,8 @@ class Telemetry:
         return [Observation(self._queue)]
 
     def _observe_config(self, _: CallbackOptions) -> Iterable[Observation]:
-        # Observed, not set: a gauge that was set would show the old hash for ever.
+        # observed, not set: a gauge that was set would show the old hash forever
         return [] if self._config_sha256 is None else [Observation(1, {names.CONFIG_SHA256: self._config_sha256})]
 
     def _observe_config_time(self, _: CallbackOptions) -> Iterable[Observation]:
         return [] if self._config_sha256 is None else [Observation(self._config_loaded_at)]
-
-
-class _MetricExporter(OTLPMetricExporter):
-    """Tells of its failures: the periodic reader drops them."""
-
-    def __init__(self, config: OtelConfig, failed: Callable[[str], None]) -> None:
-        self._own_session = Session()
-        self._failed = failed
-        super().__init__(session=self._own_session, **options(config, "metrics"))
-
-    def export(
-        self, metrics_data: MetricsData, timeout_millis: float | None = 10_000, **kwargs: Any
-    ) -> MetricExportResult:
-        """Sends one collection; cumulative, so the next one makes up for a lost one."""
-        result = super().export(metrics_data, timeout_millis, **kwargs)
-        if self._own_session.outcome.failure is not None:
-            self._failed(self._own_session.outcome.failure)
-        return result

@@ -127,6 +127,34 @@ def test_wrong_usage_is_2(arguments: list[str]) -> None:
     assert any("Usage: latentwatch" in line for line in errors(done))
 
 
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [("scn", "Did you mean scan?"), ("laab", "Did you mean lab?"), ("start", "The commands are run, scan,")],
+)
+def test_an_unknown_command_is_answered_with_those_that_exist(typed: str, hint: str) -> None:
+    done = latentwatch(typed)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"No such command '{typed}'. {hint}" in done.stderr
+
+
+HEAVY = (
+    "datasets", "gguf", "jinja2", "kafka", "matplotlib", "numpy", "onnx", "onnxruntime", "opentelemetry",
+    "prometheus_client", "requests", "sae_lens", "safetensors", "sklearn", "tokenizers", "torch",
+    "transformers", "yaml",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("statement", ["import monitor.cli.app", ENTRY.replace("main()", "app(['version'])")])
+def test_the_command_starts_without_heavy_libraries(statement: str) -> None:
+    code = (
+        f"import atexit, sys; heavy = {HEAVY!r}; "
+        "atexit.register(lambda: print(sorted({m.split('.')[0] for m in sys.modules} & set(heavy)), file=sys.stderr)); "
+        f"{statement.replace('import main', 'import app')}"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr == "[]\n"
+
+
 @pytest.mark.parametrize("command", [["run"], ["scan", "x.jsonl"], ["sets", "show", "x"]])
 def test_a_bad_config_is_2_with_every_problem(command: list[str], tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
@@ -188,11 +216,12 @@ def test_sets(tmp_path: Path) -> None:
 SCAN = """
 import sys
 from unittest.mock import patch
-from monitor.cli import app as cli
+from monitor.assembly import build
+from monitor.cli.app import main
 from tests.test_pipeline import SmallEngine
 sys.argv[0] = "latentwatch"
-with patch.object(cli, "load_artefacts"), patch.object(cli, "build_engine", return_value=SmallEngine()):
-    cli.main()
+with patch.object(build, "load_artefacts"), patch.object(build, "build_engine", return_value=SmallEngine()):
+    main()
 """
 
 

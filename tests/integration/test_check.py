@@ -53,8 +53,16 @@ def damaged_set(tmp_path: Path) -> Path:
 def test_all_is_well(config: Path) -> None:
     done = latentwatch("check", "-c", str(config))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("✓") == 3
-    assert "✗" not in done.stdout
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == [
+        "✓ config",
+        "✓ health port",
+        "✓ alert file",
+        "✓ Kafka",
+        "✓ feature sets",
+        "✓ model and SAE",
+        "✓ reader",
+    ]
+    assert done.stderr == ""
 
 
 def test_all_faults_of_a_config_are_told_at_once(config: Path) -> None:

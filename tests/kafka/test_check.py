@@ -184,7 +184,7 @@ def test_logins(admin: dict[str, Any], tmp_path: Any) -> None:
     ]
     anonymous = {key: admin[key] for key in ("bootstrap_servers", "ssl_cafile")} | {"security_protocol": "SSL"}
     assert check(anonymous) == [
-        "kafka.security_protocol: the broker wants a login; set it to SASL_SSL, and kafka.sasl_mechanism"
+        "kafka.security_protocol: the broker requires a login; set it to SASL_SSL, and set kafka.sasl_mechanism"
     ]
 
 
@@ -197,7 +197,7 @@ def test_a_login_where_none_is_wanted(apache_kafka: ApacheKafka) -> None:
         "sasl_password": "p",
     }
     assert check(kafka) == [
-        "kafka.security_protocol: the port takes no login; set it to PLAINTEXT, or use the port for SASL"
+        "kafka.security_protocol: the port does not take logins; set it to PLAINTEXT, or use the broker's SASL port"
     ]
 
 

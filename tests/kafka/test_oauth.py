@@ -50,8 +50,8 @@ def test_a_token_is_asked_for_once_while_it_is_fresh(server: TokenServer, author
     [
         ((401, {"error": "invalid_client"}), "HTTP 401 invalid_client"),
         ((500, "broken"), "HTTP 500"),
-        ((200, {"token": "x"}), "the answer holds no access_token"),
-        ((200, {"access_token": ""}), "the answer holds no access_token"),
+        ((200, {"token": "x"}), "the answer has no access_token"),
+        ((200, {"access_token": ""}), "the answer has no access_token"),
     ],
 )
 def test_refusals_say_why(server: TokenServer, authority: Authority, answer: tuple[int, object], reason: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.resources import Resource
 
-from monitor.config.sections import OtelConfig
+from monitor.config.sinks import OtelConfig
 from monitor.errors import ConfigError, Retryable
 from monitor.sinks import otel
 from monitor.sinks.otel import OtelSink
@@ -55,12 +55,11 @@ class Pair:
         self.telemetry.shutdown()
 
 
-def test_an_alert_becomes_a_log_event_on_the_evaluated_span(receiver: OtlpReceiver) -> None:
+def test_an_alert_becomes_a_log_event_on_the_producers_span(receiver: OtlpReceiver) -> None:
     with Pair(receiver.url) as pair:
         sink: Sink = pair.sink
         alert = make_alert()
-        pair.telemetry.processed(make_event(), [alert], 0.1)
-        sink.add(alert)
+        sink.add(alert.within(pair.telemetry.processed(make_event(), [alert], 0.1)))
         assert receiver.logs() == []
         sink.flush()
     (record,) = receiver.logs()
@@ -100,12 +99,14 @@ def test_grave_alerts_are_errors(receiver: OtlpReceiver, severity: str, level: s
     assert [r.severity_text for r in receiver.logs()] == [level]
 
 
-def test_without_a_producer_context_the_log_event_hangs_on_our_process_span(receiver: OtlpReceiver) -> None:
+@pytest.mark.parametrize("traceparent", [None, "not a traceparent"])
+def test_without_a_producer_context_the_log_event_belongs_to_the_process_span(
+    receiver: OtlpReceiver, traceparent: str | None
+) -> None:
     with Pair(receiver.url) as pair:
-        alert = make_alert(traceparent=None, trace_id=None)
-        pair.telemetry.processed(make_event(traceparent=None), [alert], 0.1)
-        pair.sink.add(alert)
-        pair.sink.add(make_alert("never-processed", traceparent=None, trace_id=None))
+        alert = make_alert(traceparent=traceparent, trace_id=None)
+        pair.sink.add(alert.within(pair.telemetry.processed(make_event(traceparent=None), [alert], 0.1)))
+        pair.sink.add(make_alert("never-processed", traceparent=traceparent, trace_id=None))
         pair.sink.flush()
     record, orphan = receiver.logs()
     process = next(s for s in receiver.spans() if s.name == "process llm.events")

@@ -14,7 +14,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from monitor.config.sections import HealthConfig, OtelConfig
+from monitor.config.sections import HealthConfig
+from monitor.config.sinks import OtelConfig
 from monitor.errors import ConfigError
 from monitor.telemetry import health as module
 from monitor.telemetry.health import Health, HealthServer
@@ -44,7 +45,7 @@ class Served:
         connection.close()
         return response, body
 
-    def probe(self, path: str) -> tuple[int, list[str]]:
+    def check(self, path: str) -> tuple[int, list[str]]:
         response, body = self.ask(path)
         assert response.headers["Content-Type"] == "application/json"
         found = json.loads(body)
@@ -60,27 +61,27 @@ def served() -> Iterator[Served]:
 
 
 def test_live_while_the_loop_makes_progress(served: Served) -> None:
-    assert served.probe("/livez") == (200, [])
+    assert served.check("/livez") == (200, [])
     served.clock.now = 10
-    assert served.probe("/livez") == (200, [])
+    assert served.check("/livez") == (200, [])
     served.clock.now = 11
-    assert served.probe("/livez") == (503, ["no progress for 11 s"])
+    assert served.check("/livez") == (503, ["no progress for 11 s"])
     served.health.progress()
-    assert served.probe("/livez") == (200, [])
+    assert served.check("/livez") == (200, [])
 
 
 def test_ready_when_every_component_is(served: Served) -> None:
-    assert served.probe("/readyz") == (
+    assert served.check("/readyz") == (
         503,
         ["model: has not reported yet", "consumer: has not reported yet"],
     )
     served.health.set_ready("model", True)
     served.health.set_ready("consumer", False, "no partitions assigned")
-    assert served.probe("/readyz") == (503, ["consumer: no partitions assigned"])
+    assert served.check("/readyz") == (503, ["consumer: no partitions assigned"])
     served.health.set_ready("consumer", True)
-    assert served.probe("/readyz") == (200, [])
+    assert served.check("/readyz") == (200, [])
     served.health.set_ready("otel", False)
-    assert served.probe("/readyz?verbose") == (503, ["otel: not ready"])
+    assert served.check("/readyz?verbose") == (503, ["otel: not ready"])
 
 
 def test_metrics_in_both_formats(served: Served) -> None:
@@ -143,7 +144,7 @@ def test_requests_are_bounded_in_size_time_and_number(served: Served, monkeypatc
         assert client.recv(1) == b""  # said nothing in time
         client.close()
     late.close()
-    assert served.probe("/livez") == (200, [])
+    assert served.check("/livez") == (200, [])
 
 
 def test_a_taken_port_is_a_config_error(served: Served) -> None:

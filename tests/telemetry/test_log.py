@@ -84,7 +84,7 @@ def test_repetitions_are_limited_and_told_of() -> None:
     assert out.getvalue().count("ours") == 10
     now = 30.0
     log.warning("attempt 11 to reach node failed")
-    assert out.getvalue().endswith("attempt 11 to reach node failed (8 more like this were left out)\n")
+    assert out.getvalue().endswith("attempt 11 to reach node failed (8 more like this were suppressed)\n")
     log.warning("attempt 12 to reach node failed")
     assert out.getvalue().endswith("attempt 12 to reach node failed\n")
 

@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitor.config.sections import OtelConfig
+from monitor.config.sinks import OtelConfig
 from monitor.sinks.otel import OtelSink
 from monitor.telemetry import names as names
 from monitor.telemetry.telemetry import Stream, Telemetry
@@ -27,7 +27,8 @@ def use_everything(telemetry: Telemetry) -> None:
     telemetry.polled(4, 0.2)
     telemetry.polled(0, 0.5)
     telemetry.bad_event("json")
-    telemetry.read_plainly()
+    telemetry.template_fallback()
+    telemetry.confirmed()
     telemetry.read(tokens=100, windows=3, duration_s=0.3)
     telemetry.processed(make_event(), [make_alert()], 0.25)
     telemetry.processed(make_event("chat-2"), [], 0.25, error_type="Permanent")

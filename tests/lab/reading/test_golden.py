@@ -200,9 +200,9 @@ def test_another_template_of_the_config_is_refused_by_check_too(lab: Lab) -> Non
     data["reader"]["chat_template"] = str(template)
     (lab.folder / "other.yaml").write_text(json.dumps(data))
     found = {r.part: r.problems for r in check(lab.config_file, {}, 0.1)}
-    assert not found["feature sets, model and SAE"]
+    assert not found["model and SAE"]
     found = {r.part: r.problems for r in check(lab.folder / "other.yaml", {}, 0.1)}
-    [problem] = found["feature sets, model and SAE"]
+    [problem] = found["model and SAE"]
     assert "has other tokens than where the sets were made" in problem
 
 

@@ -1,0 +1,13 @@
+"""ExitCode: how the process ends, the same for every command; docs/cli.md lists the codes."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a code other than 0 means."""
+
+    FAILED = 1
+    BAD_CONFIG = 2
+    BAD_EVENTS = 3

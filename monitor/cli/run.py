@@ -1,0 +1,112 @@
+"""The command `latentwatch run`: the sidecar."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from monitor.cli.options import ConfigOption, DeviceOption
+from monitor.cli.shutdown import closing_all, stop_on_signals
+from monitor.cli.wiring import load_sets, load_settings, make_delivery, make_telemetry
+
+if TYPE_CHECKING:
+    from monitor.config.sections import Config
+    from monitor.pipeline import Totals
+    from monitor.telemetry.health import Health
+    from monitor.telemetry.telemetry import Telemetry
+
+log = logging.getLogger("monitor")
+
+
+def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
+    """Run the sidecar: Kafka in, alerts out, until SIGTERM."""
+    settings = load_settings(config, device)
+    from monitor.telemetry.log import configure_logging
+
+    configure_logging(settings.log)
+    stop = stop_on_signals()
+    log.info("loading feature sets: %s", ", ".join(settings.feature_sets.paths))
+    sets = load_sets(settings)
+
+    # the heavy imports come after the first line of the log
+    from monitor.assembly.build import build_engine, load_artefacts
+    from monitor.pipeline import Pipeline
+    from monitor.sinks.dead_letter import KafkaDeadLetters
+    from monitor.sinks.sink import SinkContext, open_sinks
+    from monitor.sources.kafka import KafkaSource
+    from monitor.telemetry.health import Health
+
+    reader = sets[0].shipped.reader
+    health = Health(settings.health.stalled_after_s)
+    telemetry = make_telemetry(settings, settings.sinks.otel, reader)
+    with closing_all() as opened:
+        opened.append(telemetry.shutdown)
+        if settings.health.enabled:
+            opened.append(_serve_health(settings, health, telemetry))
+        health.set_ready("model", False, "loading")
+        log.info("loading model %s and SAE", settings.reader.bundle or settings.reader.model)
+        artefacts = load_artefacts(settings, sets)
+        engine = build_engine(settings, artefacts, _progress(health))
+        telemetry.watch_cache(lambda: engine.cached_tokens)
+        health.set_ready("model", True)
+        telemetry.config_loaded(settings.sha256())
+        log.info(
+            "reading with %s, layer %d, %d features in %d sets",
+            reader.model,
+            reader.layer,
+            len(artefacts.latents),
+            len(artefacts.sets),
+        )
+        _warn_of_broker_problems(settings)
+        sinks = open_sinks(settings.sinks, SinkContext(settings.kafka, telemetry))
+        opened += [sink.close for sink in sinks]
+        dead_letters = KafkaDeadLetters(settings.kafka, settings.source.dead_letter_topic)
+        opened.append(dead_letters.close)
+        source = KafkaSource(settings.kafka, settings.source)
+        opened.append(source.close)
+        delivery = make_delivery(settings, sinks, dead_letters)
+        pipeline = Pipeline(source, engine, delivery, telemetry, health, stop, _first_alert())
+        log.info("reading events from topic %s as group %s", settings.source.topic, settings.source.group_id)
+        totals = pipeline.run()
+        log.info("stopped: %d events read, %d alerts, %d bad events", totals.events, totals.alerts, totals.bad)
+
+
+def _serve_health(settings: Config, health: Health, telemetry: Telemetry) -> Callable[[], None]:
+    from monitor.telemetry.health import HealthServer
+
+    server = HealthServer(settings.health, health, telemetry.registry)
+    log.info("health checks and metrics on %s:%d", settings.health.host, server.port)
+    return server.close
+
+
+def _progress(health: Health) -> Callable[[str], None]:
+    """Logs a step of loading. Each step counts as progress, because the first start compiles for minutes."""
+
+    def step(message: str) -> None:
+        log.info("%s", message)
+        health.progress()
+
+    return step
+
+
+def _warn_of_broker_problems(settings: Config) -> None:
+    """Warns only: brokers come back, and topics and permissions may be added while the sidecar waits."""
+    from monitor.kafka.check import broker_problems
+
+    log.info("checking the brokers %s", settings.kafka.bootstrap_servers)
+    for problem in broker_problems(settings):
+        log.warning("%s", problem)
+
+
+def _first_alert() -> Callable[[Totals], None]:
+    """Logs that alerts arrive, once."""
+    logged = False
+
+    def on_batch(totals: Totals) -> None:
+        nonlocal logged
+        if totals.alerts and not logged:
+            logged = True
+            log.info("first alert delivered: %d alerts in %d events so far", totals.alerts, totals.events)
+
+    return on_batch
