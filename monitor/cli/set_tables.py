@@ -23,8 +23,8 @@ def overview(sets: Iterable[LoadedSet]) -> Table:
     table.add_column("severity")
     table.add_column("segments")
     table.add_column("threshold", justify="right")
-    table.add_column("FPR: target\nmeasured", justify="right")
-    table.add_column("AUROC: others\nown sources", justify="right")
+    table.add_column("FPR target,\nmeasured", justify="right")
+    table.add_column("held-out AUROC\nby others, own", justify="right")
     for loaded in sets:
         used = loaded.set
         summary = summarised(used.metrics)

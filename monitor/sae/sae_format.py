@@ -55,8 +55,8 @@ def load_sae(folder: Path, ref: SaeRef, named_by: Path) -> SaeWeights:
     except ConfigError as e:
         raise ConfigError(f"{named_by}: reader.sae.path: {problem}" for problem in e.problems) from None
     if found != ref.sha256:
-        files = ", ".join(sae_format.weights_files)
-        raise ConfigError(f"{folder}: sha256 of {files} is {found}, but {named_by} was made on {ref.sha256}")
+        files = ", ".join(str(folder / name) for name in sae_format.weights_files)
+        raise ConfigError(f"{files}: sha256 is {found}, but {named_by} was made on {ref.sha256}")
     sae = sae_format.load(folder)
     if sae.d_sae != ref.width:
         raise ConfigError(f"{named_by}: reader.sae.width: {ref.width}, but the SAE has {sae.d_sae} latents")

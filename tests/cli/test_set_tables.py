@@ -49,10 +49,10 @@ def test_the_overview_has_two_lines_a_set() -> None:
         id="bias", segments=["user", "response"], threshold=0.62498, calibration=CALIBRATION, metrics=METRICS
     )
     assert overview_lines(loaded(used)) == [
-        "set                                         FPR: target AUROC: others",
-        "version, status severity segments threshold    measured   own sources",
-        "bias            medium   user,        0.625        1.0%  0.50 to 0.80",
-        "1.0.0 test               response                  0.2%          0.90",
+        "set                                         FPR target, held-out AUROC",
+        "version, status severity segments threshold    measured by others, own",
+        "bias            medium   user,        0.625        1.0%   0.50 to 0.80",
+        "1.0.0 test               response                  0.2%           0.90",
     ]
 
 

@@ -210,7 +210,7 @@ def test_a_set_names_the_hook(run: Path, files: dict[str, Path], tmp_path: Path)
 
 def test_yaml_survives_any_label(run: Path) -> None:
     body = yaml.safe_load((run / "candidates.yaml").read_text())
-    assert list(body)[-1] == "known_gaps"
+    assert list(body)[-1] == "reader"
     assert body["features"][0]["evidence"].startswith("lab curate, rank 1: AUROC ")
 
 
