@@ -19,15 +19,15 @@ from monitor.telemetry.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
-# So many unreadable events in a row are not the events' fault
+# With this many unreadable events in a row, something else is wrong than the events
 _BROKEN_AFTER = 10
 _LONGEST_PAUSE_S = 30.0
-_DOUBLINGS = 10  # more reach past the longest pause, and after a thousand a float has no room
+_DOUBLINGS = 10  # the longest pause is reached earlier, and a float overflows after a thousand
 
 
 @dataclass
 class Totals:
-    """What a run came to, so far."""
+    """What a run has done so far."""
 
     records: int = 0
     events: int = 0
@@ -47,11 +47,11 @@ class Delivery:
 
 
 class Pipeline:
-    """Polls, parses, evaluates, delivers, commits; in this order for each batch of records.
+    """Polls, parses, evaluates, delivers and commits, in this order, for each batch of records.
 
-    The commit comes last: sinks and dead letters have flushed before it, so a process that dies at any point has
-    committed nothing that is not delivered, and the next one reads the rest again. An alert can therefore be
-    delivered twice, always under the same id, and none is lost.
+    The commit comes last, after sinks and dead letters have flushed. So a process that dies at any point has committed
+    only what is delivered, and the next process reads the rest again. No alert is lost; one may be delivered twice,
+    always with the same id.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Pipeline:
         stop: threading.Event,
         on_batch: Callable[[Totals], None] = lambda _: None,
     ) -> None:
-        """`stop` ends the loop after the batch in hand; `on_batch` is called after every commit."""
+        """`stop` ends the loop after the current batch; `on_batch` is called after every commit."""
         self._source = source
         self._engine = engine
         self._delivery = delivery
@@ -76,7 +76,7 @@ class Pipeline:
         self.totals = Totals()
 
     def run(self) -> Totals:
-        """Runs until the source is exhausted or `stop` is set. Raises Permanent where going on is pointless."""
+        """Runs until the source is exhausted or `stop` is set. Raises Permanent if there is no point in going on."""
         while not self._stop.is_set() and not self._source.exhausted:
             started = time.perf_counter()
             records: Sequence[Record] = ()
@@ -86,27 +86,27 @@ class Pipeline:
                 self._pause(e, 0)
             self._telemetry.polled(len(records), time.perf_counter() - started)
             if records:
-                self._batch(records)
+                self._process_batch(records)
             self._telemetry.lag(self._source.lag())
-            self._ready()
+            self._report_readiness()
             self._health.progress()
         return self.totals
 
-    def _ready(self) -> None:
+    def _report_readiness(self) -> None:
         source = self._source
         reason = "" if source.assigned else "waiting for partitions" if source.connected else "no broker answers"
         self._health.set_ready("consumer", source.connected and source.assigned, reason)
 
-    def _batch(self, records: Sequence[Record]) -> None:
+    def _process_batch(self, records: Sequence[Record]) -> None:
         self._telemetry.queue(len(records))
         events, bad = self._parse(records)
         evaluations = self._evaluate(events, {r.origin: r for r in records}, bad)
         for evaluation in evaluations:
-            self._tell(evaluation)
+            self._record_telemetry(evaluation)
         alerts = [alert for evaluation in evaluations for alert in evaluation.alerts]
-        if not self._until_done(lambda: self._deliver(alerts, bad), self._reset):
-            return  # stopped while a destination was away: nothing is committed, all is read again
-        if not self._until_done(self._source.commit):
+        if not self._retry(lambda: self._deliver(alerts, bad), self._reset):
+            return  # stopped while a destination was down: nothing is committed, so all of it is read again
+        if not self._retry(self._source.commit):
             return
         self._count(records, evaluations, bad)
         self._on_batch(self.totals)
@@ -128,7 +128,7 @@ class Pipeline:
             done = list(self._engine.evaluate(events, self._between_groups))
             self._unreadable = 0 if done else self._unreadable
         except BadEvent:
-            pass  # which one it is shows below
+            pass  # below, one by one, we find out which event it is
         except Exception:
             log.exception("a batch of %d events could not be read; trying them one by one", len(events))
         else:
@@ -153,7 +153,7 @@ class Pipeline:
         self._health.progress()
 
     def _deliver(self, alerts: Sequence[Alert], bad: dict[Origin, tuple[Record, BadEvent]]) -> None:
-        """Returns when every alert and every bad record is safe."""
+        """Returns when every alert and every bad record is delivered."""
         for record, error in bad.values():
             self._delivery.dead_letters.add(record, error)
         for sink in self._delivery.sinks:
@@ -175,8 +175,8 @@ class Pipeline:
         for sink in self._delivery.sinks:
             sink.reset()
 
-    def _until_done(self, step: Callable[[], None], before_retry: Callable[[], None] = lambda: None) -> bool:
-        """Repeats `step` with growing pauses while it raises Retryable. False when stopped before it was done."""
+    def _retry(self, step: Callable[[], None], before_retry: Callable[[], None] = lambda: None) -> bool:
+        """Repeats `step` with growing pauses while it raises Retryable. Returns False if stopped before it succeeds."""
         attempt = 0
         while True:
             try:
@@ -190,10 +190,10 @@ class Pipeline:
             try:
                 before_retry()
             except Retryable as e:
-                log.warning("not back yet: %s", e)
+                log.warning("still down: %s", e)
 
     def _pause(self, error: Retryable, attempt: int) -> bool:
-        """Waits before the next attempt, as a live member of its group. False when stopped meanwhile."""
+        """Waits before the next attempt and stays in the consumer group. Returns False if stopped meanwhile."""
         pause_s = min(max(error.retry_after_s, 0.5 * 2 ** min(attempt, _DOUBLINGS)), _LONGEST_PAUSE_S)
         log.warning("%s; trying again in %.1f s", error, pause_s)
         until = time.monotonic() + pause_s
@@ -203,19 +203,19 @@ class Pipeline:
             try:
                 self._source.keep_alive()
             except Retryable as e:
-                log.debug("source away as well: %s", e)
-            self._ready()
+                log.debug("the source is down as well: %s", e)
+            self._report_readiness()
             self._health.progress()
         return not self._stop.is_set()
 
-    def _tell(self, evaluation: Evaluation) -> None:
-        """Metrics and spans of one event; before delivery, as the alert's log event refers to the span."""
+    def _record_telemetry(self, evaluation: Evaluation) -> None:
+        """Metrics and spans of one event; before delivery, because the alert's log event refers to the span."""
         telemetry = self._telemetry
         telemetry.read(evaluation.tokens, evaluation.windows, evaluation.seconds)
         telemetry.processed(evaluation.event, evaluation.alerts, evaluation.seconds)
         if evaluation.fallback:
             telemetry.read_plainly()
-        if evaluation.read_again:
+        if evaluation.confirmed:
             telemetry.read_again()
         for alert in evaluation.alerts:
             telemetry.alert(alert)

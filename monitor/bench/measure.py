@@ -151,7 +151,7 @@ def measure(
         except Permanent as e:
             skipped.append(f"{reader.name}: {e}")
     running = [(reader, worker) for reader, worker in running if reader.name in load_peaks]
-    starts = tokeniser.constant_starts()
+    starts = tokeniser.shared_prefixes()
     rows: list[Row] = []
     floors: list[_Floor] = []
     for workload in workloads:

@@ -23,7 +23,9 @@ from rich.table import Table
 
 import monitor
 from monitor.alerts.alert import alert_schema
-from monitor.assembly.build import build_engine, compile_artefacts, load_artefacts
+from monitor.assembly.artefacts import load_artefacts
+from monitor.assembly.build import build_engine
+from monitor.assembly.bundle_cache import compile_artefacts
 from monitor.cli.check import check as run_checks
 from monitor.cli.command_group import CommandGroup
 from monitor.cli.figures_table import false_positive_table, figures_table
@@ -213,14 +215,15 @@ def compile_(
     settings = load_config(config, os.environ)
     configure_logging(settings.log)
     traffic = load_calibration_events(calibration or (), events)
-    bundle = compile_artefacts(settings, load_artefacts(settings), out, precision.value, traffic, log.info)
+    artefacts = load_artefacts(settings).uncompiled("compiling")
+    bundle = compile_artefacts(settings, artefacts, out, precision.value, traffic, log.info)
     console = Console()
     table = Table("precision", "tokens/s", "read again", "agreement", "residual FVU", "largest AUROC loss", "taken")
     for c in bundle.manifest.precision.candidates:
         table.add_row(
             c.precision,
             f"{c.tokens_per_s:,.0f}",
-            f"{c.read_again:.1%}",
+            f"{c.confirmed:.1%}",
             f"{c.agreement:.2%}",
             f"{c.residual_fvu:.4f}",
             f"{max(c.auroc_loss.values(), default=0.0):+.4f}",

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitor.assembly.build import build_tokeniser, load_artefacts, reference_check
+from monitor.assembly.artefacts import load_artefacts
+from monitor.assembly.tokeniser import build_tokeniser
 from monitor.config.sections import Config, load_config
 from monitor.errors import ConfigError
 from monitor.kafka.check import broker_problems
@@ -45,7 +46,7 @@ def _part(name: str, look: Callable[[], str]) -> CheckResult:
 
 def _artefacts(config: Config) -> str:
     artefacts = load_artefacts(config)
-    reference = reference_check(artefacts.sets)
+    reference = artefacts.reference_check()
     if reference is not None:
         reference.tokens(build_tokeniser(config, artefacts.model))
     sets = ", ".join(f"{s.set.id} {s.set.version}" for s in artefacts.sets)

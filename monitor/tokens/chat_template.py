@@ -109,7 +109,7 @@ class ChatTemplate:
         between = glue if glue is not None else ("",) + ("\n\n",) * (len(turns) - 1)
         return self._join([text for _, text in turns], names, between, fallback)
 
-    def constant_start(self) -> str:
+    def shared_prefix(self) -> str:
         """The text before the first turn of a conversation without a system message."""
         glue = self._glue(("user",))
         return glue[0] if glue is not None else ""

@@ -62,9 +62,9 @@ class EventTokeniser:
         encodings = self._tokenizer.encode_batch([r.text for r in rendered], add_special_tokens=self._add_special)
         return [self._tokenised(*row) for row in zip(events, rendered, encodings, strict=True)]
 
-    def constant_starts(self) -> list[NDArray[np.int32]]:
+    def shared_prefixes(self) -> list[NDArray[np.int32]]:
         """What many events begin with, shortest first: up to the first special token, and the template's start."""
-        text = self._template.constant_start()
+        text = self._template.shared_prefix()
         ids = np.array(self._tokenizer.encode(text, add_special_tokens=self._add_special).ids, dtype=np.int32)
         # Only up to a special token is the cut sure to be the same whatever text follows
         special = np.flatnonzero(np.isin(ids, self._special))

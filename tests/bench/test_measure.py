@@ -38,7 +38,7 @@ class FiveTokens(EventTokeniser):
         none = np.zeros(5, np.int32)
         return [Tokenised(event, np.arange(5, dtype=np.int32), none, none, (), (), False) for event in events]
 
-    def constant_starts(self) -> list[Any]:
+    def shared_prefixes(self) -> list[Any]:
         return []
 
 
