@@ -61,8 +61,8 @@ class Step:
     def inputs(self, heads: Heads) -> dict[str, NDArray[np.int64] | NDArray[np.float32]]:
         """All inputs except the embeddings and the past itself."""
         count = np.array(self.tokens)
-        behind = np.array([rows.size for rows in self.pasts])
-        sequences, chunk, longest = count.size, int(count.max()), int(behind.max())
+        past_lengths = np.array([rows.size for rows in self.pasts])
+        sequences, chunk, longest = count.size, int(count.max()), int(past_lengths.max())
         context = longest + chunk
         group = heads.query // heads.kv
         first = np.cumsum(count) - count
@@ -79,29 +79,29 @@ class Step:
         within = np.arange(int(count.sum())) - np.repeat(first, count)
         output_rows = (sequence[:, None] * heads.query + np.arange(heads.query)) * chunk + within[:, None]
         inputs: dict[str, NDArray[np.int64] | NDArray[np.float32]] = {
-            POSITIONS: (within + np.repeat(behind, count))[None],
+            POSITIONS: (within + np.repeat(past_lengths, count))[None],
             QUERY_ROWS: query_rows.reshape(sequences, heads.kv, group * chunk),
             PAST_ROWS: past_rows[:, None, :] * heads.kv + kv[None, :, None],
             NEW_ROWS: token[:, None, :] * heads.kv + kv[None, :, None],
             OUTPUT_ROWS: output_rows,
             SCORES_SHAPE: np.array([sequences, heads.kv, group, chunk, context]),
             CONTEXT_SHAPE: np.array([sequences, heads.kv, group * chunk, context]),
-            MASK: _mask(behind, chunk, longest, None),
+            MASK: _mask(past_lengths, chunk, longest, None),
         }
         for window in heads.windows:
-            inputs[window_mask(window)] = _mask(behind, chunk, longest, window)
+            inputs[window_mask(window)] = _mask(past_lengths, chunk, longest, window)
         return inputs
 
 
-def _mask(behind: NDArray[np.int64], chunk: int, longest: int, window: int | None) -> NDArray[np.float32]:
-    """[sequence, 1, 1, chunk, longest + chunk] for sequences with `behind` [sequence] tokens in the past."""
+def _mask(past_lengths: NDArray[np.int64], chunk: int, longest: int, window: int | None) -> NDArray[np.float32]:
+    """[sequence, 1, 1, chunk, longest + chunk] for sequences with `past_lengths` [sequence] tokens in the past."""
     at, before = np.arange(chunk), np.arange(longest)
     new = at[:, None] - at[None, :]  # how far back one new token is from another
     seen_new = (new >= 0) & (new < (window or chunk))
-    seen_past = (before < behind[:, None])[:, None, :]  # [sequence, 1, past]
+    seen_past = (before < past_lengths[:, None])[:, None, :]  # [sequence, 1, past]
     if window is not None:
-        seen_past = seen_past & (behind[:, None, None] + at[None, :, None] - before < window)
-    mask = np.empty((behind.size, 1, 1, chunk, longest + chunk), np.float32)
+        seen_past = seen_past & (past_lengths[:, None, None] + at[None, :, None] - before < window)
+    mask = np.empty((past_lengths.size, 1, 1, chunk, longest + chunk), np.float32)
     # numpy repeats the row for all tokens of the chunk if they see the same past
     mask[:, 0, 0, :, :longest] = np.where(seen_past, np.float32(0), _HIDDEN)
     mask[:, 0, 0, :, longest:] = np.where(seen_new, np.float32(0), _HIDDEN)
