@@ -14,116 +14,134 @@ from detectors.matching import Matcher, SegmentActivations
 from detectors.score import Score
 from monitor.alerts.alert import Alert
 from monitor.alerts.builder import AlertBuilder
-from monitor.config.sections import AlertsConfig
 from monitor.errors import BadEvent
 from monitor.events.event import Event
-from monitor.readers.reader import Chunk, Reader
-from monitor.readers.windows import WindowPlanner
+from monitor.readers.windows import WindowReader
 from monitor.sets.load import LoadedSet
 from monitor.tokens.tokeniser import EventTokeniser, Tokenised, as_index
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one event came to."""
+    """The result for one event."""
 
     event: Event
     alerts: tuple[Alert, ...]
     tokens: int
     windows: int
     fallback: bool
-    """Whether the chat template refused the conversation and it was read plainly."""
+    """Whether the chat template refused the conversation, so that it was read as plain text."""
     seconds: float
-    """Its share of the time that the group took."""
-    read_again: bool = False
-    """Whether it came near a threshold and the exact reader decided."""
+    """The event's share of the time that its group took."""
+    confirmed: bool = False
+    """Whether it came near a threshold, so that the exact reader read it again and decided."""
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """A second, exact reader, for what a fast one with rounding errors finds at or near a threshold."""
+    """An exact reader for events that come near a threshold when a fast reader, which rounds, reads them."""
 
-    planner: WindowPlanner
-    reader: Reader
+    reader: WindowReader
     margins: Mapping[str, float]
     """By set id: how far below the threshold (Scale.margin) the fast reader may put a score that is above it."""
 
 
 @dataclass(frozen=True)
-class _Judge:
+class EngineSettings:
+    """How events are judged and what alerts carry."""
+
+    config_sha256: str
+    """Goes into every alert."""
+    capture_content: bool = False
+    """Whether alerts carry text."""
+    top_features: int = 8
+    """Most features in one alert."""
+    top_tokens: int = 8
+    """Most tokens for one feature."""
+    max_tokens: int = 65_536
+    """An event with more tokens is refused."""
+    group_tokens: int = 4_096
+    """About how many tokens are read, and their activations held, at a time."""
+
+
+@dataclass(frozen=True)
+class SetMatcher:
+    """A set, its matcher, and how far below its threshold the exact reader is asked."""
+
     loaded: LoadedSet
     matcher: Matcher
     margin: float
-    """How far below the threshold the exact reader is asked."""
 
 
 class Engine:
     """Tokenises, reads and judges events.
 
-    Events are taken in groups of about `group_tokens` tokens, so that the activations held at one time are bounded
-    whatever the caller hands in. A longer event is a group of its own, read in parts of that size.
+    Events are taken in groups of about `group_tokens` tokens, so that memory for activations is bounded however many
+    events the caller passes. A longer event is a group by itself, read in parts of that size.
 
-    Where a fast reader rounds, an event that comes near a threshold is read again by an exact one, which alone
-    decides and gives the evidence.
+    If there is a `confirmation`, an event that comes near a threshold is read again by the exact reader. Only its
+    activations then decide and become evidence.
     """
 
     def __init__(
         self,
+        *,
         sets: Sequence[LoadedSet],
         tokeniser: EventTokeniser,
-        planner: WindowPlanner,
-        reader: Reader,
-        reader_columns: Sequence[int | str],
-        alerts: AlertsConfig,
-        config_sha256: str,
-        max_tokens: int = 65_536,
-        group_tokens: int = 4_096,
+        reader: WindowReader,
+        columns: Sequence[int | str],
+        settings: EngineSettings,
         confirmation: Confirmation | None = None,
     ) -> None:
-        """`reader_columns` say what the readers' columns stand for, as FeatureSet.columns names it."""
-        at = {name: column for column, name in enumerate(reader_columns)}
+        """`columns` are the columns of both readers, named as FeatureSet.columns names them."""
+        at = {name: column for column, name in enumerate(columns)}
         margins = confirmation.margins if confirmation else {}
-        self._judges = []
-        for loaded in sets:
-            columns = np.array([at[name] for name in loaded.set.columns()], dtype=np.int64)
-            matcher = Matcher(loaded.set, alerts.top_features, alerts.top_tokens, columns)
-            # of a set that nothing was measured of, everything is read again
-            margin = margins.get(loaded.set.id, math.inf)
-            self._judges.append(_Judge(loaded, matcher, margin))
-        self._confirmation = confirmation
+        self._matchers = [
+            SetMatcher(
+                loaded,
+                Matcher(
+                    loaded.set,
+                    settings.top_features,
+                    settings.top_tokens,
+                    np.array([at[name] for name in loaded.set.columns()], dtype=np.int64),
+                ),
+                # without a measured margin, every event that the set looks at is read again
+                margins.get(loaded.set.id, math.inf),
+            )
+            for loaded in sets
+        ]
         self._tokeniser = tokeniser
-        self._planner = planner
         self._reader = reader
-        self._features = len(reader_columns)
-        self._builder = AlertBuilder(config_sha256, alerts.capture_content)
-        self._max_tokens = max_tokens
-        self._group_tokens = group_tokens
+        self._confirmation = confirmation
+        self._features = len(columns)
+        self._builder = AlertBuilder(settings.config_sha256, settings.capture_content)
+        self._max_tokens = settings.max_tokens
+        self._group_tokens = settings.group_tokens
 
     @property
     def cached_tokens(self) -> int:
-        """Tokens that a prefix cache has saved the reader from reading so far."""
-        return self._reader.cached_tokens
+        """Tokens that the prefix cache has saved so far."""
+        return self._reader.reader.cached_tokens
 
     def evaluate(self, events: Sequence[Event], on_group: Callable[[], None] = lambda: None) -> Iterator[Evaluation]:
-        """Judges events, in order. `on_group` is called whenever a group, or a part of one, has been read.
+        """Judges events in order. Calls `on_group` after each group, and after each part of a long event.
 
-        Raises BadEvent where an event has more tokens than it may have.
+        Raises BadEvent if an event has too many tokens.
         """
         for group in self._groups([self._checked(item) for item in self._tokeniser.tokenise(events)]):
             started = time.perf_counter()
             windows, near = [], []
             alerts: dict[int, tuple[Alert, ...]] = {}
-            for n, (values, count) in enumerate(self._read(group, self._planner, self._reader, on_group)):
+            for n, (values, count) in enumerate(self._read(group, self._reader, on_group)):
                 windows.append(count)
                 if self._confirmation is None:
-                    alerts[n] = tuple(self._judge(group[n], values))
-                elif self._near(group[n], values):
+                    alerts[n] = tuple(self._alerts(group[n], values))
+                elif self._is_near(group[n], values):
                     near.append(n)
             if self._confirmation is not None:
-                again = [group[n] for n in near]
-                exact = self._read(again, self._confirmation.planner, self._confirmation.reader, on_group)
+                exact = self._read([group[n] for n in near], self._confirmation.reader, on_group)
                 for n, (values, _) in zip(near, exact, strict=True):
-                    alerts[n] = tuple(self._judge(group[n], values))
+                    alerts[n] = tuple(self._alerts(group[n], values))
             seconds = time.perf_counter() - started
             total = sum(item.ids.size for item in group) or 1
             for n, item in enumerate(group):
@@ -134,26 +152,25 @@ class Engine:
                     windows=windows[n],
                     fallback=item.fallback,
                     seconds=seconds * item.ids.size / total,
-                    read_again=self._confirmation is not None and n in alerts,
+                    confirmed=self._confirmation is not None and n in alerts,
                 )
 
     def scores(self, events: Sequence[Event]) -> Iterator[dict[str, Score | None]]:
-        """The highest score of every set on each event, in order, by the first reader alone."""
+        """The highest score of every set on each event, in order. The exact reader is not asked."""
         for group in self._groups(self._tokeniser.tokenise(events)):
-            read = self._read(group, self._planner, self._reader, lambda: None)
-            for item, (values, _) in zip(group, read, strict=True):
+            for item, (values, _) in zip(group, self._read(group, self._reader, lambda: None), strict=True):
                 segments = _segments(item, values)
-                best = {judge.loaded.set.id: judge.matcher.best(segments) for judge in self._judges}
+                best = {of.loaded.set.id: of.matcher.best(segments) for of in self._matchers}
                 yield {name: None if found is None else found[1] for name, found in best.items()}
 
-    def _near(self, item: Tokenised, values: NDArray[np.float32]) -> bool:
+    def _is_near(self, item: Tokenised, values: NDArray[np.float32]) -> bool:
         segments = _segments(item, values)
-        for judge in self._judges:
-            best = judge.matcher.best(segments)
+        for of in self._matchers:
+            best = of.matcher.best(segments)
             if best is None:
                 continue
-            detector = judge.matcher.detector
-            if detector.scale.margin(best[1].value, detector.threshold) >= -judge.margin:
+            detector = of.matcher.detector
+            if detector.scale.margin(best[1].value, detector.threshold) >= -of.margin:
                 return True
         return False
 
@@ -175,39 +192,17 @@ class Engine:
             yield group
 
     def _read(
-        self, group: Sequence[Tokenised], planner: WindowPlanner, reader: Reader, on_part: Callable[[], None]
+        self, group: Sequence[Tokenised], reader: WindowReader, on_part: Callable[[], None]
     ) -> Iterator[tuple[NDArray[np.float32], int]]:
-        """Activations [token, feature] of each item, and how many windows they took; one item's at a time."""
-        plans = [planner.plan(item.ids) for item in group]
-        read = self._read_parts(reader, [w.chunk for plan in plans for w in plan], on_part)
-        for item, plan in zip(group, plans, strict=True):
-            values = np.zeros((item.ids.size, self._features), np.float32)
-            for window in plan:
-                values[window.start : window.start + window.new] = next(read)[-window.new :]
-            yield values, len(plan)
-        on_part()
+        # in parts, because a loop that reads one long event must not look as if it hangs
+        return reader.read([item.ids for item in group], self._features, self._group_tokens, on_part)
 
-    def _read_parts(
-        self, reader: Reader, chunks: Sequence[Chunk], between: Callable[[], None]
-    ) -> Iterator[NDArray[np.float32]]:
-        """Reads about `group_tokens` tokens at a time: one long event must not look like a loop that hangs."""
-        part: list[Chunk] = []
-        tokens = 0
-        for chunk in chunks:
-            if part and tokens + chunk.tokens.size > self._group_tokens:
-                yield from reader.read(part)
-                between()
-                part, tokens = [], 0
-            part.append(chunk)
-            tokens += chunk.tokens.size
-        yield from reader.read(part)
-
-    def _judge(self, item: Tokenised, values: NDArray[np.float32]) -> Iterator[Alert]:
+    def _alerts(self, item: Tokenised, values: NDArray[np.float32]) -> Iterator[Alert]:
         segments = _segments(item, values)
-        for judge in self._judges:
-            match = judge.matcher.match(segments)
+        for of in self._matchers:
+            match = of.matcher.match(segments)
             if match is not None:
-                yield self._builder.build(item, judge.loaded, match)
+                yield self._builder.build(item, of.loaded, match)
 
 
 def _segments(item: Tokenised, values: NDArray[np.float32]) -> list[SegmentActivations]:

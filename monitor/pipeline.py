@@ -20,15 +20,15 @@ from monitor.telemetry.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
-# So many unreadable events in a row are not the events' fault
+# With this many unreadable events in a row, something else is wrong than the events
 _BROKEN_AFTER = 10
 _LONGEST_PAUSE_S = 30.0
-_DOUBLINGS = 10  # more reach past the longest pause, and after a thousand a float has no room
+_DOUBLINGS = 10  # the longest pause is reached earlier, and a float overflows after a thousand
 
 
 @dataclass
 class Totals:
-    """What a run came to, so far."""
+    """What a run has done so far."""
 
     records: int = 0
     events: int = 0
@@ -48,11 +48,11 @@ class Delivery:
 
 
 class Pipeline:
-    """Polls, parses, evaluates, delivers, commits; in this order for each batch of records.
+    """Polls, parses, evaluates, delivers and commits, in this order, for each batch of records.
 
-    The commit comes last: sinks and dead letters have flushed before it, so a process that dies at any point has
-    committed nothing that is not delivered, and the next one reads the rest again. An alert can therefore be
-    delivered twice, always under the same id, and none is lost.
+    The commit comes last, after sinks and dead letters have flushed. So a process that dies at any point has committed
+    only what is delivered, and the next process reads the rest again. No alert is lost; one may be delivered twice,
+    always with the same id.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Pipeline:
         stop: threading.Event,
         on_batch: Callable[[Totals], None] = lambda _: None,
     ) -> None:
-        """`stop` ends the loop after the batch in hand; `on_batch` is called after every commit."""
+        """`stop` ends the loop after the current batch; `on_batch` is called after every commit."""
         self._source = source
         self._engine = engine
         self._delivery = delivery
@@ -78,7 +78,7 @@ class Pipeline:
         self.totals = Totals()
 
     def run(self) -> Totals:
-        """Runs until the source is exhausted or `stop` is set. Raises Permanent where going on is pointless."""
+        """Runs until the source is exhausted or `stop` is set. Raises Permanent if there is no point in going on."""
         while not self._stop.is_set() and not self._source.exhausted:
             started = time.perf_counter()
             records: Sequence[Record] = ()
@@ -88,13 +88,13 @@ class Pipeline:
                 self._pause(e, 0)
             self._telemetry.polled(len(records), time.perf_counter() - started)
             if records:
-                self._batch(records)
+                self._process_batch(records)
             self._telemetry.lag(self._source.lag())
-            self._ready()
+            self._report_readiness()
             self._health.progress()
         return self.totals
 
-    def _ready(self) -> None:
+    def _report_readiness(self) -> None:
         connected, assigned = self._source.connected, self._source.assigned
         reason = "no broker answers" if not connected else "" if assigned else "waiting for partitions"
         self._health.set_ready("consumer", not reason, reason)
@@ -102,14 +102,14 @@ class Pipeline:
             self._not_ready = reason
             log.log(logging.INFO if connected else logging.WARNING, "consumer: %s", reason or "ready")
 
-    def _batch(self, records: Sequence[Record]) -> None:
+    def _process_batch(self, records: Sequence[Record]) -> None:
         self._telemetry.queue(len(records))
         events, bad = self._parse(records)
         evaluations = self._evaluate(events, {r.origin: r for r in records}, bad)
         alerts = [alert for evaluation in evaluations for alert in self._record_telemetry(evaluation)]
-        if not self._until_done(lambda: self._deliver(alerts, bad), self._reset):
+        if not self._retry(lambda: self._deliver(alerts, bad), self._reset):
             return  # stopped while a destination was down: nothing is committed, all is read again
-        if not self._until_done(self._source.commit):
+        if not self._retry(self._source.commit):
             return
         self._count(records, evaluations, bad)
         self._on_batch(self.totals)
@@ -131,7 +131,7 @@ class Pipeline:
             done = list(self._engine.evaluate(events, self._between_groups))
             self._unreadable = 0 if done else self._unreadable
         except BadEvent:
-            pass  # which one it is shows below
+            pass  # below, one by one, we find out which event it is
         except Exception:
             log.exception("a batch of %d events could not be read; trying them one by one", len(events))
         else:
@@ -156,7 +156,7 @@ class Pipeline:
         self._health.progress()
 
     def _deliver(self, alerts: Sequence[Alert], bad: dict[Origin, tuple[Record, BadEvent]]) -> None:
-        """Returns when every alert and every bad record is safe."""
+        """Returns when every alert and every bad record is delivered."""
         for record, error in bad.values():
             self._delivery.dead_letters.add(record, error)
         for sink in self._delivery.sinks:
@@ -178,8 +178,8 @@ class Pipeline:
         for sink in self._delivery.sinks:
             sink.reset()
 
-    def _until_done(self, step: Callable[[], None], before_retry: Callable[[], None] = lambda: None) -> bool:
-        """Repeats `step` with growing pauses while it raises Retryable. False when stopped before it was done."""
+    def _retry(self, step: Callable[[], None], before_retry: Callable[[], None] = lambda: None) -> bool:
+        """Repeats `step` with growing pauses while it raises Retryable. Returns False if stopped before it succeeds."""
         attempt = 0
         while True:
             try:
@@ -195,10 +195,10 @@ class Pipeline:
             try:
                 before_retry()
             except Retryable as e:
-                log.warning("still failing: %s", e)
+                log.warning("still down: %s", e)
 
     def _pause(self, error: Retryable, attempt: int) -> bool:
-        """Waits before the next attempt, as a live member of its group. False when stopped meanwhile."""
+        """Waits before the next attempt and stays in the consumer group. Returns False if stopped meanwhile."""
         pause_s = min(max(error.retry_after_s, 0.5 * 2 ** min(attempt, _DOUBLINGS)), _LONGEST_PAUSE_S)
         log.warning("%s; trying again in %.1f s", error, pause_s)
         until = time.monotonic() + pause_s
@@ -209,7 +209,7 @@ class Pipeline:
                 self._source.keep_alive()
             except Retryable as e:
                 log.debug("the source fails as well: %s", e)
-            self._ready()
+            self._report_readiness()
             self._health.progress()
         return not self._stop.is_set()
 
@@ -220,7 +220,7 @@ class Pipeline:
         traceparent = telemetry.processed(evaluation.event, evaluation.alerts, evaluation.seconds)
         if evaluation.fallback:
             telemetry.template_fallback()
-        if evaluation.read_again:
+        if evaluation.confirmed:
             telemetry.confirmed()
         for alert in evaluation.alerts:
             telemetry.alert(alert)

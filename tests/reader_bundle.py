@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from monitor.assembly.build import compile_artefacts, load_artefacts
+from monitor.assembly.artefacts import load_model_artefacts
+from monitor.assembly.bundle_cache import compile_artefacts
 from monitor.compiler.calibration_events import load_calibration_events
 from monitor.config.sections import Config
 from monitor.readers.onnx.bundle import Bundle
@@ -14,7 +15,7 @@ CALIBRATION_EVENTS = 60
 
 
 def compile_reader(out: Path) -> Bundle:
-    """A bundle in int8, with the graph in float32 beside it, whatever this machine would choose."""
+    """A bundle in int8 with the graph in float32, whatever this machine would choose."""
     config = Config.model_validate({"reader": {"model": PACKAGE, "precision": "int8"}})
     events = load_calibration_events(limit=CALIBRATION_EVENTS)
-    return compile_artefacts(config, load_artefacts(config), out, "int8", events, lambda _: None)
+    return compile_artefacts(config, load_model_artefacts(config), out, "int8", events, lambda _: None)

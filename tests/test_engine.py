@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from monitor.alerts.alert import Alert
-from monitor.assembly.build import build_engine, load_artefacts
+from monitor.assembly.artefacts import load_artefacts
+from monitor.assembly.build import build_engine
 from monitor.config.sections import Config
 from monitor.engine import Engine, Evaluation
 from monitor.errors import ConfigError
@@ -233,7 +234,7 @@ def test_every_token_of_a_long_conversation_is_judged(
         return values
 
     engine_latents = sorted(LATENTS)
-    monkeypatch.setattr(engine._reader, "read", read)
+    monkeypatch.setattr(engine._reader.reader, "read", read)
     monkeypatch.setattr(engine, "_group_tokens", 10_000)  # all windows in one call, so that the last is the last
     (evaluation,) = engine.evaluate([long])
     assert evaluation.windows == len(planned) > 12
@@ -245,7 +246,7 @@ def test_every_token_of_a_long_conversation_is_judged(
     assert alert.segment.tokens == item.rows[-1].size
     assert last == item.ids.size - 1
     # each window repeats the overlap and goes on where the one before ended
-    start_size = reader_model.tokeniser.constant_starts()[-1].size
+    start_size = reader_model.tokeniser.shared_prefixes()[-1].size
     joined = [item.ids[:start_size], planned[0], *(tokens[64:] for tokens in planned[1:])]
     np.testing.assert_array_equal(np.concatenate(joined), item.ids)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +15,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
 
 from detectors.feature_set import FeatureSet, ReaderRef
 from monitor.compiler.calibration_events import CalibrationEvent
-from monitor.compiler.compile import PrecisionChoice, Source, compile_bundle
-from monitor.compiler.precision_trials import Judge
+from monitor.compiler.compile import CompileInputs, PrecisionChoice, compile_bundle
+from monitor.compiler.precision_trials import ScoreFn
 from monitor.model.files import ModelFiles, file_sha256
 from monitor.readers.onnx.bundle import Bundle
 from monitor.readers.onnx.reader import OnnxReader
@@ -84,21 +84,29 @@ class TinySource:
     def compile(
         self,
         out: Path,
-        judge: Judge | None = None,
+        scores: ScoreFn | None = None,
         events: Sequence[CalibrationEvent] = (),
         precision: PrecisionChoice = "fp32",
         sets: Sequence[LoadedSet] = (),
         probes: Sequence[Probe] = (),
+        progress: Callable[[str], None] = lambda _: None,
     ) -> Bundle:
         """A bundle in the folder `out`."""
-        given = events or calibration_events(6)
-        made_of = self.made_of(sets, probes)
-        return compile_bundle(made_of, out, self.tokeniser, judge or no_judge, given, precision, threads=1)
-
-    def made_of(self, sets: Sequence[LoadedSet] = (), probes: Sequence[Probe] = ()) -> Source:
-        """What a bundle is made of."""
-        sae = load_saelens(self.folder / "sae")
-        return Source(self.model, sae, self.ref, LATENTS, probes, list(sets) or [self.feature_set()])
+        inputs = CompileInputs(
+            model=self.model,
+            sae=load_saelens(self.folder / "sae"),
+            ref=self.ref,
+            latents=LATENTS,
+            probes=probes,
+            sets=list(sets) or [self.feature_set()],
+            tokeniser=self.tokeniser,
+            events=events or calibration_events(6),
+            scores=scores or no_scores,
+            precision=precision,
+            threads=1,
+            progress=progress,
+        )
+        return compile_bundle(inputs, out)
 
 
 def tiny_source(folder: Path, kind: str = "jumprelu") -> TinySource:
@@ -127,6 +135,6 @@ def calibration_events(
     return made
 
 
-def no_judge(reader: OnnxReader, events: Sequence[CalibrationEvent]) -> NDArray[np.float64]:
+def no_scores(reader: OnnxReader, events: Sequence[CalibrationEvent]) -> NDArray[np.float64]:
     """For bundles whose precision is not measured."""
-    raise AssertionError("nothing is judged")
+    raise AssertionError("nothing is scored")

@@ -21,7 +21,8 @@ from monitor.compiler.linear import Precision
 from monitor.compiler.model_graph import add_blocks
 from monitor.compiler.model_weights import ModelWeights, read_config
 from monitor.compiler.rotation import rotation
-from monitor.readers.onnx.reader import GraphShape, OnnxReader
+from monitor.readers.onnx.graph import GraphShape
+from monitor.readers.onnx.reader import OnnxReader
 from monitor.readers.onnx.sparse import ACTIVATIONS, RESIDUAL
 from monitor.readers.onnx.step import Heads
 

@@ -30,7 +30,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Reader:
+class BenchReader:
     """A reader as the benchmark knows it: how to make it, and what its time is compared with."""
 
     name: str
@@ -39,8 +39,8 @@ class Reader:
     slow: bool = False
     """Measured on a sample of each workload, less often."""
     caching: bool = False
-    reads_starts: bool = True
-    """Whether it reads the constant starts anew in every event."""
+    reads_prefixes: bool = True
+    """Whether it reads the shared prefixes again in every event."""
     work: Work | None = None
     precisions: tuple[str, str] = ("", "")
     """Of products with weights, and of attention."""
@@ -50,7 +50,7 @@ class Reader:
 class _Floor:
     """What a reader read in `seconds`, to be held to the ceilings once they are known."""
 
-    reader: Reader
+    reader: BenchReader
     read: Sequence[Span]
     seconds: float
 
@@ -66,7 +66,7 @@ class _Floor:
 class _Trial:
     """One reader on one workload: what it is given, and what came of it."""
 
-    reader: Reader
+    reader: BenchReader
     worker: Worker
     events: tuple[Event, ...]
     repetitions: int
@@ -75,7 +75,7 @@ class _Trial:
     done: list[Repetition]
 
 
-def choose(names: Sequence[str], config: Config, bundle: Path, works: Mapping[str, Work]) -> list[Reader]:
+def choose(names: Sequence[str], config: Config, bundle: Path, works: Mapping[str, Work]) -> list[BenchReader]:
     """The readers `names`. `works` has the keys whole, ours and bare (the whole model without head and SAE)."""
 
     def floor(work: str, weights: str, attention: str) -> dict[str, Any]:
@@ -84,28 +84,28 @@ def choose(names: Sequence[str], config: Config, bundle: Path, works: Mapping[st
     dtype = {"float32": "fp32", "bfloat16": "bf16"}.get(config.reader.dtype, "")
     on_cpu = config.reader.device == "cpu"
     known = [
-        Reader(NAIVE, make_naive, (config, "float32"), slow=True, **floor("whole", "fp32", "fp32")),
-        Reader("naive_bf16", make_naive, (config, "bfloat16"), slow=True, **floor("whole", "bf16", "bf16")),
-        Reader(
+        BenchReader(NAIVE, make_naive, (config, "float32"), slow=True, **floor("whole", "fp32", "fp32")),
+        BenchReader("naive_bf16", make_naive, (config, "bfloat16"), slow=True, **floor("whole", "bf16", "bf16")),
+        BenchReader(
             "torch",
             make_ours,
             ("torch", config, bundle),
             slow=True,
-            reads_starts=False,
+            reads_prefixes=False,
             **(floor("ours", dtype, dtype) if on_cpu else {}),
         ),
-        Reader("llama_cpp", make_llama_cpp, (config,), slow=True, **floor("bare", "int8", "fp32")),
+        BenchReader("llama_cpp", make_llama_cpp, (config,), slow=True, **floor("bare", "int8", "fp32")),
     ]
     for precision in ("fp32", "int8"):
         for suffix in ("", "_cache", "_confirmed"):
             name = f"onnx_{precision}{suffix}"
             known.append(
-                Reader(
+                BenchReader(
                     name,
                     make_ours,
                     (name, config, bundle),
                     caching=bool(suffix),
-                    reads_starts=False,
+                    reads_prefixes=False,
                     # what is read twice depends on the events, so the whole engine has no floor
                     **(floor("ours", precision, "fp32") if suffix != "_confirmed" else {}),
                 )
@@ -114,7 +114,7 @@ def choose(names: Sequence[str], config: Config, bundle: Path, works: Mapping[st
 
 
 @contextmanager
-def loaded(readers: Sequence[Reader], skipped: list[str], say: Say) -> Iterator[list[tuple[Reader, Worker]]]:
+def loaded(readers: Sequence[BenchReader], skipped: list[str], say: Say) -> Iterator[list[tuple[BenchReader, Worker]]]:
     """The readers' processes, once all have loaded; one that cannot goes to `skipped` with its reason."""
     with ExitStack() as opened:
         say(f"loading {len(readers)} readers")
@@ -130,7 +130,7 @@ def loaded(readers: Sequence[Reader], skipped: list[str], say: Say) -> Iterator[
 
 
 def measure(
-    running: Sequence[tuple[Reader, Worker]],
+    running: Sequence[tuple[BenchReader, Worker]],
     workloads: Sequence[Workload],
     tokeniser: EventTokeniser,
     sizes: Sizes,
@@ -151,7 +151,7 @@ def measure(
         except Permanent as e:
             skipped.append(f"{reader.name}: {e}")
     running = [(reader, worker) for reader, worker in running if reader.name in load_peaks]
-    starts = tokeniser.constant_starts()
+    prefixes = tokeniser.shared_prefixes()
     rows: list[Row] = []
     floors: list[_Floor] = []
     for workload in workloads:
@@ -173,7 +173,7 @@ def measure(
                     trials.remove(trial)
         for trial in trials:
             rows.append(_row(workload, trial, _speed(trials, NAIVE, ids), ids, load_peaks))
-            floors.append(_Floor(trial.reader, _read(trial, ids, starts), _median([r.seconds for r in trial.done])))
+            floors.append(_Floor(trial.reader, _read(trial, ids, prefixes), _median([r.seconds for r in trial.done])))
         rates.measure()
     return [
         dataclasses.replace(row, ceiling_fraction=floor.fraction(rates.known))
@@ -182,7 +182,7 @@ def measure(
 
 
 def _begin(
-    reader: Reader,
+    reader: BenchReader,
     worker: Worker,
     workload: Workload,
     ids: Mapping[str, NDArray[np.int32]],
@@ -244,9 +244,9 @@ def _speed(trials: Sequence[_Trial], name: str, ids: Mapping[str, NDArray[np.int
     return next((_tokens(t, ids) / _median([r.seconds for r in t.done]) for t in trials if t.reader.name == name), None)
 
 
-def _read(trial: _Trial, ids: Mapping[str, NDArray[np.int32]], starts: Sequence[NDArray[np.int32]]) -> list[Span]:
+def _read(trial: _Trial, ids: Mapping[str, NDArray[np.int32]], prefixes: Sequence[NDArray[np.int32]]) -> list[Span]:
     reader = trial.reader
-    return spans([ids[e.id] for e in trial.events], () if reader.reads_starts else starts, reader.caching)
+    return spans([ids[e.id] for e in trial.events], () if reader.reads_prefixes else prefixes, reader.caching)
 
 
 def _tokens(trial: _Trial, ids: Mapping[str, NDArray[np.int32]]) -> int:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from monitor.assembly.build import build_template, build_tokeniser, load_artefacts
+from monitor.assembly.artefacts import load_artefacts
+from monitor.assembly.tokeniser import build_template, build_tokeniser
 from monitor.bench.readers import Measured
 from monitor.bench.sizes import BATCH
 from monitor.config.sections import Config
@@ -14,7 +15,6 @@ from monitor.errors import Permanent
 from monitor.events.event import Event
 from monitor.machine import usable_cores
 from monitor.model.files import PACKAGE_PREFIX, packaged_gguf
-from monitor.readers.onnx.bundle import Bundle
 from monitor.readers.transformers_log import quiet_transformers
 
 
@@ -40,11 +40,9 @@ class Naive:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         torch.set_num_threads(config.reader.threads or usable_cores())
-        artefacts = load_artefacts(config)
-        if isinstance(artefacts.made_of, Bundle):
-            raise Permanent("reader.bundle has no model to compare with; leave it out and name reader.model")
+        artefacts = load_artefacts(config).uncompiled("the comparison with transformers and sae-lens")
         self._template = build_template(config, artefacts.model)
-        self._layer = artefacts.sets[0].shipped.reader.layer
+        self._layer = artefacts.ref.layer
         self._latents = list(artefacts.latents)
         with quiet_transformers():
             self._tokenizer: Any = AutoTokenizer.from_pretrained(artefacts.model.folder, local_files_only=True)

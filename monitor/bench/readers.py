@@ -1,4 +1,4 @@
-"""Our readers as a benchmark runs them: events in, activations for their segments out, as the sidecar does it."""
+"""latentwatch's readers as a benchmark runs them: events in, activations of their segments out."""
 
 from __future__ import annotations
 
@@ -8,17 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from monitor.assembly.build import (
-    EXACT_CACHE,
-    assemble_engine,
-    build_reader,
-    build_tokeniser,
-    load_artefacts,
-    reader_options,
-)
+from monitor.assembly.artefacts import load_artefacts
+from monitor.assembly.build import EXACT_CACHE, build_reader, reader_options
+from monitor.assembly.engine import assemble_engine, window_reader
+from monitor.assembly.tokeniser import build_tokeniser
 from monitor.config.sections import Config
 from monitor.engine import Engine
 from monitor.errors import Permanent
@@ -26,48 +19,48 @@ from monitor.events.event import Event
 from monitor.readers.batches import token_budgeted
 from monitor.readers.onnx.bundle import load_bundle
 from monitor.readers.onnx.reader import OnnxReader
-from monitor.readers.reader import Chunk, Reader
-from monitor.readers.windows import WindowPlanner
+from monitor.readers.reader import Chunk
+from monitor.readers.windows import WindowReader
 from monitor.tokens.tokeniser import EventTokeniser, as_index
 
 GROUP_TOKENS = 4_096
-"""Events are taken in groups of so many tokens, as the engine does."""
+"""About how many tokens of events are read at a time, as in the engine."""
 
 
 @dataclass(frozen=True)
 class Repetition:
-    """One reading of some events, one after the other."""
+    """One reading of some events, one after another."""
 
     seconds: float
     cpu_s: float
     """Of all threads of the process."""
     latencies_s: tuple[float, ...]
-    """Of each event: from when its group was taken to when its activations were there."""
+    """By event: from when its group was taken to when its activations were ready."""
     peak_rss_mb: float
-    """Most memory that the process held meanwhile."""
+    """Peak memory of the process meanwhile."""
 
 
 class Alternative(Protocol):
-    """A way of getting from events to activations."""
+    """A way to get from events to activations."""
 
     def read(self, events: Sequence[Event]) -> Iterator[int]:
-        """Reads events in order; after each group or batch, yields how many events it had."""
+        """Reads events in order; yields the number of events after each group or batch."""
 
     def fresh(self) -> None:
-        """Forgets what it remembers of events."""
+        """Empties caches of what was read."""
 
     def padding(self, events: Sequence[Event]) -> float:
-        """Padding that `read` puts through the products with weights, in tokens for each real token."""
+        """Padding tokens that go through the products with weights, for each real token."""
 
 
 class Measured:
-    """Runs one alternative in this process and takes the time."""
+    """Runs one alternative in this process and measures time and memory."""
 
     def __init__(self, alternative: Alternative) -> None:
         self._alternative = alternative
 
     def run(self, events: Sequence[Event], single: bool = False) -> Repetition:
-        """Reads `events`, all that are there or, `single`, one at a time."""
+        """Reads `events`, all at once or, if `single`, one at a time."""
         self._alternative.fresh()
         _forget_peak()
         latencies: list[float] = []
@@ -90,17 +83,18 @@ class Measured:
         return self._alternative.padding(events)
 
     def peak(self) -> float:
-        """Most memory so far, in MB; the loading, before anything was run."""
+        """Peak memory so far, in MB; before the first run, that of loading."""
         return peak_rss_mb()
 
 
 def make_ours(name: str, config: Config, bundle: Path) -> Measured:
-    """The reader `torch`, or `onnx_PRECISION` with `_cache` or `_confirmed` behind it."""
+    """The reader `torch`, or `onnx_PRECISION`, perhaps followed by `_cache` or `_confirmed`."""
     artefacts = load_artefacts(config)
     tokeniser = build_tokeniser(config, artefacts.model)
     if name == "torch":
         torch = config.changed(reader=config.reader.changed(engine="torch", bundle=None))
-        return Measured(Plain(tokeniser, build_reader(torch, artefacts, artefacts.columns), config))
+        windows = window_reader(config, tokeniser, build_reader(torch, artefacts, artefacts.columns))
+        return Measured(Plain(tokeniser, windows, len(artefacts.columns), config.reader.batch_tokens))
     compiled = load_bundle(bundle)
     _, precision, *rest = name.split("_")
     chosen = compiled.manifest.precision.chosen
@@ -113,7 +107,8 @@ def make_ours(name: str, config: Config, bundle: Path) -> Measured:
             compiled.exact_reader(artefacts.columns, **reader_options(config, share)) if precision != chosen else None
         )
         reader = exact or compiled.reader(artefacts.columns, **reader_options(config, share))
-        return Measured(Plain(tokeniser, reader, config))
+        windows = window_reader(config, tokeniser, reader)
+        return Measured(Plain(tokeniser, windows, len(artefacts.columns), config.reader.batch_tokens))
     reader = compiled.reader(artefacts.columns, **reader_options(config))
     exact = compiled.exact_reader(artefacts.columns, **reader_options(config, EXACT_CACHE))
     margins = compiled.manifest.precision.margins
@@ -122,45 +117,36 @@ def make_ours(name: str, config: Config, bundle: Path) -> Measured:
 
 
 class Plain:
-    """A reader behind tokeniser and window planner, without detectors."""
+    """Tokeniser and reader, without detectors."""
 
-    def __init__(self, tokeniser: EventTokeniser, reader: Reader, config: Config) -> None:
+    def __init__(self, tokeniser: EventTokeniser, reader: WindowReader, width: int, batch_tokens: int) -> None:
+        """`width` is the reader's number of columns; `batch_tokens` is what a reader that pads takes at once."""
         self._tokeniser = tokeniser
         self._reader = reader
-        self._batch_tokens = config.reader.batch_tokens
-        self._planner = WindowPlanner(
-            reader, tokeniser.constant_starts(), config.reader.window_tokens, config.reader.overlap_tokens
-        )
+        self._width = width
+        self._batch_tokens = batch_tokens
 
     def read(self, events: Sequence[Event]) -> Iterator[int]:
         for group in _groups(events):
             items = self._tokeniser.tokenise(group)
-            plans = [self._planner.plan(item.ids) for item in items]
-            chunks = iter(self._reader.read([window.chunk for plan in plans for window in plan]))
-            for item, plan in zip(items, plans, strict=True):
-                values: NDArray[np.float32] | None = None
-                for window in plan:
-                    found = next(chunks)[-window.new :]
-                    if values is None:
-                        values = np.zeros((item.ids.size, found.shape[1]), np.float32)
-                    values[window.start : window.start + window.new] = found
-                if values is not None:
-                    for rows in item.rows:
-                        values[as_index(rows)]
+            read = self._reader.read([item.ids for item in items], self._width)
+            for item, (values, _) in zip(items, read, strict=True):
+                for rows in item.rows:
+                    values[as_index(rows)]
             yield len(group)
 
     def fresh(self) -> None:
-        if isinstance(self._reader, OnnxReader):
-            self._reader.cache.clear()
+        if isinstance(self._reader.reader, OnnxReader):
+            self._reader.reader.cache.clear()
 
     def padding(self, events: Sequence[Event]) -> float:
-        if isinstance(self._reader, OnnxReader):
+        if isinstance(self._reader.reader, OnnxReader):
             return 0.0
         padded = real = 0
         for group in _groups(events):
             by_past: dict[int, list[Chunk]] = {}
             for item in self._tokeniser.tokenise(group):
-                for window in self._planner.plan(item.ids):
+                for window in self._reader.plan(item.ids):
                     by_past.setdefault(id(window.chunk.past), []).append(window.chunk)
             for chunks in by_past.values():
                 sizes = [chunk.tokens.size for chunk in chunks]
@@ -171,7 +157,7 @@ class Plain:
 
 
 class Whole:
-    """The engine: reading, detectors, the second reading of what comes near a threshold, and alerts."""
+    """The engine: reading, detectors, confirmation of events near a threshold, and alerts."""
 
     def __init__(self, engine: Engine, readers: Sequence[OnnxReader]) -> None:
         self._engine = engine
@@ -185,7 +171,7 @@ class Whole:
         for reader in self._readers:
             reader.cache.clear()
 
-    def padding(self, events: Sequence[Event]) -> float:  # noqa: ARG002 - nothing is padded, whatever comes
+    def padding(self, events: Sequence[Event]) -> float:  # noqa: ARG002 - it never pads
         return 0.0
 
 
@@ -201,11 +187,11 @@ def _forget_peak() -> None:
     try:
         Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the peak
     except OSError:
-        return  # then the peak is that of the whole life
+        return  # then the peak is that since the process began
 
 
 def _groups(events: Sequence[Event]) -> list[list[Event]]:
-    """By their characters, before anybody has tokenised them: about GROUP_TOKENS tokens."""
+    """Groups of about GROUP_TOKENS tokens, estimated from characters because nothing is tokenised yet."""
     groups: list[list[Event]] = []
     room = 0
     for event in events:

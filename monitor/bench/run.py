@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import monitor
-from monitor.assembly.build import Artefacts, build_tokeniser, cached_bundle, load_artefacts
+from monitor.assembly.artefacts import Artefacts, load_artefacts
+from monitor.assembly.build import find_bundle
+from monitor.assembly.tokeniser import build_tokeniser
 from monitor.bench.ceilings import Ceilings, Rates
 from monitor.bench.measure import Say, choose, loaded, measure
 from monitor.bench.pipeline import measure_pipeline
@@ -121,12 +123,10 @@ def _measure_curves(config: Config, bundle: Bundle, sizes: Sizes, report: Report
 
 def _bundle(config: Config, artefacts: Artefacts, options: Options, say: Say) -> Bundle:
     """The configured bundle, or the one in the cache; with int8 in it where a reader in int8 is asked for."""
-    if isinstance(artefacts.made_of, Bundle):
-        return artefacts.made_of
-    bundle = cached_bundle(_with_precision(config, config.reader.precision), artefacts, say)
+    bundle = find_bundle(config, artefacts, say)
     if bundle.manifest.precision.chosen == "int8" or not any("int8" in name for name in options.readers):
         return bundle
-    return cached_bundle(_with_precision(config, "int8"), artefacts, say)
+    return find_bundle(_with_precision(config, "int8"), artefacts, say)
 
 
 def _with_precision(config: Config, precision: str) -> Config:
@@ -134,14 +134,16 @@ def _with_precision(config: Config, precision: str) -> Config:
 
 
 def _works(artefacts: Artefacts) -> dict[str, Work]:
-    """Operations of the whole model with the whole SAE, of our part, and of the whole model bare."""
-    if isinstance(artefacts.made_of, Bundle):
-        return {}  # the model's widths are not in it
-    folder, sae = artefacts.model.folder, artefacts.made_of
+    """Operations of the whole model with the whole SAE, of our part, and of the whole model without an SAE."""
+    try:
+        model = artefacts.uncompiled("counting operations")
+    except ConfigError:
+        return {}  # a bundle does not say how wide the whole model is
+    folder, sae = model.model.folder, model.sae
     values = read_config(folder)
     a = architecture_of(values, str(folder / "config.json"))
     inner, vocabulary = int(values.get("intermediate_size", 0)), int(values.get("vocab_size", 0))
-    blocks = artefacts.sets[0].shipped.reader.layer + 1
+    blocks = artefacts.ref.layer + 1
     # all latents of a TopK SAE have a say in which are active
     latents = sae.d_sae if sae.architecture == "topk" else len(artefacts.latents)
     return {

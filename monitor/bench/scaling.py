@@ -15,15 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from monitor.assembly.build import build_tokeniser, load_artefacts
+from monitor.assembly.artefacts import load_artefacts
+from monitor.assembly.engine import window_reader
+from monitor.assembly.tokeniser import build_tokeniser
 from monitor.bench.results import Point
 from monitor.bench.sizes import Sizes
 from monitor.bench.workloads import make_workloads, multi_turn
 from monitor.config.sections import Config
-from monitor.readers.onnx.bundle import EMBEDDINGS, EXACT_GRAPH, GRAPH, STARTS, load_bundle, load_starts
-from monitor.readers.onnx.reader import GraphShape, OnnxReader
+from monitor.readers.onnx.bundle import EMBEDDINGS, EXACT_GRAPH, GRAPH, PREFIXES, load_bundle, load_prefixes
+from monitor.readers.onnx.graph import GraphShape
+from monitor.readers.onnx.reader import OnnxReader
 from monitor.readers.reader import Chunk
-from monitor.readers.windows import WindowPlanner
 from monitor.sae.formats.saelens import load_saelens
 
 CURATED = 64
@@ -58,12 +60,12 @@ class Curves:
         self._tokeniser = build_tokeniser(config, self._artefacts.model)
         self._bundle = load_bundle(bundle)
         self._embeddings = np.load(bundle / EMBEDDINGS, mmap_mode="r", allow_pickle=False)
-        self._starts = load_starts(bundle / STARTS)
+        self._prefixes = load_prefixes(bundle / PREFIXES)
         events = [event for workload in make_workloads(["long"], sizes) for event in workload.events]
         self._ids = np.concatenate([item.ids for item in self._tokeniser.tokenise(events)])
 
     def lengths(self) -> list[Point]:
-        """Sequences of so many tokens, together always as many."""
+        """Sequences of different lengths; the total number of tokens is always the same."""
         reader, tokens = self._shipped(), self._sizes.scaling_tokens
         return self._measure(
             [
@@ -73,7 +75,7 @@ class Curves:
         )
 
     def batches(self) -> list[Point]:
-        """So many sequences of 128 tokens at once."""
+        """Different numbers of sequences of 128 tokens, read at once."""
         reader = self._shipped()
         return self._measure(
             [_Case("batch", self._name, n, n * _LENGTH, self._read(reader, n, _LENGTH)) for n in self._sizes.batches]
@@ -85,9 +87,7 @@ class Curves:
         planners = []
         for series, cache in ((f"{self._name}_cache", _CACHE_BYTES), (self._name, 0)):
             reader = self._shipped(cache)
-            window, overlap = self._config.reader.window_tokens, self._config.reader.overlap_tokens
-            planner = WindowPlanner(reader, self._tokeniser.constant_starts(), window, overlap)
-            planners.append((series, reader, planner))
+            planners.append((series, reader, window_reader(self._config, self._tokeniser, reader)))
         seconds: dict[tuple[str, int], list[float]] = {}
         for _ in range(self._sizes.scaling_repetitions + 1):
             for series, reader, planner in planners:
@@ -111,7 +111,7 @@ class Curves:
             return self._measure(cases)
 
     def widths(self) -> list[Point]:
-        """Latents of the SAE: JumpReLU, of which the curated ones alone are computed, and TopK, which needs all."""
+        """Latents of the SAE: JumpReLU, where only the curated ones are computed, and TopK, which needs all."""
         cases = []
         d_model = self._bundle.manifest.model.d_model
         kinds: tuple[Literal["jumprelu", "topk"], ...] = ("jumprelu", "topk")
@@ -144,8 +144,8 @@ class Curves:
             cache_bytes=cache_bytes,
             threads=options.threads,
         )
-        for start in self._starts:
-            reader.preload(*start)
+        for prefix in self._prefixes:
+            reader.preload(*prefix)
         return reader
 
     def _case(self, variable: str, kind: str, value: int, folder: Path, sae: Path, latents: list[int]) -> _Case:
@@ -159,10 +159,19 @@ class Curves:
     def _compile(self, path: Path, sae_folder: Path, latents: list[int]) -> GraphShape:
         from monitor.compiler.sae_graph import add_encoder
 
-        ref = self._artefacts.sets[0].shipped.reader
+        ref = self._artefacts.ref
         graph, residual, turn = copy.deepcopy(self._blocks())
         sae = load_saelens(sae_folder)
-        add_encoder(graph, residual, sae, latents, ref.sae.activation_basis, ref.max_norm, turn, self._precision)
+        add_encoder(
+            graph,
+            residual,
+            sae,
+            latents=latents,
+            basis=ref.sae.activation_basis,
+            max_norm=ref.max_norm,
+            turn=turn,
+            precision=self._precision,
+        )
         graph.save(path)
         topk = sae.architecture == "topk"
         return replace(
@@ -191,8 +200,9 @@ class Curves:
         return self._made_blocks
 
     def _read(self, reader: OnnxReader, sequences: int, length: int) -> Callable[[], object]:
-        start = reader.remember(max((tokens for tokens, _, _ in self._starts), key=len)) if self._starts else None
-        chunks = [Chunk(part, start) for part in np.split(np.resize(self._ids, sequences * length), sequences)]
+        known = [tokens for tokens, _, _ in self._prefixes]
+        past = reader.prefill(max(known, key=len)) if known else None
+        chunks = [Chunk(part, past) for part in np.split(np.resize(self._ids, sequences * length), sequences)]
         return lambda: reader.read(chunks)
 
     def _measure(self, cases: Sequence[_Case]) -> list[Point]:

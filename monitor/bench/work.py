@@ -81,18 +81,18 @@ def count_work(a: Architecture, inner: int, blocks: int, latents: int, vocabular
 
 
 def spans(
-    events: Iterable[NDArray[np.int32]], starts: Iterable[NDArray[np.int32]] = (), cached: bool = False
+    events: Iterable[NDArray[np.int32]], prefixes: Iterable[NDArray[np.int32]] = (), cached: bool = False
 ) -> list[Span]:
     """What a reader reads of `events` [token] that come in this order.
 
-    All but the longest of the constant `starts`; with a prefix cache, without the full blocks of tokens that an event
-    before it had at the same place. Room for all blocks is taken for granted.
+    It skips the longest of the shared `prefixes` that fits. A prefix cache also skips the full blocks of tokens that an
+    earlier event had at the same place; we assume that all blocks fit into it.
     """
-    beginnings = sorted(starts, key=lambda s: -s.size)
+    longest_first = sorted(prefixes, key=lambda s: -s.size)
     seen: set[bytes] = set()
     found = []
     for ids in events:
-        first = next((s.size for s in beginnings if np.array_equal(ids[: s.size], s)), 0)
+        first = next((s.size for s in longest_first if np.array_equal(ids[: s.size], s)), 0)
         if cached:
             keys = block_keys(str(first).encode(), ids[first:])
             known = next((n for n, key in enumerate(keys) if key not in seen), len(keys))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from monitor.assembly.artefacts import ModelArtefacts
 from monitor.cli.file_access import file_problem, folder_problem
 from monitor.cli.wiring import load_sets
 from monitor.config.load import load_config
@@ -17,7 +18,7 @@ from monitor.errors import ConfigError
 from monitor.sinks.jsonl import JsonlSinkConfig
 
 if TYPE_CHECKING:
-    from monitor.assembly.build import Artefacts
+    from monitor.assembly.artefacts import Artefacts
     from monitor.sets.load import LoadedSet
 
 
@@ -114,7 +115,8 @@ def _reading(config: Config) -> Iterator[CheckResult]:
 
 def _artefacts(config: Config, sets: list[LoadedSet], stack: ExitStack) -> tuple[Artefacts, str]:
     """Model and SAE as at start-up, but a GGUF that is not converted yet is converted into a folder of `stack`."""
-    from monitor.assembly.build import build_tokeniser, load_artefacts, reference_check
+    from monitor.assembly.artefacts import load_artefacts
+    from monitor.assembly.tokeniser import build_tokeniser
     from monitor.model.files import needs_conversion
 
     settings, converted = config, ""
@@ -123,7 +125,7 @@ def _artefacts(config: Config, sets: list[LoadedSet], stack: ExitStack) -> tuple
         settings = config.changed(reader=config.reader.changed(cache_dir=Path(scratch)))
         converted = "; the first start converts the model"
     artefacts = load_artefacts(settings, sets)
-    reference = reference_check(artefacts.sets)
+    reference = artefacts.reference_check()
     if reference is not None:
         reference.tokens(build_tokeniser(settings, artefacts.model))
     return artefacts, f"{len(artefacts.latents)} features, model {artefacts.model.sha256[:16]}{converted}"
@@ -131,18 +133,21 @@ def _artefacts(config: Config, sets: list[LoadedSet], stack: ExitStack) -> tuple
 
 def _reader(config: Config, artefacts: Artefacts) -> str:
     """Builds the engine as at start-up, self-test included, unless it would have to be compiled."""
-    from monitor.assembly.build import build_engine, cache_folder, compiled_artefacts
+    from monitor.assembly.build import build_engine
+    from monitor.assembly.bundle_cache import cached_folder
     from monitor.compiler.compile import compiled_architecture
 
     if config.reader.engine == "torch":
         build_engine(config, artefacts)
         return f"torch on {config.reader.device}: self-test passed"
-    ready = compiled_artefacts(config, artefacts)
-    if ready is not None:
-        build_engine(config, ready)
-        return f"compiled, self-test passed ({config.reader.bundle or cache_folder(config, artefacts)})"
+    if not isinstance(artefacts, ModelArtefacts):
+        build_engine(config, artefacts)
+        return f"compiled, self-test passed ({config.reader.bundle})"
+    folder = cached_folder(config, artefacts)
+    if folder.exists():
+        build_engine(config, artefacts)
+        return f"compiled, self-test passed ({folder})"
     compiled_architecture(artefacts.model)
-    folder = cache_folder(config, artefacts)
     problem = folder_problem(folder.parent)
     if problem is not None:
         raise ConfigError(f"reader.cache_dir: {folder.parent}: {problem}; set it to a folder that can be written")

@@ -30,7 +30,8 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
     sets = load_sets(settings)
 
     # the heavy imports come after the first line of the log
-    from monitor.assembly.build import build_engine, load_artefacts
+    from monitor.assembly.artefacts import load_artefacts
+    from monitor.assembly.build import build_engine
     from monitor.pipeline import Pipeline
     from monitor.sinks.dead_letter import KafkaDeadLetters
     from monitor.sinks.sink import SinkContext, open_sinks

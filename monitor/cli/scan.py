@@ -47,7 +47,8 @@ def scan(
     from rich.markup import escape
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from monitor.assembly.build import build_engine, load_artefacts
+    from monitor.assembly.artefacts import load_artefacts
+    from monitor.assembly.build import build_engine
     from monitor.config.sinks import OtelConfig
     from monitor.pipeline import Pipeline
     from monitor.sinks.jsonl import JsonlDeadLetters, JsonlSink

@@ -17,7 +17,7 @@ from monitor.cli.wiring import load_settings
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from monitor.readers.onnx.bundle import Candidate
+    from monitor.readers.onnx.manifest import PrecisionCandidate
 
 log = logging.getLogger("monitor")
 
@@ -51,13 +51,15 @@ def compile_(
     from rich.console import Console
     from rich.markup import escape
 
-    from monitor.assembly.build import compile_artefacts, load_artefacts
+    from monitor.assembly.artefacts import load_artefacts
+    from monitor.assembly.bundle_cache import compile_artefacts
     from monitor.compiler.calibration_events import load_calibration_events
     from monitor.telemetry.log import configure_logging
 
     configure_logging(settings.log)
     traffic = load_calibration_events(calibration or (), events)
-    bundle = compile_artefacts(settings, load_artefacts(settings), out, precision.value, traffic, log.info)
+    artefacts = load_artefacts(settings).uncompiled("compiling")
+    bundle = compile_artefacts(settings, artefacts, out, precision.value, traffic, log.info)
     measured, console = bundle.manifest.precision, Console()
     if measured.candidates:
         console.print(_precision_table(measured.candidates, measured.chosen))
@@ -65,7 +67,7 @@ def compile_(
     console.print(f"{escape(str(bundle.folder))}: {measured.chosen}, {size:,.0f} MB", highlight=False)
 
 
-def _precision_table(candidates: tuple[Candidate, ...], chosen: str) -> Table:
+def _precision_table(candidates: tuple[PrecisionCandidate, ...], chosen: str) -> Table:
     from rich.table import Table
 
     table = Table("precision", "tokens/s", "confirmed", "agreement", "residual FVU", "largest AUROC loss", "chosen")
@@ -73,7 +75,7 @@ def _precision_table(candidates: tuple[Candidate, ...], chosen: str) -> Table:
         table.add_row(
             c.precision,
             f"{c.tokens_per_s:,.0f}",
-            f"{c.read_again:.1%}",
+            f"{c.confirmed:.1%}",
             f"{c.agreement:.2%}",
             f"{c.residual_fvu:.4f}",
             f"{max(c.auroc_loss.values(), default=0.0):+.4f}",

@@ -1,1 +1,1 @@
-"""Writes a reader model, cut after its hook layer, and its SAE as one ONNX graph. Needs onnx; the runtime does not."""
+"""Writes a model, cut after the hook layer, and an SAE as one ONNX graph. Needs onnx; reading does not."""

@@ -1,4 +1,4 @@
-"""Architecture: what a decoder-only transformer's config.json says about its blocks, for the graph builder."""
+"""Architecture: sizes and variants of a decoder-only transformer, from its config.json."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class _Family:
     qk_norm: bool = False
     """RMSNorm of every query and key head before the rotation (Qwen 3, Gemma 3)."""
     branch_norms: bool = False
-    """RMSNorm of what attention and MLP give, before it is added to the residual stream (Gemma 2 and 3)."""
+    """RMSNorm of the results of attention and MLP before they are added to the residual stream (Gemma 2 and 3)."""
     norm_offset: float = 0.0
-    """Added to every norm's weight (Gemma keeps weight - 1)."""
+    """Added to every norm's weight (Gemma stores weight - 1)."""
     scaled_embeddings: bool = False
     default_activation: str = "silu"
     default_pattern: int = 0
-    """Every so-manieth layer attends to everything, the others to a window; 0 = none of them does."""
+    """Every n-th layer attends to everything, the others to a window; 0 = all layers attend to a window."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    """What a config.json that lacks a key means by it; those of models of text and images leave much out."""
+    """Values of keys that a config.json lacks; those of models of text and images lack many."""
 
 
-# Windows only where the config asks for them, and only from one layer on
+# Windows only if the config asks for them, and only from one layer on
 _QWEN: dict[str, Any] = {
     "num_key_value_heads": 32,
     "max_position_embeddings": 32_768,
@@ -48,7 +48,7 @@ _GEMMA: dict[str, Any] = {
     "sliding_window": 4_096,
 }
 
-# One entry an architecture; upstream: the modeling_*.py and configuration_*.py of the same name in transformers
+# One entry for each architecture, after modeling_*.py and configuration_*.py of the same name in transformers
 _FAMILIES: dict[str, _Family] = {
     "llama": _Family(),
     "mistral": _Family(
@@ -89,7 +89,7 @@ _ACTIVATIONS: dict[str, Literal["silu", "gelu_tanh"]] = {
 
 @dataclass(frozen=True)
 class Rope:
-    """Rotary position embedding (Su et al. 2021) of one layer; `frequencies` [head_dim / 2] in radians a position."""
+    """Rotary position embedding (Su et al. 2021) of one layer; `frequencies` [head_dim / 2] in radians per position."""
 
     name: str
     frequencies: tuple[float, ...]
@@ -115,7 +115,7 @@ class Architecture:
     norm_offset: float
     activation: Literal["silu", "gelu_tanh"]
     query_scale: float
-    """What queries are multiplied by, 1 / sqrt(head_dim) as a rule."""
+    """Factor of the queries, usually 1 / sqrt(head_dim)."""
     embedding_scale: float
     softcap: float | None
     """Attention scores s become cap * tanh(s / cap) (Gemma 2)."""
@@ -125,7 +125,7 @@ class Architecture:
     branch_norms: bool
     windows: tuple[int | None, ...]
     ropes: tuple[Rope, ...]
-    """Of each layer."""
+    """By layer."""
 
     @property
     def kv_width(self) -> int:
@@ -134,7 +134,7 @@ class Architecture:
 
 
 def architecture_of(config: Mapping[str, Any], source: str = "config.json") -> Architecture:
-    """The architecture that a transformers config.json describes. Raises ConfigError for what is not built here."""
+    """The architecture that a transformers config.json describes. Raises ConfigError if no graph can be built of it."""
     model_type = config.get("model_type")
     family = _FAMILIES.get(str(model_type))
     if family is None:
@@ -208,7 +208,7 @@ def _windows(config: Mapping[str, Any], family: _Family, layers: int) -> tuple[i
 
 
 def _ropes(config: Mapping[str, Any], head_dim: int, source: str) -> tuple[Rope, Rope]:
-    """The rotation of layers that attend to everything, and of those that attend to a window."""
+    """The rotations of layers that attend to everything, and of layers that attend to a window."""
     params = config.get("rope_parameters")
     if isinstance(params, Mapping) and "full_attention" in params:  # by kind of layer
         full, local = params["full_attention"], params.get("sliding_attention", params["full_attention"])
@@ -242,7 +242,7 @@ def _rope(name: str, params: Mapping[str, Any], head_dim: int, source: str) -> R
 
 
 def _llama3(frequencies: NDArray[np.float64], params: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Llama 3.1's scaling: long wavelengths are stretched by `factor`, short ones kept, those between blended."""
+    """Llama 3.1's scaling: stretches long wavelengths by `factor`, keeps short ones, blends those in between."""
     factor, low, high = (float(params[k]) for k in ("factor", "low_freq_factor", "high_freq_factor"))
     turns = float(params["original_max_position_embeddings"]) * frequencies / (2 * math.pi)
     kept = np.clip((turns - low) / (high - low), 0.0, 1.0)

@@ -1,4 +1,4 @@
-"""CalibrationEvent: traffic on which precisions are compared; with a label where somebody gave one."""
+"""CalibrationEvent: traffic on which precisions are compared, labelled or not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monitor.sets.load import builtin_folder
 
 @dataclass(frozen=True)
 class CalibrationEvent:
-    """An event; `label` is 1 on the risky side of its `category`, 0 on the other, None where nobody says."""
+    """An event; `label` is 1 if it is risky in its `category`, 0 if not, None if it is not labelled."""
 
     event: Event
     label: int | None = None
@@ -23,10 +23,11 @@ class CalibrationEvent:
 
 
 def load_calibration_events(files: Iterable[Path] = (), limit: int = 1_000) -> list[CalibrationEvent]:
-    """Events of JSONL files in any format that the sidecar reads, `label` and `category` beside them.
+    """Events of JSONL files in any format that the sidecar reads, each perhaps with a `label` and a `category`.
 
-    Without files, the labelled texts that ship with the feature sets. Of more than `limit`, every n-th of each label is
-    taken, so that all files and both labels are in. Raises ConfigError with file and line of what cannot be read.
+    Without files, the labelled texts that ship with the feature sets. If there are more than `limit`, every n-th event
+    of each label is taken, so that all files and both labels are included. Raises ConfigError with file and line if
+    something cannot be read.
     """
     found: list[CalibrationEvent] = []
     files = list(files) or sorted((builtin_folder() / "contrasts").glob("*.jsonl"))
@@ -59,6 +60,6 @@ def _events(line: bytes, file: Path, number: int) -> list[CalibrationEvent]:
 def _thinned(events: Sequence[CalibrationEvent], limit: int) -> list[CalibrationEvent]:
     if len(events) <= limit:
         return list(events)
-    # label by label: files hold pairs, and a stride that is even would pick one side of all of them
+    # label by label: files hold pairs, and an even stride would pick the same side of all of them
     order = sorted(range(len(events)), key=lambda n: (events[n].label is None, events[n].label or 0))
     return [events[n] for n in sorted(order[n * len(events) // limit] for n in range(limit))]

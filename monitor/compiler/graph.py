@@ -15,12 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 CONTRIB = "com.microsoft"
 _OPSET, _IR = 18, 9
 _TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "uint8": TensorProto.UINT8}
-# Above this, an initializer goes to the file of weights, which is mapped into memory and not parsed
+# A larger initializer goes to the file of weights, which is memory-mapped and not parsed
 _EXTERNAL_BYTES = 1_024
 
 
 class Graph:
-    """Collects nodes, initializers, inputs and outputs; every operator's result has a name of its own."""
+    """Collects nodes, initializers, inputs and outputs; every operator's result gets its own name."""
 
     def __init__(self) -> None:
         self._nodes: list[Any] = []
@@ -29,17 +29,17 @@ class Graph:
         self._outputs: list[Any] = []
 
     def input(self, name: str, dtype: str, shape: Sequence[int | str]) -> str:
-        """Declares a graph input; names in `shape` are sizes that may differ from run to run."""
+        """Declares a graph input; a name in `shape` is a size that may differ from run to run."""
         self._inputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], list(shape)))
         return name
 
     def output(self, value: str, name: str, dtype: str, shape: Sequence[int | str]) -> None:
-        """Hands `value` out under `name`."""
+        """Declares `value` as the graph output `name`."""
         self._nodes.append(helper.make_node("Identity", [value], [name]))
         self._outputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], list(shape)))
 
     def constant(self, name: str, values: NDArray[Any]) -> str:
-        """An initializer; the first values given under a name stay."""
+        """An initializer; if the name exists already, its first values stay."""
         if name not in self._constants:
             self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
         return name
@@ -62,7 +62,7 @@ class Graph:
         return outputs
 
     def save(self, path: Path) -> None:
-        """Writes `path` (the graph) and, beside it, the same name with .data (its weights)."""
+        """Writes `path` (the graph) and, next to it, the same name with .data (its weights)."""
         graph = helper.make_graph(
             self._nodes, "reader", self._inputs, self._outputs, initializer=list(self._constants.values())
         )

@@ -34,9 +34,9 @@ def add_blocks(
 ) -> str:
     """Adds the first `blocks` blocks and returns the residual stream after them, [token, d_model].
 
-    The inputs are those of `step.Step`; each block hands out the keys and values of the new tokens. `precision` is
-    that of the products with weights; attention itself and norms are always float32. With the rotation `turn` [d, d]
-    the embeddings that come in, and the residual stream that goes out, are turned by it.
+    The inputs are those of `step.Step`; each block puts out the keys and values of the new tokens. `precision` is
+    that of the products with weights; attention itself and norms are always float32. If there is a rotation `turn`
+    [d, d], the embeddings that come in and the residual stream that goes out are rotated by it.
     `positions` is the longest past plus chunk.
     """
     return _Blocks(graph, weights, architecture, precision, turn, positions).add(blocks)
@@ -68,7 +68,7 @@ class _Blocks:
         g.input(step.OUTPUT_ROWS, "int64", ["token", a.heads])
         g.input(step.SCORES_SHAPE, "int64", [5])
         g.input(step.CONTEXT_SHAPE, "int64", [4])
-        # the plain mask even where every layer has a window: a Step always has it
+        # the plain mask even if every layer has a window, because a Step always has it
         for mask in sorted({step.MASK, *(step.window_mask(w) for w in a.windows[:blocks] if w is not None)}):
             g.input(mask, "float32", ["sequence", 1, 1, "chunk", "context"])
         residual = step.EMBEDDINGS
@@ -104,11 +104,11 @@ class _Blocks:
         return self._norm(self._pre_mlp(prefix))
 
     def _pre_mlp(self, prefix: str) -> str:
-        # Gemma calls post_attention_layernorm what stands before the sum, all others what stands after it
+        # in Gemma, post_attention_layernorm comes before the sum; in all others, after it
         return prefix + ("pre_feedforward_layernorm" if self._a.branch_norms else "post_attention_layernorm")
 
     def _norm(self, name: str) -> str:
-        """A norm's weight; under a rotation it is folded into the products that follow."""
+        """A norm's weight; with a rotation, it is folded into the products that follow."""
         if self._turn is not None:
             return self._g.constant("ones", np.ones(self._a.d_model, np.float32))
         return self._g.constant(name, self._gain(name))
@@ -153,7 +153,7 @@ class _Blocks:
         keys = g.add(
             "Slice", turned, g.integers(a.heads * dim), g.integers(heads * dim), g.integers(1)
         )  # [token, kv_width]
-        # Rows of one head of one token: any order of sequences, heads and tokens is then a single gather
+        # One row for each head of each token, so that any order of sequences, heads and tokens is a single gather
         rows = g.integers(-1, dim)
         queries = g.add("Gather", g.add("Reshape", turned, rows), step.QUERY_ROWS, axis=0)
         context = []
@@ -212,7 +212,7 @@ class _Blocks:
         return g.add("Squeeze", turned, g.integers(0)), values
 
     def _head_norm(self, prefix: str, qk: str) -> str:
-        """RMSNorm of every head; the queries' gain takes in their scale."""
+        """RMSNorm of every head; the gain of the queries includes their scale."""
         g, a = self._g, self._a
         each = g.add("Reshape", qk, g.integers(-1, a.heads + a.kv_heads, a.head_dim))
         plain = g.add(

@@ -17,11 +17,11 @@ _FLOATS = ("float64", "float32", "float16", "bfloat16")
 
 
 class ModelWeights:
-    """Opens the *.safetensors files of a folder in transformers layout; reads no tensor before it is asked for."""
+    """The *.safetensors files of a folder in transformers layout. A tensor is read only when you ask for it."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises ConfigError where a file cannot be opened."""
-        # numpy knows bfloat16 by name once this is imported
+        """Raises ConfigError if a file cannot be opened."""
+        # this import teaches numpy the name bfloat16
         importlib.import_module("ml_dtypes")
         self.folder = folder
         self._files: dict[str, Any] = {}
@@ -31,25 +31,25 @@ class ModelWeights:
             except (SafetensorError, OSError) as e:
                 raise ConfigError(f"{path}: not readable as safetensors: {e}") from None
             self._files |= dict.fromkeys(file.keys(), file)
-        # a model of text and images keeps its language model one level deeper, in one way or the other
+        # in a model of text and images, the language model is one level deeper, with one of two names
         prefixes = ("model.", "model.language_model.", "language_model.model.", "")
         self._prefix = next((p for p in prefixes if f"{p}norm.weight" in self._files), "")
 
     def get(self, name: str) -> NDArray[np.float32]:
-        """A tensor by its name below the language model, such as `layers.0.mlp.up_proj.weight`."""
+        """A tensor by its name inside the language model, such as `layers.0.mlp.up_proj.weight`."""
         full = self._prefix + name
         if full not in self._files:
             raise ConfigError(f"{self.folder}: no tensor {full} in its safetensors files")
         stored: NDArray[Any] = self._files[full].get_tensor(full)
         if stored.dtype.name not in _FLOATS:
             raise ConfigError(
-                f"{self.folder}: {full} is {stored.dtype.name}: weights that were quantised are not built as a graph"
+                f"{self.folder}: {full} is {stored.dtype.name}: quantised weights cannot be built as a graph"
             )
         return stored.astype(np.float32)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a model folder; of a model of text and images, the part about text."""
+    """config.json of a model folder; for a model of text and images, the part about text."""
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""Trials of precision: how fast graphs of one reader are, and whether they decide as the one in float32 does."""
+"""PrecisionTrials: how fast a reader is in each precision, and whether it decides as it does in float32."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from detectors.matching import Matcher
 from monitor.auroc import auroc
 from monitor.compiler.calibration_events import CalibrationEvent
-from monitor.readers.onnx.bundle import Candidate, PrecisionName
+from monitor.readers.onnx.manifest import PrecisionCandidate, PrecisionName
 from monitor.readers.onnx.reader import OnnxReader
 from monitor.readers.reader import Chunk
 from monitor.sets.load import LoadedSet
@@ -27,55 +27,55 @@ _SAMPLE_EVENTS = 100
 _BOOTSTRAP_DRAWS = 200
 _MARGIN_DEVIATIONS = 3.0
 
-# Scores of every set on every event, [event, set], by a reader; NaN where a set has no segment to look at
-Judge = Callable[[OnnxReader, Sequence[CalibrationEvent]], NDArray[np.float64]]
+# The scores [event, set] that a reader gives; NaN if the event has no segment that the set looks at
+ScoreFn = Callable[[OnnxReader, Sequence[CalibrationEvent]], NDArray[np.float64]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PrecisionTrials:
-    """What candidates are tried on."""
+    """What the candidates are compared on."""
 
     sets: Sequence[LoadedSet]
-    judge: Judge
+    scores: ScoreFn
     events: Sequence[CalibrationEvent]
     texts: Sequence[NDArray[np.int32]]
     """The tokens of each event that has any."""
     positions: int
     """Longest text that a graph reads."""
     max_norm: float | None
-    """Norm of the residual from which an activation counts as massive."""
+    """A token with a longer residual has massive activations."""
 
     def run(
         self,
         names: Sequence[PrecisionName],
         reader_of: Callable[[PrecisionName], OnnxReader],
-        say: Callable[[str], None],
-    ) -> Iterator[Candidate]:
-        """Candidates from the fastest on, up to the first that is accepted; float32 always is."""
+        progress: Callable[[str], None],
+    ) -> Iterator[PrecisionCandidate]:
+        """Candidates, fastest first, up to the first that is accepted; float32 always is."""
         readers: dict[PrecisionName, OnnxReader] = {name: reader_of(name) for name in {*names, "fp32"}}
         speeds = self.speeds(readers)
         exact: NDArray[np.float64] | None = None
         for name in sorted(names, key=lambda name: -speeds[name]):
-            say(f"{name} reads {speeds[name]:,.0f} tokens/s")
+            progress(f"{name} reads {speeds[name]:,.0f} tokens/s")
             if name == "fp32":
                 yield _exact_candidate(speeds["fp32"])
                 return
             if exact is None:
-                say(f"scoring {len(self.events)} events in fp32")
-                exact = self.judge(readers["fp32"], self.events)
-            say(f"scoring {len(self.events)} events in {name}")
-            found = self.judge(readers[name], self.events)
+                progress(f"scoring {len(self.events)} events in fp32")
+                exact = self.scores(readers["fp32"], self.events)
+            progress(f"scoring {len(self.events)} events in {name}")
+            found = self.scores(readers[name], self.events)
             candidate = self._candidate(name, speeds, exact, found, self._residual_fvu(readers[name], readers["fp32"]))
             yield candidate
             if candidate.accepted:
                 return
 
     def speeds(self, readers: Mapping[PrecisionName, OnnxReader]) -> dict[PrecisionName, float]:
-        """Tokens/s of each on the same tokens, the median of rounds that take turns."""
+        """Tokens/s of each reader on the same tokens: the median over rounds in which the readers take turns."""
         ids = np.resize(np.concatenate(self.texts[:_SAMPLE_EVENTS]), _SPEED_TOKENS)
         seconds: dict[PrecisionName, list[float]] = {name: [] for name in readers}
         chunks = [Chunk(part) for part in np.split(ids, 8)]
-        for _ in range(_SPEED_ROUNDS + 1):  # the first warms up
+        for _ in range(_SPEED_ROUNDS + 1):  # the first one warms up
             for name, reader in readers.items():
                 started = time.perf_counter()
                 reader.read(chunks)
@@ -89,24 +89,24 @@ class PrecisionTrials:
         exact: NDArray[np.float64],
         found: NDArray[np.float64],
         fvu: tuple[float, int, float | None],
-    ) -> Candidate:
+    ) -> PrecisionCandidate:
         sets = self.sets
         before, after = (_margins(sets, scores) for scores in (exact, found))
         measured = np.isfinite(after - before).sum(axis=0) > 0  # a set may look at segments that no event has
         noise = np.zeros(len(sets))
         noise[measured] = np.nanstd((after - before)[:, measured], axis=0)
-        near = (after >= -_MARGIN_DEVIATIONS * noise).sum(axis=1) > 0  # what is compared with NaN is False
+        near = (after >= -_MARGIN_DEVIATIONS * noise).sum(axis=1) > 0  # comparing with NaN gives False
         decided = np.where(near[:, None], exact, found)
         usual = np.array([event.label != 1 for event in self.events])
-        again = float(near[usual].mean()) if usual.any() else 1.0
+        confirmed = float(near[usual].mean()) if usual.any() else 1.0
         agreement = float((((after >= 0) & near[:, None]) == (before >= 0))[~near].all(axis=1).sum() + near.sum())
-        effective = 1 / (1 / speeds[name] + again / speeds["fp32"])
+        effective = 1 / (1 / speeds[name] + confirmed / speeds["fp32"])
         losses = {s.set.id: self._auroc_loss(s.set.category, exact[:, n], decided[:, n]) for n, s in enumerate(sets)}
         known = {name: loss for name, loss in losses.items() if loss is not None}
-        return Candidate(
+        return PrecisionCandidate(
             precision=name,
             tokens_per_s=round(speeds[name], 1),
-            read_again=round(again, 4),
+            confirmed=round(confirmed, 4),
             effective_tokens_per_s=round(effective, 1),
             raw_agreement=round(float(((after >= 0) == (before >= 0)).all(axis=1).mean()), 5),
             agreement=round(agreement / len(self.events), 5),
@@ -128,7 +128,7 @@ class PrecisionTrials:
     def _auroc_loss(
         self, category: str, exact: NDArray[np.float64], decided: NDArray[np.float64]
     ) -> tuple[float, float] | None:
-        """The loss and the lower end of its interval, on the events labelled for that category; None without any."""
+        """The loss and the lower end of its interval, on events labelled for `category`; None if there are too few."""
         labels = np.array([-1 if e.label is None or e.category != category else e.label for e in self.events])
         usable = np.flatnonzero((labels >= 0) & ~np.isnan(exact) & ~np.isnan(decided))
         if len(set(labels[usable])) < 2:
@@ -138,7 +138,7 @@ class PrecisionTrials:
         return losses[0], float(np.nanquantile(losses[1:], 0.05))
 
     def _residual_fvu(self, rounding: OnnxReader, exact: OnnxReader) -> tuple[float, int, float | None]:
-        """Of ordinary tokens; the number of tokens with massive activations; and of those."""
+        """FVU of ordinary tokens, the number of tokens with massive activations, and their FVU."""
         texts = [text[: self.positions] for text in self.texts[:_SAMPLE_EVENTS]]
         expected, found = (np.concatenate([r.residual(t) for t in texts]) for r in (exact, rounding))
         massive = np.zeros(expected.shape[0], np.bool_)
@@ -151,11 +151,11 @@ class PrecisionTrials:
         )
 
 
-def _exact_candidate(speed: float) -> Candidate:
-    return Candidate(
+def _exact_candidate(speed: float) -> PrecisionCandidate:
+    return PrecisionCandidate(
         precision="fp32",
         tokens_per_s=round(speed, 1),
-        read_again=0.0,
+        confirmed=0.0,
         effective_tokens_per_s=round(speed, 1),
         raw_agreement=1.0,
         agreement=1.0,
@@ -170,7 +170,7 @@ def _exact_candidate(speed: float) -> Candidate:
 
 
 def _margins(sets: Sequence[LoadedSet], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far scores [event, set] lie above the sets' thresholds; NaN stays."""
+    """How far scores [event, set] lie above the sets' thresholds; NaN stays NaN."""
     detectors = [Matcher(loaded.set).detector for loaded in sets]
     columns = [
         [
@@ -187,7 +187,7 @@ def _area(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
 
 
 def _fvu(exact: NDArray[np.float32], found: NDArray[np.float32]) -> float | None:
-    """Fraction of variance unexplained: squared error over squared distance from the mean; None without tokens."""
+    """Fraction of variance unexplained: squared error over squared distance from the mean; None if no tokens."""
     if exact.shape[0] == 0:
         return None
     spread = float(((exact - exact.mean(axis=0)) ** 2).sum())

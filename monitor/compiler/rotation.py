@@ -1,8 +1,8 @@
-"""Rotation: the residual stream turned by a random orthogonal matrix, which changes nothing but how well it rounds.
+"""Rotation: a random orthogonal matrix for the residual stream, so that int8 rounds it with less error.
 
 A few channels of the residual stream are many times larger than the rest, and a token's int8 scale has to reach them.
-Turned at random, every channel carries a bit of each. The turn is folded into the weights on both sides, so that it
-costs nothing when the model runs (Ashkboos et al. 2024, QuaRot).
+After a random rotation, every channel has a share of each. The rotation is folded into the weights on both sides, so
+it costs nothing when the model runs and changes no result (Ashkboos et al. 2024, QuaRot).
 """
 
 from __future__ import annotations

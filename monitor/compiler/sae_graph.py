@@ -1,4 +1,4 @@
-"""The curated part of an SAE as ONNX operators: the residual stream in, feature activations out."""
+"""The curated rows of an SAE's encoder as ONNX operators: residual stream in, feature activations out."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def add_encoder(
     graph: Graph,
     residual: str,
     sae: SaeWeights,
+    *,
     latents: Sequence[int],
     basis: Literal["raw", "decoder_norm_folded"],
     max_norm: float | None,
@@ -31,15 +32,18 @@ def add_encoder(
 ) -> None:
     """Adds the encoder (see SaeWeights for the maths) and the probes, and their outputs.
 
-    ReLU, JumpReLU and gated SAEs: `activations` [token, latent] of `latents` alone. TopK, where all latents decide
-    which are active: `values` and `latents` [token, k] of the active ones, whichever they are. Probes follow as
-    further slots, numbered behind the SAE's latents; they are in float32 whatever the precision.
-    Tokens whose residual stream [token, d], turned by `turn`, is longer than `max_norm` read 0.
+    ReLU, JumpReLU and gated SAEs: `activations` [token, latent], only of `latents`. TopK, where all latents decide
+    which are active: `values` and `latents` [token, k] of the active ones, whichever they are. Probes follow in
+    further slots, with numbers after the SAE's latents; they are always in float32.
+    `residual` [token, d] is the residual stream, rotated by `turn`. A token whose residual is longer than `max_norm`
+    reads 0.
     """
     if sae.decoder_norm is None and (basis == "decoder_norm_folded" or sae.rescale_by_decoder_norm):
         raise ConfigError("the SAE has no decoder, whose norms the activation basis needs")
     folded = basis == "decoder_norm_folded"
-    _Encoder(graph, sae, list(latents), folded, turn, precision, probes).add(residual, max_norm)
+    _Encoder(graph, sae, latents=latents, fold=folded, turn=turn, precision=precision, probes=probes).add(
+        residual, max_norm
+    )
 
 
 class _Encoder:
@@ -47,7 +51,8 @@ class _Encoder:
         self,
         graph: Graph,
         sae: SaeWeights,
-        latents: list[int],
+        *,
+        latents: Sequence[int],
         fold: bool,
         turn: Array | None,
         precision: Precision,
@@ -100,9 +105,9 @@ class _Encoder:
         return g.add("Concat", latents, rows, axis=-1)
 
     def _normalised(self, residual: str) -> tuple[str, Array | None]:
-        """The SAE's input, and the rotation that is still to be undone in the encoder's weights."""
+        """The SAE's input, and the rotation that the encoder's weights still have to undo."""
         g, d = self._g, self._sae.d_in
-        if self._sae.normalisation == "constant_norm_rescale":  # a length, which a rotation leaves as it is
+        if self._sae.normalisation == "constant_norm_rescale":  # a rotation does not change a length
             length = g.add("ReduceL2", residual, g.integers(-1), keepdims=1)
             unit = g.add("Div", residual, g.add("Max", length, g.constant("sae.eps12", np.array(1e-12, np.float32))))
             return g.add("Mul", unit, g.constant("sae.root_d", np.array(np.sqrt(d), np.float32))), self._turn
@@ -111,7 +116,7 @@ class _Encoder:
         if self._turn is not None:
             residual = g.add("MatMul", residual, g.constant("sae.turn_back", self._turn.T))
         centred = g.add("Sub", residual, g.add("ReduceMean", residual, g.integers(-1), keepdims=1))
-        # the deviation is the unbiased one and eps stands outside the root, as in SAELens
+        # the unbiased deviation, and eps outside the root, as in SAELens
         length = g.add("ReduceL2", centred, g.integers(-1), keepdims=1)
         deviation = g.add("Mul", length, g.constant("sae.unbiased", np.array((d - 1) ** -0.5, np.float32)))
         scale = g.add("Add", deviation, g.constant("sae.eps5", np.array(1e-5, np.float32)))
@@ -122,14 +127,14 @@ class _Encoder:
         if self._sae.subtract_b_dec:
             bias = bias - self._sae.b_dec @ weight
         turned = weight if turn is None else turn.T @ weight
-        # where nothing is rotated, a few channels are far larger than the rest, and int8 would hear them alone
+        # without a rotation, a few channels are far larger than the rest, and int8 would lose all others
         if self._precision == "fp32" or self._turn is None:
             g = self._g
             return g.add("Gemm", x, g.constant("sae.encoder", turned), g.constant("sae.encoder.bias", bias))
         return product(self._g, operand(self._g, x, self._precision), "sae.encoder", turned, bias)
 
     def _thresholded(self, x: str, turn: Array | None) -> str:
-        """ReLU, and JumpReLU where there are thresholds."""
+        """ReLU, or JumpReLU if there are thresholds."""
         g, sae, rows = self._g, self._sae, self._rows
         pre = self._affine(x, turn, sae.w_enc[:, rows], sae.b_enc[rows])
         activations = g.add("Relu", pre)
@@ -154,7 +159,7 @@ class _Encoder:
     def _topk(self, x: str, turn: Array | None) -> tuple[str, str]:
         g, sae = self._g, self._sae
         scale = self._norms if sae.rescale_by_decoder_norm else np.ones(1, np.float32)
-        # scaling by the decoder's norms before the choice is part of the SAE, folding them in afterwards is not
+        # scaling by the decoder's norms before the choice is part of the SAE; folding them in afterwards is not
         pre = self._affine(x, turn, sae.w_enc * scale, sae.b_enc * scale)
         values, latents = g.add_many("TopK", [pre, g.integers(sae.k or 1)], 2, axis=-1, sorted=0)
         values = g.add("Relu", values)

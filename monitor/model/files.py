@@ -1,4 +1,4 @@
-"""ModelFiles: a reader model on local disk, wherever it came from, with its hash."""
+"""ModelFiles: a reader model on local disk, and its hash."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PACKAGE_PREFIX = "package:"
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A folder in transformers layout: config.json, *.safetensors, tokenizer.json, perhaps a chat template.
+    """A folder in transformers layout: config.json, *.safetensors, tokenizer.json and perhaps a chat template.
 
-    `sha256` identifies the weights: of the file they came in, or of the hashes of all files in name order.
+    `sha256` identifies the weights: the hash of their file or, if there are several, of all hashes in name order.
     """
 
     folder: Path
@@ -27,7 +27,7 @@ class ModelFiles:
 
     @property
     def tokenizer_file(self) -> Path:
-        """tokenizer.json. Raises ConfigError where it is missing."""
+        """tokenizer.json. Raises ConfigError if it is missing."""
         path = self.folder / "tokenizer.json"
         if not path.is_file():
             raise ConfigError(
@@ -75,8 +75,8 @@ def default_cache() -> Path:
 def locate(model: str, revision: str | None, cache: Path | None) -> ModelFiles:
     """The files of `model`: a folder, a GGUF file, `package:NAME` for one in a package, or a model-hub name.
 
-    A GGUF is converted once, into `cache`; a hub name is downloaded into the hub client's own cache, safetensors and
-    text files alone. Raises ConfigError where the model cannot be had.
+    A GGUF is converted once, into `cache`. From a hub, only safetensors and text files are downloaded, into the hub
+    client's own cache. Raises ConfigError if the model cannot be found or fetched.
     """
     if model.startswith(PACKAGE_PREFIX):
         return _converted(packaged_gguf(model.removeprefix(PACKAGE_PREFIX)), cache)
@@ -103,8 +103,8 @@ def needs_conversion(model: str, cache: Path | None) -> bool:
 
 
 def packaged_gguf(package: str) -> Path:
-    """The one GGUF file inside an installed Python package, which is not imported."""
-    module = package.replace("-", "_")  # people write a package's name the way that pip does
+    """The only GGUF file inside an installed Python package. The package is not imported."""
+    module = package.replace("-", "_")  # people write the name of a package as pip does
     spec = importlib.util.find_spec(module) if module.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(

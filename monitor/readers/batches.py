@@ -8,11 +8,11 @@ from collections.abc import Sequence
 def token_budgeted(lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Groups positions of `lengths` so that no batch, padded to its longest, has more than `budget` tokens.
 
-    Neighbours in length share a batch, which keeps padding small; a single length over the budget is alone.
+    Similar lengths share a batch, which keeps padding small. A length over the budget gets its own batch.
     """
     batches: list[list[int]] = []
     for position in sorted(range(len(lengths)), key=lambda p: lengths[p]):
-        # lengths ascend, so the newcomer is the longest of its batch
+        # lengths ascend, so the new one is the longest of its batch
         if batches and (len(batches[-1]) + 1) * lengths[position] <= budget:
             batches[-1].append(position)
         else:

@@ -1,4 +1,4 @@
-"""Reader: the promise that turns tokens, read after what came before them, into feature activations."""
+"""Reader: reads tokens after the tokens before them, and gives feature activations."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from numpy.typing import NDArray
 
 
 class Past(Protocol):
-    """What a reader remembers of tokens already read (keys and values); opaque to everyone else."""
+    """Keys and values that a reader keeps of tokens it has read; only that reader can look inside."""
 
     @property
     def length(self) -> int:
-        """Number of tokens remembered."""
+        """Number of tokens."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Tokens [token] to be read after `past`; None means that nothing came before."""
+    """Tokens [token] to read after `past`; None means that there is nothing before them."""
 
     tokens: NDArray[np.int32]
     past: Past | None = None
 
 
 class Reader(Protocol):
-    """Reads chunks. Activations do not depend on what else is in the call or on how it is batched inside."""
+    """Reads chunks. Activations do not depend on the other chunks of a call or on how it is batched."""
 
     @property
     def max_tokens(self) -> int | None:
@@ -35,13 +35,13 @@ class Reader(Protocol):
 
     @property
     def cached_tokens(self) -> int:
-        """Tokens of chunks so far that were known from before; 0 without a prefix cache."""
+        """How many tokens a prefix cache has saved so far; 0 without one."""
 
     def read(self, chunks: Sequence[Chunk]) -> Sequence[NDArray[np.float32]]:
-        """Activations [token, feature] of each chunk, in the order given; columns are the reader's features.
+        """Activations [token, feature] of each chunk, in order; columns are the reader's features.
 
-        Take them one after the other and once each: they may be made only when they are asked for.
+        Take each of them once: a reader may build an array only when you ask for it.
         """
 
-    def remember(self, tokens: NDArray[np.int32]) -> Past:
-        """Reads `tokens` [token] from nothing and keeps them as a past for chunks to come."""
+    def prefill(self, tokens: NDArray[np.int32]) -> Past:
+        """Reads `tokens` [token] without a past, and keeps their keys and values as the past of later chunks."""

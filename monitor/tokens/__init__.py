@@ -1,1 +1,1 @@
-"""Conversations as tokens, with the segment and the characters of each."""
+"""Conversations as tokens; for each token, its segment and its characters."""

@@ -1,4 +1,4 @@
-"""ChatTemplate: an event as the text that the model was trained to read, with the place of every turn in it."""
+"""ChatTemplate: an event as the text that the model was trained on, with the offsets of every turn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from detectors.feature_set import SegmentName
 from monitor.errors import ConfigError
 from monitor.events.event import Event
 
-# Private-use characters stand for the turns' texts while a template is rendered
+# Private-use characters that stand for the turns' texts while a template is rendered
 _MARK = "\ue0f0{}\ue0f1"
 _MARKS = re.compile("\ue0f0([0-9]+)\ue0f1")
 
@@ -36,7 +36,8 @@ _SEGMENTS: dict[str, SegmentName] = {
 class Segment:
     """One turn: characters [start, end) of the rendered text are `text[lead : lead + end - start]` of the turn.
 
-    `index` counts segments of the same name from 0. `lead` is the white space that the template strips in front.
+    `index` counts segments of the same name from 0. `lead` is the length of the white space that the template strips
+    from the start of the turn.
     """
 
     name: SegmentName
@@ -47,7 +48,7 @@ class Segment:
     lead: int = 0
 
     def own_span(self, start: int, end: int) -> tuple[int, int]:
-        """Characters [start, end) of the rendered text as characters of the turn's own text, cut at its ends."""
+        """Characters [start, end) of the rendered text as characters of the turn's own text, clipped to it."""
         first = max(start - self.start, 0) + self.lead
         last = min(end, self.end) - self.start + self.lead
         return first, last
@@ -55,7 +56,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Rendered:
-    """A whole conversation as the model reads it. `fallback` tells that the template refused it."""
+    """A whole conversation as the model reads it. `fallback` means that the template refused it."""
 
     text: str
     segments: tuple[Segment, ...]
@@ -63,11 +64,11 @@ class Rendered:
 
 
 class ChatTemplate:
-    """Renders events by a Jinja chat template, sandboxed and with the names that transformers gives to templates.
+    """Renders events with a Jinja chat template, sandboxed, with the names that transformers gives to templates.
 
-    The text around the turns is rendered once for each sequence of roles, with marks in place of the turns, so the
+    The text around the turns is rendered once for each sequence of roles, with marks in place of the turns. So the
     offsets are exact for every template that shows each turn once and in order. A conversation that the template
-    refuses (roles that do not alternate, say) is rendered plainly, one turn below the other, and flagged.
+    refuses (for example because roles do not alternate) is rendered as plain text, turn after turn, and flagged.
     """
 
     def __init__(self, source: str | None, special_tokens: dict[str, str] | None = None) -> None:
@@ -75,7 +76,7 @@ class ChatTemplate:
         self._template = None
         self._strips = False
         self.dated = source is not None and "strftime_now" in source
-        """Whether the text around the turns may change from day to day."""
+        """Whether the template writes a date, so that its text changes from day to day."""
         self._glue = lru_cache(maxsize=1024)(self._render_glue)
         if source is None:
             return
@@ -89,16 +90,16 @@ class ChatTemplate:
             self._template = environment.from_string(source)
         except TemplateError as e:
             raise ConfigError(f"chat template: {e}") from None
-        probe = self._apply([{"role": "user", "content": "  \ue0f2  "}])
-        self._strips = probe is not None and "  \ue0f2  " not in probe
+        stripped = self._apply([{"role": "user", "content": "  \ue0f2  "}])
+        self._strips = stripped is not None and "  \ue0f2  " not in stripped
 
     @property
     def exists(self) -> bool:
-        """Whether the model has a template at all; a base model has none."""
+        """Whether there is a template; a base model has none."""
         return self._template is not None
 
     def render(self, event: Event) -> Rendered:
-        """The event's turns and response, nothing behind the last of them."""
+        """The event's turns and response; nothing after the last of them."""
         turns = [(m.role, m.content) for m in event.messages]
         names: list[SegmentName] = [_SEGMENTS.get(role, "user") for role, _ in turns]
         if event.response or not turns:
@@ -109,7 +110,7 @@ class ChatTemplate:
         between = glue if glue is not None else ("",) + ("\n\n",) * (len(turns) - 1)
         return self._join([text for _, text in turns], names, between, fallback)
 
-    def constant_start(self) -> str:
+    def shared_prefix(self) -> str:
         """The text before the first turn of a conversation without a system message."""
         glue = self._glue(("user",))
         return glue[0] if glue is not None else ""
@@ -133,7 +134,7 @@ class ChatTemplate:
         return Rendered("".join(parts), tuple(segments), fallback)
 
     def _render_glue(self, roles: tuple[str, ...]) -> tuple[str, ...] | None:
-        """The text in front of each turn, or None where the template refuses these roles or drops a turn."""
+        """The text before each turn, or None if the template refuses these roles or drops a turn."""
         rendered = self._apply([{"role": role, "content": _MARK.format(i)} for i, role in enumerate(roles)])
         if rendered is None:
             return None
@@ -148,7 +149,7 @@ class ChatTemplate:
         try:
             return self._template.render(messages=messages, add_generation_prompt=False, tools=None, **self._special)
         except (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError):
-            return None  # the template's own complaint; the caller renders plainly and flags it
+            return None  # the template refuses; the caller renders plain text and flags it
 
 
 def _tojson(value: Any, indent: int | None = None) -> str:

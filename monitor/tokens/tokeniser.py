@@ -1,4 +1,4 @@
-"""Tokenised: an event as token ids, each with its characters and its segment."""
+"""Tokenised: an event as token ids; for each token, its characters and its segment."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Tokenised:
     """The tokens of one event.
 
     `ids` [token]; `starts` and `ends` [token] are characters of the rendered text; `rows[i]` are the tokens of
-    `segments[i]` that count as evidence: special tokens, template text and the first position, an attention sink
-    with an activation of its own kind, are in no row.
+    `segments[i]` that count as evidence. Special tokens, template text and the first position, which is an attention
+    sink with unusual activations, are in no row.
     """
 
     event: Event
@@ -34,7 +34,7 @@ class Tokenised:
 
 
 class EventTokeniser:
-    """Renders events by the chat template and cuts them into the reader model's tokens."""
+    """Renders events with the chat template and splits the text into the reader model's tokens."""
 
     def __init__(self, tokenizer: Tokenizer, template: ChatTemplate) -> None:
         self._tokenizer = tokenizer
@@ -42,31 +42,31 @@ class EventTokeniser:
         self._special = np.array(
             sorted(i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special), dtype=np.int32
         )
-        # a template writes its begin-of-sequence token itself; without one the tokenizer's own post-processor does
+        # a template writes the begin-of-sequence token itself; without a template, the tokenizer's post-processor does
         self._add_special = not template.exists
 
     @classmethod
     def load(cls, tokenizer_file: Path, template: ChatTemplate) -> EventTokeniser:
-        """From a tokenizer.json. Raises ConfigError where it cannot be read."""
+        """From a tokenizer.json. Raises ConfigError if it cannot be read."""
         try:
             tokenizer = Tokenizer.from_file(str(tokenizer_file))
-        except Exception as e:  # noqa: BLE001 - the library raises bare Exception for anything wrong in the file
+        except Exception as e:  # noqa: BLE001 - the library raises a bare Exception for anything wrong in the file
             raise ConfigError(f"{tokenizer_file}: not a tokenizer: {e}") from None
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return cls(tokenizer, template)
 
     def tokenise(self, events: Sequence[Event]) -> list[Tokenised]:
-        """The events' tokens, in order; nothing is cut."""
+        """The events' tokens, in order; nothing is truncated."""
         rendered = [self._template.render(event) for event in events]
         encodings = self._tokenizer.encode_batch([r.text for r in rendered], add_special_tokens=self._add_special)
         return [self._tokenised(*row) for row in zip(events, rendered, encodings, strict=True)]
 
-    def constant_starts(self) -> list[NDArray[np.int32]]:
-        """What many events begin with, shortest first: up to the first special token, and the template's start."""
-        text = self._template.constant_start()
+    def shared_prefixes(self) -> list[NDArray[np.int32]]:
+        """Prefixes that many events share, shortest first: up to the first special token, and the whole opening."""
+        text = self._template.shared_prefix()
         ids = np.array(self._tokenizer.encode(text, add_special_tokens=self._add_special).ids, dtype=np.int32)
-        # Only up to a special token is the cut sure to be the same whatever text follows
+        # Only up to a special token are the tokens certain to be the same, whatever text follows
         special = np.flatnonzero(np.isin(ids, self._special))
         if special.size == 0:
             return []
@@ -79,15 +79,15 @@ class EventTokeniser:
         usable[:1] = False
         positions = np.arange(ids.size)
         rows = []
-        before = 0  # where the segment in front ended
+        before = 0  # where the previous segment ended
         for segment in rendered.segments:
-            # A token may begin in the template's text, as with the space of "[INST] Hello"; what two segments
+            # A token may begin in the template's text, like the space of "[INST] Hello"; a token that two segments
             # share belongs to the first
             inside = (offsets[:, 0] >= before) & (offsets[:, 1] > segment.start) & (offsets[:, 0] < segment.end)
             rows.append(positions[usable & inside])
             before = segment.end
         last = max((int(r[-1]) for r in rows if r.size), default=-1)
-        keep = slice(0, last + 1)  # the model is causal: what follows the last segment changes nothing before it
+        keep = slice(0, last + 1)  # the model is causal: what follows the last segment changes nothing
         return Tokenised(
             event=event,
             ids=ids[keep],
@@ -100,7 +100,7 @@ class EventTokeniser:
 
 
 def as_index(rows: NDArray[np.int64]) -> NDArray[np.int64] | slice:
-    """The same rows as a slice where they are in one piece, which spares a copy."""
+    """The same rows as a slice if they are contiguous, which saves a copy."""
     if rows.size and rows[-1] - rows[0] + 1 == rows.size:
         return slice(int(rows[0]), int(rows[-1]) + 1)
     return rows

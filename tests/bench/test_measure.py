@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from monitor.bench.ceilings import Rates
-from monitor.bench.measure import Reader, measure
+from monitor.bench.measure import BenchReader, measure
 from monitor.bench.results import Report
 from monitor.bench.sizes import QUICK
 from monitor.bench.tables import markdown
@@ -38,7 +38,7 @@ class FiveTokens(EventTokeniser):
         none = np.zeros(5, np.int32)
         return [Tokenised(event, np.arange(5, dtype=np.int32), none, none, (), (), False) for event in events]
 
-    def constant_starts(self) -> list[Any]:
+    def shared_prefixes(self) -> list[Any]:
         return []
 
 
@@ -48,8 +48,8 @@ def immortal() -> Iterator[Worker]:
         yield worker
 
 
-def reader(name: str) -> Reader:
-    return Reader(name, Mortal, (), work=WORK, precisions=("fp32", "fp32"))
+def reader(name: str) -> BenchReader:
+    return BenchReader(name, Mortal, (), work=WORK, precisions=("fp32", "fp32"))
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_equals_transformers_over_a_past(built: tuple[TinyModel, TurnedReader]) 
     model, turned = built
     (whole,) = texts(60)
     expected = model.hidden(whole, BLOCKS - 1)
-    short, long = (turned.reader.remember(whole[:size]) for size in (3, WINDOW + 10))
+    short, long = (turned.reader.prefill(whole[:size]) for size in (3, WINDOW + 10))
     chunks = [Chunk(whole[long.length :], long), Chunk(whole[:30]), Chunk(whole[3:20], short), Chunk(whole[3:5], short)]
     rows = [slice(long.length, 60), slice(0, 30), slice(3, 20), slice(3, 5)]
     for part, found in zip(rows, turned.reader.read(chunks), strict=True):

@@ -27,7 +27,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> TinySource:
     return tiny_source(tmp_path_factory.mktemp("source"))
 
 
-class FakeJudge:
+class FakeScores:
     """Says the same of any event every time: `exact` [event, set] by the first reader it is given, then `found`."""
 
     def __init__(self, exact: NDArray[np.float64], found: NDArray[np.float64]) -> None:
@@ -68,7 +68,7 @@ def compiled(
     events: Sequence[CalibrationEvent] | None = None,
     **options: Any,
 ) -> Bundle:
-    judge = FakeJudge(probability(exact), probability(found))
+    judge = FakeScores(probability(exact), probability(found))
     options = {"precision": "auto", **options}
     return source.compile(out / "bundle", judge, calibration_events(EVENTS) if events is None else events, **options)
 
@@ -100,8 +100,8 @@ def test_what_is_near_the_threshold_is_read_again_and_agrees(
     (candidate,) = compiled(source, tmp_path, exact, found).manifest.precision.candidates
     assert candidate.raw_agreement < 0.97
     assert candidate.agreement > 0.999
-    assert candidate.read_again == pytest.approx(0.1, abs=0.01)
-    assert candidate.effective_tokens_per_s == pytest.approx(1 / (1 / 300 + candidate.read_again / 100), rel=1e-3)
+    assert candidate.confirmed == pytest.approx(0.1, abs=0.01)
+    assert candidate.effective_tokens_per_s == pytest.approx(1 / (1 / 300 + candidate.confirmed / 100), rel=1e-3)
     assert candidate.margins == {"one": pytest.approx(1.5, rel=0.1)}
 
 
@@ -157,7 +157,7 @@ def test_reading_much_again_can_cost_more_than_int8_gains(
     exact[:800] = -0.5
     found = exact + np.random.default_rng(2).normal(0, 0.5, exact.shape)
     precision = compiled(source, tmp_path, exact, found).manifest.precision
-    assert precision.candidates[0].read_again > 0.67
+    assert precision.candidates[0].confirmed > 0.67
     assert precision.chosen == "fp32"
     assert precision.margins == {}
 
@@ -217,4 +217,4 @@ def test_events_of_one_label_alone(
     precision = compiled(source, tmp_path, quiet(), quiet(), events, precision="int8").manifest.precision
     (candidate,) = precision.candidates
     assert candidate.auroc_loss == {}
-    assert candidate.read_again == (1 if label == 1 else 0)  # of traffic that nobody has, the worst is taken
+    assert candidate.confirmed == (1 if label == 1 else 0)  # of traffic that nobody has, the worst is taken

@@ -74,7 +74,7 @@ def encoded(
     """Activations [token, feature] of ROWS by a graph that is fed the (turned) residual stream."""
     graph = Graph()
     graph.input("residual", "float32", ["token", D])
-    add_encoder(graph, "residual", sae, ROWS, basis, max_norm, turn, precision)
+    add_encoder(graph, "residual", sae, latents=ROWS, basis=basis, max_norm=max_norm, turn=turn, precision=precision)
     path = folder / "sae.onnx"
     graph.save(path)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -214,7 +214,17 @@ def test_probes_follow_the_latents(
     limit = float(np.median(np.linalg.norm(residual, axis=1)))
     graph = Graph()
     graph.input("residual", "float32", ["token", D])
-    add_encoder(graph, "residual", sae, ROWS, "raw", limit, turn, precision, probes)
+    add_encoder(
+        graph,
+        "residual",
+        sae,
+        latents=ROWS,
+        basis="raw",
+        max_norm=limit,
+        turn=turn,
+        precision=precision,
+        probes=probes,
+    )
     graph.save(tmp_path / "sae.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "sae.onnx"), providers=["CPUExecutionProvider"])
     feed = {"residual": residual if turn is None else residual @ turn}

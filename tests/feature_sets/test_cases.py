@@ -8,7 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from monitor.assembly.build import assemble_engine, build_tokeniser, load_artefacts, reader_options
+from monitor.assembly.artefacts import load_artefacts
+from monitor.assembly.build import reader_options
+from monitor.assembly.engine import assemble_engine
+from monitor.assembly.tokeniser import build_tokeniser
 from monitor.config.load import load_config
 from monitor.lab.data.chosen_sets import as_shipped
 from monitor.lab.data.rows import LabelledRow

@@ -14,7 +14,7 @@ import yaml
 from detectors.feature_set import FeatureSet
 from detectors.metrics import near_chance
 from monitor.cli.figures_table import false_positive_table, figures_table, summary_table
-from monitor.readers.reference import ReferenceCheck
+from monitor.readers.sae_reference import ReferenceCheck
 from monitor.sae.formats.saelens import WEIGHTS_FILE, load_saelens
 from monitor.sets.load import LoadedSet, builtin_folder, load_feature_sets
 
@@ -84,10 +84,10 @@ def test_the_sae_is_the_one_that_the_sets_name() -> None:
     assert (weights.architecture, weights.k, weights.d_in, weights.d_sae) == ("jumprelu", None, 576, 10240)
 
 
-def test_golden_activations_lie_beside_the_sae() -> None:
+def test_reference_activations_lie_next_to_the_sae() -> None:
     folder = SETS[0].sae_folder
-    check = ReferenceCheck.beside(folder, SETS[0].set.reader)
-    assert check is not None, f"run `latentwatch lab golden {SETS[0].path.parent}`"
+    check = ReferenceCheck.in_folder(folder, SETS[0].set.reader)
+    assert check is not None, f"run `latentwatch lab reference {SETS[0].path.parent}`"
     assert check.path.stat().st_size < 200_000
 
 

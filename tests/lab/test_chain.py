@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from monitor.cli.app import app
 from monitor.lab.sae_training.activation_store import ActivationStore
-from monitor.readers.reference import REFERENCE_FILE, Reference
+from monitor.readers.sae_reference import REFERENCE_FILE, SaeReference
 from monitor.sae.formats.saelens import load_saelens
 from monitor.sets.load import builtin_folder, load_feature_set
 from tests.cli.test_app import latentwatch
@@ -119,14 +119,14 @@ class Chain:
         assert used.calibration is not None
         assert (used.calibration.n, used.calibration.measured_n) == (30, 30)
 
-    def golden(self) -> None:
-        run("lab", "golden", self.set_file.parent, "--config", self.config)
-        stored = Reference.load(self.sae / REFERENCE_FILE)
+    def reference(self) -> None:
+        run("lab", "reference", self.set_file.parent, "--config", self.config)
+        stored = SaeReference.load(self.sae / REFERENCE_FILE)
         assert stored.info.width == WIDTH
-        assert stored.values.size > 100
+        assert stored.activations.values.size > 100
 
     def scan(self) -> None:
-        """What came of it all works in the runtime, which meets the golden activations by its compiled reader."""
+        """The result works in the runtime, whose compiled reader reproduces the reference activations."""
         done = latentwatch("scan", str(self.file("judged")), "--config", str(self.config))
         assert done.returncode == 0, done.stderr
         alerts = done.stdout.splitlines()
@@ -143,5 +143,5 @@ def test_from_texts_to_alerts(tmp_path: Path) -> None:
     chain.curate()
     chain.evaluate()
     chain.calibrate()
-    chain.golden()
+    chain.reference()
     chain.scan()

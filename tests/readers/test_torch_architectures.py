@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from monitor.errors import ConfigError
 from monitor.readers.reader import Chunk
 from monitor.readers.torch_reader import TorchReader
-from monitor.readers.windows import WindowPlanner
+from monitor.readers.windows import WindowReader
 from monitor.sae.encoder import CuratedEncoder
 from monitor.sae.formats.saelens import load_saelens
 from tests.readers.conftest import Residual
@@ -91,7 +91,7 @@ def test_reading_after_a_past(name: str, tmp_path: Path) -> None:
     reader = TorchReader(tmp_path, 2, Residual())
     for size in (1, 12):
         start = np.arange(10, 10 + size, dtype=np.int32)
-        past = reader.remember(start)
+        past = reader.prefill(start)
         rest = texts()
         for ids, found in zip(rest, reader.read([Chunk(ids, past) for ids in rest]), strict=True):
             expected = hidden(model, np.concatenate([start, ids]), 2)[size:]
@@ -102,7 +102,7 @@ def test_windows_fit_a_model_with_learned_positions(tmp_path: Path) -> None:
     model = save(tmp_path, "gpt2")
     reader = TorchReader(tmp_path, 1, Residual())
     ids = np.random.default_rng(0).integers(3, 100, 200).astype(np.int32)
-    plan = WindowPlanner(reader, [ids[:1]], 2048, 256).plan(ids)
+    plan = WindowReader(reader, [ids[:1]], window_tokens=2048, overlap_tokens=256).plan(ids)
     read = reader.read([w.chunk for w in plan])
     assert sum(w.new for w in plan) == 199
     np.testing.assert_allclose(read[0], hidden(model, ids[:64], 1)[1:], rtol=1e-4, atol=1e-4)
@@ -151,7 +151,7 @@ def test_missing_weights_are_not_made_up(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     weights = {k: v for k, v in load_file(file).items() if "layers.1.mlp" not in k}
     save_file(weights, file, metadata={"format": "pt"})
-    with pytest.raises(ConfigError, match=r"the weights lack layers\.1\.mlp\.\w+\.weight \(of 3 that are missing\)"):
+    with pytest.raises(ConfigError, match=r"the weights lack layers\.1\.mlp\.\w+\.weight \(3 tensors are missing\)"):
         TorchReader(tmp_path, 1, Residual())
     assert TorchReader(tmp_path, 0, Residual()).d_model == D  # which needs none of them
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from monitor.readers.reader import Chunk
 from monitor.readers.torch_reader import TorchReader
-from monitor.readers.windows import WindowPlanner
+from monitor.readers.windows import WindowReader
 from monitor.tokens.tokeniser import Tokenised
 from tests.reader_model import LAYER, ReaderModel, event, sample_events
 from tests.readers.conftest import LATENTS, EncoderOfAll, Residual, ordinary
@@ -166,7 +166,7 @@ def test_parity_after_a_constant_start(
     residuals: list[Tensor],
     saes: dict[str, Path],
 ) -> None:
-    planner = WindowPlanner(reader, reader_model.tokeniser.constant_starts(), 2048, 256)
+    planner = WindowReader(reader, reader_model.tokeniser.shared_prefixes(), window_tokens=2048, overlap_tokens=256)
     plans = {n: planner.plan(item.ids) for n, item in enumerate(items)}
     windows = {n: plan[0] for n, plan in plans.items() if plan}
     assert all(len(plan) <= 1 for plan in plans.values())
@@ -176,8 +176,8 @@ def test_parity_after_a_constant_start(
 
 
 def test_a_remembered_start_is_not_changed_by_reading(reader_model: ReaderModel, reader: TorchReader) -> None:
-    start = reader_model.tokeniser.constant_starts()[-1]
-    past = reader.remember(start)
+    start = reader_model.tokeniser.shared_prefixes()[-1]
+    past = reader.prefill(start)
     text = Chunk(np.arange(500, 520, dtype=np.int32), past)
     first = reader.read([text])[0]
     reader.read([text] * 3)
@@ -196,7 +196,7 @@ def test_windows_of_a_long_text(reader_model: ReaderModel, plain_reader: TorchRe
     text = " ".join(f"The {n}th ship left harbour at dawn." for n in range(80))
     (item,) = reader_model.tokeniser.tokenise([event(text, "Count the ships.")])
     whole = plain_reader.read([Chunk(item.ids)])[0]
-    planner = WindowPlanner(plain_reader, reader_model.tokeniser.constant_starts(), 256, 64)
+    planner = WindowReader(plain_reader, reader_model.tokeniser.shared_prefixes(), window_tokens=256, overlap_tokens=64)
     plan = planner.plan(item.ids)
     assert len(plan) > 3
     covered = np.concatenate([np.arange(w.start, w.start + w.new) for w in plan])
@@ -255,7 +255,7 @@ def test_bfloat16_is_close(reader_model: ReaderModel, items: list[Tokenised], re
 
 def test_windows_are_no_longer_than_the_model_allows(plain_reader: TorchReader) -> None:
     assert plain_reader.max_tokens == 8192
-    plan = WindowPlanner(plain_reader, [], 1_000_000, 0).plan(np.zeros(20_000, np.int32))
+    plan = WindowReader(plain_reader, window_tokens=1_000_000, overlap_tokens=0).plan(np.zeros(20_000, np.int32))
     assert [w.new for w in plan] == [8192, 8192, 20_000 - 2 * 8192]
 
 

@@ -110,7 +110,7 @@ def test_it_is_used_for_the_conversations_that_it_shows_whole() -> None:
 def test_without_a_template_the_turns_stand_below_one_another() -> None:
     template = ChatTemplate(None)
     assert not template.exists
-    assert template.constant_start() == ""
+    assert template.shared_prefix() == ""
     rendered = template.render(event([("user", " a ")], "b"))
     assert (rendered.text, rendered.fallback) == (" a \n\nb", True)
     check_offsets(rendered)
@@ -144,7 +144,7 @@ def test_an_event_without_a_response_has_no_response_segment_unless_it_has_nothi
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_conversation_without_a_system_message_begins_with_the_constant_start(name: str) -> None:
-    start = TEMPLATES[name].constant_start()
+    start = TEMPLATES[name].shared_prefix()
     assert start
     for turns in ([("user", "a")], [("user", "b"), ("assistant", "c"), ("user", "d")]):
         assert TEMPLATES[name].render(event(turns)).text.startswith(start)

@@ -151,7 +151,7 @@ def test_the_first_position_is_no_evidence_without_a_template_either(tokenizer: 
 
 
 def test_constant_starts_begin_the_events(tokeniser: EventTokeniser, tokenizer: Tokenizer) -> None:
-    starts = tokeniser.constant_starts()
+    starts = tokeniser.shared_prefixes()
     assert [s.size for s in starts] == sorted({s.size for s in starts})
     assert len(starts) == 2
     special = {i for i, t in tokenizer.get_added_tokens_decoder().items() if t.special}

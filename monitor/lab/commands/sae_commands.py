@@ -82,17 +82,17 @@ def collect(
         from monitor.lab.sae_training.collect import collect as run
         from monitor.lab.sae_training.row_stream import TextOptions
     request = CollectRequest(
-        tuple(sources),
-        model,
-        _numbers(layers, "--layers"),
-        out,
-        TextOptions(context, chat, tokens, held_out, seed),
-        dtype.value,
-        max_norm or None,
-        shard_tokens,
-        batch_rows,
-        device,
-        threads,
+        sources=tuple(sources),
+        model=model,
+        layers=_numbers(layers, "--layers"),
+        out=out,
+        text=TextOptions(context=context, chat=chat, tokens=tokens, held_out=held_out, seed=seed),
+        precision=dtype.value,
+        max_norm=max_norm or None,
+        shard_tokens=shard_tokens,
+        batch_rows=batch_rows,
+        device=device,
+        threads=threads,
     )
     with _progress() as progress:
         task = progress.add_task("collect", total=tokens, counts="")

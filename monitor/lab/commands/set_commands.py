@@ -158,28 +158,28 @@ def cases(
         raise typer.Exit(1)
 
 
-def golden(
+def reference(
     sets: Annotated[
         str, typer.Argument(metavar="FOLDER", help="Folder of the sets, as feature_sets.paths names it in the config.")
     ],
     measure: Annotated[
-        bool, typer.Option("--measure", help="Print how far readers are from them that differ in a known way.")
+        bool, typer.Option("--measure", help="Print how far readers that differ in a known way are from them.")
     ] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Store golden activations beside the SAE of sets; whatever reads with it has to meet them at start."""
+    """Store reference activations next to the SAE of sets; every reader must reproduce them at start."""
     with lab_extra():
         from monitor.lab.data.chosen_sets import as_shipped
-        from monitor.lab.reading.golden import differences, read_golden
+        from monitor.lab.reading.reference import differences, read_reference
     settings = load_config(config, os.environ)
     paths = settings.feature_sets.changed(paths=(sets,))
     settings = as_shipped(settings.changed(feature_sets=paths))
-    made = read_golden(settings)
+    made = read_reference(settings)
     made.reference.save(made.path)
-    found = made.reference
+    info, found = made.reference.info, made.reference.activations
     text = (
         f"written: {made.path}: {found.lengths.size} texts, {found.tokens.size} tokens, "
-        f"{found.values.size} activations of layer {found.info.layer}, for {', '.join(used.id for used in made.sets)}"
+        f"{found.values.size} activations of layer {info.layer}, for {', '.join(used.id for used in made.sets)}"
     )
     Console(stderr=True).print(escape(text), highlight=False, soft_wrap=True)
     if measure:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -27,9 +27,8 @@ from monitor.lab.fit.logistic import fit_logistic
 from monitor.lab.fit.make_sets import benign_rows, source_rows
 from monitor.lab.fit.workbench import Texts, Workbench, row_scores
 from monitor.lab.reading.segment_table import SegmentTable
-from monitor.machine import usable_cores
 from monitor.model.files import locate
-from monitor.readers.torch_reader import load_prefix
+from monitor.readers.cut_model import CutModel
 from monitor.tokens.chat_template import ChatTemplate
 from monitor.tokens.tokeniser import EventTokeniser, Tokenised
 
@@ -44,14 +43,9 @@ class LayerReader:
         files = locate(model, None, None)
         template = ChatTemplate(files.chat_template(), files.special_tokens())
         self._tokeniser = EventTokeniser.load(files.tokenizer_file, template)
-        torch.set_num_threads(usable_cores())
-        prefix, blocks, _ = load_prefix(files.folder, max(layers), torch.bfloat16, torch.device("cpu"))
-        self._model: Any = prefix
+        self._model = CutModel(files.folder, layers, precision="bfloat16")
         self._layers = layers
         self._max_norm = max_norm
-        self._found: dict[int, torch.Tensor] = {}
-        for layer in layers:
-            blocks[layer].register_forward_hook(self._keep(layer))
 
     def read(self, rows: Sequence[LabelledRow]) -> dict[int, SegmentTable]:
         """A table without latents for each layer. Texts are cut at 1,024 tokens."""
@@ -81,10 +75,8 @@ class LayerReader:
         ids = torch.zeros((len(items), max(width, 1)), dtype=torch.long)
         for row, item in enumerate(items):
             ids[row, : min(item.ids.size, width)] = torch.from_numpy(item.ids[:width].astype(np.int64))
-        self._model(input_ids=ids, use_cache=False)
-        residual = torch.stack(
-            [self._found.pop(layer).float() for layer in self._layers], dim=1
-        )  # [row, layer, token, d]
+        found = self._model.residuals(ids, use_cache=False)
+        residual = torch.stack([found[layer].float() for layer in self._layers], dim=1)  # [row, layer, token, d]
         usual = (residual.norm(dim=3, keepdim=True) <= self._max_norm).float()
         kept = (residual * usual).numpy()
         return [
@@ -95,12 +87,6 @@ class LayerReader:
             ]
             for row, item in enumerate(items)
         ]
-
-    def _keep(self, layer: int) -> Any:
-        def hook(_module: Any, _inputs: Any, output: Any) -> None:
-            self._found[layer] = output[0] if isinstance(output, tuple) else output
-
-        return hook
 
 
 def left_out_auroc(bench: Workbench, recipe: SetRecipe, texts: dict[str, Texts]) -> float:

@@ -44,7 +44,7 @@ from monitor.lab.statistics import (
 )
 from monitor.model.files import file_sha256, locate
 from monitor.readers.torch_reader import TorchReader
-from monitor.readers.windows import WindowPlanner
+from monitor.readers.windows import WindowReader
 from monitor.sae.encoder import CuratedEncoder
 from monitor.sae.formats.saelens import WEIGHTS_FILE, load_saelens
 from monitor.sets.probe import Probe
@@ -204,15 +204,18 @@ def main(
         chosen: Any = dtype
         return TorchReader(files.folder, recipes.layer, encoder, device=device, dtype=chosen)
 
+    def windows_of(reader: TorchReader) -> WindowReader:
+        return WindowReader(reader, tokeniser.shared_prefixes(), window_tokens=2048, overlap_tokens=256)
+
+    residual_reader = reader_of(lambda residual: residual)
     segments = SegmentReader(
-        reader_of,
-        CuratedEncoder(sae, range(sae.d_sae), "raw", device),
-        tokeniser,
-        2048,
-        256,
-        recipes.max_norm,
-        f"{files.sha256} {sae_sha256} {recipes.layer} {dtype}",
-        cache,
+        reader=windows_of(residual_reader),
+        d_model=residual_reader.d_model,
+        encoder=CuratedEncoder(sae, range(sae.d_sae), "raw", device),
+        tokeniser=tokeniser,
+        max_norm=recipes.max_norm,
+        key=f"{files.sha256} {sae_sha256} {recipes.layer} {dtype}",
+        folder=cache,
     )
 
     def texts_of(rows: list[LabelledRow], name: str) -> Texts:
@@ -246,7 +249,7 @@ def main(
 
     latents = sorted({int(i) for m in models.values() for i in m.features.latents})
     reader = reader_of(CuratedEncoder(sae, latents, "raw", device))
-    labels = TopTokens(reader, tokeniser, WindowPlanner(reader, tokeniser.constant_starts(), 2048, 256), len(latents))
+    labels = TopTokens(windows_of(reader), tokeniser, len(latents))
     with console.status("labelling features"):
         labels.look_at([row for file in sorted(own) for row in texts[file].rows[:_LABELLED_BY]])
     label = {latent: labels.label(n) for n, latent in enumerate(latents)}

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detectors.feature_set import ReaderRef, SaeRef, SegmentName
-from monitor.assembly.build import build_tokeniser, load_artefacts
+from monitor.assembly.artefacts import load_model_artefacts
+from monitor.assembly.engine import window_reader
+from monitor.assembly.tokeniser import build_tokeniser
 from monitor.config.sections import Config
 from monitor.errors import ConfigError
 from monitor.lab.data.chosen_sets import with_sets
 from monitor.lab.reading.token_shards import ShardReader
 from monitor.model.files import PACKAGE_PREFIX, ModelFiles, file_sha256, locate
-from monitor.readers.onnx.bundle import Bundle
-from monitor.readers.torch_reader import TorchReader, usable_device
-from monitor.readers.windows import WindowPlanner
+from monitor.readers.cut_model import usable_device
+from monitor.readers.torch_reader import TorchReader
 from monitor.sae.encoder import CuratedEncoder
 from monitor.sae.formats.saelens import WEIGHTS_FILE, load_saelens
 from monitor.sae.weights import SaeWeights
@@ -34,16 +35,13 @@ class Hook:
 
 def hook_of_set(config: Config, name: str) -> Hook:
     """The hook of one set, checked against its hashes. Raises ConfigError where it does not fit."""
-    settings = config.reader.changed(engine="torch", bundle=None)
-    artefacts = load_artefacts(with_sets(config.changed(reader=settings), [name]))
+    artefacts = load_model_artefacts(with_sets(config, [name]))
     if len(artefacts.sets) != 1:
         ids = ", ".join(loaded.set.id for loaded in artefacts.sets)
         raise ConfigError(f"--set {name}: names several sets ({ids}); give one of them")
-    if isinstance(artefacts.made_of, Bundle):
-        raise ConfigError("reader.bundle: the lab reads reader.model, not a bundle")
     loaded = artefacts.sets[0]
     reader = _at(loaded.shipped.reader, loaded.sae_folder)
-    return Hook(reader, artefacts.model, artefacts.made_of, loaded.sae_folder, loaded.set.segments)
+    return Hook(reader, artefacts.model, artefacts.sae, loaded.sae_folder, loaded.set.segments)
 
 
 def hook_of_sae(config: Config, folder: Path, layer: int, max_norm: float | None) -> Hook:
@@ -85,15 +83,16 @@ def shard_reader(hook: Hook, config: Config, cache: Path) -> ShardReader:
             f"{reader.d_model}; the SAE belongs to another model"
         )
     tokeniser = build_tokeniser(config, hook.model)
+    device = usable_device(settings.device)
     return ShardReader(
-        reader,
-        CuratedEncoder(hook.sae, range(hook.sae.d_sae), ref.sae.activation_basis, usable_device(settings.device)),
-        tokeniser,
-        WindowPlanner(reader, tokeniser.constant_starts(), settings.window_tokens, settings.overlap_tokens),
-        ref.max_norm,
-        f"{ref.model_sha256} {ref.sae.sha256} {ref.sae.activation_basis} {ref.layer} {ref.max_norm} {settings.dtype} "
-        f"{settings.window_tokens} {settings.overlap_tokens} {_template(config)}",
-        cache,
+        reader=window_reader(config, tokeniser, reader),
+        d_model=reader.d_model,
+        encoder=CuratedEncoder(hook.sae, range(hook.sae.d_sae), ref.sae.activation_basis, device),
+        tokeniser=tokeniser,
+        max_norm=ref.max_norm,
+        key=f"{ref.model_sha256} {ref.sae.sha256} {ref.sae.activation_basis} {ref.layer} {ref.max_norm} "
+        f"{settings.dtype} {settings.window_tokens} {settings.overlap_tokens} {_template(config)}",
+        folder=cache,
     )
 
 

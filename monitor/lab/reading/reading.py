@@ -11,16 +11,18 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from monitor.assembly.build import build_engine, build_tokeniser, load_artefacts
+from monitor.assembly.artefacts import load_model_artefacts
+from monitor.assembly.build import build_engine
+from monitor.assembly.engine import window_reader
+from monitor.assembly.tokeniser import build_tokeniser
 from monitor.config.sections import Config
 from monitor.engine import Engine
-from monitor.errors import ConfigError
 from monitor.lab.data.rows import LabelledRow
 from monitor.lab.reading.progress import row_progress
 from monitor.lab.reading.segment_table import SegmentReader, SegmentTable
-from monitor.readers.torch_reader import TorchReader, usable_device
+from monitor.readers.cut_model import usable_device
+from monitor.readers.torch_reader import TorchReader
 from monitor.sae.encoder import CuratedEncoder
-from monitor.sae.weights import SaeWeights
 
 _AT_ONCE = 64
 
@@ -39,7 +41,7 @@ class RowReader:
         self._config = config
         self._console = console
         self._cache = cache
-        self.artefacts = load_artefacts(config)
+        self.artefacts = load_model_artefacts(config)
 
     def scores(self, rows: Sequence[LabelledRow], name: str) -> dict[str, NDArray[np.float64]]:
         """For each set the score [row] that the sidecar would give; NaN where a row has nothing that the set sees."""
@@ -66,27 +68,26 @@ class RowReader:
     @cached_property
     def _segments(self) -> SegmentReader:
         settings, artefacts = self._config.reader, self.artefacts
-        ref, sae = artefacts.sets[0].shipped.reader, artefacts.made_of
-        if not isinstance(sae, SaeWeights):
-            raise ConfigError("reader.bundle: the lab reads reader.model, not a bundle")
+        ref, sae = artefacts.ref, artefacts.sae
+        tokeniser = build_tokeniser(self._config, artefacts.model)
+        reader = TorchReader(
+            artefacts.model.folder,
+            ref.layer,
+            lambda residual: residual,
+            device=settings.device,
+            dtype=settings.dtype,
+            batch_tokens=settings.batch_tokens,
+            threads=settings.threads,
+        )
         device = usable_device(settings.device)
         return SegmentReader(
-            lambda encoder: TorchReader(
-                artefacts.model.folder,
-                ref.layer,
-                encoder,
-                device=settings.device,
-                dtype=settings.dtype,
-                batch_tokens=settings.batch_tokens,
-                threads=settings.threads,
-            ),
-            CuratedEncoder(sae, range(sae.d_sae), ref.sae.activation_basis, device),
-            build_tokeniser(self._config, artefacts.model),
-            settings.window_tokens,
-            settings.overlap_tokens,
-            ref.max_norm,
-            f"{ref.model_sha256} {ref.sae.sha256} {ref.sae.activation_basis} {ref.layer} {settings.dtype}",
-            self._cache,
+            reader=window_reader(self._config, tokeniser, reader),
+            d_model=reader.d_model,
+            encoder=CuratedEncoder(sae, range(sae.d_sae), ref.sae.activation_basis, device),
+            tokeniser=tokeniser,
+            max_norm=ref.max_norm,
+            key=f"{ref.model_sha256} {ref.sae.sha256} {ref.sae.activation_basis} {ref.layer} {settings.dtype}",
+            folder=self._cache,
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from monitor.lab.data.rows import LabelledRow
-from monitor.lab.reading.item_residuals import item_residuals
-from monitor.readers.torch_reader import TorchReader
-from monitor.readers.windows import WindowPlanner
+from monitor.lab.reading.row_cache import RowCache, load_arrays, save_arrays
+from monitor.readers.windows import WindowReader
 from monitor.sae.encoder import CuratedEncoder
 from monitor.tokens.tokeniser import EventTokeniser
 
@@ -49,42 +46,36 @@ class SegmentReader:
 
     def __init__(
         self,
-        reader_of: Callable[[Callable[[Tensor], Tensor]], TorchReader],
+        *,
+        reader: WindowReader,
+        d_model: int,
         encoder: CuratedEncoder,
         tokeniser: EventTokeniser,
-        window_tokens: int,
-        overlap_tokens: int,
         max_norm: float | None,
         key: str,
-        cache: Path | None,
+        folder: Path | None,
     ) -> None:
-        """`reader_of(encoder)` builds the reader; `encoder` gives all latents; `key` names model, SAE and precision.
+        """`reader` gives the residual stream [token, d_model], `encoder` all latents.
 
-        Without a `cache`, nothing is kept.
+        Tables are kept in `folder`, if there is one; `key` names model, SAE and precision.
         """
-        self._reader = reader_of(lambda residual: residual)
+        self._reader = reader
+        self._d_model = d_model
         self._encoder = encoder
         self._max_norm = max_norm
         self._tokeniser = tokeniser
-        self._planner = WindowPlanner(self._reader, tokeniser.constant_starts(), window_tokens, overlap_tokens)
-        self._key = key
-        self._cache = cache
+        self._cache = None if folder is None else RowCache(folder, key)
 
     def read(self, rows: Sequence[LabelledRow], progress: Callable[[int], None] = lambda _: None) -> SegmentTable:
-        """The table of `rows`; taken from the cache where the same rows were read before."""
+        """The table of `rows`, from the cache if the same rows were read before."""
         if self._cache is None:
             return self._read(rows, progress)
-        identity = "\n".join([self._key, *(r.model_dump_json() for r in rows)])
-        file = self._cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
+        file = self._cache.file(rows)
         if file.is_file():
             progress(len(rows))
-            with np.load(file, allow_pickle=False) as kept:
-                return SegmentTable(**{name: kept[name] for name in SegmentTable.__dataclass_fields__})
+            return load_arrays(file, SegmentTable)
         table = self._read(rows, progress)
-        self._cache.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part.npz")
-        np.savez(part, **{name: getattr(table, name) for name in SegmentTable.__dataclass_fields__})
-        part.replace(file)
+        save_arrays(file, table)
         return table
 
     def _read(self, rows: Sequence[LabelledRow], progress: Callable[[int], None]) -> SegmentTable:
@@ -104,7 +95,7 @@ class SegmentReader:
 
     def _group(self, start: int, group: Sequence[LabelledRow]) -> list[_Entry]:
         items = self._tokeniser.tokenise([row.event(start + n) for n, row in enumerate(group)])
-        residuals = item_residuals(self._reader, self._planner, items)
+        residuals = [values for values, _ in self._reader.read([item.ids for item in items], self._d_model)]
         entries = [
             (n, segment.name, turn, tokens)
             for n, item in enumerate(items)

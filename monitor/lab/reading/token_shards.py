@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from monitor.errors import ConfigError
 from monitor.lab.data.rows import LabelledRow
-from monitor.lab.reading.item_residuals import item_residuals
-from monitor.readers.torch_reader import TorchReader
-from monitor.readers.windows import WindowPlanner
+from monitor.lab.reading.row_cache import RowCache, load_arrays, save_arrays
+from monitor.readers.windows import WindowReader
 from monitor.sae.encoder import CuratedEncoder
 from monitor.tokens.tokeniser import EventTokeniser, Tokenised
 
@@ -56,21 +52,13 @@ class TokenShard:
         return self.latent[low:high], self.token[low:high], self.value[low:high]
 
     def save(self, path: Path) -> None:
-        """Writes the shard; a run that is killed leaves no half of it."""
-        part = path.with_suffix(".part.npz")
-        np.savez(part, **{name: getattr(self, name) for name in self.__dataclass_fields__})
-        part.replace(path)
+        """Writes the shard."""
+        save_arrays(path, self)
 
     @classmethod
     def load(cls, path: Path) -> TokenShard:
-        """Reads a shard. Raises ConfigError where the file is damaged."""
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-                return cls(**{name: kept[name] for name in cls.__dataclass_fields__})
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as e:
-            raise ConfigError(
-                f"{path}: not readable as kept activations: {e}; delete it to have it read again"
-            ) from None
+        """Reads a shard. Raises ConfigError if the file is damaged."""
+        return load_arrays(path, cls)
 
 
 class ShardReader:
@@ -78,34 +66,32 @@ class ShardReader:
 
     def __init__(
         self,
-        reader: TorchReader,
+        *,
+        reader: WindowReader,
+        d_model: int,
         encoder: CuratedEncoder,
         tokeniser: EventTokeniser,
-        planner: WindowPlanner,
         max_norm: float | None,
         key: str,
         folder: Path,
     ) -> None:
-        """`reader` gives the residual stream, `encoder` all latents; `key` names model, SAE and precision.
+        """`reader` gives the residual stream [token, d_model], `encoder` all latents.
 
-        Shards are kept in `folder`, each under a name made of `key` and its rows, and are not read again.
+        Shards are kept in `folder` and are not read again; `key` names model, SAE and precision.
         """
         self._reader = reader
+        self._d_model = d_model
         self._encoder = encoder
         self._tokeniser = tokeniser
-        self._planner = planner
         self._max_norm = max_norm
-        self._key = key
-        self._folder = folder
+        self._cache = RowCache(folder, f"{_LAYOUT}\n{key}", "tokens-")
 
     def read(self, rows: Sequence[LabelledRow], progress: Callable[[int], None] = lambda _: None) -> list[Path]:
         """The shards of `rows`, SHARD_ROWS rows each."""
         files = []
-        self._folder.mkdir(parents=True, exist_ok=True)
         for start in range(0, len(rows), SHARD_ROWS):
             group = rows[start : start + SHARD_ROWS]
-            identity = "\n".join([_LAYOUT, self._key, *(r.model_dump_json() for r in group)])
-            file = self._folder / f"tokens-{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
+            file = self._cache.file(group)
             if not file.is_file():
                 self._shard(group).save(file)
             files.append(file)
@@ -116,8 +102,8 @@ class ShardReader:
         items = self._tokeniser.tokenise([row.event(n) for n, row in enumerate(rows)])
         entries = [(n, turn) for n, item in enumerate(items) for turn, tokens in enumerate(item.rows) if tokens.size]
         spans = [_spans(items[n], turn) for n, turn in entries]
-        residuals = item_residuals(self._reader, self._planner, items)
-        empty = np.zeros((0, self._reader.d_model), np.float32)
+        residuals = [values for values, _ in self._reader.read([item.ids for item in items], self._d_model)]
+        empty = np.zeros((0, self._d_model), np.float32)
         flat = np.concatenate([empty, *(residuals[n][items[n].rows[turn]] for n, turn in entries)])  # [token, d]
         latent, token, value = self._active(flat)
         return TokenShard(

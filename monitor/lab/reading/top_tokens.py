@@ -6,8 +6,7 @@ import heapq
 from collections.abc import Iterable, Sequence
 
 from monitor.lab.data.rows import LabelledRow
-from monitor.readers.reader import Reader
-from monitor.readers.windows import WindowPlanner
+from monitor.readers.windows import WindowReader
 from monitor.tokens.tokeniser import EventTokeniser
 
 KEPT = 24
@@ -32,10 +31,10 @@ def token_label(strongest: Iterable[tuple[float, str]]) -> str:
 class TopTokens:
     """Collects, for each column of a reader, the strongest activations and the text of their tokens."""
 
-    def __init__(self, reader: Reader, tokeniser: EventTokeniser, planner: WindowPlanner, columns: int) -> None:
+    def __init__(self, reader: WindowReader, tokeniser: EventTokeniser, columns: int) -> None:
         self._reader = reader
         self._tokeniser = tokeniser
-        self._planner = planner
+        self._columns = columns
         self._heaps: list[list[tuple[float, int, str]]] = [[] for _ in range(columns)]
         self._texts = 0
 
@@ -43,17 +42,13 @@ class TopTokens:
         """Reads `rows` and remembers the strongest tokens."""
         for start in range(0, len(rows), _GROUP):
             items = self._tokeniser.tokenise([r.event(n) for n, r in enumerate(rows[start : start + _GROUP])])
-            windows = [(item, w) for item in items for w in self._planner.plan(item.ids)]
-            for (item, window), values in zip(windows, self._reader.read([w.chunk for _, w in windows]), strict=True):
-                fresh = values[-window.new :]
+            read = self._reader.read([item.ids for item in items], self._columns)
+            for item, (values, _) in zip(items, read, strict=True):
                 for segment, tokens in zip(item.segments, item.rows, strict=True):
                     for token in tokens:
-                        here = int(token) - window.start
-                        if 0 <= here < window.new:
-                            first, last = segment.own_span(int(item.starts[token]), int(item.ends[token]))
-                            text = segment.text[first:last]
-                            for column in fresh[here].nonzero()[0]:
-                                self._add(int(column), float(fresh[here, column]), text)
+                        first, last = segment.own_span(int(item.starts[token]), int(item.ends[token]))
+                        for column in values[token].nonzero()[0]:
+                            self._add(int(column), float(values[token, column]), segment.text[first:last])
             self._texts += len(items)
 
     def label(self, column: int) -> str:

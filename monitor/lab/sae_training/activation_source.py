@@ -11,9 +11,10 @@ from torch import Tensor
 
 from monitor.errors import ConfigError
 from monitor.lab.sae_training.activation_store import ActivationStore
-from monitor.lab.sae_training.packed_reader import PackedReader, Precision
+from monitor.lab.sae_training.packed_reader import PackedReader
 from monitor.lab.sae_training.packing import PackedRow
 from monitor.lab.sae_training.row_stream import RowStream, Split
+from monitor.readers.cut_model import TorchPrecision
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Provenance:
     model: str
     model_sha256: str
     layer: int
-    precision: Precision
+    precision: TorchPrecision
     max_norm: float | None
     text: dict[str, Any]
     """TextOptions."""

@@ -21,10 +21,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from monitor.errors import ConfigError, Permanent
-from monitor.lab.sae_training.packed_reader import Precision, Residuals
+from monitor.lab.sae_training.packed_reader import Residuals
 from monitor.lab.sae_training.packing import PackedRow
 from monitor.lab.sae_training.row_stream import Split
 from monitor.model.files import file_sha256
+from monitor.readers.cut_model import TorchPrecision
 from monitor.yaml_file import faults
 
 _MANIFEST = "manifest.json"
@@ -49,7 +50,7 @@ class Recipe(_Model):
     model_sha256: str
     hook: str = "resid_post"
     layers: tuple[int, ...]
-    precision: Precision
+    precision: TorchPrecision
     context: int
     chat: bool
     max_norm: float | None

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.lab.sae_training.activation_store import ActivationStore, Recipe, SourceInfo
-from monitor.lab.sae_training.packed_reader import PackedReader, Precision, Residuals
+from monitor.lab.sae_training.packed_reader import PackedReader, Residuals
 from monitor.lab.sae_training.packing import PackedRow
 from monitor.lab.sae_training.row_stream import RowStream, Split, TextOptions
 from monitor.lab.sae_training.text_sources import open_sources
 from monitor.model.files import locate
+from monitor.readers.cut_model import TorchPrecision
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CollectRequest:
     """What to read with what, and where to."""
 
@@ -24,7 +25,7 @@ class CollectRequest:
     layers: tuple[int, ...]
     out: Path
     text: TextOptions
-    precision: Precision = "bfloat16"
+    precision: TorchPrecision = "bfloat16"
     max_norm: float | None = None
     shard_tokens: int = 65_536
     batch_rows: int = 16

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,10 +12,7 @@ from torch import Tensor
 
 from monitor.errors import ConfigError
 from monitor.lab.sae_training.packing import PackedRow
-from monitor.machine import usable_cores
-from monitor.readers.torch_reader import load_prefix, usable_device
-
-Precision = Literal["float32", "bfloat16", "float16"]
+from monitor.readers.cut_model import CutModel, TorchPrecision
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ class PackedReader:
         folder: Path,
         layers: Sequence[int],
         *,
-        precision: Precision = "bfloat16",
+        precision: TorchPrecision = "bfloat16",
         device: str = "cpu",
         batch_rows: int = 16,
         max_norm: float | None = None,
@@ -62,19 +58,12 @@ class PackedReader:
         """`folder` is in transformers layout. Raises ConfigError where it cannot be loaded or lacks a layer."""
         if not layers or min(layers) < 0 or len(set(layers)) < len(layers):
             raise ConfigError(f"--layers: {list(layers)}: expected different numbers from 0")
-        if device == "cpu":
-            torch.set_num_threads(threads or usable_cores())
-        self._device = usable_device(device)
         self.batch_rows = batch_rows
         self._max_norm = max_norm
-        model, blocks, self.max_tokens = load_prefix(folder, max(layers), getattr(torch, precision), self._device)
-        self.layers = tuple(layers)
-        self._model: Any = model
-        config: Any = model.config  # transformers types its own attributes as Tensor | Module
-        self.d_model = int(config.get_text_config().hidden_size)
-        self._found: dict[int, Tensor] = {}
-        for layer in layers:
-            blocks[layer].register_forward_hook(self._keep(layer))
+        self._model = CutModel(folder, layers, precision=precision, device=device, threads=threads)
+        self.layers = self._model.layers
+        self.max_tokens = self._model.max_tokens
+        self.d_model = self._model.d_model
 
     def check_context(self, context: int) -> None:
         """Raises ConfigError where rows of `context` tokens are longer than what the model was built for."""
@@ -89,10 +78,9 @@ class PackedReader:
 
     @torch.inference_mode()
     def _batch(self, rows: Sequence[PackedRow]) -> Residuals:
-        ids, positions, counts = stacked(rows, self._device)
+        ids, positions, counts = stacked(rows, self._model.device)
         # transformers keeps apart what restarts its positions, if there is neither a mask nor a cache
-        self._model(input_ids=ids, position_ids=positions, use_cache=False)
-        found = {layer: self._found.pop(layer) for layer in self.layers}  # [row, token, d]
+        found = self._model.residuals(ids, position_ids=positions, use_cache=False)  # [row, token, d]
         kept = counts
         if self._max_norm is not None:
             for residual in found.values():
@@ -102,12 +90,6 @@ class PackedReader:
             kept.cpu(),
             int(counts.sum() - kept.sum()),
         )
-
-    def _keep(self, layer: int) -> Callable[[Any, Any, Any], None]:
-        def hook(_module: Any, _inputs: Any, output: Any) -> None:
-            self._found[layer] = output[0] if isinstance(output, tuple) else output
-
-        return hook
 
 
 def stacked(rows: Sequence[PackedRow], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

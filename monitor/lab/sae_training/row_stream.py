@@ -56,7 +56,7 @@ class RowStream:
                 model.tokenizer_file, ChatTemplate(model.chat_template(), model.special_tokens())
             )
         self._tokenisers = {True: plain, False: chat}
-        self._starts = {kind: t.constant_starts()[:1] for kind, t in self._tokenisers.items()}
+        self._starts = {kind: t.shared_prefixes()[:1] for kind, t in self._tokenisers.items()}
 
     def rows(self) -> Iterator[tuple[Split, PackedRow]]:
         """All rows of both splits, in the order of their documents."""

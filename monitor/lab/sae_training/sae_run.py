@@ -17,7 +17,7 @@ from monitor.lab.sae_training.activation_source import (
     StreamedActivations,
 )
 from monitor.lab.sae_training.activation_store import ActivationStore
-from monitor.lab.sae_training.packed_reader import PackedReader, Precision
+from monitor.lab.sae_training.packed_reader import PackedReader
 from monitor.lab.sae_training.packing import PackedRow
 from monitor.lab.sae_training.row_stream import RowStream, Split, TextOptions
 from monitor.lab.sae_training.sae_figures import SaeFigures, WholeSae, measure
@@ -27,6 +27,7 @@ from monitor.lab.sae_training.text_sources import open_sources
 from monitor.lab.sae_training.train import TrainOptions, train
 from monitor.lab.sae_training.training_run import TrainingRun
 from monitor.model.files import ModelFiles, locate
+from monitor.readers.cut_model import TorchPrecision
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class StreamRequest:
     sources: tuple[str, ...]
     model: str
     text: TextOptions
-    precision: Precision
+    precision: TorchPrecision
     max_norm: float | None
     batch_rows: int = 16
 

@@ -13,10 +13,11 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from monitor.errors import ConfigError
-from monitor.lab.sae_training.packed_reader import Precision, stacked
+from monitor.lab.sae_training.packed_reader import stacked
 from monitor.lab.sae_training.packing import PackedRow
 from monitor.machine import usable_cores
-from monitor.readers.torch_reader import text_blocks, usable_device
+from monitor.readers.cut_model import TorchPrecision, usable_device
+from monitor.readers.residual_hook import hook_residual, text_blocks
 from monitor.readers.transformers_log import quiet_transformers
 
 _TOKENS = 1_024  # logits of the whole vocabulary are held for so many
@@ -31,7 +32,7 @@ class SplicedLoss:
         folder: Path,
         layer: int,
         *,
-        precision: Precision = "bfloat16",
+        precision: TorchPrecision = "bfloat16",
         device: str = "cpu",
         max_norm: float | None = None,
         threads: int = 0,
@@ -54,7 +55,7 @@ class SplicedLoss:
             raise ConfigError(f"{folder}: not loaded as a causal language model: {e}") from e
         self._model = model.to(self._device).eval().requires_grad_(False)
         blocks = text_blocks(self._model, self._model.config.get_text_config().num_hidden_layers)
-        blocks[layer].register_forward_hook(self._splice)
+        hook_residual(blocks[layer], self._spliced)
         self._counts: Tensor | None = None
         self._replace: Callable[[Tensor], Tensor] | None = None
 
@@ -115,16 +116,16 @@ class SplicedLoss:
             torch.nn.functional.cross_entropy(logits[:, :-1][predicts].float(), ids[:, 1:][predicts], reduction="sum")
         )
 
-    def _splice(self, _module: Any, _inputs: Any, output: Any) -> Any:
+    def _spliced(self, residual: Tensor) -> Tensor | None:
+        """`residual` [row, token, d] with the replacement at the tokens that count."""
         if self._replace is None or self._counts is None:
             return None
-        residual = output[0] if isinstance(output, tuple) else output  # [row, token, d]
         where = self._counts
         if self._max_norm is not None:
             where = where & (residual.float().norm(dim=2) <= self._max_norm)
         spliced = residual.clone()
         spliced[where] = self._replace(residual[where])
-        return (spliced, *output[1:]) if isinstance(output, tuple) else spliced
+        return spliced
 
 
 def _recovered(ce: dict[str, float]) -> dict[str, float | None]:

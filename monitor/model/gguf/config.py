@@ -1,4 +1,4 @@
-"""Family: how a GGUF architecture is called and laid out in transformers, and the config.json that follows."""
+"""Family: names and layout of a GGUF architecture in transformers, and the config.json of a file."""
 
 from __future__ import annotations
 
@@ -40,34 +40,34 @@ class Family:
     model_type: str
     model_class: str
     norms: Mapping[str, str]
-    """Tensors of a block besides those that all families have."""
+    """Tensors of a block in addition to those that all families have."""
     biases: tuple[str, ...] = ()
     """Tensors of a block that always have a bias."""
     paired_rows: bool = False
-    """Rows of queries and keys that rotate together stand side by side, and half a head apart in transformers."""
+    """Rows of queries and keys that rotate together are adjacent here; in transformers they are half a head apart."""
     norm_offset: float = 0.0
-    """What GGUF has added to every norm's weight."""
+    """GGUF adds this to every norm's weight."""
     config: Mapping[str, Any] = field(default_factory=dict)
-    """Entries of config.json that no metadata tells."""
+    """Entries of config.json that are not in the metadata."""
     windows: _Windows | None = None
 
 
 @dataclass(frozen=True)
 class _Windows:
-    """Layers that attend to a window, and what comes with them (Gemma 2 and 3).
+    """Layers that attend to a window, and related settings (Gemma 2 and 3).
 
-    What no metadata tells is as in llama.cpp's src/llama-model.cpp, which keeps it in its code.
+    What is not in the metadata is taken from llama.cpp's src/llama-model.cpp, which has it in its code.
     """
 
     pattern: int
-    """Every so-manieth layer attends to everything."""
+    """Every n-th layer attends to everything."""
     default_window: int | None
     softcaps: tuple[float | None, float | None]
-    """Of attention scores and of logits, where the file is silent."""
+    """Of attention scores and of logits, if the file does not say."""
     local_theta: float | None
-    """Base of the rotation in layers with a window; None: as in the others."""
+    """Base of the rotation in layers with a window; None = the same as in the other layers."""
     wide_layers: int
-    """Number of layers of the one size whose queries are scaled by d_model / heads and not by the head's width."""
+    """Number of layers of the one model size that scales queries by d_model / heads, not by the width of a head."""
 
 
 _GEMMA = {"hidden_activation": "gelu_pytorch_tanh", "attention_bias": False}
@@ -121,7 +121,7 @@ def family_of(file: GgufFile) -> Family:
 
 
 def tensor_names(file: GgufFile) -> dict[str, str]:
-    """Names in transformers, by names in the GGUF. Raises ValueError for a tensor too few or too many."""
+    """Names in transformers, by names in the GGUF. Raises ValueError for a missing or unknown tensor."""
     family = family_of(file)
     ends = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
     if "output.weight" in file.tensors:
@@ -140,7 +140,7 @@ def tensor_names(file: GgufFile) -> dict[str, str]:
 
 
 def config_of(file: GgufFile) -> dict[str, Any]:
-    """The config.json. Raises ValueError where the file lacks something or describes what transformers has not."""
+    """The config.json. Raises ValueError if the file lacks something or describes what transformers does not have."""
     family = family_of(file)
     tensor_names(file)
     rows, tokens = file.tensors["token_embd.weight"].shape[0], len(file.array("tokenizer.ggml.tokens"))
@@ -180,7 +180,7 @@ def config_of(file: GgufFile) -> dict[str, Any]:
 
 
 def _biases(file: GgufFile) -> tuple[str, ...]:
-    """Of a Llama, all four projections of attention have a bias or none."""
+    """In a Llama, either all four projections of attention have a bias or none has."""
     family = family_of(file)
     if family.model_type == "llama" and "blk.0.attn_output.bias" in file.tensors:
         return ("attn_q", "attn_k", "attn_v", "attn_output")
@@ -241,9 +241,9 @@ def _rope(file: GgufFile, head_dim: int) -> dict[str, Any]:
 
 
 def _llama3(factors: NDArray[np.float32], theta: float, head_dim: int) -> dict[str, Any]:
-    """Llama 3.1's scaling, of which GGUF keeps the result: by what every frequency is divided, [head_dim / 2].
+    """Llama 3.1's scaling. GGUF keeps only its result: the divisor of every frequency, [head_dim / 2].
 
-    The file does not tell the parameters. All of Meta's models share them but for `factor`, the largest divisor.
+    The parameters are not in the file. All of Meta's models share them except `factor`, the largest divisor.
     """
     if np.all(factors == 1):
         return {"rope_type": "default"}

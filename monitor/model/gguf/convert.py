@@ -14,7 +14,7 @@ from pathlib import Path
 
 from monitor.errors import ConfigError
 
-# Age of a half-written folder that nobody writes any more, where locks cannot tell
+# After this time, a half-written folder counts as abandoned if the file system has no locks to ask
 _ABANDONED_S = 3600.0
 
 
@@ -22,10 +22,10 @@ def convert(gguf: Path, folder: Path) -> None:
     """Writes model.safetensors (float32), config.json, tokenizer and chat template of `gguf` to `folder`.
 
     The folder appears complete or not at all. Takes a few seconds for 135 M parameters, and little memory.
-    Raises ConfigError where the file cannot be read, its architecture is not known or a library is missing.
+    Raises ConfigError if the file cannot be read, its architecture is not known or a library is missing.
     """
     try:
-        import monitor.model.gguf.weights  # noqa: F401 - asks for all that a conversion needs
+        import monitor.model.gguf.weights  # noqa: F401 - fails now if a library is missing
     except ImportError as e:
         raise ConfigError(f"{gguf.name}: converting needs {e.name}; run: pip install 'latentwatch[compile]'") from None
     try:
@@ -55,11 +55,11 @@ def _write(gguf: Path, folder: Path) -> None:
     from monitor.model.gguf.weights import write_weights
 
     file = GgufFile.open(gguf)
-    # Whatever may be wrong with the file is found before its weights, which take longest, are written
+    # Finds everything that may be wrong with the file before it writes the weights, which take longest
     config, tokenizer = config_of(file), build_tokenizer(file)
     write_weights(file, folder / "model.safetensors")
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
-    # The class that reads tokenizer.json as it is; the model's own would build another one in its place
+    # This class uses tokenizer.json as it is; the model's own class would build a different tokenizer
     about = {"tokenizer_class": "PreTrainedTokenizerFast", **special_tokens(file)}
     (folder / "tokenizer_config.json").write_text(json.dumps(about, indent=2) + "\n")
     if file.has("tokenizer.chat_template"):
@@ -69,11 +69,11 @@ def _write(gguf: Path, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _only_writer(folder: Path) -> Iterator[bool]:
-    """Waits until no other process converts into `folder`. Yields False where the file system has no locks."""
+    """Waits until no other process converts into `folder`. Yields False if the file system has no locks."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)  # ends with the process, however it ends
+            fcntl.flock(handle, fcntl.LOCK_EX)  # the lock ends with the process, however that ends
         except OSError:
             yield False
         else:
@@ -83,7 +83,7 @@ def _only_writer(folder: Path) -> Iterator[bool]:
 
 
 def _remove_abandoned(folder: Path, age_s: float) -> None:
-    """Removes what killed conversions to `folder` have left."""
+    """Removes what conversions to `folder` left behind when they were killed."""
     for left in folder.parent.glob(f".{folder.name}-*"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime >= age_s:

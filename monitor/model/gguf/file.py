@@ -1,7 +1,7 @@
 """GgufFile: the metadata and the tensors of a GGUF file, mapped into memory.
 
-Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. The gguf package reads it too, at the price of a
-numpy array for every string: docs/decisions/0007-own-gguf-metadata-parser.md has figures.
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. The gguf package reads it too, but makes
+a numpy array of every string: docs/decisions/0007-own-gguf-metadata-parser.md has figures.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NUMBERS: dict[int, np.dtype[Any]] = {
 
 @dataclass(frozen=True)
 class GgufTensor:
-    """A tensor as it lies in the file: `shape` with rows first, `data` [row, byte] of blocks in the format `kind`."""
+    """A tensor as it is in the file: `shape` with rows first, `data` [row, byte] of blocks in the format `kind`."""
 
     name: str
     shape: tuple[int, ...]
@@ -44,7 +44,7 @@ class GgufTensor:
 
 
 class GgufFile:
-    """Typed access to the metadata, and the tensors by name. Every error is a ValueError that names the key."""
+    """Typed access to the metadata, and tensors by name. Every error is a ValueError that names the key."""
 
     def __init__(self, metadata: Mapping[str, Any], tensors: Mapping[str, GgufTensor]) -> None:
         self._metadata = metadata
@@ -57,11 +57,11 @@ class GgufFile:
         try:
             return cls(*_parse(cursor))
         except (struct.error, IndexError):
-            raise ValueError("the file is cut short, or no GGUF") from None
+            raise ValueError("the file is truncated, or not a GGUF") from None
 
     @property
     def architecture(self) -> str:
-        """general.architecture, by which most other keys begin."""
+        """general.architecture; most other keys begin with it."""
         return self.text("general.architecture")
 
     def has(self, key: str) -> bool:
@@ -114,7 +114,7 @@ def _unexpected(key: str, expected: str, value: object) -> ValueError:
 
 
 class _Cursor:
-    """Reads little-endian values one behind the other."""
+    """Reads little-endian values one after another."""
 
     def __init__(self, buffer: NDArray[np.uint8]) -> None:
         self.buffer = buffer
@@ -159,7 +159,7 @@ class _Cursor:
 
 def _parse(cursor: _Cursor) -> tuple[dict[str, Any], dict[str, GgufTensor]]:
     if bytes(cursor.buffer[:4]) != b"GGUF":
-        raise ValueError("no GGUF: it does not begin with these letters")
+        raise ValueError("not a GGUF: it does not begin with these letters")
     cursor.at = 4
     (version,) = cursor.integers("I")
     if version not in _VERSIONS:

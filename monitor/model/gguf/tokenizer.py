@@ -17,7 +17,7 @@ _SPACE = "\u2581"
 
 
 class _Kind(IntEnum):
-    """tokenizer.ggml.token_type, as far as it matters here."""
+    """The values of tokenizer.ggml.token_type that matter here."""
 
     UNKNOWN = 2
     CONTROL = 3
@@ -26,20 +26,20 @@ class _Kind(IntEnum):
 
 @dataclass(frozen=True)
 class _Cut:
-    """How text is cut before byte-level merges; `tokenizer.ggml.pre` is its name."""
+    """How text is split before byte-level merges; `tokenizer.ggml.pre` is its name."""
 
     regex: str | None = None
-    """None: as GPT-2 does."""
+    """None = as in GPT-2."""
     digits_apart: bool = False
     whole_words: bool = False
-    """A piece that is a token is taken whole, whatever the merges make of it."""
+    """A piece that is a token stays whole, whatever the merges would do."""
     compose: bool = False
-    """Unicode NFC first. llama.cpp leaves this out; the models were trained with it."""
+    """Unicode NFC first. llama.cpp does not do this, but the models were trained with it."""
     begins: bool = False
-    """Whether the begin-of-sequence token is put in front, where the file does not say."""
+    """Whether a text begins with the begin-of-sequence token, if the file does not say."""
 
 
-# As in src/llama-vocab.cpp of llama.cpp, and in the tokenizer.json of the models that the names stand for
+# As in src/llama-vocab.cpp of llama.cpp, and in the tokenizer.json of the models with these names
 _LLAMA_3 = _Cut(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
     r"|\s+(?!\S)|\s+",
@@ -69,9 +69,9 @@ _CUTS = {
 
 
 def special_tokens(file: GgufFile) -> dict[str, str]:
-    """bos_token, eos_token and the like, as far as the file names them."""
+    """bos_token, eos_token and so on, if the file names them."""
     tokens = file.array(f"{_KEY}.tokens")
-    # A SentencePiece file without these keys means its first three tokens
+    # In a SentencePiece file without these keys, they are the first three tokens
     usual = {"unknown": 0, "bos": 1, "eos": 2} if file.text(f"{_KEY}.model") == "llama" else {}
     found = {}
     for name, key in (("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding")):
@@ -85,7 +85,7 @@ def special_tokens(file: GgufFile) -> dict[str, str]:
 
 
 def build_tokenizer(file: GgufFile) -> Tokenizer:
-    """The tokenizer. Raises ValueError for a kind that is not known, and where the vocabulary contradicts itself."""
+    """The tokenizer. Raises ValueError if its kind is not known, or if the vocabulary contradicts itself."""
     model = file.text(f"{_KEY}.model")
     builders = {"gpt2": _byte_level, "llama": _sentencepiece}
     if model not in builders:
@@ -94,7 +94,7 @@ def build_tokenizer(file: GgufFile) -> Tokenizer:
         tokenizer, begins = builders[model](file)
     except ValueError:
         raise
-    except Exception as e:  # noqa: BLE001 - the library raises bare Exception for a merge without its token
+    except Exception as e:  # noqa: BLE001 - the library raises a bare Exception for a merge without its token
         raise ValueError(f"{_KEY}.tokens: {e}") from None
     _add_special(tokenizer, file)
     _frame(tokenizer, file, begins)
@@ -107,7 +107,7 @@ def _byte_level(file: GgufFile) -> tuple[Tokenizer, bool]:
     cut = _CUTS.get(name)
     if cut is None:
         raise ValueError(
-            f"{_KEY}.pre: how {name!r} cuts text is not known, only {', '.join(_CUTS)}; "
+            f"{_KEY}.pre: how {name!r} splits text is not known, only {', '.join(_CUTS)}; "
             "use the same model in safetensors: its folder or model-hub name as reader.model"
         )
     vocabulary = {token: n for n, token in enumerate(file.array(f"{_KEY}.tokens"))}
@@ -135,9 +135,9 @@ def _sentencepiece(file: GgufFile) -> tuple[Tokenizer, bool]:
     """Kudo and Richardson 2018, in its BPE mode."""
     gemma = file.architecture.startswith("gemma")
     tokens = file.array(f"{_KEY}.tokens")
-    if gemma:  # the file spells runs of spaces as spaces
+    if gemma:  # the file writes runs of spaces as spaces
         tokens = [_SPACE * len(token) if _is_spaces(token) else token for token in tokens]
-        # Gemma's scores do not follow the order of its merges; that of its tokens does
+        # Gemma's merges are in the order of its tokens, not of its scores
         scores: Sequence[float] = range(0, -len(tokens), -1)
     else:
         scores = file.array(f"{_KEY}.scores")
@@ -166,7 +166,7 @@ def _is_spaces(token: str) -> bool:
 
 
 def _merges(vocabulary: dict[str, int], tokens: Sequence[str], scores: Sequence[float]) -> list[tuple[str, str]]:
-    """Every way to put a token together from two others, best score first; ties as in transformers' converters."""
+    """All ways to make a token from two others, best score first; ties as in transformers' converters."""
     if len(scores) != len(tokens):
         raise ValueError(f"{_KEY}.scores: {len(scores)} for {len(tokens)} tokens")
     found = []
@@ -180,7 +180,7 @@ def _merges(vocabulary: dict[str, int], tokens: Sequence[str], scores: Sequence[
 
 
 def _add_special(tokenizer: Tokenizer, file: GgufFile) -> None:
-    """Makes the tokenizer find the tokens that merges never make: control tokens, and what was added by hand."""
+    """Adds the tokens that merges never make: control tokens, and those that were added by hand."""
     tokens = file.array(f"{_KEY}.tokens")
     kinds = file.array(f"{_KEY}.token_type") if file.has(f"{_KEY}.token_type") else [0] * len(tokens)
     if len(kinds) != len(tokens):
@@ -196,7 +196,7 @@ def _add_special(tokenizer: Tokenizer, file: GgufFile) -> None:
 
 
 def _frame(tokenizer: Tokenizer, file: GgufFile, begins: bool) -> None:
-    """What stands before and behind a text that no template frames."""
+    """What comes before and after a text that is not rendered by a template."""
     special = special_tokens(file)
     first = special.get("bos_token") if file.flag(f"{_KEY}.add_bos_token", begins) else None
     last = special.get("eos_token") if file.flag(f"{_KEY}.add_eos_token", False) else None

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from monitor.model.gguf.config import family_of, tensor_names
 from monitor.model.gguf.file import GgufFile, GgufTensor
 
-# Values that are in memory as float32 at a time
+# How many values are in memory as float32 at a time
 _BLOCK_VALUES = 4_000_000
 
 
 def write_weights(file: GgufFile, path: Path) -> None:
-    """Writes `path`, under the names of transformers. Needs memory for a few million values, however large the model.
+    """Writes `path` with the names of transformers. Needs memory for a few million values, however large the model is.
 
-    Format: https://github.com/huggingface/safetensors#format. Raises ValueError for a model or a number format that is
-    not known, and OSError.
+    Format: https://github.com/huggingface/safetensors#format. Raises ValueError if the model or a number format is not
+    known, and OSError.
     """
     names = {new: old for old, new in tensor_names(file).items()}
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
@@ -42,7 +42,7 @@ def write_weights(file: GgufFile, path: Path) -> None:
 
 
 def _blocks(file: GgufFile, tensor: GgufTensor) -> Iterator[NDArray[np.float32]]:
-    """The tensor's values in order, as transformers keeps them, some rows at a time."""
+    """The tensor's values in the order of transformers, some rows at a time."""
     family = family_of(file)
     order = _row_order(file, tensor) if family.paired_rows else None
     if len(tensor.shape) == 1:
@@ -66,7 +66,7 @@ def _decoded(tensor: GgufTensor, rows: NDArray[np.uint8]) -> NDArray[np.float32]
 
 
 def _row_order(file: GgufFile, tensor: GgufTensor) -> NDArray[np.int64] | None:
-    """Where the rows of transformers' queries and keys stand in the GGUF; None for other tensors.
+    """Where the rows of transformers' queries and keys are in the GGUF; None for other tensors.
 
     Undoes LlamaModel.permute of llama.cpp's convert_hf_to_gguf.py.
     """

@@ -1,4 +1,4 @@
-"""PrefixCache: what was read of the beginnings of sequences, in blocks of tokens, least recently used first out."""
+"""PrefixCache: keys, values and activations of the prefixes of sequences, in blocks of tokens; an LRU cache."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.readers.onnx.kv_pool import KvPool, Rows
-from monitor.readers.onnx.sparse import Compact
+from monitor.readers.onnx.sparse import SparseActivations
 
 BLOCK_TOKENS = 32
 
 
 def block_keys(root: bytes, tokens: NDArray[np.int32]) -> list[bytes]:
-    """A key for each full block of `tokens` [token]; it stands for the block and for everything before it.
+    """A key for each full block of `tokens` [token]; it identifies the block and everything before it.
 
-    `root` stands for what comes before the tokens.
+    `root` identifies what comes before the tokens.
     """
     keys: list[bytes] = []
     key = root
@@ -31,26 +31,26 @@ def block_keys(root: bytes, tokens: NDArray[np.int32]) -> list[bytes]:
 
 
 @dataclass
-class Block:
-    """Tokens that were read: their rows in the pool and their activations. `users` are sequences in work."""
+class CachedBlock:
+    """Tokens that were read: rows in the pool, and activations. `users` counts the sequences that use them now."""
 
     rows: Rows
-    activations: Compact
+    activations: SparseActivations
     users: int = 0
 
 
 class PrefixCache:
-    """Blocks by key. Rows of blocks that nobody uses can be taken back at any time."""
+    """Blocks by key. A block that no sequence uses can be dropped at any time."""
 
     def __init__(self, pool: KvPool, max_bytes: int, token_bytes: int) -> None:
-        """All blocks take at most `max_bytes`: `token_bytes` of keys and values for each token, and activations."""
+        """All blocks together take at most `max_bytes`: keys and values, `token_bytes` a token, and activations."""
         self._pool = pool
         self._max_bytes = max_bytes
         self._token_bytes = token_bytes
         self._bytes = 0
-        self._blocks: OrderedDict[bytes, Block] = OrderedDict()
+        self._blocks: OrderedDict[bytes, CachedBlock] = OrderedDict()
         self.hits = 0
-        """Tokens that did not have to be read."""
+        """Tokens that did not have to be read again."""
 
     def __len__(self) -> int:
         return len(self._blocks)
@@ -58,8 +58,8 @@ class PrefixCache:
     def __contains__(self, key: bytes) -> bool:
         return key in self._blocks
 
-    def use(self, keys: Sequence[bytes]) -> list[Block]:
-        """The blocks of `keys` up to the first that is not here, held until `release`."""
+    def use(self, keys: Sequence[bytes]) -> list[CachedBlock]:
+        """The blocks of `keys` up to the first that is missing. They stay in the cache until `release`."""
         found = []
         for key in keys:
             block = self._blocks.get(key)
@@ -70,14 +70,17 @@ class PrefixCache:
         return found
 
     def release(self, keys: Sequence[bytes]) -> None:
-        """Ends the use of blocks, given in the order of their tokens; the first of them will be the last to go."""
+        """Ends the use of blocks, given in token order. Of these blocks, the first is dropped last."""
         for key in reversed(keys):
             self._blocks[key].users -= 1
             self._blocks.move_to_end(key)
 
-    def keep(self, key: bytes, rows: Rows, activations: Compact) -> bool:
-        """Takes a block over, in use. False where it is known already or there is no room: the rows stay yours."""
-        block = Block(rows, activations, users=1)
+    def keep(self, key: bytes, rows: Rows, activations: SparseActivations) -> bool:
+        """Adds a block, in use by the caller.
+
+        Returns False if the key is known or there is no room; the rows then stay the caller's.
+        """
+        block = CachedBlock(rows, activations, users=1)
         if key in self._blocks or self._size(block) > self._max_bytes:
             return False
         while self._bytes + self._size(block) > self._max_bytes:
@@ -88,14 +91,14 @@ class PrefixCache:
         return True
 
     def make_room(self, rows: int) -> bool:
-        """Drops blocks until the pool has that many free rows. False where it cannot be."""
+        """Drops blocks until the pool has `rows` free rows. Returns False if that is impossible."""
         while self._pool.free < rows:
             if not self._drop_one():
                 return False
         return True
 
     def clear(self) -> None:
-        """Drops every block that nobody uses."""
+        """Drops every block that no sequence uses."""
         while self._drop_one():
             pass
 
@@ -105,8 +108,8 @@ class PrefixCache:
             return False
         block = self._blocks.pop(victim)
         self._bytes -= self._size(block)
-        self._pool.give_back(block.rows)
+        self._pool.release(block.rows)
         return True
 
-    def _size(self, block: Block) -> int:
+    def _size(self, block: CachedBlock) -> int:
         return block.rows.size * self._token_bytes + block.activations.nbytes

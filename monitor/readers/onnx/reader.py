@@ -10,41 +10,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.errors import ConfigError
 from monitor.machine import usable_cores
-from monitor.readers.onnx import step
+from monitor.readers.onnx.columns import OutputColumns
+from monitor.readers.onnx.graph import GraphRunner, GraphShape
 from monitor.readers.onnx.kv_pool import KvPool, Rows
-from monitor.readers.onnx.prefix_cache import BLOCK_TOKENS, Block, PrefixCache, block_keys
-from monitor.readers.onnx.runtime import onnxruntime
-from monitor.readers.onnx.sparse import ACTIVATIONS, LATENTS, RESIDUAL, VALUES, Compact, Dense, cut, dense
-from monitor.readers.onnx.step import Heads, Step
+from monitor.readers.onnx.prefix_cache import BLOCK_TOKENS, PrefixCache
+from monitor.readers.onnx.scheduler import ReadSequence, Scheduler
+from monitor.readers.onnx.sparse import RESIDUAL, DenseTexts, SparseActivations, to_dense
 from monitor.readers.reader import Chunk, Past
 
-# Tokens of one sequence that go through the model at once. Shorter chunks waste less attention on what the causal
-# mask hides, longer ones have fewer runs; docs/performance.md
+# Tokens of one sequence that one run reads. With fewer, attention wastes less on what the causal mask hides; with
+# more, there are fewer runs; docs/performance.md
 CHUNK_TOKENS = 128
-
-
-@dataclass(frozen=True)
-class GraphShape:
-    """What the reader has to know of a compiled graph."""
-
-    layers: int
-    heads: Heads
-    head_dim: int
-    max_tokens: int
-    """The longest past plus chunk."""
-    width: int
-    """Number of the SAE's latents and, behind them, probes."""
-    latents: tuple[int, ...] | None
-    """Latents (and probes) of the output columns, or None where the graph hands out their numbers (TopK)."""
-    slots: int
-    """Activations that the graph hands out for a token."""
-
-    @property
-    def token_bytes(self) -> int:
-        """Bytes of the keys and values of one token."""
-        return 2 * 4 * self.layers * self.heads.kv * self.head_dim
 
 
 @dataclass(frozen=True)
@@ -60,39 +37,11 @@ class OnnxPast:
         return int(self.tokens.size)
 
 
-@dataclass(frozen=True)
-class _Request:
-    """A chunk that waits. `keys` are those of its full blocks; none where it takes no part in the prefix cache."""
-
-    position: int
-    tokens: NDArray[np.int32]
-    past: Rows
-    keys: list[bytes]
-
-
-@dataclass
-class _Sequence:
-    """One chunk on its way through the model."""
-
-    position: int
-    tokens: NDArray[np.int32]
-    keys: list[bytes]
-    rows: Rows
-    """Of the past and of all its tokens; those of tokens not read yet hold nothing."""
-    past: int
-    done: int
-    """Tokens of the chunk that were read."""
-    adopted: int
-    """Full blocks that the cache holds; the rows of what follows them are this sequence's own."""
-    activations: list[Compact] = field(default_factory=list)
-
-
 class OnnxReader:
-    """Runs a compiled graph with onnxruntime on the CPU. Not for several threads at once.
+    """Runs a compiled graph with onnxruntime on the CPU. Not thread-safe.
 
-    Tokens are packed: no batch is padded. Sequences longer than a chunk are read chunk by chunk over their own past.
-    With a prefix cache, what sequences have in common at their beginning is read once, within a call and from one
-    call to the next.
+    Tokens are packed: no batch is padded. A sequence longer than a chunk is read chunk by chunk, each over the ones
+    before it. With a prefix cache, a prefix that sequences share is read once, within a call and across calls.
     """
 
     def __init__(
@@ -106,30 +55,26 @@ class OnnxReader:
         window_tokens: int = 2_048,
         cache_bytes: int = 0,
         threads: int = 0,
+        chunk_tokens: int = CHUNK_TOKENS,
     ) -> None:
-        """`embeddings` [vocabulary, d_model] as the graph takes them; `latents` are the SAE latents of the columns.
+        """`embeddings` [vocabulary, d_model] are what the graph takes; `latents` are the SAE latents of the columns.
 
-        Keys and values take at most `cache_bytes` plus those of two windows and two batches.
-        Raises ConfigError where the graph does not load or lacks a latent.
+        Keys and values take at most `cache_bytes`, plus what two windows and two batches need.
+        Raises ConfigError if the graph does not load or lacks a latent.
         """
-        self._session = _session(graph, threads or usable_cores())
         self._shape = shape
-        self._embeddings = embeddings
-        self._features = len(latents)
-        self._columns = _columns(shape, latents)
-        self._all_columns = np.array_equal(self._columns, np.arange(shape.slots))
-        self._outputs = [VALUES, LATENTS] if shape.latents is None else [ACTIVATIONS]
-        self._kv_outputs = [step.new(kind, n) for n in range(shape.layers) for kind in ("keys", "values")]
-        # onnxruntime takes no more tokens in one run than the rotary tables have positions, and the last sequence
-        # that is let in may go over by a chunk
-        self._batch_tokens = min(batch_tokens, max(shape.max_tokens - CHUNK_TOKENS, 1))
-        cached_tokens = cache_bytes // shape.token_bytes  # at most; their activations take some, too
+        cached_tokens = cache_bytes // shape.token_bytes  # an upper limit: activations need some of the bytes, too
         work = 2 * (min(window_tokens, shape.max_tokens) + batch_tokens)
         self._pool = KvPool(1 + work + cached_tokens, shape.layers, shape.heads.kv, shape.head_dim)
+        self._graph = GraphRunner(graph, shape, embeddings, self._pool, threads or usable_cores())
+        self._columns = OutputColumns(shape, latents)
         self.cache = PrefixCache(self._pool, cache_bytes, shape.token_bytes)
         self._caching = cached_tokens >= BLOCK_TOKENS
-        self._pending: set[bytes] = set()
-        self._starts: list[OnnxPast] = []
+        # onnxruntime takes no more tokens in one run than the rotary tables have positions, and the last sequence
+        # that is admitted may exceed the limit by a chunk
+        batch_tokens = min(batch_tokens, max(shape.max_tokens - chunk_tokens, 1))
+        self._scheduler = Scheduler(self._pool, self.cache, batch_tokens=batch_tokens, chunk_tokens=chunk_tokens)
+        self._prefixes: list[OnnxPast] = []
 
     @property
     def max_tokens(self) -> int | None:
@@ -139,41 +84,42 @@ class OnnxReader:
     def cached_tokens(self) -> int:
         return self.cache.hits
 
-    def read(self, chunks: Sequence[Chunk]) -> Dense:
-        results: list[list[Compact]] = [[] for _ in chunks]
-        # neighbours in length share a batch, so that attention is padded little
+    def read(self, chunks: Sequence[Chunk]) -> DenseTexts:
+        results: list[list[SparseActivations]] = [[] for _ in chunks]
+        # chunks of similar length share a batch, so that attention has little padding
         order = sorted(range(len(chunks)), key=lambda n: chunks[n].tokens.size)
-        waiting = deque(self._request(n, chunks[n]) for n in order)
-        active: list[_Sequence] = []
+        waiting = deque(self._scheduler.request(n, *self._checked(chunks[n]), self._caching) for n in order)
+        active: list[ReadSequence] = []
         try:
             while waiting or active:
-                self._admit(waiting, active)
-                for sequence in self._advance(active):
-                    results[sequence.position] = sequence.activations
-                active = [s for s in active if s.done < s.tokens.size]
+                self._scheduler.admit(waiting, active)
+                self._advance(active)
+                for sequence in active:
+                    if not sequence.unread:
+                        self._scheduler.finish(sequence, self._columns.features)
+                        results[sequence.position] = sequence.activations
+                active = [s for s in active if s.unread]
         except BaseException:
-            self._abandon(active)
+            self._scheduler.abandon(active)
             raise
-        return Dense(results, self._features)
+        return DenseTexts(results, self._columns.features)
 
-    def remember(self, tokens: NDArray[np.int32]) -> OnnxPast:
-        known = self._longest_start(tokens)
+    def prefill(self, tokens: NDArray[np.int32]) -> OnnxPast:
+        known = self._longest_prefix(tokens)
         if known is not None and known.length == tokens.size:
             return known
-        sequence = self._alone(tokens, known)
-        while sequence.done < sequence.tokens.size:
-            for _ in self._advance([sequence], keep_rows=True):
-                pass
-        start = OnnxPast(tokens, sequence.rows, self._pool)
-        self._starts.append(start)
-        return start
+        sequence = self._uncached(tokens, known)
+        self._read_whole(sequence, [])
+        past = OnnxPast(tokens, sequence.rows, self._pool)
+        self._prefixes.append(past)
+        return past
 
     def preload(self, tokens: NDArray[np.int32], keys: NDArray[np.float32], values: NDArray[np.float32]) -> None:
-        """Keys and values [layer, token, kv_heads * head_dim] of a beginning that was read elsewhere, in float32."""
-        rows = self._pool.take(tokens.size)
+        """Stores a prefix that was read elsewhere: its keys and values [layer, token, kv_heads * head_dim]."""
+        rows = self._pool.allocate(tokens.size)
         for layer in range(self._shape.layers):
             self._pool.write(rows, layer, keys[layer], values[layer])
-        self._starts.append(OnnxPast(tokens, rows, self._pool))
+        self._prefixes.append(OnnxPast(tokens, rows, self._pool))
 
     def keys_values(self, past: OnnxPast) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Keys and values [layer, token, kv_heads * head_dim] of a past, as `preload` takes them."""
@@ -185,45 +131,36 @@ class OnnxReader:
         return picked[0], picked[1]
 
     def residual(self, tokens: NDArray[np.int32]) -> NDArray[np.float32]:
-        """The residual stream [token, d_model] behind the last block, as the graph has it (perhaps rotated).
+        """The residual stream [token, d_model] after the last block, as the graph has it (it may be rotated).
 
-        Of those `tokens` [token] that stand behind the longest start known.
+        Skips the tokens of the longest prefix that the reader knows, and does not use the prefix cache.
         """
-        return self._read_alone(tokens, [RESIDUAL])[0]
+        return self._read_uncached(tokens, [RESIDUAL])[0]
 
-    def raw(self, tokens: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
-        """What the graph hands out for the same tokens: activations [token, slot] and, for TopK, their latents."""
-        outputs = self._read_alone(tokens, self._outputs)
-        return outputs[0], outputs[1].astype(np.int64) if len(outputs) > 1 else None
+    def read_uncached(self, texts: Sequence[NDArray[np.int32]]) -> Iterator[NDArray[np.float32]]:
+        """Activations [token, feature] of each text; skips the same tokens as `residual`."""
+        for tokens in texts:
+            outputs = self._read_uncached(tokens, self._columns.outputs)
+            activations = self._columns.activations(outputs, 0, outputs[0].shape[0])
+            yield to_dense([activations], self._columns.features)
 
-    def columns_of(self, raw: Compact) -> NDArray[np.float32]:
-        """Such outputs as activations [token, feature]; `raw.columns` are latents."""
-        if raw.columns is None:
-            return raw.values[:, self._columns]
-        return dense([Compact(raw.values, self._columns[raw.columns])], self._features)
+    def _read_uncached(self, tokens: NDArray[np.int32], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
+        sequence = self._uncached(tokens, self._longest_prefix(tokens[:-1]))
+        found = self._read_whole(sequence, outputs)
+        self._pool.release(sequence.own_rows)
+        return found
 
-    def _read_alone(self, tokens: NDArray[np.int32], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
-        sequence = self._alone(tokens, self._longest_start(tokens[:-1]))
-        found: list[list[NDArray[np.float32]]] = []
-        while sequence.done < sequence.tokens.size:
-            count = min(CHUNK_TOKENS, sequence.tokens.size - sequence.done)
-            found.append(self._run([(sequence, count)], outputs))
-            sequence.done += count
-        self._pool.give_back(sequence.rows[sequence.past :])
-        return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+    def _uncached(self, tokens: NDArray[np.int32], prefix: OnnxPast | None) -> ReadSequence:
+        """The tokens after `prefix`, as a sequence that does not use the cache."""
+        chunk = Chunk(tokens[prefix.length :] if prefix else tokens, prefix)
+        return self._scheduler.start(self._scheduler.request(0, *self._checked(chunk), caching=False))
 
-    def _request(self, position: int, chunk: Chunk, caching: bool = True) -> _Request:
+    def _checked(self, chunk: Chunk) -> tuple[NDArray[np.int32], Rows]:
         past = self._rows(chunk.past)
         length = past.size + chunk.tokens.size
         if length > self._shape.max_tokens:
             raise ValueError(f"a past and chunk of {length} tokens; the graph reads {self._shape.max_tokens} at most")
-        # the rows of a past are its own for good, so the last of them stands for the past
-        keys = block_keys(past[-1:].tobytes(), chunk.tokens) if self._caching and caching else []
-        return _Request(position, chunk.tokens, past, keys)
-
-    def _alone(self, tokens: NDArray[np.int32], start: OnnxPast | None) -> _Sequence:
-        """The rest of `tokens` behind `start`, apart from the cache."""
-        return self._sequence(self._request(0, Chunk(tokens[start.length :] if start else tokens, start), False), [])
+        return chunk.tokens, past
 
     def _rows(self, past: Past | None) -> Rows:
         if past is None:
@@ -232,134 +169,35 @@ class OnnxReader:
             raise TypeError(f"a past of another reader: {type(past).__name__}")
         return past.rows
 
-    def _longest_start(self, tokens: NDArray[np.int32]) -> OnnxPast | None:
-        fitting = [s for s in self._starts if s.length <= tokens.size and np.array_equal(s.tokens, tokens[: s.length])]
-        return max(fitting, key=lambda s: s.length, default=None)
+    def _longest_prefix(self, tokens: NDArray[np.int32]) -> OnnxPast | None:
+        fitting = [
+            p for p in self._prefixes if p.length <= tokens.size and np.array_equal(p.tokens, tokens[: p.length])
+        ]
+        return max(fitting, key=lambda p: p.length, default=None)
 
-    def _admit(self, waiting: deque[_Request], active: list[_Sequence]) -> None:
-        """Starts sequences until the next batch is full or there is no room for more."""
-        room = self._batch_tokens - sum(min(s.tokens.size - s.done, CHUNK_TOKENS) for s in active)
-        for _ in range(len(waiting)):
-            if room <= 0:
-                return
-            request = waiting.popleft()
-            blocks = self.cache.use(request.keys)
-            known, unknown = request.keys[: len(blocks)], request.keys[len(blocks) :]
-            if unknown and unknown[0] in self._pending:
-                self.cache.release(known)
-                waiting.append(request)  # another sequence is just reading what this one needs
-                continue
-            if not self.cache.make_room(request.tokens.size - len(blocks) * BLOCK_TOKENS):
-                self.cache.release(known)
-                if not active:
-                    raise RuntimeError(f"a chunk of {request.tokens.size} tokens does not fit into the pool")
-                waiting.appendleft(request)
-                return
-            sequence = self._sequence(request, blocks)
-            active.append(sequence)
-            room -= min(sequence.tokens.size - sequence.done, CHUNK_TOKENS)
+    def _advance(self, active: Sequence[ReadSequence]) -> None:
+        """Reads the next chunk of each sequence."""
+        reading = [s for s in active if s.unread]
+        if not reading:
+            return
+        before = [s.done for s in reading]
+        outputs = self._run(reading, self._columns.outputs)
+        at = 0
+        for sequence, done in zip(reading, before, strict=True):
+            end = at + sequence.done - done
+            sequence.activations.append(self._columns.activations(outputs, at, end))
+            at = end
 
-    def _sequence(self, request: _Request, blocks: Sequence[Block]) -> _Sequence:
-        """Begins behind `blocks`, which are held for it. There are rows for the rest."""
-        done = len(blocks) * BLOCK_TOKENS
-        self._pending.update(request.keys[len(blocks) :])
-        self.cache.hits += done
-        own = self._pool.take(request.tokens.size - done)
-        return _Sequence(
-            position=request.position,
-            tokens=request.tokens,
-            keys=request.keys,
-            rows=np.concatenate([request.past, *(b.rows for b in blocks), own]),
-            past=request.past.size,
-            done=done,
-            adopted=len(blocks),
-            activations=[b.activations for b in blocks],
-        )
+    def _read_whole(self, sequence: ReadSequence, outputs: Sequence[str]) -> list[NDArray[np.float32]]:
+        found = []
+        while sequence.unread:
+            found.append(self._run([sequence], outputs))
+        return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
-    def _advance(self, active: Sequence[_Sequence], keep_rows: bool = False) -> Iterator[_Sequence]:
-        """Reads the next chunk of each sequence; yields those that are finished."""
-        parts = [(s, min(CHUNK_TOKENS, s.tokens.size - s.done)) for s in active]
-        reading = [(s, count) for s, count in parts if count]
-        if reading:
-            outputs = self._run(reading, self._outputs)
-            at = 0
-            for sequence, count in reading:
-                sequence.activations.append(self._compact(outputs, at, at + count))
-                sequence.done += count
-                at += count
-        for sequence, _ in parts:
-            if sequence.done == sequence.tokens.size:
-                if not keep_rows:
-                    self._finish(sequence)
-                yield sequence
-
-    def _run(self, reading: Sequence[tuple[_Sequence, int]], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
-        """Runs the graph over `count` tokens of each sequence, and stores their keys and values."""
-        pasts = [s.rows[: s.past + s.done] for s, _ in reading]
-        fresh = np.concatenate([s.rows[s.past + s.done : s.past + s.done + count] for s, count in reading])
-        tokens = np.concatenate([s.tokens[s.done : s.done + count] for s, count in reading])
-        feed: dict[str, NDArray[np.float32] | NDArray[np.int64]] = {step.EMBEDDINGS: self._embeddings[tokens]}
-        feed |= Step([count for _, count in reading], pasts).inputs(self._shape.heads)
-        for layer in range(self._shape.layers):
-            feed[step.past("keys", layer)] = self._pool.keys(layer)
-            feed[step.past("values", layer)] = self._pool.values(layer)
-        results = self._session.run([*outputs, *self._kv_outputs], feed)
-        kv = results[len(outputs) :]
-        for layer in range(self._shape.layers):
-            self._pool.write(fresh, layer, kv[2 * layer], kv[2 * layer + 1])
-        return list(results[: len(outputs)])
-
-    def _compact(self, outputs: Sequence[NDArray[np.float32]], start: int, end: int) -> Compact:
-        if self._shape.latents is not None:
-            rows = outputs[0][start:end]
-            return Compact(rows if self._all_columns else rows[:, self._columns]).kept(self._features)
-        return Compact(outputs[0][start:end].copy(), self._columns[outputs[1][start:end]])
-
-    def _finish(self, sequence: _Sequence) -> None:
-        """Leaves the sequence's full blocks to the cache and frees the rest."""
-        self._pending.difference_update(sequence.keys[sequence.adopted :])
-        own = sequence.rows[sequence.past + sequence.adopted * BLOCK_TOKENS :]
-        held = sequence.keys[: sequence.adopted]
-        if len(sequence.keys) > sequence.adopted:
-            read = sequence.activations[sequence.adopted :]
-            for n, key in enumerate(sequence.keys[sequence.adopted :]):
-                activations = cut(read, n * BLOCK_TOKENS, (n + 1) * BLOCK_TOKENS, self._features)
-                if not self.cache.keep(key, own[:BLOCK_TOKENS], activations):
-                    break  # without this block, those behind it could not be found
-                own = own[BLOCK_TOKENS:]
-                held = [*held, key]
-        self._pool.give_back(own)
-        self.cache.release(held)
-        sequence.rows, sequence.keys, sequence.adopted = sequence.rows[: sequence.past], [], 0
-
-    def _abandon(self, active: Sequence[_Sequence]) -> None:
-        """Frees what sequences hold that will not be read to their end. Others would wait for their blocks for good."""
-        for sequence in active:
-            self._pending.difference_update(sequence.keys[sequence.adopted :])
-            self._pool.give_back(sequence.rows[sequence.past + sequence.adopted * BLOCK_TOKENS :])
-            self.cache.release(sequence.keys[: sequence.adopted])
-
-
-def _columns(shape: GraphShape, latents: Sequence[int]) -> NDArray[np.int32]:
-    """The graph's column of every wanted latent; for TopK, the wanted column of every latent of the SAE."""
-    if shape.latents is None:
-        columns = np.full(shape.width, len(latents), dtype=np.int32)
-        columns[list(latents)] = np.arange(len(latents))
-        return columns
-    at = {latent: n for n, latent in enumerate(shape.latents)}
-    missing = [latent for latent in latents if latent not in at]
-    if missing:
-        raise ConfigError(f"the compiled graph has no latent {missing[0]}; compile it again for these feature sets")
-    return np.array([at[latent] for latent in latents], dtype=np.int32)
-
-
-def _session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.enable_mem_pattern = False  # every run has sizes of its own; one plan of memory for each would pile up
-    try:
-        return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-    except Exception as e:  # noqa: BLE001 - onnxruntime's errors have no common base but Exception
-        raise ConfigError(f"{graph}: not loaded: {str(e).splitlines()[0]}") from None
+    def _run(self, reading: Sequence[ReadSequence], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Runs the graph over the next chunk of each sequence."""
+        counts = [self._scheduler.next_count(s) for s in reading]
+        found = self._graph.run([s.next_tokens(n) for s, n in zip(reading, counts, strict=True)], outputs)
+        for sequence, count in zip(reading, counts, strict=True):
+            sequence.done += count
+        return found

@@ -1,4 +1,4 @@
-"""onnxruntime, told before it loads that it may not send usage data: from 1.32 on, it does so unless it is."""
+"""onnxruntime with its usage reports turned off before it loads; versions from 1.32 on send them by default."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
-from monitor.assembly.build import build_engine, load_artefacts
+from monitor.assembly.artefacts import load_artefacts
+from monitor.assembly.build import build_engine
 from monitor.config.sections import Config
 from monitor.errors import ConfigError
 from monitor.lab.data.rows import load_benign

@@ -30,12 +30,12 @@ class Stopped(Exception):
 
 def request(model: Path, texts: Path, out: Path, **changes: object) -> CollectRequest:
     whole = CollectRequest(
-        (str(texts / "chats.jsonl"), str(texts / "code")),
-        str(model),
-        (0, 1),
-        out,
-        TextOptions(CONTEXT, held_out=0.2),
-        "float32",
+        sources=(str(texts / "chats.jsonl"), str(texts / "code")),
+        model=str(model),
+        layers=(0, 1),
+        out=out,
+        text=TextOptions(CONTEXT, held_out=0.2),
+        precision="float32",
         shard_tokens=8 * CONTEXT,
         batch_rows=4,
         threads=1,

@@ -15,7 +15,7 @@ from monitor.lab.sae_training.row_stream import RowStream, TextOptions
 from monitor.lab.sae_training.text_sources import open_sources
 from monitor.model.files import locate
 from monitor.readers.torch_reader import TorchReader
-from monitor.readers.windows import WindowPlanner
+from monitor.readers.windows import WindowReader
 from monitor.tokens.chat_template import ChatTemplate
 from monitor.tokens.tokeniser import EventTokeniser
 from tests.lab.small_llama import TEMPLATE
@@ -41,7 +41,7 @@ def test_tokens_and_residuals_are_those_of_the_sidecar(small_llama: Path, tmp_pa
     assert np.flatnonzero(row.kept).tolist() == np.concatenate(item.rows).tolist()
     assert row.kept.sum() == 10
     sidecar = TorchReader(small_llama, 1, lambda residual: residual.clone(), threads=1)
-    (window,) = WindowPlanner(sidecar, tokeniser.constant_starts(), 64, 8).plan(item.ids)
+    (window,) = WindowReader(sidecar, tokeniser.shared_prefixes(), window_tokens=64, overlap_tokens=8).plan(item.ids)
     (theirs,) = sidecar.read([window.chunk])
     ours = PackedReader(small_llama, (1,), precision="float32", threads=1).read([row]).by_layer[1]
     np.testing.assert_allclose(

@@ -64,7 +64,7 @@ def test_every_cut_is_noticed(tmp_path: Path) -> None:
     # to the last byte of the last tensor; what follows is padding
     for size in [*range(1, 200), *range(200, len(whole) - 128, 997)]:
         cut.write_bytes(whole[:size])
-        with pytest.raises(ValueError, match=r"cut short|no GGUF"):
+        with pytest.raises(ValueError, match=r"truncated|not a GGUF|cut short"):
             GgufFile.open(cut)
 
 

@@ -230,7 +230,10 @@ def test_gemma_as_transformers() -> None:
     ("changes", "message"),
     [
         ({"model": "bert"}, r"tokenizer\.ggml\.model: 'bert' is not read from GGUF; gpt2 and llama are"),
-        ({"pre": "viking"}, r"tokenizer\.ggml\.pre: how 'viking' cuts text is not known, only gpt-2, .*; use the same"),
+        (
+            {"pre": "viking"},
+            r"tokenizer\.ggml\.pre: how 'viking' splits text is not known, only gpt-2, .*; use",
+        ),
         ({"pre": None}, r"tokenizer\.ggml\.pre: expected text, got nothing"),
         ({"merges": ["a b c"]}, r"tokenizer\.ggml\.merges: 'a b c' is not two tokens"),
         ({"merges": ["a 猫"]}, r"tokenizer\.ggml\.tokens: .*猫"),

@@ -12,21 +12,21 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from monitor.assembly.build import _checked_bundle
+from monitor.assembly.artefacts import check_bundle
 from monitor.compiler.compile import PrecisionChoice
 from monitor.errors import ConfigError
 from monitor.model.files import file_sha256
 from monitor.readers.onnx.bundle import (
     EMBEDDINGS,
-    GOLDEN,
     GRAPH,
     MANIFEST,
-    STARTS,
+    PREFIXES,
+    SELF_TEST,
     Bundle,
-    Manifest,
     load_bundle,
-    load_starts,
+    load_prefixes,
 )
+from monitor.readers.onnx.manifest import BundleManifest
 from monitor.readers.reader import Chunk
 from monitor.sets.probe import Probe
 from tests.tiny_bundle import LATENTS, LAYER, WIDTH, TinySource, calibration_events, tiny_source
@@ -71,7 +71,7 @@ def problems(folder: Path) -> tuple[str, ...]:
 
 def test_the_manifest_survives_the_disk(original: Bundle, source: TinySource) -> None:
     manifest = original.manifest
-    assert Manifest.model_validate_json((original.folder / MANIFEST).read_bytes()) == manifest
+    assert BundleManifest.model_validate_json((original.folder / MANIFEST).read_bytes()) == manifest
     assert set(manifest.files) == {f.name for f in original.folder.iterdir()} - {MANIFEST}
     assert manifest.model.sha256 == source.model.sha256 == original.files.sha256
     assert (manifest.model.layer, manifest.model.max_tokens, manifest.sae.width) == (LAYER, POSITIONS, WIDTH)
@@ -116,13 +116,13 @@ def test_probes_are_columns_behind_the_latents(source: TinySource, precision: Pr
         bundle.reader([*LATENTS, "c" * 64])
 
 
-def test_starts_are_read_already(original: Bundle, source: TinySource) -> None:
-    starts = source.tokeniser.constant_starts()
-    assert [tokens.tolist() for tokens, _, _ in load_starts(original.folder / STARTS)] == [s.tolist() for s in starts]
+def test_shared_prefixes_are_read_already(original: Bundle, source: TinySource) -> None:
+    prefixes = [tokens.tolist() for tokens in source.tokeniser.shared_prefixes()]
+    assert [tokens.tolist() for tokens, _, _ in load_prefixes(original.folder / PREFIXES)] == prefixes
     reader = original.reader(LATENTS)
     before = reader._pool.free
-    for start in starts:
-        reader.remember(start)
+    for tokens in source.tokeniser.shared_prefixes():
+        reader.prefill(tokens)
     assert reader._pool.free == before
 
 
@@ -134,7 +134,7 @@ def test_every_file_that_was_changed_or_is_missing(folder: Path, original: Bundl
     (folder / names[0]).unlink()
     assert problems(folder) == (
         f"{folder / names[0]}: missing",
-        *(f"{folder / name}: was changed since the bundle was compiled" for name in names[1:]),
+        *(f"{folder / name}: was changed after the bundle was compiled" for name in names[1:]),
     )
 
 
@@ -150,7 +150,7 @@ def test_a_path_in_place_of_a_name(name: str, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda data: data.update(format=2), "format: Input should be 1"),
+        (lambda data: data.update(format=1), "format: Input should be 2"),
         (lambda data: data.pop("model"), "model: Field required"),
         (lambda data: data["sae"].update(width="many"), "sae.width: Input should be a valid integer"),
         (lambda data: data.update(extra=1), "extra: unknown key"),
@@ -188,7 +188,7 @@ def test_other_weights_do_not_pass_the_self_test(folder: Path) -> None:
     scaled(folder / WEIGHTS)
     sign(folder, WEIGHTS)
     bundle = load_bundle(folder)
-    with pytest.raises(ConfigError, match=r"self-test: activations of the golden texts differ by .* more than 0\.001;"):
+    with pytest.raises(ConfigError, match=r"self-test: .* reference texts differ by .* more than 0\.001;"):
         bundle.reader(LATENTS)
 
 
@@ -196,26 +196,26 @@ def test_weights_that_are_not_numbers_do_not_pass_the_self_test(folder: Path) ->
     values = np.fromfile(folder / WEIGHTS, np.float32)
     (values * np.float32("nan")).tofile(folder / WEIGHTS)
     sign(folder, WEIGHTS)
-    with pytest.raises(ConfigError, match=r"self-test: activations of the golden texts differ by nan"):
+    with pytest.raises(ConfigError, match=r"self-test: activations of the reference texts differ by nan"):
         load_bundle(folder).reader(LATENTS)
 
 
-@pytest.mark.parametrize("name", [GOLDEN, EMBEDDINGS, STARTS])
-def test_other_golden_texts_embeddings_or_starts_do_not_pass_it_either(name: str, folder: Path) -> None:
+@pytest.mark.parametrize("name", [SELF_TEST, EMBEDDINGS, PREFIXES])
+def test_other_reference_texts_embeddings_or_prefixes_do_not_pass_it_either(name: str, folder: Path) -> None:
     if name == EMBEDDINGS:
         np.save(folder / name, np.load(folder / name)[::-1])
     else:
         tensors = load_file(folder / name)
         save_file({k: v * 2 if v.dtype == np.float32 else v for k, v in tensors.items()}, folder / name)
     sign(folder, name)
-    with pytest.raises(ConfigError, match=r"self-test: activations of the golden texts differ by"):
+    with pytest.raises(ConfigError, match=r"self-test: activations of the reference texts differ by"):
         load_bundle(folder).reader(LATENTS)
 
 
 def test_a_file_of_tensors_that_is_none(folder: Path) -> None:
-    (folder / GOLDEN).write_bytes(b"no tensors")
-    sign(folder, GOLDEN)
-    with pytest.raises(ConfigError, match=rf"{GOLDEN}: not readable as safetensors: "):
+    (folder / SELF_TEST).write_bytes(b"no tensors")
+    sign(folder, SELF_TEST)
+    with pytest.raises(ConfigError, match=rf"{SELF_TEST}: not readable as safetensors: "):
         load_bundle(folder).reader(LATENTS)
 
 
@@ -231,11 +231,11 @@ def test_a_latent_that_was_not_compiled(original: Bundle, source: TinySource) ->
 
 
 def test_a_bundle_for_other_sets_is_refused_with_all_that_differs(original: Bundle, source: TinySource) -> None:
-    assert _checked_bundle(original.folder, source.ref).manifest == original.manifest
+    check_bundle(original, source.ref)
     sae = source.ref.sae.model_copy(update={"sha256": "1" * 64, "activation_basis": "decoder_norm_folded"})
     other = source.ref.model_copy(update={"model_sha256": "0" * 64, "layer": 9, "max_norm": 5.0, "sae": sae})
     with pytest.raises(ConfigError) as caught:
-        _checked_bundle(original.folder, other)
+        check_bundle(original, other)
     start = f"reader.bundle: {original.folder}: "
     assert [p.removeprefix(start).split(" is ")[0] for p in caught.value.problems] == [
         "model.sha256",

@@ -10,7 +10,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from monitor.assembly.build import build_engine, build_tokeniser, compile_artefacts, load_artefacts
+from monitor.assembly.artefacts import load_artefacts, load_model_artefacts
+from monitor.assembly.build import build_engine
+from monitor.assembly.bundle_cache import compile_artefacts
+from monitor.assembly.tokeniser import build_tokeniser
 from monitor.bench.sizes import QUICK
 from monitor.bench.workloads import make_workloads
 from monitor.compiler.calibration_events import load_calibration_events
@@ -21,7 +24,6 @@ from monitor.readers.onnx.reader import OnnxReader
 from monitor.readers.reader import Chunk
 from monitor.readers.torch_reader import TorchReader
 from monitor.sae.encoder import CuratedEncoder
-from monitor.sae.weights import SaeWeights
 from monitor.tokens.tokeniser import Tokenised
 from tests.gemma_model import LAYER, PACKAGE, TEMPLATE, WINDOW, Kind, assemble, make_sae, parts, write_set
 from tests.readers.conftest import Residual
@@ -96,11 +98,10 @@ def compiled(request: pytest.FixtureRequest, gemma: Gemma, tmp_path_factory: pyt
     feature_set = write_set(sae, gemma.files, LATENTS, WIDTH, gemma.max_norm)
     sets = FeatureSetsConfig(paths=(str(feature_set),))
     config = gemma.config(precision="int8").model_copy(update={"feature_sets": sets})
-    artefacts = load_artefacts(config)
+    artefacts = load_model_artefacts(config)
     events = load_calibration_events(limit=EVENTS)
     bundle = compile_artefacts(config, artefacts, folder / "bundle", "int8", events, lambda _: None)
-    assert isinstance(artefacts.made_of, SaeWeights)
-    encoder = CuratedEncoder(artefacts.made_of, LATENTS)
+    encoder = CuratedEncoder(artefacts.sae, LATENTS)
     expected = [encoder(torch.from_numpy(residual)).numpy() for residual in gemma.residuals]
     for values, residual in zip(expected, gemma.residuals, strict=True):
         values[np.linalg.norm(residual, axis=1) > gemma.max_norm] = 0
@@ -115,7 +116,7 @@ def ordinary(gemma: Gemma, residuals: list[NDArray[np.float32]]) -> NDArray[np.f
 
 def activations(reader: OnnxReader, gemma: Gemma) -> NDArray[np.float32]:
     """Of all items, each read as the sidecar reads it: over the template's start."""
-    return np.concatenate(reader.read([Chunk(i.ids[1:], reader.remember(i.ids[:1])) for i in gemma.items]))
+    return np.concatenate(reader.read([Chunk(i.ids[1:], reader.prefill(i.ids[:1])) for i in gemma.items]))
 
 
 def behind_the_start(found: list[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -158,7 +159,7 @@ def test_fp32_equals_torch(compiled: Compiled, gemma: Gemma) -> None:
 def test_the_residual_stream_of_fp32_equals_torch(compiled: Compiled, gemma: Gemma) -> None:
     """Of ordinary tokens. Nothing is rotated: norms stand behind Gemma's branches."""
     reader = exact_reader(compiled.bundle)
-    start = max(build_tokeniser(gemma.config(), gemma.files).constant_starts(), key=len)
+    start = max(build_tokeniser(gemma.config(), gemma.files).shared_prefixes(), key=len)
     worst = 0.0
     for item, expected in zip(gemma.items, gemma.residuals, strict=True):
         found, wanted = reader.residual(item.ids), expected[len(start) :]

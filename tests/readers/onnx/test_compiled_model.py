@@ -9,7 +9,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from monitor.assembly.build import build_engine, load_artefacts
+from monitor.assembly.artefacts import load_artefacts, load_model_artefacts
+from monitor.assembly.build import build_engine
 from monitor.config.sections import Config
 from monitor.demo.sample_events import demo_events
 from monitor.engine import Engine
@@ -19,9 +20,8 @@ from monitor.readers.onnx.bundle import Bundle
 from monitor.readers.onnx.reader import OnnxReader
 from monitor.readers.reader import Chunk, Reader
 from monitor.readers.torch_reader import TorchReader
-from monitor.readers.windows import Window, WindowPlanner
+from monitor.readers.windows import ReadWindow, WindowReader
 from monitor.sae.encoder import CuratedEncoder
-from monitor.sae.weights import SaeWeights
 from monitor.sets.load import load_feature_sets
 from tests.reader_model import LAYER, PACKAGE, ReaderModel, event, sample_events
 from tests.readers.conftest import ordinary
@@ -40,8 +40,7 @@ MASSIVE = 3_000.0
 
 @pytest.fixture(scope="module")
 def torch_reader(reader_model: ReaderModel) -> TorchReader:
-    sae = load_artefacts(Config()).made_of
-    assert isinstance(sae, SaeWeights)
+    sae = load_model_artefacts(Config()).sae
     return TorchReader(reader_model.files.folder, LAYER, CuratedEncoder(sae, LATENTS), max_norm=MASSIVE)
 
 
@@ -66,8 +65,8 @@ def texts(reader_model: ReaderModel) -> list[NDArray[np.int32]]:
     return [ids for ids in items if ids.size]
 
 
-def plans(reader: Reader, model: ReaderModel, texts: Sequence[NDArray[np.int32]]) -> list[Window]:
-    planner = WindowPlanner(reader, model.tokeniser.constant_starts(), 128, 32)
+def plans(reader: Reader, model: ReaderModel, texts: Sequence[NDArray[np.int32]]) -> list[ReadWindow]:
+    planner = WindowReader(reader, model.tokeniser.shared_prefixes(), window_tokens=128, overlap_tokens=32)
     return [window for ids in texts for window in planner.plan(ids)]
 
 
@@ -180,7 +179,7 @@ def test_company_and_cache_change_nothing(
 
 def test_windows_read_what_a_text_of_its_own_would(exact: OnnxReader, texts: list[NDArray[np.int32]]) -> None:
     """Over the start, and with the overlap as their only context."""
-    planner = WindowPlanner(exact, [texts[-1][:4]], 96, 24)
+    planner = WindowReader(exact, [texts[-1][:4]], window_tokens=96, overlap_tokens=24)
     plan = planner.plan(texts[-1])
     assert len(plan) > 3
     np.testing.assert_array_equal(np.concatenate([w.chunk.tokens[-w.new :] for w in plan]), texts[-1][plan[0].start :])
@@ -204,9 +203,9 @@ def test_int8_decides_as_torch_on_the_demo_events(reader_bundle: Bundle, demo: l
     """On all that come near a threshold or above it, and on some of the others: torch takes its time."""
     ours = list(engine(bundle=str(reader_bundle.folder)).evaluate(demo))
     assert [e.event.id for e in ours] == [e.id for e in demo]
-    assert all(e.read_again for e in ours if e.alerts)
-    far = [e for e in ours if not e.read_again]
-    compared = [*(e for e in ours if e.read_again), *far[::12]]
+    assert all(e.confirmed for e in ours if e.alerts)
+    far = [e for e in ours if not e.confirmed]
+    compared = [*(e for e in ours if e.confirmed), *far[::12]]
     reference = engine(engine="torch").evaluate([e.event for e in compared])
     alerts = 0
     for found, expected in zip(compared, reference, strict=True):

@@ -17,9 +17,9 @@ def test_every_row_is_held_once_or_free(steps: list[tuple[bool, int]]) -> None:
     held: list[Rows] = []
     for take, n in steps:
         if take and n <= pool.free:
-            held.append(pool.take(n))
+            held.append(pool.allocate(n))
         elif not take and held:
-            pool.give_back(held.pop(n % len(held)))
+            pool.release(held.pop(n % len(held)))
         rows = [int(r) for some in held for r in some]
         assert len(set(rows)) == len(rows) == 20 - pool.free
         assert all(0 < row <= 20 for row in rows)  # row 0 stands for what masks hide
@@ -27,15 +27,15 @@ def test_every_row_is_held_once_or_free(steps: list[tuple[bool, int]]) -> None:
 
 def test_more_rows_than_are_free() -> None:
     pool = KvPool(4, layers=1, kv_heads=1, head_dim=2)
-    pool.take(2)
+    pool.allocate(2)
     with pytest.raises(RuntimeError, match="2 rows asked for, 1 free"):
-        pool.take(2)
+        pool.allocate(2)
     assert pool.free == 1
 
 
 def test_keys_and_values_lie_by_token_and_head() -> None:
     pool = KvPool(6, layers=2, kv_heads=2, head_dim=3)
-    rows = pool.take(2)
+    rows = pool.allocate(2)
     keys = np.arange(12, dtype=np.float32).reshape(2, 6)
     pool.write(rows, 1, keys, -keys)
     for token, row in enumerate(rows):
@@ -57,7 +57,7 @@ def test_what_is_handed_out_is_the_pool_itself() -> None:
     """The graph reads the past where it lies; a copy a run would cost more than the run."""
     pool = KvPool(3, layers=1, kv_heads=2, head_dim=3)
     assert np.shares_memory(pool.keys(0), pool.keys(0))
-    rows = pool.take(1)
+    rows = pool.allocate(1)
     before = pool.keys(0)
     pool.write(rows, 0, np.ones((1, 6), np.float32), np.ones((1, 6), np.float32))
     assert (before[rows[0] * 2] == 1).all()

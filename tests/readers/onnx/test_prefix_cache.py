@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from monitor.readers.onnx.kv_pool import KvPool
 from monitor.readers.onnx.prefix_cache import BLOCK_TOKENS, PrefixCache, block_keys
-from monitor.readers.onnx.sparse import Compact
+from monitor.readers.onnx.sparse import SparseActivations
 
 ROWS = 4  # of a block in these tests
 TOKEN_BYTES = 8  # of its keys and values
@@ -50,10 +50,10 @@ class Holder:
         self.cache = PrefixCache(self.pool, max_blocks * BLOCK_BYTES, TOKEN_BYTES)
 
     def keep(self, name: bytes, release: bool = True, features: int = 1) -> bool:
-        rows = self.pool.take(ROWS)
-        kept = self.cache.keep(name, rows, Compact(np.zeros((ROWS, features), np.float32)))
+        rows = self.pool.allocate(ROWS)
+        kept = self.cache.keep(name, rows, SparseActivations(np.zeros((ROWS, features), np.float32)))
         if not kept:
-            self.pool.give_back(rows)
+            self.pool.release(rows)
         elif release:
             self.cache.release([name])
         return kept

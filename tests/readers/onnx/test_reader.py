@@ -17,14 +17,13 @@ from monitor.compiler.model_graph import add_blocks
 from monitor.compiler.model_weights import ModelWeights
 from monitor.compiler.sae_graph import add_encoder
 from monitor.errors import ConfigError
-from monitor.readers.onnx import reader as onnx_reader
+from monitor.readers.onnx.graph import GraphShape
 from monitor.readers.onnx.kv_pool import KvPool
 from monitor.readers.onnx.prefix_cache import BLOCK_TOKENS
-from monitor.readers.onnx.reader import GraphShape, OnnxPast, OnnxReader
-from monitor.readers.onnx.sparse import Compact
+from monitor.readers.onnx.reader import OnnxPast, OnnxReader
 from monitor.readers.reader import Chunk
 from monitor.readers.torch_reader import TorchPast
-from monitor.readers.windows import WindowPlanner
+from monitor.readers.windows import WindowReader
 from monitor.sae.formats.saelens import load_saelens
 from tests.saelens import reference, save_sae
 from tests.tiny_model import CONFIGS, POSITIONS, TinyModel, relative, save_tiny, texts
@@ -49,7 +48,16 @@ class Compiled:
             residual = add_blocks(graph, weights, architecture, BLOCKS, "fp32", None, POSITIONS)
             graph.output(residual, "residual", "float32", ["token", 32])
             # a graph has more latents than are asked for, in an order of its own
-            add_encoder(graph, residual, load_saelens(sae), sorted({*LATENTS, 8}), "raw", None, None, "fp32")
+            add_encoder(
+                graph,
+                residual,
+                load_saelens(sae),
+                latents=sorted({*LATENTS, 8}),
+                basis="raw",
+                max_norm=None,
+                turn=None,
+                precision="fp32",
+            )
             graph.save(folder / f"{kind}.onnx")
             latents = None if kind == "topk" else tuple(sorted({*LATENTS, 8}))
             self.shapes[kind] = self.model.shape(BLOCKS, WIDTH, latents, K if latents is None else len(latents))
@@ -91,18 +99,18 @@ class Runs:
 
     def __init__(self, reader: OnnxReader) -> None:
         self.tokens = 0
-        self._run = reader._run
-        reader._run = self._counted  # type: ignore[method-assign]
+        self._run = reader._graph.run
+        reader._graph.run = self._counted  # type: ignore[method-assign]
 
-    def _counted(self, reading: Any, outputs: Any) -> list[NDArray[np.float32]]:
-        self.tokens += sum(count for _, count in reading)
-        return self._run(reading, outputs)
+    def _counted(self, parts: Any, outputs: Any) -> list[NDArray[np.float32]]:
+        self.tokens += sum(part.tokens.size for part in parts)
+        return self._run(parts, outputs)
 
 
 def assert_clean(reader: OnnxReader, own: int = 0) -> None:
-    """Between calls, rows are free, `own` of a start, or in a block of the cache that nobody uses."""
+    """Between calls, rows are free, `own` of a prefix, or in a block of the cache that nobody uses."""
     assert held(reader) == own + BLOCK_TOKENS * len(reader.cache)
-    assert reader._pending == set()
+    assert reader._scheduler.pending == set()
     assert all(block.users == 0 for block in reader.cache._blocks.values())
 
 
@@ -247,7 +255,7 @@ def test_a_chunk_longer_than_the_pool(compiled: Compiled) -> None:
 def test_a_chunk_longer_than_the_graph_reads(past: int, compiled: Compiled) -> None:
     reader = compiled.reader(blocks=3, window_tokens=4_096)
     (tokens,) = texts(POSITIONS)
-    start = reader.remember(tokens[:past]) if past else None
+    start = reader.prefill(tokens[:past]) if past else None
     longest = Chunk(tokens[past:], start)
     assert reader.read([longest])[0].shape[0] == POSITIONS - past
     for _ in range(2):
@@ -267,7 +275,7 @@ def test_a_call_that_fails_leaves_nothing_behind(
     given = texts(200, 40, 96)
     known = given[2][:64]
     reader.read(chunks(known))
-    run, runs = reader._run, 0
+    run, runs = reader._graph.run, 0
 
     def failing(*arguments: Any) -> list[NDArray[np.float32]]:
         nonlocal runs
@@ -276,7 +284,7 @@ def test_a_call_that_fails_leaves_nothing_behind(
             raise MemoryError
         return run(*arguments)
 
-    monkeypatch.setattr(reader, "_run", failing)
+    monkeypatch.setattr(reader._graph, "run", failing)
     with pytest.raises(MemoryError):
         reader.read(chunks(*given))
     assert_clean(reader)
@@ -290,7 +298,7 @@ def test_a_call_that_fails_leaves_nothing_behind(
 def test_a_past_of_another_reader(blocks: int, compiled: Compiled) -> None:
     reader, other = compiled.reader(blocks=blocks), compiled.reader()
     (tokens,) = texts(40)
-    for past in (TorchPast(None, 3), other.remember(tokens[:3])):
+    for past in (TorchPast(None, 3), other.prefill(tokens[:3])):
         with pytest.raises(TypeError, match=r"^a past of another reader: (Torch|Onnx)Past$"):
             reader.read([Chunk(tokens, past)])
         assert_clean(reader)
@@ -300,56 +308,56 @@ def test_what_is_read_over_one_past_is_not_taken_for_what_is_read_over_another(c
     reader, plain = compiled.reader(blocks=12), compiled.reader()
     tokens, one, other = texts(70, 6, 6)
     for past in (None, one, other, one):
-        (found,) = reader.read([Chunk(tokens, None if past is None else reader.remember(past))])
+        (found,) = reader.read([Chunk(tokens, None if past is None else reader.prefill(past))])
         whole = tokens if past is None else np.concatenate([past, tokens])
         assert relative(found, plain.read(chunks(whole))[0][-70:]) < SAME
     assert reader.cache.hits == 64  # of the past that came twice
     assert_clean(reader, own=12)
 
 
-def test_a_start_is_read_once(compiled: Compiled) -> None:
+def test_a_prefix_is_read_once(compiled: Compiled) -> None:
     reader = compiled.reader()
     runs = Runs(reader)
     (tokens,) = texts(50)
-    short = reader.remember(tokens[:3])
-    long = reader.remember(tokens[:20])
+    short = reader.prefill(tokens[:3])
+    long = reader.prefill(tokens[:20])
     assert (short.length, long.length) == (3, 20)
     assert runs.tokens == 20
     np.testing.assert_array_equal(long.rows[:3], short.rows)
-    assert reader.remember(tokens[:20]) is long
-    assert reader.remember(tokens[:3]) is short
+    assert reader.prefill(tokens[:20]) is long
+    assert reader.prefill(tokens[:3]) is short
     assert runs.tokens == 20
     assert_clean(reader, own=20)
 
 
-def test_a_start_that_was_read_elsewhere(compiled: Compiled) -> None:
+def test_a_prefix_that_was_read_elsewhere(compiled: Compiled) -> None:
     first, second = compiled.reader(), compiled.reader()
     (tokens,) = texts(60)
-    keys, values = first.keys_values(first.remember(tokens[:20]))
+    keys, values = first.keys_values(first.prefill(tokens[:20]))
     assert keys.shape == values.shape == (BLOCKS, 20, 2 * 16)
     runs = Runs(second)
     second.preload(tokens[:20], keys, values)
     second.preload(tokens[:5], keys[:, :5], values[:, :5])
-    start = second.remember(tokens[:20])
+    start = second.prefill(tokens[:20])
     assert runs.tokens == 0
     (found,) = second.read([Chunk(tokens[20:], start)])
     assert relative(found, first.read(chunks(tokens))[0][20:]) < SAME
     # and of what is preloaded the graph reads what it is given
     third = compiled.reader()
     third.preload(tokens[:20], 0 * keys, 0 * values)
-    (other,) = third.read([Chunk(tokens[20:], third.remember(tokens[:20]))])
+    (other,) = third.read([Chunk(tokens[20:], third.prefill(tokens[:20]))])
     assert relative(other[:5], found[:5]) > 0.05
 
 
-def test_the_longest_start_that_fits_is_used(compiled: Compiled) -> None:
+def test_the_longest_prefix_that_fits_is_used(compiled: Compiled) -> None:
     reader, plain = compiled.reader(), compiled.reader()
     (tokens,) = texts(60)
     whole = plain.residual(tokens)
     assert whole.shape == (60, 32)
     assert relative(whole, compiled.model.hidden(tokens, BLOCKS - 1)) < SAME
     for size in (3, 20, 10):
-        reader.remember(tokens[:size])
-    reader.remember(np.append(tokens[:30], np.int32(0)))  # begins alike, and goes on otherwise
+        reader.prefill(tokens[:size])
+    reader.prefill(np.append(tokens[:30], np.int32(0)))  # begins alike, and goes on otherwise
     assert relative(reader.residual(tokens), whole[20:]) < SAME
     assert relative(reader.residual(tokens[:20]), whole[10:20]) < SAME  # the last token itself is read anew
     assert relative(reader.residual(tokens[:2]), whole[:2]) < SAME
@@ -357,19 +365,24 @@ def test_the_longest_start_that_fits_is_used(compiled: Compiled) -> None:
 
 
 @pytest.mark.parametrize("kind", ["topk", "jumprelu"])
-def test_raw_outputs_are_what_is_read(kind: str, compiled: Compiled) -> None:
-    reader = compiled.reader(kind)
-    (tokens,) = texts(140)
-    values, latents = reader.raw(tokens)
-    assert (latents is None) == (kind == "jumprelu")
-    assert relative(reader.columns_of(Compact(values, latents)), reader.read(chunks(tokens))[0]) < SAME
-    assert_clean(reader)
+def test_past_the_cache_the_same_is_read(kind: str, compiled: Compiled) -> None:
+    reader = compiled.reader(kind, blocks=10)
+    runs = Runs(reader)
+    given = texts(140, 40)
+    read = reader.read(chunks(*given))
+    for _ in range(2):
+        for found, expected in zip(reader.read_uncached(given), read, strict=True):
+            assert relative(found, expected) < SAME
+    assert runs.tokens == 3 * 180
+    reader.prefill(given[0][:20])
+    assert [found.shape[0] for found in reader.read_uncached(given)] == [120, 40]
+    assert_clean(reader, own=20)
 
 
-def test_windows_are_read_over_the_start(compiled: Compiled) -> None:
+def test_windows_are_read_over_the_prefix(compiled: Compiled) -> None:
     reader = compiled.reader(blocks=10)
     (tokens,) = texts(200)
-    planner = WindowPlanner(reader, [tokens[:1], tokens[:7]], window_tokens=80, overlap_tokens=16)
+    planner = WindowReader(reader, [tokens[:1], tokens[:7]], window_tokens=80, overlap_tokens=16)
     plan = planner.plan(tokens)
     assert [w.chunk.past.length for w in plan if w.chunk.past] == [7] * len(plan)
     read = reader.read([w.chunk for w in plan])
@@ -399,13 +412,10 @@ def test_a_graph_that_does_not_load(content: bytes | None, compiled: Compiled, t
 
 @pytest.mark.parametrize("kind", ["topk", "jumprelu"])
 @pytest.mark.parametrize("chunk_tokens", [1, 5, 32, 500])
-def test_the_size_of_chunks_changes_nothing(
-    chunk_tokens: int, kind: str, compiled: Compiled, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_size_of_chunks_changes_nothing(chunk_tokens: int, kind: str, compiled: Compiled) -> None:
     given = texts(70, 40, 1)
     expected = compiled.reader(kind).read(chunks(*given))
-    monkeypatch.setattr(onnx_reader, "CHUNK_TOKENS", chunk_tokens)
-    reader = compiled.reader(kind, blocks=5)
+    reader = compiled.reader(kind, blocks=5, chunk_tokens=chunk_tokens)
     for _ in range(2):  # the second time from the cache
         for found, plain in zip(reader.read(chunks(*given)), expected, strict=True):
             assert relative(found, plain) < SAME

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from monitor.config.sections import AlertsConfig
-from monitor.engine import Confirmation, Engine
+from monitor.engine import Confirmation, Engine, EngineSettings
 from monitor.errors import BadEvent
 from monitor.events.event import Event
 from monitor.readers.reader import Chunk
-from monitor.readers.windows import WindowPlanner
+from monitor.readers.windows import WindowReader
 from monitor.sets.load import LoadedSet
 from monitor.tokens.chat_template import Segment
 from monitor.tokens.tokeniser import Tokenised
@@ -36,8 +35,8 @@ class CountingReader:
         self.calls.append(sum(chunk.tokens.size for chunk in chunks))
         return [chunk.tokens[:, None].astype(np.float32) for chunk in chunks]
 
-    def remember(self, tokens: NDArray[np.int32]) -> Any:
-        raise AssertionError("there is no constant start")
+    def prefill(self, tokens: NDArray[np.int32]) -> Any:
+        raise AssertionError("there is no shared prefix")
 
 
 class NumberTokeniser:
@@ -52,11 +51,15 @@ def _tokenised(event: Event, count: int) -> Tokenised:
     return Tokenised(event, numbers, numbers, numbers + 1, (), (), fallback=False)
 
 
+def counting_engine(reader: CountingReader, settings: EngineSettings) -> Engine:
+    windows = WindowReader(reader, window_tokens=100, overlap_tokens=0)
+    return Engine(sets=[], tokeniser=cast(Any, NumberTokeniser()), reader=windows, columns=[0], settings=settings)
+
+
 @pytest.mark.parametrize(("sizes", "parts"), [([10], 1), ([1_000], 10), ([10, 1_000, 10], 12), ([50, 50, 50], 2)])
 def test_no_part_is_larger_than_a_group_and_each_is_told(sizes: list[int], parts: int) -> None:
     reader = CountingReader()
-    planner = WindowPlanner(reader, [], window_tokens=100, overlap_tokens=0)
-    engine = Engine([], cast(Any, NumberTokeniser()), planner, reader, [0], AlertsConfig(), "0", group_tokens=100)
+    engine = counting_engine(reader, EngineSettings("0", group_tokens=100))
     told: list[None] = []
     done = list(engine.evaluate([make_event(str(n)) for n in sizes], lambda: told.append(None)))
     assert [e.tokens for e in done] == sizes
@@ -67,8 +70,7 @@ def test_no_part_is_larger_than_a_group_and_each_is_told(sizes: list[int], parts
 
 def test_an_event_of_too_many_tokens_is_refused_before_anything_is_read() -> None:
     reader = CountingReader()
-    planner = WindowPlanner(reader, [], window_tokens=100, overlap_tokens=0)
-    engine = Engine([], cast(Any, NumberTokeniser()), planner, reader, [0], AlertsConfig(), "0", max_tokens=99)
+    engine = counting_engine(reader, EngineSettings("0", max_tokens=99))
     assert len(list(engine.evaluate([make_event("99")]))) == 1
     reader.calls.clear()
     with pytest.raises(BadEvent, match=r"100 tokens, over events\.max_tokens = 99") as raised:
@@ -79,9 +81,8 @@ def test_an_event_of_too_many_tokens_is_refused_before_anything_is_read() -> Non
 
 def test_a_long_event_keeps_the_order_of_its_tokens() -> None:
     reader = CountingReader()
-    planner = WindowPlanner(reader, [], window_tokens=64, overlap_tokens=16)
-    engine = Engine([], cast(Any, NumberTokeniser()), planner, reader, [0], AlertsConfig(), "0", group_tokens=100)
-    ((values, windows),) = engine._read([_tokenised(make_event(), 1_000)], planner, reader, lambda: None)
+    windows_of = WindowReader(reader, window_tokens=64, overlap_tokens=16)
+    ((values, windows),) = windows_of.read([_tokenised(make_event(), 1_000).ids], 1, part_tokens=100)
     assert values[:, 0].tolist() == list(range(1_000))
     assert windows > 10
 
@@ -121,19 +122,19 @@ def loaded_set(name: str, threshold: float) -> LoadedSet:
 def confirming(error: float, margins: dict[str, float], *sets: LoadedSet) -> tuple[Engine, Scorer, Scorer]:
     """An engine whose first reader is off by `error`; that reader, and the exact one."""
     fast, exact = Scorer(error), Scorer()
-    first, second = (WindowPlanner(r, [], window_tokens=100, overlap_tokens=0) for r in (fast, exact))
-    confirmation = Confirmation(second, exact, margins)
-    engine = Engine(
-        sets or [loaded_set("one", 2.0)],
-        cast(Any, ScoreTokeniser()),
-        first,
-        fast,
-        [3],
-        AlertsConfig(),
-        "0",
+    confirmation = Confirmation(WindowReader(exact, window_tokens=100, overlap_tokens=0), margins)
+    return scoring_engine(fast, *sets, confirmation=confirmation), fast, exact
+
+
+def scoring_engine(reader: Scorer, *sets: LoadedSet, confirmation: Confirmation | None = None) -> Engine:
+    return Engine(
+        sets=sets or [loaded_set("one", 2.0)],
+        tokeniser=cast(Any, ScoreTokeniser()),
+        reader=WindowReader(reader, window_tokens=100, overlap_tokens=0),
+        columns=[3],
+        settings=EngineSettings("0"),
         confirmation=confirmation,
     )
-    return engine, fast, exact
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def test_near_a_threshold_the_exact_reader_decides(truth: float, error: float, a
     (evaluation,) = engine.evaluate([make_event(str(truth))])
     assert fast.calls == [2]
     assert (exact.calls == [2]) == again
-    assert evaluation.read_again == again
+    assert evaluation.confirmed == again
     assert len(evaluation.alerts) == alert
     for found in evaluation.alerts:  # what stands in it is exact as well
         assert found.score == pytest.approx(truth / 2)
@@ -169,7 +170,7 @@ def test_each_event_of_a_group_gets_its_own_exact_activations() -> None:
     truths = ["1.0", "2.5", "1.9", "none", "0.1", "2.0", "3.5"]
     evaluations = list(engine.evaluate([make_event(t) for t in truths]))
     assert [e.event.id for e in evaluations] == truths
-    assert [e.read_again for e in evaluations] == [False, True, True, False, False, True, True]
+    assert [e.confirmed for e in evaluations] == [False, True, True, False, False, True, True]
     scores = {e.event.id: e.alerts[0].score for e in evaluations if e.alerts}
     assert scores == {t: pytest.approx(float(t) / 2) for t in ("2.5", "2.0", "3.5")}
     assert (sum(fast.calls), sum(exact.calls)) == (14, 8)
@@ -179,16 +180,16 @@ def test_one_set_that_is_near_is_enough_and_margins_are_each_sets_own() -> None:
     sets = loaded_set("high", 9.0), loaded_set("low", 2.0)
     engine, _, exact = confirming(0.0, {"high": 0.0, "low": 0.3}, *sets)
     near_low, near_high, neither = engine.evaluate([make_event(t) for t in ("1.5", "8.9", "1.3")])
-    assert (near_low.read_again, near_low.alerts) == (True, ())
+    assert (near_low.confirmed, near_low.alerts) == (True, ())
     assert [a.set.id for a in near_high.alerts] == ["low"]
-    assert not neither.read_again
+    assert not neither.confirmed
     assert sum(exact.calls) == 4
 
 
 def test_of_a_set_that_nothing_was_measured_of_everything_is_read_again() -> None:
     engine, _, exact = confirming(0.0, {"another": 0.1})
     evaluations = list(engine.evaluate([make_event(t) for t in ("0.01", "none", "5.0")]))
-    assert [e.read_again for e in evaluations] == [True, False, True]  # "none" has nothing that the set looks at
+    assert [e.confirmed for e in evaluations] == [True, False, True]  # "none" has nothing that the set looks at
     assert [len(e.alerts) for e in evaluations] == [0, 0, 1]
     assert sum(exact.calls) == 4
 
@@ -204,10 +205,6 @@ def test_scores_are_those_of_the_first_reader_alone() -> None:
 
 
 def test_without_confirmation_nothing_is_read_again() -> None:
-    reader = Scorer(0.5)
-    planner = WindowPlanner(reader, [], window_tokens=100, overlap_tokens=0)
-    tokeniser = cast(Any, ScoreTokeniser())
-    engine = Engine([loaded_set("one", 2.0)], tokeniser, planner, reader, [3], AlertsConfig(), "0")
-    (evaluation,) = engine.evaluate([make_event("1.8")])
-    assert not evaluation.read_again
+    (evaluation,) = scoring_engine(Scorer(0.5)).evaluate([make_event("1.8")])
+    assert not evaluation.confirmed
     assert evaluation.alerts[0].score == pytest.approx(2.3 / 2)

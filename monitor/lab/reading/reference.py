@@ -1,35 +1,28 @@
-"""Golden: activations of our own few texts by the reference reader, for the self-test at start."""
+"""NewReference: reference activations of a few texts, read with torch, for the check when a reader starts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 import monitor
 from detectors.feature_set import FeatureSet
-from monitor.assembly.build import Artefacts, build_template, build_tokeniser, load_artefacts
+from monitor.assembly.artefacts import ModelArtefacts, load_model_artefacts
+from monitor.assembly.tokeniser import build_template, build_tokeniser
 from monitor.config.sections import Config
 from monitor.errors import ConfigError
-from monitor.readers.reference import (
-    REFERENCE_FILE,
-    Reference,
-    ReferenceInfo,
-    ReferenceText,
-    ReferenceTurn,
-    read_all,
-)
+from monitor.readers.cut_model import TorchPrecision
+from monitor.readers.reference import ReferenceActivations, read_texts
+from monitor.readers.sae_reference import REFERENCE_FILE, ReferenceInfo, ReferenceText, ReferenceTurn, SaeReference
 from monitor.readers.torch_reader import TorchReader
 from monitor.sae.encoder import CuratedEncoder
-from monitor.sae.weights import SaeWeights
 
-Precision = Literal["float32", "float16", "bfloat16"]
-
-# Short, as they are read at every start; together they have every role, code, other scripts and what templates strip
+# Short, because they are read at every start; together they have every role, code, several scripts and white space
+# that templates strip
 _TEXTS: tuple[tuple[tuple[tuple[str, str], ...], str], ...] = (
     (
         (("system", "You answer in one sentence."), ("user", "Why is the sky blue?")),
@@ -56,28 +49,27 @@ _NOISE = (0.001, 0.01, 0.05, 0.2)
 
 
 @dataclass(frozen=True)
-class Golden:
-    """A reference, the file that it belongs into, and the sets that it protects."""
+class NewReference:
+    """A reference, the file that it belongs in, and the sets that it protects."""
 
     path: Path
-    reference: Reference
+    reference: SaeReference
     sets: tuple[FeatureSet, ...]
 
 
-def read_golden(config: Config) -> Golden:
+def read_reference(config: Config) -> NewReference:
     """Reads the texts with the model and the SAE of the config's sets, on the CPU in float32.
 
-    Raises ConfigError where model, SAE or sets do not fit, or the chat template writes a date: its tokens would be
-    others tomorrow.
+    Raises ConfigError if model, SAE or sets do not fit, or if the chat template writes a date, because its tokens would
+    be different tomorrow.
     """
-    artefacts, sae = _artefacts(config)
+    artefacts = load_model_artefacts(config)
+    sae, ref = artefacts.sae, artefacts.ref
     if build_template(config, artefacts.model).dated:
         raise ConfigError(
             "reader.chat_template: the chat template calls strftime_now, so its text changes from day to day; "
             "name a template with a fixed date there"
         )
-    first = artefacts.sets[0]
-    ref = first.shipped.reader
     info = ReferenceInfo(
         format=1,
         latentwatch=monitor.__version__,
@@ -96,22 +88,23 @@ def read_golden(config: Config) -> Golden:
     tokeniser = build_tokeniser(config, artefacts.model)
     items = tokeniser.tokenise([text.event(n) for n, text in enumerate(info.texts)])
     encoder = CuratedEncoder(sae, range(sae.d_sae), ref.sae.activation_basis)
-    reader = _reader(config, artefacts, encoder)
-    reference = Reference.read(info, [item.ids for item in items], read_all(reader))
-    return Golden(first.sae_folder / REFERENCE_FILE, reference, tuple(loaded.set for loaded in artefacts.sets))
+    read = read_texts(_reader(config, artefacts, encoder))
+    found = ReferenceActivations.read(range(sae.d_sae), [item.ids for item in items], read)
+    path = artefacts.sets[0].sae_folder / REFERENCE_FILE
+    return NewReference(path, SaeReference(info, found), tuple(loaded.set for loaded in artefacts.sets))
 
 
-def differences(config: Config, golden: Golden) -> dict[str, float]:
-    """How far readers are from the reference that differ in a known way, by what differs; to judge tolerances by.
+def differences(config: Config, new: NewReference) -> dict[str, float]:
+    """How far from the reference a reader is that differs in a known way, by what differs; for choosing tolerances.
 
-    In torch: the same reader again, its other precisions, and noise on each token's residual of a share of its length.
+    All in torch: the same reader again, its other precisions, and noise on the residual, as a share of its norm.
     """
-    artefacts, sae = _artefacts(config)
-    encoder = CuratedEncoder(sae, artefacts.latents, artefacts.sets[0].shipped.reader.sae.activation_basis)
+    artefacts = load_model_artefacts(config)
+    encoder = CuratedEncoder(artefacts.sae, artefacts.latents, artefacts.ref.sae.activation_basis)
 
-    def difference(encode: Callable[[Tensor], Tensor], dtype: Precision = "float32") -> float:
-        read = read_all(_reader(config, artefacts, encode, dtype))
-        return golden.reference.difference(artefacts.latents, read)
+    def difference(encode: Callable[[Tensor], Tensor], dtype: TorchPrecision = "float32") -> float:
+        read = read_texts(_reader(config, artefacts, encode, dtype))
+        return new.reference.activations.difference(artefacts.latents, read)
 
     def noisy(share: float) -> Callable[[Tensor], Tensor]:
         source = torch.Generator().manual_seed(0)
@@ -122,21 +115,13 @@ def differences(config: Config, golden: Golden) -> dict[str, float]:
 
         return encode
 
-    precisions: tuple[Precision, ...] = ("float32", "float16", "bfloat16")
+    precisions: tuple[TorchPrecision, ...] = ("float32", "float16", "bfloat16")
     found = {f"torch in {dtype}": difference(encoder, dtype) for dtype in precisions}
     return found | {f"noise of {share:.1%} on the residual": difference(noisy(share)) for share in _NOISE}
 
 
-def _artefacts(config: Config) -> tuple[Artefacts, SaeWeights]:
-    settings = config.reader.changed(engine="torch", bundle=None)
-    artefacts = load_artefacts(config.changed(reader=settings))
-    if not isinstance(artefacts.made_of, SaeWeights):
-        raise ConfigError("reader.bundle: golden activations are read with reader.model, not with a bundle")
-    return artefacts, artefacts.made_of
-
-
 def _reader(
-    config: Config, artefacts: Artefacts, encoder: Callable[[Tensor], Tensor], dtype: Precision = "float32"
+    config: Config, artefacts: ModelArtefacts, encoder: Callable[[Tensor], Tensor], dtype: TorchPrecision = "float32"
 ) -> TorchReader:
-    ref, threads = artefacts.sets[0].shipped.reader, config.reader.threads
+    ref, threads = artefacts.ref, config.reader.threads
     return TorchReader(artefacts.model.folder, ref.layer, encoder, dtype=dtype, max_norm=ref.max_norm, threads=threads)

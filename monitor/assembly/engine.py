@@ -1,0 +1,47 @@
+"""Puts an engine together from readers that are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from monitor.assembly.artefacts import Artefacts
+from monitor.config.sections import Config
+from monitor.engine import Confirmation, Engine, EngineSettings
+from monitor.readers.reader import Reader
+from monitor.readers.windows import WindowReader
+from monitor.tokens.tokeniser import EventTokeniser
+
+
+def assemble_engine(
+    config: Config,
+    artefacts: Artefacts,
+    tokeniser: EventTokeniser,
+    reader: Reader,
+    exact: Reader | None = None,
+    margins: Mapping[str, float] | None = None,
+) -> Engine:
+    """An engine with `reader`, which reads everything, and `exact`, which reads events within `margins` again."""
+    return Engine(
+        sets=artefacts.sets,
+        tokeniser=tokeniser,
+        reader=window_reader(config, tokeniser, reader),
+        columns=artefacts.columns,
+        settings=EngineSettings(
+            config_sha256=config.sha256(),
+            capture_content=config.alerts.capture_content,
+            top_features=config.alerts.top_features,
+            top_tokens=config.alerts.top_tokens,
+            max_tokens=config.events.max_tokens,
+        ),
+        confirmation=None if exact is None else Confirmation(window_reader(config, tokeniser, exact), margins or {}),
+    )
+
+
+def window_reader(config: Config, tokeniser: EventTokeniser, reader: Reader) -> WindowReader:
+    """`reader` for texts of any length, in windows of the config's size, over the template's shared prefixes."""
+    return WindowReader(
+        reader,
+        tokeniser.shared_prefixes(),
+        window_tokens=config.reader.window_tokens,
+        overlap_tokens=config.reader.overlap_tokens,
+    )

@@ -1,0 +1,114 @@
+"""CutModel: a transformers model without what comes after a hook layer, and the residual stream at its hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, DynamicCache
+
+from monitor.errors import ConfigError
+from monitor.machine import usable_cores
+from monitor.readers.residual_hook import hook_residual, text_blocks
+from monitor.readers.transformers_log import quiet_transformers
+
+TorchPrecision = Literal["float32", "bfloat16", "float16"]
+
+
+class CutModel:
+    """A causal language model cut after the deepest of `layers`. The layers above and the LM head are never built."""
+
+    def __init__(
+        self,
+        folder: Path,
+        layers: Sequence[int],
+        *,
+        precision: TorchPrecision = "float32",
+        device: str = "cpu",
+        threads: int = 0,
+    ) -> None:
+        """`folder` is in transformers layout; a hook is the output of a block, counted from 0.
+
+        On the CPU, torch uses `threads` threads from now on; 0 takes all cores that the process may use. Raises
+        ConfigError if the folder holds no such model, or if the device cannot be used or is too small.
+        """
+        if device == "cpu":
+            torch.set_num_threads(threads or usable_cores())
+        self.device = usable_device(device)
+        self.layers = tuple(layers)
+        model, text = _load(folder, max(layers), getattr(torch, precision))
+        blocks = text_blocks(model, max(layers) + 1)
+        try:
+            model = model.to(self.device).eval().requires_grad_(False)
+        except RuntimeError as e:  # it does not fit, for example
+            raise ConfigError(f"reader.device: {self.device}: {e}") from None
+        self._model: Any = model  # transformers types its own attributes as Tensor | Module
+        self.max_tokens: int | None = getattr(text, "max_position_embeddings", None)
+        """The longest sequence that the model was built for, or None."""
+        self.d_model = int(text.hidden_size)
+        """Width of the residual stream."""
+        self._found: dict[int, Tensor] = {}
+        for layer in layers:
+            hook_residual(blocks[layer], self._keep(layer))
+
+    def residuals(self, ids: Tensor, **inputs: Any) -> dict[int, Tensor]:
+        """The residual stream [row, token, d] at each layer for token ids [row, token].
+
+        `inputs` are other arguments of the model's forward().
+        """
+        self._model(input_ids=ids, **inputs)
+        found, self._found = self._found, {}
+        if len(found) < len(self.layers):
+            raise RuntimeError("a hook layer did not run")
+        return {layer: found[layer] for layer in self.layers}
+
+    def new_cache(self) -> DynamicCache:
+        """An empty cache of keys and values."""
+        return DynamicCache(config=self._model.config)
+
+    def _keep(self, layer: int) -> Callable[[Tensor], None]:
+        def keep(residual: Tensor) -> None:
+            self._found[layer] = residual
+
+        return keep
+
+
+def usable_device(name: str) -> torch.device:
+    """The torch device `name`. Raises ConfigError if this machine or this build of torch does not have it."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as e:  # a build of torch without CUDA raises AssertionError
+        raise ConfigError(f"reader.device: {name}: {str(e).splitlines()[0]}") from None
+    return device
+
+
+def _load(folder: Path, layer: int, dtype: torch.dtype) -> tuple[nn.Module, Any]:
+    """The model up to block `layer`, and the part of its config about text."""
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        text = config.get_text_config()
+        if layer >= text.num_hidden_layers:
+            raise ConfigError(f"{folder}: no layer {layer}: the model has {text.num_hidden_layers}")
+        text.num_hidden_layers = layer + 1
+        if getattr(text, "layer_types", None):
+            text.layer_types = text.layer_types[: layer + 1]
+        with quiet_transformers():
+            model, info = AutoModel.from_pretrained(
+                folder,
+                config=config,
+                dtype=dtype,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
+        raise ConfigError(f"{folder}: not loaded as a transformers model: {e}") from e
+    if missing := sorted(info["missing_keys"]):  # transformers would fill them with random numbers
+        raise ConfigError(f"{folder}: the weights lack {missing[0]} ({len(missing)} tensors are missing)")
+    return model, text

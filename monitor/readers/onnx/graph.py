@@ -1,0 +1,88 @@
+"""GraphRunner: runs a compiled graph over the next tokens of several sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.errors import ConfigError
+from monitor.readers.onnx import step
+from monitor.readers.onnx.kv_pool import KvPool, Rows
+from monitor.readers.onnx.runtime import onnxruntime
+from monitor.readers.onnx.step import Heads, Step
+
+
+@dataclass(frozen=True)
+class GraphShape:
+    """What a reader has to know about a compiled graph."""
+
+    layers: int
+    heads: Heads
+    head_dim: int
+    max_tokens: int
+    """The longest past plus chunk."""
+    width: int
+    """Number of the SAE's latents, plus the probes that follow them."""
+    latents: tuple[int, ...] | None
+    """Latents (and probes) of the output columns, or None if the graph puts out their numbers (TopK)."""
+    slots: int
+    """Activations that the graph puts out for a token."""
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of the keys and values of one token."""
+        return 2 * 4 * self.layers * self.heads.kv * self.head_dim
+
+
+@dataclass(frozen=True)
+class NextTokens:
+    """The next `tokens` [token] of one sequence, the `rows` [token] for them, and those of its `past` [token]."""
+
+    tokens: NDArray[np.int32]
+    past: Rows
+    rows: Rows
+
+
+class GraphRunner:
+    """One onnxruntime session on the CPU. It reads keys and values from a pool and writes new ones to it."""
+
+    def __init__(
+        self, graph: Path, shape: GraphShape, embeddings: NDArray[np.float32], pool: KvPool, threads: int
+    ) -> None:
+        """`embeddings` [vocabulary, d_model] are the graph's input. Raises ConfigError if the graph does not load."""
+        self._session = _session(graph, threads)
+        self._shape = shape
+        self._embeddings = embeddings
+        self._pool = pool
+        self._kv_outputs = [step.new(kind, n) for n in range(shape.layers) for kind in ("keys", "values")]
+
+    def run(self, parts: Sequence[NextTokens], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
+        """The graph's `outputs` [token, ...] for the tokens of all parts in order. Stores their keys and values."""
+        tokens = np.concatenate([part.tokens for part in parts])
+        feed: dict[str, NDArray[np.float32] | NDArray[np.int64]] = {step.EMBEDDINGS: self._embeddings[tokens]}
+        feed |= Step([part.tokens.size for part in parts], [part.past for part in parts]).inputs(self._shape.heads)
+        for layer in range(self._shape.layers):
+            feed[step.past("keys", layer)] = self._pool.keys(layer)
+            feed[step.past("values", layer)] = self._pool.values(layer)
+        results = self._session.run([*outputs, *self._kv_outputs], feed)
+        kv = results[len(outputs) :]
+        rows = np.concatenate([part.rows for part in parts])
+        for layer in range(self._shape.layers):
+            self._pool.write(rows, layer, kv[2 * layer], kv[2 * layer + 1])
+        return list(results[: len(outputs)])
+
+
+def _session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.enable_mem_pattern = False  # every run has different sizes; a memory plan for each would pile up
+    try:
+        return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    except Exception as e:  # noqa: BLE001 - onnxruntime's errors have no common base class but Exception
+        raise ConfigError(f"{graph}: not loaded: {str(e).splitlines()[0]}") from None
