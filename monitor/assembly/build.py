@@ -23,7 +23,7 @@ from monitor.engine import Confirmation, Engine
 from monitor.errors import ConfigError
 from monitor.machine import machine
 from monitor.model.files import ModelFiles, default_cache, file_sha256, locate
-from monitor.readers.onnx.bundle import TEXT_FILES, Bundle, load_bundle
+from monitor.readers.onnx.bundle import BUNDLE_FORMAT, TEXT_FILES, Bundle, load_bundle
 from monitor.readers.onnx.reader import OnnxReader
 from monitor.readers.reader import Reader
 from monitor.readers.reference import ReferenceCheck, read_all, read_alone
@@ -302,6 +302,7 @@ def _identity(config: Config, artefacts: Artefacts) -> str:
         texts.append(config.reader.chat_template)  # the constant beginnings in the bundle are of that template
     parts = [
         monitor.__version__,
+        BUNDLE_FORMAT,
         machine(),  # another processor may round otherwise, and be fast at other things
         ref.model_dump_json(),
         None if topk else artefacts.latents,  # all latents of a TopK SAE are in the graph

@@ -23,6 +23,7 @@ from monitor.errors import ConfigError
 from monitor.machine import machine
 from monitor.model.files import ModelFiles, file_sha256
 from monitor.readers.onnx.bundle import (
+    BUNDLE_FORMAT,
     EMBEDDINGS,
     EXACT_GOLDEN,
     EXACT_GRAPH,
@@ -57,7 +58,7 @@ MAX_POSITIONS = 8_192
 
 _GOLDEN_TEXTS, _GOLDEN_TOKENS = 8, 160
 # What the same graph may differ by on another processor. fp32 sums in another order; int8 rounds now and then the
-# other way after it. A wrong result (saturated sums, another weight) is far beyond both.
+# other way after it. A wrong result (such as another weight) is far beyond both.
 _GOLDEN_TOLERANCE: dict[PrecisionName, float] = {"fp32": EXACT_TOLERANCE, "int8": 0.05}
 
 
@@ -261,7 +262,7 @@ class _Compiler:
         a, ref, sae = self._architecture, self._source.ref, self._source.sae
         topk = sae.architecture == "topk"
         return Manifest(
-            format=1,
+            format=BUNDLE_FORMAT,
             latentwatch=monitor.__version__,
             machine=machine(),
             model=BundleModel(

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from monitor.errors import ConfigError
 from monitor.model.files import ModelFiles, file_sha256
@@ -29,6 +29,10 @@ EXACT_GOLDEN = "exact_golden.safetensors"
 EXACT_TOLERANCE = 1e-3
 # Copied from the model's folder, where they are
 TEXT_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
+BUNDLE_FORMAT: Literal[2] = 2
+"""Raised when the files of a bundle, or the numbers in them, change their meaning. Format 1 had int8 weights that x86
+without VNNI multiplies wrongly (docs/decisions/0009)."""
 
 PrecisionName = Literal["fp32", "int8"]
 
@@ -116,8 +120,8 @@ class BundlePrecision(_Model):
 class Manifest(_Model):
     """manifest.json: what is in a bundle, and of what it was made."""
 
-    format: Literal[1]
-    """Raised when what is in the folder changes."""
+    format: int
+    """BUNDLE_FORMAT of the version that wrote it."""
     latentwatch: str
     """Version that wrote it."""
     machine: str
@@ -129,6 +133,16 @@ class Manifest(_Model):
     golden_tolerance: float
     files: dict[str, str]
     """SHA-256 by file name."""
+
+    @field_validator("format")
+    @classmethod
+    def _readable(cls, value: int) -> int:
+        if value != BUNDLE_FORMAT:
+            raise ValueError(
+                f"is {value}, but this version of latentwatch reads {BUNDLE_FORMAT}; "
+                "run latentwatch compile again to make a new bundle"
+            )
+        return value
 
     def slots_of(self, columns: Sequence[int | str]) -> list[int]:
         """The graph's numbers of latents and of probes, which come behind all latents and are named by their hashes.
@@ -171,8 +185,8 @@ class Bundle:
 
         `options` are those of OnnxReader.
 
-        Raises ConfigError where it does not load, or where the activations of the golden texts are not those of the
-        machine that compiled: a processor may round int8 products differently (without VNNI, x86 saturates at 16 bits).
+        Raises ConfigError if it does not load, or if the activations of the golden texts are not those of the machine
+        that compiled. Products in int8 are exact everywhere, so only float32 sums in another order may differ.
         """
         return self._tested(GRAPH, GOLDEN, self.manifest.golden_tolerance, columns, options)
 
