@@ -73,7 +73,8 @@ def quantise_columns(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDA
 
     Channels 0 and 1, 2 and 3 and so on are pairs. If both weights of a pair have the same sign, their levels add up to
     at most 128, because x86 without VNNI (vpmaddubsw) adds the products of a pair with two unsigned activations in 16
-    bits: 255 * 128 = 32,640 fits, anything above 32,767 is cut off there. See docs/decisions/0009.
+    bits: 255 * 128 = 32,640 fits, anything above 32,767 is cut off there. See
+    docs/decisions/0009-int8-weights-bounded-in-pairs.md.
     """
     scales = _largest_pairs(weight) / _LEVELS  # rounding adds half a level to each weight: 127 + 2 * 0.5 = 128
     scales[scales < np.finfo(np.float32).tiny] = 1.0  # a smaller unit is itself too coarse to divide by

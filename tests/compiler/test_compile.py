@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from monitor.compiler.calibration_events import CalibrationEvent
 from monitor.errors import ConfigError
 from monitor.model.files import file_sha256
-from monitor.readers.onnx.bundle import EXACT_GRAPH, GRAPH, MANIFEST, load_bundle
+from monitor.readers.onnx.bundle import BUNDLE_FORMAT, EXACT_GRAPH, GRAPH, MANIFEST, load_bundle
 from monitor.readers.onnx.reader import OnnxReader
 from monitor.readers.reader import Chunk
 from tests.tiny_bundle import LATENTS, TinySource, calibration_events, tiny_source
@@ -87,7 +87,7 @@ def test_a_process_that_is_killed_leaves_no_bundle(source: TinySource, tmp_path:
     )
     assert done.returncode == -signal.SIGKILL
     assert not out.exists()
-    assert source.compile(out).manifest.format == 1  # and nothing stands in the way of the next
+    assert source.compile(out).manifest.format == BUNDLE_FORMAT  # and nothing stands in the way of the next
 
 
 def test_a_layer_that_the_model_does_not_have(source: TinySource, tmp_path: Path) -> None:

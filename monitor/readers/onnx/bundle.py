@@ -30,9 +30,9 @@ EXACT_TOLERANCE = 1e-3
 # Copied from the model's folder, where they are
 TEXT_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
-BUNDLE_FORMAT: Literal[2] = 2
+BUNDLE_FORMAT = 2
 """Raised when the files of a bundle, or the numbers in them, change their meaning. Format 1 had int8 weights that x86
-without VNNI multiplies wrongly (docs/decisions/0009)."""
+without VNNI multiplies wrongly (docs/decisions/0009-int8-weights-bounded-in-pairs.md)."""
 
 PrecisionName = Literal["fp32", "int8"]
 
