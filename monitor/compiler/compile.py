@@ -26,6 +26,7 @@ from monitor.errors import ConfigError
 from monitor.machine import machine
 from monitor.model.files import ModelFiles, file_sha256
 from monitor.readers.onnx.bundle import (
+    BUNDLE_FORMAT,
     EMBEDDINGS,
     EXACT_GRAPH,
     EXACT_SELF_TEST,
@@ -64,7 +65,7 @@ MAX_POSITIONS = 8_192
 
 _SELF_TEST_TEXTS, _SELF_TEST_TOKENS = 8, 160
 # How far the same graph may differ on another processor. fp32 sums in another order; int8 then sometimes rounds the
-# other way. A wrong result (saturated sums, another weight) is far beyond both.
+# other way. A wrong result (such as another weight) is far beyond both.
 _SELF_TEST_TOLERANCE: dict[PrecisionName, float] = {"fp32": EXACT_TOLERANCE, "int8": 0.05}
 
 

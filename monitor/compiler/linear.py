@@ -69,10 +69,26 @@ def product(
 
 
 def quantise_columns(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Symmetric int8 [channel, out] and the unit [out] of each column."""
-    scales = np.abs(weight).max(axis=0) / _LEVELS
-    scales[scales == 0] = 1.0
+    """Symmetric int8 [channel, out] and the unit [out] of each column.
+
+    Channels 0 and 1, 2 and 3 and so on are pairs. If both weights of a pair have the same sign, their levels add up to
+    at most 128, because x86 without VNNI (vpmaddubsw) adds the products of a pair with two unsigned activations in 16
+    bits: 255 * 128 = 32,640 fits, anything above 32,767 is cut off there. See
+    docs/decisions/0009-int8-weights-bounded-in-pairs.md.
+    """
+    scales = _largest_pairs(weight) / _LEVELS  # rounding adds half a level to each weight: 127 + 2 * 0.5 = 128
+    scales[scales < np.finfo(np.float32).tiny] = 1.0  # a smaller unit is itself too coarse to divide by
     return np.clip(np.rint(weight / scales), -_LEVELS, _LEVELS).astype(np.int8), scales.astype(np.float32)
+
+
+def _largest_pairs(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The largest sum [out] that the positive weights of a pair have in a column, or the negative ones."""
+    even = np.pad(weight, ((0, len(weight) % 2), (0, 0)))
+    pairs = even.reshape(-1, 2, weight.shape[1])
+    largest: NDArray[np.float32] = np.maximum(
+        *(np.maximum(sign * pairs, 0).sum(axis=1).max(axis=0) for sign in (np.float32(1), np.float32(-1)))
+    )
+    return largest
 
 
 def _zero_point(graph: Graph) -> str:

@@ -20,6 +20,7 @@ from monitor.compiler.compile import PrecisionChoice
 from monitor.errors import ConfigError
 from monitor.model.files import file_sha256
 from monitor.readers.onnx.bundle import EXACT_GRAPH, GRAPH, MANIFEST, load_bundle
+from monitor.readers.onnx.manifest import BUNDLE_FORMAT
 from monitor.readers.onnx.reader import OnnxReader
 from monitor.readers.reader import Chunk
 from tests.tiny_bundle import LATENTS, TinySource, tiny_source
@@ -83,7 +84,7 @@ def test_a_process_that_is_killed_leaves_no_bundle(source: TinySource, tmp_path:
     )
     assert done.returncode == -signal.SIGKILL
     assert not out.exists()
-    assert source.compile(out).manifest.format == 2  # and nothing stands in the way of the next
+    assert source.compile(out).manifest.format == BUNDLE_FORMAT  # and nothing stands in the way of the next
 
 
 def test_a_layer_that_the_model_does_not_have(source: TinySource, tmp_path: Path) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from monitor.compiler.architectures import Architecture
 from monitor.readers.onnx import reader as onnx_reader
 from monitor.readers.reader import Chunk
+from tests.saturation import exact, saturating, without_pairs, worst_levels
 from tests.tiny_model import CONFIGS, WINDOW, TinyModel, TurnedReader, relative, save_tiny, texts
 
 BLOCKS = 3
@@ -85,16 +88,39 @@ def test_the_comparison_sees_what_windows_and_softcaps_do(name: str, tmp_path: P
     assert relative(turned.reader.read([Chunk(ids)])[0], model.hidden(ids, BLOCKS - 1)) > 1e-2
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_int8_is_near_fp32(name: str, tmp_path: Path) -> None:
-    model = save_tiny(tmp_path / "model", CONFIGS[name]())
+@pytest.fixture(scope="module", params=CONFIGS)
+def rounding(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[TinyModel, TurnedReader, Path]:
+    """A model, its blocks in int8, and the graph's file."""
+    folder = tmp_path_factory.mktemp(request.param)
+    model = save_tiny(folder / "model", CONFIGS[request.param]())
+    graph = folder / "int8.onnx"
+    return model, model.residual_reader(graph, BLOCKS, precision="int8", rotated=model.rotates), graph
+
+
+def test_int8_is_near_fp32(rounding: tuple[TinyModel, TurnedReader, Path]) -> None:
+    model, turned, _ = rounding
     given = texts(*SIZES)
-    turned = model.residual_reader(tmp_path / "int8.onnx", BLOCKS, precision="int8", rotated=model.rotates)
     read = turned.reader.read([Chunk(t) for t in given])
     expected = np.concatenate([model.hidden(t, BLOCKS - 1) for t in given])
     found = turned.back(np.concatenate(read))
     error = ((found - expected) ** 2).sum() / ((expected - expected.mean(axis=0)) ** 2).sum()
     assert 1e-8 < error < 0.02  # of the variance
+
+
+def test_no_product_in_int8_saturates(rounding: tuple[TinyModel, TurnedReader, Path]) -> None:
+    """On any processor; with levels from -127 to 127 in every column, as was usual before, these weights would."""
+    initializers = onnx.load(rounding[2]).graph.initializer
+    weights = [numpy_helper.to_array(i) for i in initializers if i.name.endswith(".int8")]
+    assert len(weights) == 5 * BLOCKS  # queries with keys and values, output, gate, up, down
+    unbounded = 0
+    for weight in weights:
+        levels = worst_levels(weight)
+        np.testing.assert_array_equal(saturating(levels, weight), exact(levels, weight))
+        wider = without_pairs(weight.astype(np.float32))
+        unbounded += int((saturating(levels, wider) != exact(levels, wider)).sum())
+    assert unbounded > 0
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma3_text"])

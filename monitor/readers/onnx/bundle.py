@@ -47,9 +47,10 @@ class Bundle:
     def reader(self, columns: Sequence[int | str], **options: Any) -> OnnxReader:
         """A reader with these columns (latents, and probes by their hashes), after a self-test.
 
-        `options` are those of OnnxReader. Raises ConfigError if it does not load, or if the activations of the
-        self-test's texts differ from those on the machine that compiled: a processor may round int8 products
-        differently (without VNNI, x86 saturates at 16 bits).
+        `options` are those of OnnxReader.
+
+        Raises ConfigError if it does not load, or if the activations of the self-test's texts are not those of
+        the machine that compiled. Products in int8 are exact everywhere, so only float32 sums in another order may differ.
         """
         return self._tested(GRAPH, SELF_TEST, self.manifest.self_test_tolerance, columns, options)
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from monitor.errors import ConfigError
 from monitor.readers.onnx.graph import GraphShape
 from monitor.readers.onnx.step import Heads
 
 BUNDLE_FORMAT: Final = 2
-"""Raised whenever the content of the folder changes."""
+"""Raised whenever the files of a bundle, or the numbers in them, change their meaning.
+
+Format 1 had int8 weights that x86 without VNNI multiplies wrongly: docs/decisions/0009-int8-weights-bounded-in-pairs.md.
+"""
 
 PrecisionName = Literal["fp32", "int8"]
 
@@ -100,8 +103,8 @@ class BundlePrecision(_Model):
 class BundleManifest(_Model):
     """The content of manifest.json."""
 
-    format: Literal[2]
-    """BUNDLE_FORMAT."""
+    format: int
+    """BUNDLE_FORMAT of the version that wrote it."""
     latentwatch: str
     """Version that wrote it."""
     machine: str
@@ -113,6 +116,16 @@ class BundleManifest(_Model):
     self_test_tolerance: float
     files: dict[str, str]
     """SHA-256 by file name."""
+
+    @field_validator("format")
+    @classmethod
+    def _readable(cls, value: int) -> int:
+        if value != BUNDLE_FORMAT:
+            raise ValueError(
+                f"is {value}, but this version of latentwatch reads {BUNDLE_FORMAT}; "
+                "run latentwatch compile again to make a new bundle"
+            )
+        return value
 
     def slots_of(self, columns: Sequence[int | str]) -> list[int]:
         """The graph's numbers of `columns`: latents, and probes by their hashes, whose numbers follow all latents.
