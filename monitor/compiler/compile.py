@@ -26,7 +26,6 @@ from monitor.errors import ConfigError
 from monitor.machine import machine
 from monitor.model.files import ModelFiles, file_sha256
 from monitor.readers.onnx.bundle import (
-    BUNDLE_FORMAT,
     EMBEDDINGS,
     EXACT_GRAPH,
     EXACT_SELF_TEST,

@@ -49,8 +49,8 @@ class Bundle:
 
         `options` are those of OnnxReader.
 
-        Raises ConfigError if it does not load, or if the activations of the self-test's texts are not those of
-        the machine that compiled. Products in int8 are exact everywhere, so only float32 sums in another order may differ.
+        Raises ConfigError if it does not load, or if the activations of the self-test's texts are not those of the
+        machine that compiled. Products in int8 are exact everywhere; only float32 sums in another order may differ.
         """
         return self._tested(GRAPH, SELF_TEST, self.manifest.self_test_tolerance, columns, options)
 

@@ -14,7 +14,8 @@ from monitor.readers.onnx.step import Heads
 BUNDLE_FORMAT: Final = 2
 """Raised whenever the files of a bundle, or the numbers in them, change their meaning.
 
-Format 1 had int8 weights that x86 without VNNI multiplies wrongly: docs/decisions/0009-int8-weights-bounded-in-pairs.md.
+Format 1 had int8 weights that x86 without VNNI multiplies wrongly, see
+docs/decisions/0009-int8-weights-bounded-in-pairs.md.
 """
 
 PrecisionName = Literal["fp32", "int8"]
