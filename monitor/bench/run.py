@@ -30,6 +30,7 @@ from monitor.config.sections import Config
 from monitor.errors import ConfigError, LatentwatchError, Permanent
 from monitor.machine import machine, usable_cores
 from monitor.readers.onnx.bundle import Bundle
+from monitor.readers.onnx.manifest import PrecisionName
 
 READERS = (
     "naive_fp32",
@@ -78,8 +79,8 @@ def run_bench(config: Config, options: Options, say: Say) -> Report:
     sizes = options.sizes or (QUICK if options.quick else FULL)
     load = os.getloadavg()[0]
     artefacts = load_artefacts(config)
-    bundle = _bundle(config, artefacts, options, say)
-    precision = bundle.manifest.precision.chosen
+    bundle = find_bundle(config, artefacts, say)
+    precision: PrecisionName = "fp32" if config.reader.precision == "fp32" else "int8"
     stages = {"bundle": time.monotonic() - started}
     report = Report(_machine(config, mode, load))
     report.machine["stage_seconds"] = stages
@@ -105,32 +106,22 @@ def run_bench(config: Config, options: Options, say: Say) -> Report:
             report.skipped.append(f"pipeline: {e}")
     stages["pipeline"] = time.monotonic() - started - sum(stages.values())
     if options.scaling:
-        _measure_curves(config, bundle, sizes, report, say)
+        _measure_curves(config, bundle, precision, sizes, report, say)
     stages["scaling"] = time.monotonic() - started - sum(stages.values())
     report.machine["seconds"] = time.monotonic() - started
     return report
 
 
-def _measure_curves(config: Config, bundle: Bundle, sizes: Sizes, report: Report, say: Say) -> None:
-    with Worker(Curves, config, bundle.folder, bundle.manifest.precision.chosen, sizes) as worker:
+def _measure_curves(
+    config: Config, bundle: Bundle, precision: PrecisionName, sizes: Sizes, report: Report, say: Say
+) -> None:
+    with Worker(Curves, config, bundle.folder, precision, sizes) as worker:
         for curve in ("features", "widths", "lengths", "batches", "turns"):
             say(f"growth: {curve}")
             try:
                 report.scaling += worker.call(curve)
             except Permanent as e:
                 report.skipped.append(f"growth of {curve}: {e}")
-
-
-def _bundle(config: Config, artefacts: Artefacts, options: Options, say: Say) -> Bundle:
-    """The configured bundle, or the one in the cache; with int8 in it where a reader in int8 is asked for."""
-    bundle = find_bundle(config, artefacts, say)
-    if bundle.manifest.precision.chosen == "int8" or not any("int8" in name for name in options.readers):
-        return bundle
-    return find_bundle(_with_precision(config, "int8"), artefacts, say)
-
-
-def _with_precision(config: Config, precision: str) -> Config:
-    return config.changed(reader=config.reader.changed(precision=precision))
 
 
 def _works(artefacts: Artefacts) -> dict[str, Work]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monitor.assembly.artefacts import ModelArtefacts
+from monitor.assembly.artefacts import BundleArtefacts, ModelArtefacts
 from monitor.cli.file_access import file_problem, folder_problem
 from monitor.cli.wiring import load_sets
 from monitor.config.load import load_config
@@ -132,6 +132,7 @@ def _reader(config: Config, artefacts: Artefacts) -> str:
     from monitor.assembly.build import build_engine
     from monitor.assembly.bundle_cache import cached_folder
     from monitor.compiler.compile import compiled_architecture
+    from monitor.readers.onnx.bundle import load_bundle
 
     if config.reader.engine == "torch":
         build_engine(config, artefacts)
@@ -139,12 +140,17 @@ def _reader(config: Config, artefacts: Artefacts) -> str:
     if not isinstance(artefacts, ModelArtefacts):
         build_engine(config, artefacts)
         return f"compiled, self-test passed ({config.reader.bundle})"
-    folder = cached_folder(config, artefacts)
+    folder, state = cached_folder(config, artefacts), "not compiled yet"
     if folder.exists():
-        build_engine(config, artefacts)
-        return f"compiled, self-test passed ({folder})"
+        try:
+            bundle = load_bundle(folder)
+        except ConfigError as e:
+            state = f"the compiled reader is damaged ({e})"
+        else:
+            build_engine(config, BundleArtefacts(artefacts.sets, bundle))
+            return f"compiled, self-test passed ({folder})"
     compiled_architecture(artefacts.original)
     problem = folder_problem(folder.parent)
     if problem is not None:
         raise ConfigError(f"reader.cache_dir: {folder.parent}: {problem}; set it to a folder that can be written")
-    return f"not compiled yet: the first start compiles it, which takes seconds, into {folder}"
+    return f"{state}: the first start compiles it, which takes seconds, into {folder}"

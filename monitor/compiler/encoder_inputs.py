@@ -68,7 +68,7 @@ def encoder_columns(
     if encoder_turn is not None:
         weight = encoder_turn.T @ weight
     inputs: dict[str, NDArray[Any]] = {ENCODER_BIAS: bias.astype(np.float32)}
-    if quantised_encoder(precision, encoder_turn is not None):
+    if quantised_encoder(precision, turn is not None):
         inputs[ENCODER], inputs[ENCODER_UNITS] = quantise_columns(weight)
     else:
         inputs[ENCODER] = np.ascontiguousarray(weight)

@@ -46,7 +46,7 @@ class _Encoder:
 
     def add(self, residual: str, max_norm: float | None) -> None:
         g = self._g
-        pre = self._pre_activations(*self._normalised(residual))
+        pre = self._pre_activations(self._normalised(residual))
         g.input(inputs.PROBES, "float32", [self._sae.d_in, "probe"])
         g.input(inputs.PROBE_OFFSETS, "float32", ["probe"])
         projections = g.add("Add", g.add("MatMul", residual, inputs.PROBES), inputs.PROBE_OFFSETS)
@@ -66,16 +66,15 @@ class _Encoder:
     def _by_latent(self, name: str) -> str:
         return self._g.input(name, "float32", ["latent"])
 
-    def _normalised(self, residual: str) -> tuple[str, bool]:
-        """The SAE's input, and whether it is still rotated."""
+    def _normalised(self, residual: str) -> str:
+        """The SAE's input; it is still rotated, except under layer_norm."""
         g, d = self._g, self._sae.d_in
-        rotated = self._turn is not None
         if self._sae.normalisation == "constant_norm_rescale":  # a rotation does not change a length
             length = g.add("ReduceL2", residual, g.integers(-1), keepdims=1)
             unit = g.add("Div", residual, g.add("Max", length, g.constant("sae.eps12", np.array(1e-12, np.float32))))
-            return g.add("Mul", unit, g.constant("sae.root_d", np.array(np.sqrt(d), np.float32))), rotated
+            return g.add("Mul", unit, g.constant("sae.root_d", np.array(np.sqrt(d), np.float32)))
         if self._sae.normalisation == "none":
-            return residual, rotated
+            return residual
         if self._turn is not None:
             residual = g.add("MatMul", residual, g.constant("sae.turn_back", self._turn.T))
         centred = g.add("Sub", residual, g.add("ReduceMean", residual, g.integers(-1), keepdims=1))
@@ -83,14 +82,14 @@ class _Encoder:
         length = g.add("ReduceL2", centred, g.integers(-1), keepdims=1)
         deviation = g.add("Mul", length, g.constant("sae.unbiased", np.array((d - 1) ** -0.5, np.float32)))
         scale = g.add("Add", deviation, g.constant("sae.eps5", np.array(1e-5, np.float32)))
-        return g.add("Div", centred, scale), False
+        return g.add("Div", centred, scale)
 
-    def _pre_activations(self, x: str, rotated: bool) -> str:
+    def _pre_activations(self, x: str) -> str:
         """[token, latent]; b_dec is part of the bias."""
         g = self._g
         shape: list[int | str] = [self._sae.d_in, "latent"]
         self._by_latent(inputs.ENCODER_BIAS)
-        if not inputs.quantised_encoder(self._precision, rotated):
+        if not inputs.quantised_encoder(self._precision, self._turn is not None):
             g.input(inputs.ENCODER, "float32", shape)
             return product_of_inputs(g, Operand(x), inputs.ENCODER, "", inputs.ENCODER_BIAS)
         g.input(inputs.ENCODER, "int8", shape)

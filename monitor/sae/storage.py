@@ -44,6 +44,8 @@ def load_stored_sae(path: Path, latents: Sequence[int] | None = None) -> SaeWeig
     rows = slice(None) if latents is None else np.array(latents, np.int64)
     if latents and max(latents) >= width:
         raise ConfigError(f"{path}: no latent {max(latents)}: the SAE has {width}")
-    chosen = {name: widened(array[rows] if name in _BY_LATENT else array) for name, array in arrays.items()}
+    chosen: dict[str, Any] = {
+        name: widened(array[rows] if name in _BY_LATENT else array) for name, array in arrays.items()
+    }
     chosen["w_enc"] = np.ascontiguousarray(widened(arrays["w_enc"][rows]).T)
     return SaeWeights(**settings, **chosen)

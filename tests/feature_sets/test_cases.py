@@ -10,6 +10,7 @@ import pytest
 
 from monitor.assembly.artefacts import load_artefacts
 from monitor.assembly.build import reader_options
+from monitor.assembly.compiled_reader import open_reader
 from monitor.assembly.engine import assemble_engine
 from monitor.assembly.tokeniser import build_tokeniser
 from monitor.config.load import load_config
@@ -28,9 +29,8 @@ def test_no_set_does_worse_than_recorded(reader_bundle: Bundle) -> None:
     config = as_shipped(load_config(None, os.environ))
     artefacts = load_artefacts(config)
     # the reader in float32, which decides in the sidecar whatever comes near a threshold
-    reader = reader_bundle.exact_reader(artefacts.columns, **reader_options(config))
-    assert reader is not None
-    engine = assemble_engine(config, artefacts, build_tokeniser(config, artefacts.model), reader)
+    reader = open_reader(reader_bundle, "fp32", artefacts.latents, artefacts.probes, **reader_options(config, 1.0))
+    engine = assemble_engine(config, artefacts, build_tokeniser(config, reader_bundle.files), reader)
 
     def score(rows: Sequence[LabelledRow], _name: str) -> dict[str, Floats]:
         return {set_id: np.array(scores) for set_id, scores in row_scores(engine, rows).items()}
