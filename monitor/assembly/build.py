@@ -10,7 +10,7 @@ from monitor.assembly.artefacts import Artefacts, ModelArtefacts
 from monitor.assembly.bundle_cache import cached_bundle
 from monitor.assembly.compiled_reader import open_reader
 from monitor.assembly.engine import assemble_engine
-from monitor.assembly.self_test import MIN_GAIN, compare, int8_problem, run_self_test
+from monitor.assembly.self_test import MIN_GAIN, compare, run_self_test
 from monitor.assembly.tokeniser import build_tokeniser
 from monitor.config.sections import Config
 from monitor.engine import Engine
@@ -82,19 +82,33 @@ def load_readers(config: Config, bundle: Bundle, artefacts: Artefacts) -> Compil
     exact = open_reader(bundle, "fp32", latents, probes, **reader_options(config, EXACT_CACHE))
     rounding = open_reader(bundle, "int8", latents, probes, **reader_options(config, 1 - EXACT_CACHE))
     test = run_self_test(bundle, exact, rounding, latents)
+    try:
+        bundle.check("int8", latents, test.rounded)
+    except ConfigError as e:
+        if wanted == "int8":
+            raise
+        return _only_exact(config, bundle, artefacts, str(e))
     comparison = compare(test, artefacts.sets, artefacts.columns)
     speeds = ", ".join(f"{name} reads {speed:,.0f} tokens/s" for name, speed in test.tokens_per_s.items())
-    problem = int8_problem(bundle, test, latents)
-    if problem is None and comparison.gain < MIN_GAIN:
-        problem = f"with {comparison.confirmed:.0%} of events read again it is {comparison.gain:.2f} times as fast"
-    if problem is None or wanted == "int8":
-        if problem is not None:
-            log.warning("reading in int8, as reader.precision asks for: %s; %s", problem, speeds)
-        else:
-            log.info("reading in int8, near thresholds in fp32: %s; %.2f times as fast", speeds, comparison.gain)
-        return CompiledReaders(rounding, exact, comparison.margins)
-    log.info("reading in fp32, not in int8: %s (%s)", problem, speeds)
-    return CompiledReaders(open_reader(bundle, "fp32", latents, probes, **reader_options(config, 1.0)))
+    gain = f"{comparison.gain:.2f} times as fast with {comparison.confirmed:.0%} of texts read again ({speeds})"
+    verification, reason = bundle.manifest.verification, None
+    if verification is not None and not verification.accepted:
+        reason = "when the bundle was verified, int8 decided otherwise than fp32 too often"
+    elif comparison.gain < MIN_GAIN:
+        reason = f"int8 is {gain}"
+    if reason is not None and wanted == "auto":
+        return _only_exact(config, bundle, artefacts, reason)
+    if reason is not None:
+        log.warning("reading in int8, as reader.precision says, but %s", reason)
+    else:
+        log.info("reading in int8, and in fp32 near thresholds: %s", gain)
+    return CompiledReaders(rounding, exact, comparison.margins)
+
+
+def _only_exact(config: Config, bundle: Bundle, artefacts: Artefacts, reason: str) -> CompiledReaders:
+    log.info("reading in fp32: %s", reason)
+    options = reader_options(config, 1.0)
+    return CompiledReaders(open_reader(bundle, "fp32", artefacts.latents, artefacts.probes, **options))
 
 
 def find_bundle(config: Config, artefacts: Artefacts, progress: Callable[[str], None]) -> Bundle:

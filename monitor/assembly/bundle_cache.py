@@ -89,6 +89,7 @@ def _leased(cache: CacheFolder, folder: Path) -> Bundle | None:
     try:
         bundle = load_bundle(folder)
     except ConfigError as e:
+        lease.close()
         log.warning("the cached bundle is damaged and is compiled again: %s", e)
         return None
     return Bundle(bundle.folder, bundle.manifest, lease)

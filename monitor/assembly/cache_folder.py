@@ -22,12 +22,17 @@ _ABANDONED_S = 3600.0
 class Lease:
     """A shared lock on a folder, held until this object is gone or the process ends."""
 
-    def __init__(self, handle: int | None) -> None:
-        self._handle = handle
+    def __init__(self, handle: int) -> None:
+        self._handle: int | None = handle
 
-    def __del__(self) -> None:
+    def close(self) -> None:
+        """Ends it now."""
         if self._handle is not None:
             os.close(self._handle)
+            self._handle = None
+
+    def __del__(self) -> None:
+        self.close()
 
 
 @dataclass(frozen=True)

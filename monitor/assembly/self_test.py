@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.matching import Matcher, SegmentActivations
-from monitor.errors import ConfigError
 from monitor.readers.onnx.bundle import Bundle
 from monitor.readers.onnx.manifest import PrecisionName
 from monitor.readers.onnx.reader import OnnxReader
@@ -82,18 +81,6 @@ def run_self_test(bundle: Bundle, exact: OnnxReader, rounding: OnnxReader, laten
     # the first group warms up, unless there is no other
     speeds = {name: sum(tokens[-3:]) / sum(times[-3:]) for name, times in seconds.items()}
     return SelfTest(found["fp32"], found["int8"], speeds)
-
-
-def int8_problem(bundle: Bundle, test: SelfTest, latents: Sequence[int]) -> str | None:
-    """Why int8 is not to be trusted on this machine, or None."""
-    try:
-        bundle.check("int8", latents, test.rounded)
-    except ConfigError as e:
-        return str(e)
-    verification = bundle.manifest.verification
-    if verification is not None and not verification.accepted:
-        return "when the bundle was verified, int8 decided otherwise than fp32 too often"
-    return None
 
 
 def compare(test: SelfTest, sets: Sequence[LoadedSet], columns: Sequence[int | str]) -> Comparison:
