@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -139,7 +139,8 @@ class Curves:
             sae, (), folded=False, turn=self._bundle.turn, precision=self._precision, latents=range(CURATED)
         )
         shape, embeddings = self._bundle.manifest.shape(), self._bundle.embeddings
-        reader = OnnxReader(graph, shape, embeddings, columns, **reader_options(self._config, 0.0))
+        options: dict[str, Any] = reader_options(self._config, 0.0)
+        reader = OnnxReader(graph, shape, embeddings, columns, **options)
         for prefix in self._prefixes:
             reader.preload(*prefix)
         tokens = self._sizes.scaling_tokens

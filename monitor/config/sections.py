@@ -162,7 +162,7 @@ class ReaderConfig(Section):
     bundle: Path | None = None
     """Folder that `latentwatch compile` wrote; if omitted, the onnx engine compiles one into the cache, once."""
     precision: Literal["auto", "fp32", "int8"] = "auto"
-    """What the onnx engine compiles; auto measures on this machine. Has no effect on a given bundle."""
+    """How the onnx engine reads: in fp32, or in int8 and near thresholds in fp32; auto measures what is faster here."""
     device: str = "cpu"
     """Torch device, such as cpu, cuda or cuda:1; other than cpu needs the torch engine."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -180,7 +180,7 @@ class ReaderConfig(Section):
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads of the model; 0: as many as the process may use cores."""
     cache_dir: Path | None = None
-    """Where converted models are kept; default: latentwatch in the user's cache folder."""
+    """Where compiled readers and converted models are kept; default: latentwatch in the user's cache folder."""
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> ReaderConfig:

@@ -54,12 +54,14 @@ class GraphRunner:
         inputs: Mapping[str, NDArray[Any]],
         pool: KvPool,
         threads: int,
+        packed: bool = True,
     ) -> None:
         """`embeddings` [vocabulary, d_model] are the graph's input, as are `inputs`, the same ones in every run.
 
+        `packed` weights are faster to multiply with; if not, they stay in their file, which processes share.
         Raises ConfigError if the graph does not load.
         """
-        self._session = _session(graph, threads)
+        self._session = _session(graph, threads, packed)
         self._inputs = inputs
         self._shape = shape
         self._embeddings = embeddings
@@ -82,12 +84,14 @@ class GraphRunner:
         return list(results[: len(outputs)])
 
 
-def _session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
+def _session(graph: Path, threads: int, packed: bool) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.enable_mem_pattern = False  # every run has different sizes; a memory plan for each would pile up
+    if not packed:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     try:
         return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     except Exception as e:  # noqa: BLE001 - onnxruntime's errors have no common base class but Exception

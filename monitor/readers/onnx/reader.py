@@ -57,12 +57,13 @@ class OnnxReader:
         cache_bytes: int = 0,
         threads: int = 0,
         chunk_tokens: int = CHUNK_TOKENS,
+        packed: bool = True,
         lease: object = None,
     ) -> None:
         """`embeddings` [vocabulary, d_model] are what the graph takes.
 
-        Keys and values take at most `cache_bytes`, plus what two windows and two batches need. `lease` is kept as
-        long as the reader exists.
+        Keys and values take at most `cache_bytes`, plus what two windows and two batches need. See GraphRunner for
+        `packed`. `lease` is kept as long as the reader exists.
         Raises ConfigError if the graph does not load.
         """
         self._shape = shape
@@ -70,7 +71,7 @@ class OnnxReader:
         work = 2 * (min(window_tokens, shape.max_tokens) + batch_tokens)
         self._pool = KvPool(1 + work + cached_tokens, shape.layers, shape.heads.kv, shape.head_dim)
         threads = threads or usable_cores()
-        self._graph = GraphRunner(graph, shape, embeddings, columns.inputs, self._pool, threads)
+        self._graph = GraphRunner(graph, shape, embeddings, columns.inputs, self._pool, threads, packed)
         self._columns = columns
         self.cache = PrefixCache(self._pool, cache_bytes, shape.token_bytes)
         self._caching = cached_tokens >= BLOCK_TOKENS
