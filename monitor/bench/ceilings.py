@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.bench.worker import Worker
+from monitor.bench.worker_process import WorkerProcess
 from monitor.errors import Permanent
 from monitor.machine import usable_cores
 from monitor.readers.onnx.runtime import onnxruntime
@@ -96,7 +96,7 @@ class Ceilings:
 class Rates:
     """What a worker with Ceilings has found so far. Its death ends no benchmark: the figures say what they lack."""
 
-    def __init__(self, worker: Worker, skipped: list[str]) -> None:
+    def __init__(self, worker: WorkerProcess, skipped: list[str]) -> None:
         """`worker` makes a Ceilings; the reason why nothing more comes of it goes to `skipped`."""
         self._worker = worker
         self._skipped = skipped

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.bench.ceilings import Rates
-from monitor.bench.others import make_llama_cpp, make_naive
+from monitor.bench.operations import Operations, Span, spans
+from monitor.bench.other_readers import make_llama_cpp, make_naive
 from monitor.bench.readers import Repetition, make_ours
-from monitor.bench.results import Row
+from monitor.bench.results import ReaderResult
 from monitor.bench.sizes import Sizes
-from monitor.bench.work import Span, Work, spans
-from monitor.bench.worker import Worker
+from monitor.bench.worker_process import WorkerProcess
 from monitor.bench.workloads import Workload
 from monitor.config.sections import Config
 from monitor.errors import Permanent
@@ -26,11 +26,11 @@ from monitor.events.event import Event
 from monitor.tokens.tokeniser import EventTokeniser
 
 NAIVE = "naive_fp32"
-Say = Callable[[str], None]
+ReportProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Reader:
+class BenchReader:
     """A reader as the benchmark knows it: how to make it, and what its time is compared with."""
 
     name: str
@@ -41,7 +41,7 @@ class Reader:
     caching: bool = False
     reads_starts: bool = True
     """Whether it reads the constant starts anew in every event."""
-    work: Work | None = None
+    work: Operations | None = None
     precisions: tuple[str, str] = ("", "")
     """Of products with weights, and of attention."""
 
@@ -50,7 +50,7 @@ class Reader:
 class _Floor:
     """What a reader read in `seconds`, to be held to the ceilings once they are known."""
 
-    reader: Reader
+    reader: BenchReader
     read: Sequence[Span]
     seconds: float
 
@@ -66,8 +66,8 @@ class _Floor:
 class _Trial:
     """One reader on one workload: what it is given, and what came of it."""
 
-    reader: Reader
-    worker: Worker
+    reader: BenchReader
+    worker: WorkerProcess
     events: tuple[Event, ...]
     repetitions: int
     padding: float
@@ -75,7 +75,7 @@ class _Trial:
     done: list[Repetition]
 
 
-def choose(names: Sequence[str], config: Config, bundle: Path, works: Mapping[str, Work]) -> list[Reader]:
+def choose(names: Sequence[str], config: Config, bundle: Path, works: Mapping[str, Operations]) -> list[BenchReader]:
     """The readers `names`. `works` has the keys whole, ours and bare (the whole model without head and SAE)."""
 
     def floor(work: str, weights: str, attention: str) -> dict[str, Any]:
@@ -84,9 +84,9 @@ def choose(names: Sequence[str], config: Config, bundle: Path, works: Mapping[st
     dtype = {"float32": "fp32", "bfloat16": "bf16"}.get(config.reader.dtype, "")
     on_cpu = config.reader.device == "cpu"
     known = [
-        Reader(NAIVE, make_naive, (config, "float32"), slow=True, **floor("whole", "fp32", "fp32")),
-        Reader("naive_bf16", make_naive, (config, "bfloat16"), slow=True, **floor("whole", "bf16", "bf16")),
-        Reader(
+        BenchReader(NAIVE, make_naive, (config, "float32"), slow=True, **floor("whole", "fp32", "fp32")),
+        BenchReader("naive_bf16", make_naive, (config, "bfloat16"), slow=True, **floor("whole", "bf16", "bf16")),
+        BenchReader(
             "torch",
             make_ours,
             ("torch", config, bundle),
@@ -94,13 +94,13 @@ def choose(names: Sequence[str], config: Config, bundle: Path, works: Mapping[st
             reads_starts=False,
             **(floor("ours", dtype, dtype) if on_cpu else {}),
         ),
-        Reader("llama_cpp", make_llama_cpp, (config,), slow=True, **floor("bare", "int8", "fp32")),
+        BenchReader("llama_cpp", make_llama_cpp, (config,), slow=True, **floor("bare", "int8", "fp32")),
     ]
     for precision in ("fp32", "int8"):
         for suffix in ("", "_cache", "_confirmed"):
             name = f"onnx_{precision}{suffix}"
             known.append(
-                Reader(
+                BenchReader(
                     name,
                     make_ours,
                     (name, config, bundle),
@@ -114,11 +114,13 @@ def choose(names: Sequence[str], config: Config, bundle: Path, works: Mapping[st
 
 
 @contextmanager
-def loaded(readers: Sequence[Reader], skipped: list[str], say: Say) -> Iterator[list[tuple[Reader, Worker]]]:
+def loaded(
+    readers: Sequence[BenchReader], skipped: list[str], report_progress: ReportProgress
+) -> Iterator[list[tuple[BenchReader, WorkerProcess]]]:
     """The readers' processes, once all have loaded; one that cannot goes to `skipped` with its reason."""
     with ExitStack() as opened:
-        say(f"loading {len(readers)} readers")
-        started = [(reader, opened.enter_context(Worker(reader.make, *reader.arguments))) for reader in readers]
+        report_progress(f"loading {len(readers)} readers")
+        started = [(reader, opened.enter_context(WorkerProcess(reader.make, *reader.arguments))) for reader in readers]
         ready = []
         for reader, worker in started:
             try:
@@ -130,15 +132,15 @@ def loaded(readers: Sequence[Reader], skipped: list[str], say: Say) -> Iterator[
 
 
 def measure(
-    running: Sequence[tuple[Reader, Worker]],
+    running: Sequence[tuple[BenchReader, WorkerProcess]],
     workloads: Sequence[Workload],
     tokeniser: EventTokeniser,
     sizes: Sizes,
     longest_s: float,
     rates: Rates,
     skipped: list[str],
-    say: Say,
-) -> list[Row]:
+    report_progress: ReportProgress,
+) -> list[ReaderResult]:
     """A row for each workload and reader. What would take more than `longest_s` a repetition goes to `skipped`.
 
     So does a reader whose process died, and the others are measured all the same.
@@ -152,20 +154,22 @@ def measure(
             skipped.append(f"{reader.name}: {e}")
     running = [(reader, worker) for reader, worker in running if reader.name in load_peaks]
     starts = tokeniser.constant_starts()
-    rows: list[Row] = []
+    rows: list[ReaderResult] = []
     floors: list[_Floor] = []
     for workload in workloads:
         ids = {item.event.id: item.ids for item in tokeniser.tokenise(workload.events)}
         trials = []
         for reader, worker in running:
-            say(f"{workload.name}: {reader.name}, one event at a time")
+            report_progress(f"{workload.name}: {reader.name}, one event at a time")
             try:
                 trials.append(_begin(reader, worker, workload, ids, sizes, longest_s))
             except Permanent as e:
                 skipped.append(f"{reader.name} on {workload.name}: {e}")
         for repetition in range(max((trial.repetitions for trial in trials), default=0)):
             for trial in [t for t in trials if repetition < t.repetitions]:
-                say(f"{workload.name}: {trial.reader.name}, repetition {repetition + 1} of {trial.repetitions}")
+                report_progress(
+                    f"{workload.name}: {trial.reader.name}, repetition {repetition + 1} of {trial.repetitions}"
+                )
                 try:
                     trial.done.append(trial.worker.call("run", trial.events))
                 except Permanent as e:
@@ -182,8 +186,8 @@ def measure(
 
 
 def _begin(
-    reader: Reader,
-    worker: Worker,
+    reader: BenchReader,
+    worker: WorkerProcess,
     workload: Workload,
     ids: Mapping[str, NDArray[np.int32]],
     sizes: Sizes,
@@ -209,7 +213,7 @@ def _row(
     naive: float | None,
     ids: Mapping[str, NDArray[np.int32]],
     load_peaks: Mapping[str, float],
-) -> Row:
+) -> ReaderResult:
     """All but the ceiling; `naive` is the speed of the plain way, in tokens a second."""
     mean_tokens = sum(found.size for found in ids.values()) / len(ids)
     tokens = _tokens(trial, ids)
@@ -217,7 +221,7 @@ def _row(
     latencies = [1e3 * latency for r in trial.done for latency in r.latencies_s]
     alone = [1e3 * latency for latency in trial.singles.latencies_s]
     speed = tokens / _median(seconds)
-    return Row(
+    return ReaderResult(
         workload=workload.name,
         reader=trial.reader.name,
         tokens_per_s=speed,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.bench.plot import write_plot
-from monitor.bench.results import Report
+from monitor.bench.results import BenchReport
 from monitor.bench.tables import markdown
 from monitor.errors import ConfigError
 
@@ -32,7 +32,7 @@ class Outputs:
         if problems:
             raise ConfigError(problems)
 
-    def write(self, report: Report, command: str) -> None:
+    def write(self, report: BenchReport, command: str) -> None:
         """Writes them; `command` is what the Markdown page says that printed it."""
         if self.json is not None:
             self.json.write_text(report.to_json(), encoding="utf-8")

@@ -15,7 +15,7 @@ import yaml
 from monitor.bench.readers import make_ours
 from monitor.bench.results import PipelineResult
 from monitor.bench.sizes import Sizes
-from monitor.bench.worker import Worker
+from monitor.bench.worker_process import WorkerProcess
 from monitor.bench.workloads import short_chats, wire
 from monitor.config.sections import Config
 from monitor.demo.broker import EmbeddedBroker
@@ -41,7 +41,7 @@ def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes)
     with (
         tempfile.TemporaryDirectory(prefix="latentwatch-bench-") as folder,
         EmbeddedBroker() as broker,
-        Worker(make_ours, *ours) as engine,
+        WorkerProcess(make_ours, *ours) as engine,
     ):
         broker.create_topics(PARTITIONS)
         engine.wait_made()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from monitor.bench.results import Report
+from monitor.bench.results import BenchReport
 
 PLOT_FILE = "scaling.png"
 _PANELS = (
@@ -16,7 +16,7 @@ _PANELS = (
 )
 
 
-def write_plot(report: Report, path: Path) -> Path:
+def write_plot(report: BenchReport, path: Path) -> Path:
     """Writes `path`, or `scaling.png` in it where it is no .png; returns what was written.
 
     Tokens/s over the variable; for turns, milliseconds an event.

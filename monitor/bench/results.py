@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Row:
+class ReaderResult:
     """One reader on one workload. Medians of all repetitions, where not said otherwise.
 
     An event's tokens are all of them, whether a reader reads them, remembers them or pads them.
@@ -63,7 +63,7 @@ class PipelineResult:
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """One point of a curve: everything but `variable` is held."""
 
     variable: str
@@ -78,13 +78,13 @@ class Point:
 
 
 @dataclass
-class Report:
+class BenchReport:
     """Everything that one run measured."""
 
     machine: dict[str, Any]
-    results: list[Row] = field(default_factory=list)
+    results: list[ReaderResult] = field(default_factory=list)
     pipeline: PipelineResult | None = None
-    scaling: list[Point] = field(default_factory=list)
+    scaling: list[CurvePoint] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
     def to_json(self) -> str:

@@ -14,13 +14,13 @@ from typing import Any
 import monitor
 from monitor.assembly.build import Artefacts, build_tokeniser, cached_bundle, load_artefacts
 from monitor.bench.ceilings import Ceilings, Rates
-from monitor.bench.measure import Say, choose, loaded, measure
+from monitor.bench.measure import ReportProgress, choose, loaded, measure
+from monitor.bench.operations import Operations, count_operations
 from monitor.bench.pipeline import measure_pipeline
-from monitor.bench.results import Report
+from monitor.bench.results import BenchReport
 from monitor.bench.scaling import Curves
 from monitor.bench.sizes import FULL, QUICK, WORKLOADS, Sizes
-from monitor.bench.work import Work, count_work
-from monitor.bench.worker import Worker
+from monitor.bench.worker_process import WorkerProcess
 from monitor.bench.workloads import make_workloads
 from monitor.compiler.architectures import architecture_of
 from monitor.compiler.model_weights import read_config
@@ -66,8 +66,8 @@ class Options:
                     raise ConfigError(f"{option}: {name!r} is not known; {', '.join(known)} are")
 
 
-def run_bench(config: Config, options: Options, say: Say) -> Report:
-    """Measures everything that `options` ask for. What cannot be measured is in `Report.skipped`, with the reason.
+def run_bench(config: Config, options: Options, report_progress: ReportProgress) -> BenchReport:
+    """Measures everything that `options` ask for. What cannot be measured is in `BenchReport.skipped`, with the reason.
 
     Raises ConfigError where the config, the feature sets or the model cannot be used.
     """
@@ -76,64 +76,66 @@ def run_bench(config: Config, options: Options, say: Say) -> Report:
     sizes = options.sizes or (QUICK if options.quick else FULL)
     load = os.getloadavg()[0]
     artefacts = load_artefacts(config)
-    bundle = _bundle(config, artefacts, options, say)
+    bundle = _bundle(config, artefacts, options, report_progress)
     precision = bundle.manifest.precision.chosen
     stages = {"bundle": time.monotonic() - started}
-    report = Report(_machine(config, mode, load))
+    report = BenchReport(_machine(config, mode, load))
     report.machine["stage_seconds"] = stages
     readers = choose(options.readers, config, bundle.folder, _works(artefacts))
     with (
-        Worker(Ceilings, config.reader.threads) as worker,
-        loaded(readers, report.skipped, say) as running,
+        WorkerProcess(Ceilings, config.reader.threads) as worker,
+        loaded(readers, report.skipped, report_progress) as running,
     ):
-        say("measuring ceilings")
+        report_progress("measuring ceilings")
         rates = Rates(worker, report.skipped)
         rates.measure()
         workloads = make_workloads(options.workloads, sizes)
         tokeniser = build_tokeniser(config, artefacts.model)
         longest_s, skipped = _LONGEST_S[mode], report.skipped
-        report.results += measure(running, workloads, tokeniser, sizes, longest_s, rates, skipped, say)
+        report.results += measure(running, workloads, tokeniser, sizes, longest_s, rates, skipped, report_progress)
         report.machine["ceilings_gops"] = {name: rate / 1e9 for name, rate in rates.known.items()}
     stages["readers"] = time.monotonic() - started - sum(stages.values())
     if options.pipeline:
-        say("the pipeline")
+        report_progress("the pipeline")
         try:
             report.pipeline = measure_pipeline(config, bundle.folder, precision, sizes)
         except LatentwatchError as e:
             report.skipped.append(f"pipeline: {e}")
     stages["pipeline"] = time.monotonic() - started - sum(stages.values())
     if options.scaling:
-        _measure_curves(config, bundle, sizes, report, say)
+        _measure_curves(config, bundle, sizes, report, report_progress)
     stages["scaling"] = time.monotonic() - started - sum(stages.values())
     report.machine["seconds"] = time.monotonic() - started
     return report
 
 
-def _measure_curves(config: Config, bundle: Bundle, sizes: Sizes, report: Report, say: Say) -> None:
-    with Worker(Curves, config, bundle.folder, bundle.manifest.precision.chosen, sizes) as worker:
+def _measure_curves(
+    config: Config, bundle: Bundle, sizes: Sizes, report: BenchReport, report_progress: ReportProgress
+) -> None:
+    with WorkerProcess(Curves, config, bundle.folder, bundle.manifest.precision.chosen, sizes) as worker:
         for curve in ("features", "widths", "lengths", "batches", "turns"):
-            say(f"growth: {curve}")
+            report_progress(f"growth: {curve}")
             try:
                 report.scaling += worker.call(curve)
             except Permanent as e:
                 report.skipped.append(f"growth of {curve}: {e}")
 
 
-def _bundle(config: Config, artefacts: Artefacts, options: Options, say: Say) -> Bundle:
+def _bundle(config: Config, artefacts: Artefacts, options: Options, report_progress: ReportProgress) -> Bundle:
     """The configured bundle, or the one in the cache; with int8 in it where a reader in int8 is asked for."""
     if isinstance(artefacts.made_of, Bundle):
         return artefacts.made_of
-    bundle = cached_bundle(_with_precision(config, config.reader.precision), artefacts, say)
+    bundle = cached_bundle(_with_precision(config, config.reader.precision), artefacts, report_progress)
     if bundle.manifest.precision.chosen == "int8" or not any("int8" in name for name in options.readers):
         return bundle
-    return cached_bundle(_with_precision(config, "int8"), artefacts, say)
+    return cached_bundle(_with_precision(config, "int8"), artefacts, report_progress)
 
 
 def _with_precision(config: Config, precision: str) -> Config:
     return config.model_copy(update={"reader": config.reader.model_copy(update={"precision": precision})})
 
 
-def _works(artefacts: Artefacts) -> dict[str, Work]:
+def _works(artefacts: Artefacts) -> dict[str, Operations]:
     """Operations of the whole model with the whole SAE, of our part, and of the whole model bare."""
     if isinstance(artefacts.made_of, Bundle):
         return {}  # the model's widths are not in it
@@ -145,9 +147,9 @@ def _works(artefacts: Artefacts) -> dict[str, Work]:
     # all latents of a TopK SAE have a say in which are active
     latents = sae.d_sae if sae.architecture == "topk" else len(artefacts.latents)
     return {
-        "whole": count_work(a, inner, a.layers, sae.d_sae, vocabulary),
-        "ours": count_work(a, inner, blocks, latents),
-        "bare": count_work(a, inner, a.layers, 0),
+        "whole": count_operations(a, inner, a.layers, sae.d_sae, vocabulary),
+        "ours": count_operations(a, inner, blocks, latents),
+        "bare": count_operations(a, inner, a.layers, 0),
     }
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from monitor.assembly.build import build_tokeniser, load_artefacts
-from monitor.bench.results import Point
+from monitor.bench.results import CurvePoint
 from monitor.bench.sizes import Sizes
 from monitor.bench.workloads import make_workloads, multi_turn
 from monitor.config.sections import Config
@@ -62,7 +62,7 @@ class Curves:
         events = [event for workload in make_workloads(["long"], sizes) for event in workload.events]
         self._ids = np.concatenate([item.ids for item in self._tokeniser.tokenise(events)])
 
-    def lengths(self) -> list[Point]:
+    def lengths(self) -> list[CurvePoint]:
         """Sequences of so many tokens, together always as many."""
         reader, tokens = self._shipped(), self._sizes.scaling_tokens
         return self._measure(
@@ -72,14 +72,14 @@ class Curves:
             ]
         )
 
-    def batches(self) -> list[Point]:
+    def batches(self) -> list[CurvePoint]:
         """So many sequences of 128 tokens at once."""
         reader = self._shipped()
         return self._measure(
             [_Case("batch", self._name, n, n * _LENGTH, self._read(reader, n, _LENGTH)) for n in self._sizes.batches]
         )
 
-    def turns(self) -> list[Point]:
+    def turns(self) -> list[CurvePoint]:
         """One conversation, turn by turn: each event is the whole history. With and without a prefix cache."""
         items = self._tokeniser.tokenise(multi_turn(1, self._sizes.conversation_turns))
         planners = []
@@ -101,7 +101,7 @@ class Curves:
             for (series, turn), times in seconds.items()
         ]
 
-    def features(self) -> list[Point]:
+    def features(self) -> list[CurvePoint]:
         """Curated features of a JumpReLU SAE."""
         with tempfile.TemporaryDirectory(prefix="latentwatch-bench-") as folder:
             made = _make_sae(Path(folder) / "sae", "jumprelu", self._bundle.manifest.model.d_model, _WIDTH)
@@ -110,7 +110,7 @@ class Curves:
             ]
             return self._measure(cases)
 
-    def widths(self) -> list[Point]:
+    def widths(self) -> list[CurvePoint]:
         """Latents of the SAE: JumpReLU, of which the curated ones alone are computed, and TopK, which needs all."""
         cases = []
         d_model = self._bundle.manifest.model.d_model
@@ -195,7 +195,7 @@ class Curves:
         chunks = [Chunk(part, start) for part in np.split(np.resize(self._ids, sequences * length), sequences)]
         return lambda: reader.read(chunks)
 
-    def _measure(self, cases: Sequence[_Case]) -> list[Point]:
+    def _measure(self, cases: Sequence[_Case]) -> list[CurvePoint]:
         seconds: list[list[float]] = [[] for _ in cases]
         for _ in range(self._sizes.scaling_repetitions + 1):  # the first warms up
             for case, times in zip(cases, seconds, strict=True):
@@ -205,9 +205,9 @@ class Curves:
         return [_point(c.variable, c.series, c.value, c.tokens, t[1:]) for c, t in zip(cases, seconds, strict=True)]
 
 
-def _point(variable: str, series: str, value: int, tokens: int, seconds: Sequence[float]) -> Point:
+def _point(variable: str, series: str, value: int, tokens: int, seconds: Sequence[float]) -> CurvePoint:
     median = float(np.median(seconds))
-    return Point(
+    return CurvePoint(
         variable=variable,
         series=series,
         value=value,

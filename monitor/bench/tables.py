@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from monitor.bench.results import PipelineResult, Point, Report, Row
+from monitor.bench.results import BenchReport, CurvePoint, PipelineResult, ReaderResult
 
 # Two tables a workload, for a terminal of 80 columns
 _SPEED_HEADS = ("reader", "tokens/s", "spread", "events/s", "to naive", "of ceiling", "padding")
@@ -23,7 +23,7 @@ _TITLES = {
 }
 
 
-def print_report(console: Console, report: Report) -> None:
+def print_report(console: Console, report: BenchReport) -> None:
     """Everything, as tables."""
     console.print(machine_line(report), style="dim", highlight=False, markup=False)
     for workload, rows in _by_workload(report.results):
@@ -41,7 +41,7 @@ def print_report(console: Console, report: Report) -> None:
         console.print(f"skipped: {line}", style="yellow", highlight=False, markup=False)
 
 
-def markdown(report: Report, command: str) -> str:
+def markdown(report: BenchReport, command: str) -> str:
     """The same as a Markdown page that says which command printed it."""
     parts = [
         "# Performance figures",
@@ -65,7 +65,7 @@ def markdown(report: Report, command: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def machine_line(report: Report) -> str:
+def machine_line(report: BenchReport) -> str:
     """What the figures were taken on."""
     m = report.machine
     rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in m["ceilings_gops"].items())
@@ -91,20 +91,20 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     return table
 
 
-def _by_workload(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+def _by_workload(rows: Sequence[ReaderResult]) -> list[tuple[str, list[ReaderResult]]]:
     return [(name, list(group)) for name, group in groupby(rows, lambda row: row.workload)]
 
 
-def _by_variable(points: Sequence[Point]) -> list[tuple[str, list[Point]]]:
+def _by_variable(points: Sequence[CurvePoint]) -> list[tuple[str, list[CurvePoint]]]:
     return [(name, list(group)) for name, group in groupby(points, lambda point: point.variable)]
 
 
-def _workload_title(workload: str, rows: Sequence[Row]) -> str:
+def _workload_title(workload: str, rows: Sequence[ReaderResult]) -> str:
     events, tokens = max((row.events, row.tokens) for row in rows)
     return f"{workload}: {events} events, {tokens / events:,.0f} tokens each on average"
 
 
-def _speed_cells(row: Row) -> tuple[str, ...]:
+def _speed_cells(row: ReaderResult) -> tuple[str, ...]:
     return (
         row.reader,
         f"{row.tokens_per_s:,.0f}",
@@ -116,7 +116,7 @@ def _speed_cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def _cost_cells(row: Row) -> tuple[str, ...]:
+def _cost_cells(row: ReaderResult) -> tuple[str, ...]:
     return (
         row.reader,
         f"{row.p50_ms:,.0f}",
@@ -136,13 +136,13 @@ def _pipeline_line(result: PipelineResult) -> str:
     )
 
 
-def _curve(points: Sequence[Point], series: Sequence[str]) -> list[tuple[str, list[str]]]:
+def _curve(points: Sequence[CurvePoint], series: Sequence[str]) -> list[tuple[str, list[str]]]:
     found = {(p.value, p.series): p for p in points}
     values = sorted({p.value for p in points})
     return [(f"{value:,}", [_point_cell(found.get((value, name))) for name in series]) for value in values]
 
 
-def _point_cell(point: Point | None) -> str:
+def _point_cell(point: CurvePoint | None) -> str:
     if point is None:
         return ""
     if point.variable == "turn":

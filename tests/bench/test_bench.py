@@ -11,7 +11,7 @@ from rich.console import Console
 
 from monitor.bench.outputs import Outputs
 from monitor.bench.plot import write_plot
-from monitor.bench.results import Point, Report
+from monitor.bench.results import BenchReport, CurvePoint
 from monitor.bench.run import Options, names, run_bench
 from monitor.bench.sizes import QUICK
 from monitor.bench.tables import markdown, print_report
@@ -35,14 +35,14 @@ ROW_KEYS = {
 
 
 @pytest.fixture(scope="module")
-def report() -> Report:
+def report() -> BenchReport:
     config = Config.model_validate({"reader": {"precision": "fp32"}})
     options = Options(True, ("onnx_fp32",), ("short",), pipeline=False, scaling=False, sizes=TINY)
     return run_bench(config, options, lambda _: None)
 
 
 @pytest.mark.model
-def test_two_events(report: Report) -> None:
+def test_two_events(report: BenchReport) -> None:
     (row,) = report.results
     assert (row.workload, row.reader, row.events, row.repetitions) == ("short", "onnx_fp32", 2, 2)
     assert row.ratio_to_naive is None
@@ -55,7 +55,7 @@ def test_two_events(report: Report) -> None:
 
 
 @pytest.mark.model
-def test_json_has_the_four_parts(report: Report) -> None:
+def test_json_has_the_four_parts(report: BenchReport) -> None:
     data = json.loads(report.to_json())
     assert list(data) == ["machine", "results", "pipeline", "scaling"]
     assert set(data["results"][0]) >= ROW_KEYS
@@ -66,7 +66,7 @@ def test_json_has_the_four_parts(report: Report) -> None:
 
 
 @pytest.mark.model
-def test_tables(report: Report, tmp_path: Path) -> None:
+def test_tables(report: BenchReport, tmp_path: Path) -> None:
     report = dataclasses.replace(report, scaling=[_point(1, 30.0), _point(2, 35.0)])
     page = markdown(report, "latentwatch bench --quick")
     assert "Written by `latentwatch bench --quick`." in page
@@ -81,8 +81,8 @@ def test_tables(report: Report, tmp_path: Path) -> None:
     assert (tmp_path / "figures" / "scaling.png").read_bytes().startswith(b"\x89PNG")
 
 
-def _point(turn: int, ms: float) -> Point:
-    return Point("turn", "onnx_int8_cache", turn, tokens_per_s=1e5 / ms, ms=ms, tokens=100, spread=0.1)
+def _point(turn: int, ms: float) -> CurvePoint:
+    return CurvePoint("turn", "onnx_int8_cache", turn, tokens_per_s=1e5 / ms, ms=ms, tokens=100, spread=0.1)
 
 
 def test_outputs_are_looked_at_before_anything_is_measured(tmp_path: Path) -> None:

@@ -62,11 +62,11 @@ def curate(
 ) -> None:
     """Rank an SAE's latents as candidates for a category, with pages to name them by and a set to start from."""
     with lab_extra():
-        from monitor.lab.curation.curate import Request
+        from monitor.lab.curation.curate import CurationRequest
         from monitor.lab.curation.curate import curate as run
         from monitor.lab.curation.curate_run import SET_FILE, write_curation
-        from monitor.lab.evaluation.run_folder import new_run_folder
         from monitor.lab.reading.hook import hook_of_sae, hook_of_set
+        from monitor.lab.run_folder import new_run_folder
     _check(category, target_fpr, set_name, sae, layer, max_norm)
     settings = _with_reader(
         load_config(config, os.environ),
@@ -79,7 +79,7 @@ def curate(
     else:
         norm = 3000.0 if max_norm is None else max_norm
         hook = hook_of_sae(settings, sae or Path(), layer or 0, norm or None)
-    request = Request(tuple(data), tuple(benign), category, top, pooling.value, target_fpr, seed, limit, cache)
+    request = CurationRequest(tuple(data), tuple(benign), category, top, pooling.value, target_fpr, seed, limit, cache)
     outcome = run(request, hook, settings, console)
     write_curation(folder, request, outcome, hook, settings)
     for note in outcome.notes:

@@ -48,14 +48,17 @@ def evaluate(
 ) -> None:
     """Measure sets on labelled files, next to a dense probe and other detectors."""
     with lab_extra():
-        from monitor.lab.evaluation.evaluate import Request
+        from monitor.lab.evaluation.evaluate import EvaluationRequest
         from monitor.lab.evaluation.evaluate import evaluate as run
+        from monitor.lab.evaluation.evaluation_run import write_run
         from monitor.lab.evaluation.figures_tables import figures_tables
-        from monitor.lab.evaluation.run_folder import new_run_folder, write_run
+        from monitor.lab.run_folder import new_run_folder
     settings = load_config(config, os.environ)
     console = Console(stderr=True)
     folder = None if out is None else new_run_folder(out)
-    request = Request(tuple(sets), tuple(data), tuple(benign or ()), tuple(train or ()), peers, seed, limit, cache)
+    request = EvaluationRequest(
+        tuple(sets), tuple(data), tuple(benign or ()), tuple(train or ()), peers, seed, limit, cache
+    )
     outcome = run(request, settings, console)
     for note in outcome.notes:
         console.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
@@ -81,13 +84,13 @@ def calibrate(
 ) -> None:
     """Set thresholds from benign traffic; prints the change as a diff, and applies it with --write."""
     with lab_extra():
-        from monitor.lab.evaluation.calibrate import Request
+        from monitor.lab.evaluation.calibrate import CalibrationRequest
         from monitor.lab.evaluation.calibrate import calibrate as run
     if not 0 < target_fpr < 0.5:
         raise ConfigError("--target-fpr: a rate above 0 and below 0.5")
     settings = load_config(config, os.environ)
     console = Console(stderr=True)
-    request = Request(tuple(sets), tuple(benign), target_fpr, weights, seed, limit)
+    request = CalibrationRequest(tuple(sets), tuple(benign), target_fpr, weights, seed, limit)
     table = Table("set", "score", "threshold", "new", "FPR before", "FPR (95 % interval)", "n")
     calibrated = run(request, settings, console)
     for result in calibrated:
@@ -130,7 +133,7 @@ def cases(
         from monitor.lab.data.chosen_sets import as_shipped, with_sets
         from monitor.lab.evaluation.case_record import RECORD_FILE, CaseRecord
         from monitor.lab.evaluation.cases import cases_table, judge_cases
-        from monitor.lab.reading.reading import RowReader
+        from monitor.lab.reading.row_reader import RowReader
     if write and folder is not None:
         raise ConfigError("--write: records the project's own cases; leave out --cases")
     settings = load_config(config, os.environ)

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from detectors.feature_set import ReaderRef
 from monitor.lab.curation.candidate_set import around_label, feature_line
-from monitor.lab.curation.candidates import Candidate
+from monitor.lab.curation.candidates import FeatureCandidate
 from monitor.lab.curation.contexts import Histogram
 from monitor.lab.curation.logit_lens import NotAvailable
 from monitor.report.shading import LEVELS
@@ -47,12 +47,12 @@ class PageFacts:
     notes: tuple[str, ...]
 
 
-def page_name(candidate: Candidate) -> str:
+def page_name(candidate: FeatureCandidate) -> str:
     """The file of a candidate's page, in FOLDER."""
     return f"latent-{candidate.latent:05d}.html"
 
 
-def write_pages(out: Path, candidates: Sequence[Candidate], facts: PageFacts) -> None:
+def write_pages(out: Path, candidates: Sequence[FeatureCandidate], facts: PageFacts) -> None:
     """Writes index.html and a page for each candidate; only their owner may read them. Raises OSError."""
     env = _environment()
     css = page_css() + asset("monitor.lab.curation", "candidate.css")

@@ -1,4 +1,4 @@
-"""Candidate: a latent that might speak for a category, with its figures, a threshold and what shows its meaning."""
+"""FeatureCandidate: a latent that may detect a category, with its figures, threshold and contexts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Threshold:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class FeatureCandidate:
     """One latent; `rank` counts from 1."""
 
     rank: int

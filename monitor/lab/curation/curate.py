@@ -15,7 +15,7 @@ from detectors.feature_set import SegmentName
 from monitor.config.sections import Config
 from monitor.errors import ConfigError
 from monitor.events.event import EventLimits
-from monitor.lab.curation.candidates import Candidate, threshold_of
+from monitor.lab.curation.candidates import FeatureCandidate, threshold_of
 from monitor.lab.curation.contexts import contexts_of
 from monitor.lab.curation.logit_lens import NotAvailable, logit_lens
 from monitor.lab.curation.ranking import LatentFigures, rank
@@ -30,7 +30,7 @@ _ORDER: tuple[SegmentName, ...] = ("user", "response")
 
 
 @dataclass(frozen=True)
-class Request:
+class CurationRequest:
     """What is asked for."""
 
     data: tuple[Path, ...]
@@ -47,10 +47,10 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CurationResult:
     """Candidates, best first, and what a reader of them must know."""
 
-    candidates: list[Candidate]
+    candidates: list[FeatureCandidate]
     segments: tuple[SegmentName, ...]
     benign: int
     """Benign texts that count."""
@@ -61,7 +61,7 @@ class Outcome:
     """How many rows of each file took part."""
 
 
-def curate(request: Request, hook: Hook, config: Config, console: Console) -> Outcome:
+def curate(request: CurationRequest, hook: Hook, config: Config, console: Console) -> CurationResult:
     """Ranks the latents of the hook's SAE. Raises ConfigError where a file, a row or the SAE cannot be used."""
     data = {path: load_rows(path, request.limit, request.seed) for path in dict.fromkeys(request.data)}
     limits = EventLimits(config.events.max_bytes, config.events.max_chars, config.events.max_messages)
@@ -71,20 +71,20 @@ def curate(request: Request, hook: Hook, config: Config, console: Console) -> Ou
     }
     _check_rows(data, benign)
     with tempfile.TemporaryDirectory(prefix="latentwatch-") as scratch:
-        return _Desk(request, hook, config, console, request.cache or Path(scratch)).outcome(data, benign)
+        return _Curator(request, hook, config, console, request.cache or Path(scratch)).outcome(data, benign)
 
 
-class _Desk:
+class _Curator:
     """Reads every text once, ranks, and gathers what there is to see of the best."""
 
-    def __init__(self, request: Request, hook: Hook, config: Config, console: Console, cache: Path) -> None:
+    def __init__(self, request: CurationRequest, hook: Hook, config: Config, console: Console, cache: Path) -> None:
         self._request = request
         self._hook = hook
         self._console = console
         self._shards = shard_reader(hook, config, cache)
         self._notes: list[str] = []
 
-    def outcome(self, data: dict[Path, list[LabelledRow]], benign: dict[Path, list[LabelledRow]]) -> Outcome:
+    def outcome(self, data: dict[Path, list[LabelledRow]], benign: dict[Path, list[LabelledRow]]) -> CurationResult:
         request, hook = self._request, self._hook
         names = _short_names(list(data))
         sources = [self._texts(names[path], rows) for path, rows in data.items()]
@@ -109,7 +109,7 @@ class _Desk:
         candidates = self._candidates(best, sources, harmless)
         together = float(np.stack([c.threshold.reached for c in candidates]).any(axis=0).mean())
         counts = {str(path): len(rows) for path, rows in (*data.items(), *benign.items())}
-        return Outcome(candidates, segments, len(harmless.rows), together, self._notes, counts)
+        return CurationResult(candidates, segments, len(harmless.rows), together, self._notes, counts)
 
     def _texts(self, name: str, rows: list[LabelledRow], segments: Sequence[SegmentName] | None = None) -> ShardedTexts:
         with row_progress(self._console) as progress:
@@ -142,7 +142,7 @@ class _Desk:
 
     def _candidates(
         self, best: Sequence[LatentFigures], sources: Sequence[ShardedTexts], benign: ShardedTexts
-    ) -> list[Candidate]:
+    ) -> list[FeatureCandidate]:
         request, hook = self._request, self._hook
         latents = [figures.latent for figures in best]
         lens = logit_lens(latents, hook.model.folder, hook.model.tokenizer_file, hook.sae_folder)
@@ -156,7 +156,7 @@ class _Desk:
             for n, (figures, contexts) in enumerate(zip(best, shown, strict=True)):
                 threshold, recall = threshold_of(figures.latent, request.pooling, sources, benign, request.target_fpr)
                 tokens = lens if isinstance(lens, NotAvailable) else lens[n]
-                found.append(Candidate(n + 1, figures, threshold, recall, contexts, tokens))
+                found.append(FeatureCandidate(n + 1, figures, threshold, recall, contexts, tokens))
         return found
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.lab.reading.shard_pooling import POOLINGS
-from monitor.lab.reading.sharded_texts import Block, ShardedTexts
+from monitor.lab.reading.sharded_texts import LatentBlock, ShardedTexts
 from monitor.lab.statistics import Floats, column_aurocs, length_matched_aurocs
 
 LATENTS_AT_ONCE = 1_024
@@ -133,7 +133,7 @@ def _measured(sources: Sequence[ShardedTexts], benign: ShardedTexts, first: int,
 
 
 def _compared(
-    source: ShardedTexts, block: Block, benign: ShardedTexts, quiet: Block
+    source: ShardedTexts, block: LatentBlock, benign: ShardedTexts, quiet: LatentBlock
 ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.int64], NDArray[np.int64]]:
     """Pooled activations [row, latent], labels [row] and lengths [row] of the two sides that are compared."""
     if (source.labels == 0).any():

@@ -22,7 +22,7 @@ from monitor.events.event import EventLimits
 from monitor.lab.data.chosen_sets import with_sets
 from monitor.lab.data.rows import LabelledRow, load_benign
 from monitor.lab.evaluation.yaml_edit import YamlEdit
-from monitor.lab.reading.reading import RowReader
+from monitor.lab.reading.row_reader import RowReader
 from monitor.lab.statistics import Floats, binomial_interval, threshold_at_fpr
 from monitor.sets.load import LoadedSet
 
@@ -30,7 +30,7 @@ _DIGITS = 5
 
 
 @dataclass(frozen=True)
-class Request:
+class CalibrationRequest:
     """What is asked for."""
 
     sets: tuple[str, ...]
@@ -84,7 +84,7 @@ class Calibrated:
             raise ConfigError(f"{path}: cannot be written: {e.strerror}") from None
 
 
-def calibrate(request: Request, config: Config, console: Console) -> list[Calibrated]:
+def calibrate(request: CalibrationRequest, config: Config, console: Console) -> list[Calibrated]:
     """Calibrates the sets as their files stand, overrides of the config left aside; changes no file.
 
     Raises ConfigError with every set for which there are too few benign events, and how many are needed.
@@ -152,7 +152,7 @@ def _enough(events: int, target_fpr: float, set_ids: list[str]) -> None:
         )
 
 
-def _calibrated(loaded: LoadedSet, scores: Split, request: Request) -> Calibrated:
+def _calibrated(loaded: LoadedSet, scores: Split, request: CalibrationRequest) -> Calibrated:
     detector = Matcher(loaded.shipped).detector
     threshold = _shortest(threshold_at_fpr(scores.setting, request.target_fpr), scores.setting)
     hits = int((scores.measuring >= threshold).sum())

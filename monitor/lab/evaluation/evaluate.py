@@ -20,7 +20,7 @@ from monitor.lab.evaluation.comparison import Figures, JudgedFile, measure
 from monitor.lab.fit.contenders import Contender, Floats, Missing, fitted
 from monitor.lab.fit.peers import Peers
 from monitor.lab.fit.workbench import Texts, Training
-from monitor.lab.reading.reading import RowReader
+from monitor.lab.reading.row_reader import RowReader
 from monitor.lab.reading.segment_table import SegmentTable
 from monitor.sets.load import LoadedSet, builtin_folder
 
@@ -29,7 +29,7 @@ SHIPPED = "shipped"
 
 
 @dataclass(frozen=True)
-class Request:
+class EvaluationRequest:
     """What is asked for."""
 
     sets: tuple[str, ...]
@@ -46,7 +46,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class DetectorScores:
     """One detector's scores on one file, `scores` [row] and `benign` [row]; NaN where it sees nothing."""
 
     file: JudgedFile
@@ -58,18 +58,18 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EvaluationResult:
     """Figures in the order of sets, files and detectors, and what a reader of them must know."""
 
     sets: tuple[LoadedSet, ...]
     figures: list[Figures]
-    judgements: list[Judgement]
+    judgements: list[DetectorScores]
     notes: list[str]
     rows: dict[str, int] = field(default_factory=dict)
     """How many rows of each file took part."""
 
 
-def evaluate(request: Request, config: Config, console: Console) -> Outcome:
+def evaluate(request: EvaluationRequest, config: Config, console: Console) -> EvaluationResult:
     """Judges the files. Raises ConfigError where a set, a file or a row cannot be used; nothing is skipped silently."""
     config = with_sets(config, request.sets)
     data = {path: _rows(path, request) for path in dict.fromkeys(request.data)}
@@ -77,10 +77,10 @@ def evaluate(request: Request, config: Config, console: Console) -> Outcome:
     benign = [
         row
         for path in dict.fromkeys(request.benign)
-        for row in _some(path, load_benign(path, request.limit, request.seed, limits, config.events.format))
+        for row in _not_empty(path, load_benign(path, request.limit, request.seed, limits, config.events.format))
     ]
-    desk = _Desk(request, RowReader(config, console, request.cache), data, benign)
-    judgements = list(desk.judgements())
+    evaluator = _Evaluator(request, RowReader(config, console, request.cache), data, benign)
+    judgements = list(evaluator.judgements())
     figures = []
     for done in judgements:
         with console.status(f"figures of {done.detector} on {escape(done.file.file)}"):
@@ -88,14 +88,18 @@ def evaluate(request: Request, config: Config, console: Console) -> Outcome:
                 measure(done.file, done.detector, done.detail, done.scores, done.benign, done.threshold, request.seed)
             )
     counts = {str(path): len(rows) for path, rows in data.items()} | {"benign": len(benign)}
-    return Outcome(desk.reader.artefacts.sets, figures, judgements, desk.notes, counts)
+    return EvaluationResult(evaluator.reader.artefacts.sets, figures, judgements, evaluator.notes, counts)
 
 
-class _Desk:
+class _Evaluator:
     """Reads every text once and lets all detectors of all sets judge it."""
 
     def __init__(
-        self, request: Request, reader: RowReader, data: dict[Path, list[LabelledRow]], benign: list[LabelledRow]
+        self,
+        request: EvaluationRequest,
+        reader: RowReader,
+        data: dict[Path, list[LabelledRow]],
+        benign: list[LabelledRow],
     ) -> None:
         self.reader = reader
         self.notes: list[str] = []
@@ -105,7 +109,7 @@ class _Desk:
         self._peers = Peers() if request.peers else None
         self._train: dict[Path, tuple[list[LabelledRow], SegmentTable] | None] = {}
 
-    def judgements(self) -> Iterator[Judgement]:
+    def judgements(self) -> Iterator[DetectorScores]:
         """Every detector on every file, set by set."""
         engine = {path: self.reader.scores(rows, path.name) for path, rows in self._data.items()}
         engine_benign = self.reader.scores(self._benign, "benign rows")
@@ -126,10 +130,10 @@ class _Desk:
                 self._note_fitted_on(path, loaded)
                 threshold = 1.0 if used.condition.at_least is None else used.condition.at_least
                 detail = f"{used.detector} detector over {len(used.features)} latents, version {used.version}"
-                yield Judgement(file, SHIPPED, detail, scores, engine_benign[used.id], threshold)
+                yield DetectorScores(file, SHIPPED, detail, scores, engine_benign[used.id], threshold)
                 for contender, harmless in zip(contenders, benign_scores, strict=True):
                     by_row = _by_row(contender, texts, used)
-                    yield Judgement(file, contender.name, contender.detail, by_row, harmless, None)
+                    yield DetectorScores(file, contender.name, contender.detail, by_row, harmless, None)
 
     def _contenders(self, loaded: LoadedSet) -> list[Contender]:
         training = self._training(loaded)
@@ -161,7 +165,7 @@ class _Desk:
     def _read_train(self, path: Path) -> tuple[list[LabelledRow], SegmentTable] | None:
         """The training rows that are not judged, and what was read of them; None where all are judged."""
         if path not in self._train:
-            rows = _some(path, load_rows(path))
+            rows = _not_empty(path, load_rows(path))
             judged = {_identity(row) for judged_rows in (*self._data.values(), self._benign) for row in judged_rows}
             dropped = {row.cluster for row in rows if _identity(row) in judged}
             kept = [row for row in rows if row.cluster not in dropped]
@@ -195,11 +199,11 @@ class _Desk:
             )
 
 
-def _rows(path: Path, request: Request) -> list[LabelledRow]:
-    return _some(path, load_rows(path, request.limit, request.seed))
+def _rows(path: Path, request: EvaluationRequest) -> list[LabelledRow]:
+    return _not_empty(path, load_rows(path, request.limit, request.seed))
 
 
-def _some(path: Path, rows: list[LabelledRow]) -> list[LabelledRow]:
+def _not_empty(path: Path, rows: list[LabelledRow]) -> list[LabelledRow]:
     if not rows:
         raise ConfigError(f"{path}: no rows")
     return rows

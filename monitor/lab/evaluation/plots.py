@@ -10,14 +10,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
-from monitor.lab.evaluation.evaluate import Judgement
+from monitor.lab.evaluation.evaluate import DetectorScores
 from monitor.lab.fit.contenders import Floats
 
 _BINS = 40
 _SIDES = (("risky", 1, "tab:red"), ("harmless", 0, "tab:blue"))
 
 
-def write_roc(stem: Path, judgements: Sequence[Judgement]) -> bool:
+def write_roc(stem: Path, judgements: Sequence[DetectorScores]) -> bool:
     """ROC curves of all detectors of one set on one file, as `stem`.png and .svg; False where a side is missing."""
     figure = Figure(figsize=(5.5, 5), layout="constrained")
     axes = figure.subplots()
@@ -34,7 +34,7 @@ def write_roc(stem: Path, judgements: Sequence[Judgement]) -> bool:
     return True
 
 
-def write_histogram(stem: Path, done: Judgement) -> None:
+def write_histogram(stem: Path, done: DetectorScores) -> None:
     """Scores of one detector by label, with benign rows and the shipped threshold, as `stem`.png and .svg."""
     figure = Figure(figsize=(6, 3.2), layout="constrained")
     axes = figure.subplots()
@@ -61,7 +61,7 @@ def _bars(axes: matplotlib.axes.Axes, values: Floats, edges: Floats, label: str,
         )
 
 
-def _compared(done: Judgement) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], Floats]:
+def _compared(done: DetectorScores) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], Floats]:
     """Labels and scores as AUROC compares them: benign rows stand in where the file has no negatives."""
     labels, scores = done.file.labels, done.scores
     if (labels == 1).all():
@@ -71,7 +71,7 @@ def _compared(done: Judgement) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64
     return labels, np.where(np.isnan(scores), floor, scores)
 
 
-def _title(done: Judgement) -> str:
+def _title(done: DetectorScores) -> str:
     return f"{done.file.set_id} on {Path(done.file.file).name}"
 
 

@@ -16,7 +16,7 @@ from monitor.lab.reading.token_shards import SHARD_ROWS, TokenShard
 
 
 @dataclass(frozen=True)
-class Block:
+class LatentBlock:
     """A few latents over all rows: pooled [row, latent] under each pooling, and tokens with activation [latent]."""
 
     pooled: dict[str, NDArray[np.float32]]
@@ -66,7 +66,7 @@ class ShardedTexts:
         self.tokens = np.array(sizes, dtype=np.int64)
         self.labels = np.array([row.label for row in self.rows], dtype=np.int64)
 
-    def block(self, first: int, last: int) -> Block:
+    def block(self, first: int, last: int) -> LatentBlock:
         """The latents [first, last). A row of several segments has the highest of them, as the sidecar would judge."""
         found = {name: np.zeros((len(self.rows), last - first), np.float32) for name in POOLINGS}
         active = np.zeros(last - first, dtype=np.int64)
@@ -76,7 +76,7 @@ class ShardedTexts:
             latent, token, _ = shard.active(first, last)
             seen = np.isin(shard.entry[token], entries)
             active += np.bincount(latent[seen] - first, minlength=last - first)
-        return Block(found, active)
+        return LatentBlock(found, active)
 
     def active_tokens(self, latents: Sequence[int]) -> dict[int, ActiveTokens]:
         """Every token looked at on which one of `latents` is active."""

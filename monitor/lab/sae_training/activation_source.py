@@ -17,7 +17,7 @@ from monitor.lab.sae_training.row_stream import RowStream, Split
 
 
 @dataclass(frozen=True)
-class Provenance:
+class ActivationProvenance:
     """What activations are of; it goes into the metadata of the SAE and decides whether a run may be continued."""
 
     model: str
@@ -34,7 +34,7 @@ class Provenance:
 class ActivationSource(Protocol):
     """Residual activations of two splits, the same for each call with the same arguments."""
 
-    provenance: Provenance
+    provenance: ActivationProvenance
     d_model: int
 
     def chunks(self, split: Split, epoch: int = 0) -> Iterator[Tensor]:
@@ -58,7 +58,7 @@ class StoredActivations:
         self._layer = layer
         self._seed = seed
         self.d_model = int(store.activations(store.manifest.of("train")[0], layer).shape[1])
-        self.provenance = Provenance(
+        self.provenance = ActivationProvenance(
             recipe.model,
             recipe.model_sha256,
             layer,
@@ -85,7 +85,7 @@ class StoredActivations:
 class StreamedActivations:
     """One layer, read by the model as it is asked for; nothing is stored, and every epoch is read anew."""
 
-    def __init__(self, stream: RowStream, reader: PackedReader, provenance: Provenance) -> None:
+    def __init__(self, stream: RowStream, reader: PackedReader, provenance: ActivationProvenance) -> None:
         self._stream = stream
         self._reader = reader
         self.provenance = provenance

@@ -34,14 +34,14 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class SourceInfo(_Model):
+class SourceHash(_Model):
     """A source of text and the hash of its content."""
 
     name: str
     sha256: str
 
 
-class Recipe(_Model):
+class StoreRecipe(_Model):
     """Everything that decides what a store holds; a run goes on only where all of it is the same."""
 
     format: int = 1
@@ -57,10 +57,10 @@ class Recipe(_Model):
     held_out: float
     tokens: int | None
     rows_per_shard: int
-    sources: tuple[SourceInfo, ...]
+    sources: tuple[SourceHash, ...]
 
 
-class Shard(_Model):
+class ActivationShard(_Model):
     """A finished shard. `massive` tokens were left out because of their norm."""
 
     file: str
@@ -72,16 +72,16 @@ class Shard(_Model):
     sha256: str
 
 
-class Manifest(_Model):
+class StoreManifest(_Model):
     """What a store is and how far it has come."""
 
-    recipe: Recipe
-    shards: tuple[Shard, ...] = ()
+    recipe: StoreRecipe
+    shards: tuple[ActivationShard, ...] = ()
     complete: bool = False
     unreadable: dict[str, int] = {}
     """Rows or files of each source that held no text."""
 
-    def of(self, split: Split) -> list[Shard]:
+    def of(self, split: Split) -> list[ActivationShard]:
         """The shards of one split, in order."""
         return sorted((s for s in self.shards if s.split == split), key=lambda s: s.index)
 
@@ -93,7 +93,7 @@ class Manifest(_Model):
 class ActivationStore:
     """Reads and extends a store. A shard counts from the moment that the manifest names it, never before."""
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, manifest: StoreManifest) -> None:
         self.folder = folder
         self.manifest = manifest
 
@@ -102,7 +102,7 @@ class ActivationStore:
         """An existing store. Raises ConfigError where there is none or a shard is missing."""
         path = folder / _MANIFEST
         try:
-            manifest = Manifest.model_validate_json(path.read_text())
+            manifest = StoreManifest.model_validate_json(path.read_text())
         except OSError as e:
             raise ConfigError(f"{path}: cannot be read: {e.strerror}; `latentwatch lab collect` makes one") from None
         except ValidationError as e:
@@ -112,7 +112,7 @@ class ActivationStore:
         return cls(folder, manifest)
 
     @classmethod
-    def create_or_resume(cls, folder: Path, recipe: Recipe) -> ActivationStore:
+    def create_or_resume(cls, folder: Path, recipe: StoreRecipe) -> ActivationStore:
         """A store of `recipe`: a new one, or the one in `folder` if it is of the same recipe; ConfigError otherwise."""
         if (folder / _MANIFEST).is_file():
             store = cls.open(folder)
@@ -126,7 +126,7 @@ class ActivationStore:
             if folder.is_dir() and any(folder.iterdir()):
                 raise ConfigError(f"{folder}: not empty, and no {_MANIFEST} in it; give another --out")
             folder.mkdir(parents=True, exist_ok=True)
-            store = cls(folder, Manifest(recipe=recipe))
+            store = cls(folder, StoreManifest(recipe=recipe))
             store._save()
         for part in folder.glob("*.part"):
             part.unlink()
@@ -136,7 +136,7 @@ class ActivationStore:
         """Whether that shard is finished."""
         return any(s.split == split and s.index == index for s in self.manifest.shards)
 
-    def add(self, split: Split, index: int, rows: list[PackedRow], found: Residuals) -> Shard:
+    def add(self, split: Split, index: int, rows: list[PackedRow], found: Residuals) -> ActivationShard:
         """Writes one shard, then names it in the manifest.
 
         Raises Permanent where the values do not fit the stored precision or --max-norm fits the model badly.
@@ -159,7 +159,7 @@ class ActivationStore:
         save_file(tensors, part)
         _sync(part)
         part.replace(path)
-        shard = Shard(
+        shard = ActivationShard(
             file=path.name,
             split=split,
             index=index,
@@ -175,17 +175,17 @@ class ActivationStore:
         """Marks the store as complete."""
         self._update(complete=True, unreadable=unreadable)
 
-    def activations(self, shard: Shard, layer: int) -> Tensor:
+    def activations(self, shard: ActivationShard, layer: int) -> Tensor:
         """Residuals [token, d] of one shard as stored. Raises ConfigError where they cannot be read."""
         return self._tensors(shard, (f"layer_{layer}",))[0]
 
-    def rows(self, shard: Shard) -> Iterator[PackedRow]:
+    def rows(self, shard: ActivationShard) -> Iterator[PackedRow]:
         """The rows that a shard was read from; `kept` is without tokens left out because of their norm."""
         arrays = [t.numpy() for t in self._tensors(shard, ("ids", "positions", "documents", "kept"))]
         for ids, positions, documents, kept in zip(*arrays, strict=True):
             yield PackedRow(ids, positions, documents, kept)
 
-    def _tensors(self, shard: Shard, names: tuple[str, ...]) -> list[Tensor]:
+    def _tensors(self, shard: ActivationShard, names: tuple[str, ...]) -> list[Tensor]:
         path = self.folder / shard.file
         try:
             with safe_open(path, framework="pt") as file:

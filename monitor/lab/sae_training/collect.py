@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitor.lab.sae_training.activation_store import ActivationStore, Recipe, SourceInfo
+from monitor.lab.sae_training.activation_store import ActivationStore, SourceHash, StoreRecipe
 from monitor.lab.sae_training.packed_reader import PackedReader, Precision, Residuals
 from monitor.lab.sae_training.packing import PackedRow
 from monitor.lab.sae_training.row_stream import RowStream, Split, TextOptions
@@ -68,7 +68,7 @@ def collect(
     reader.check_context(request.text.context)
     store = ActivationStore.create_or_resume(
         request.out,
-        Recipe(
+        StoreRecipe(
             model=request.model,
             model_sha256=model.sha256,
             layers=request.layers,
@@ -80,7 +80,7 @@ def collect(
             held_out=request.text.held_out,
             tokens=request.text.tokens,
             rows_per_shard=max(1, request.shard_tokens // request.text.context),
-            sources=tuple(SourceInfo(name=s.name, sha256=s.sha256) for s in sources),
+            sources=tuple(SourceHash(name=s.name, sha256=s.sha256) for s in sources),
         ),
     )
     if not store.manifest.complete:

@@ -11,8 +11,8 @@ from typing import Any
 
 from monitor.errors import ConfigError
 from monitor.lab.sae_training.activation_source import (
+    ActivationProvenance,
     ActivationSource,
-    Provenance,
     StoredActivations,
     StreamedActivations,
 )
@@ -122,7 +122,7 @@ def open_stream(request: StreamRequest, layer: int, compute: Compute) -> tuple[S
         threads=compute.threads,
     )
     reader.check_context(request.text.context)
-    provenance = Provenance(
+    provenance = ActivationProvenance(
         request.model,
         model.sha256,
         layer,

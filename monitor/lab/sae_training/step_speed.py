@@ -12,12 +12,12 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from monitor.lab.sae_training.activation_source import Provenance
+from monitor.lab.sae_training.activation_source import ActivationProvenance
 from monitor.lab.sae_training.sae_recipe import sae_recipe
 from monitor.lab.sae_training.training_sae import make_trainer
 
 _SPARSE = ("batchtopk", "topk")
-_NOTHING = Provenance("", "", 0, "float32", None, {"context": 0}, ())
+_NOTHING = ActivationProvenance("", "", 0, "float32", None, {"context": 0}, ())
 
 
 def main(

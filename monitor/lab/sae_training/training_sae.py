@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from monitor.errors import ConfigError, Permanent
-from monitor.lab.sae_training.activation_source import Provenance
+from monitor.lab.sae_training.activation_source import ActivationProvenance
 from monitor.lab.sae_training.sae_recipe import SaeRecipe
 from monitor.lab.sae_training.sparse_step import SparseBatchTopKTrainingSAE, SparseTopKTrainingSAE
 from monitor.sae.formats.saelens import WEIGHTS_FILE
@@ -38,7 +38,7 @@ _CLASSES: dict[str, tuple[Any, Any]] = {
 
 
 def make_trainer(
-    recipe: SaeRecipe, provenance: Provenance, d_model: int, batches: Iterator[Tensor], device: str
+    recipe: SaeRecipe, provenance: ActivationProvenance, d_model: int, batches: Iterator[Tensor], device: str
 ) -> Any:
     """sae-lens's SAETrainer around a fresh training SAE of width `recipe.width` over `d_model` dimensions.
 
@@ -138,7 +138,7 @@ def _own_fields(recipe: SaeRecipe) -> dict[str, Any]:
     return {"k": recipe.k}
 
 
-def _metadata(provenance: Provenance, recipe: SaeRecipe) -> dict[str, Any]:
+def _metadata(provenance: ActivationProvenance, recipe: SaeRecipe) -> dict[str, Any]:
     return {
         "model_name": provenance.model,
         "model_sha256": provenance.model_sha256,

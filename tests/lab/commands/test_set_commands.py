@@ -53,7 +53,7 @@ def test_faults_in_what_is_given_are_2(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "neither a YAML file nor the id or category of a set" in errors(done)[0]
     done = latentwatch("lab", "evaluate", "--set", "bias", "--data", str(rows), "--out", str(tmp_path))
-    assert errors(done) == [f"error: --out {tmp_path}: not empty; a run gets a folder of its own"]
+    assert errors(done) == [f"error: --out {tmp_path}: the folder is not empty; every run needs a folder of its own"]
     done = latentwatch("lab", "calibrate", "--set", "bias", "--benign", str(rows), "--target-fpr", "1.5")
     assert errors(done) == ["error: --target-fpr: a rate above 0 and below 0.5"]
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from monitor.errors import ConfigError
-from monitor.lab.sae_training.activation_source import Provenance
+from monitor.lab.sae_training.activation_source import ActivationProvenance
 from monitor.lab.sae_training.packing import PackedRow
 from monitor.lab.sae_training.sae_figures import WholeSae, measure
 from monitor.lab.sae_training.sae_recipe import SaeRecipe, sae_recipe
@@ -31,7 +31,7 @@ class SparseData:
     """Tokens that are sums of a few of 48 directions in 32 dimensions, off centre and of an odd scale."""
 
     d_model = D
-    provenance = Provenance("model", "0" * 64, 3, "float32", None, {"context": 256}, ("made up",))
+    provenance = ActivationProvenance("model", "0" * 64, 3, "float32", None, {"context": 256}, ("made up",))
 
     def __init__(self) -> None:
         source = torch.Generator().manual_seed(9)

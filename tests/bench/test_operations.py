@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from monitor.bench.work import Span, count_work, spans
+from monitor.bench.operations import Span, count_work, spans
 from monitor.compiler.architectures import architecture_of
 from monitor.readers.onnx.prefix_cache import BLOCK_TOKENS
 

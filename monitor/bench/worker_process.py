@@ -1,4 +1,4 @@
-"""Worker: an object in a process of its own, so that its memory, threads and libraries are its own as well."""
+"""WorkerProcess: an object in a process of its own, so that its memory, threads and libraries are its own as well."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STOP_TIMEOUT_S = 10.0
 _DONE, _FAILED = "done", "failed"
 
 
-class Worker:
+class WorkerProcess:
     """A context manager around a child process that makes `make(*arguments)` and calls its methods when it is told to.
 
     Several workers may be alive, but nothing of one runs unless it is asked: who takes the answer before the next
@@ -35,7 +35,7 @@ class Worker:
         self._theirs = theirs
         self._made = False
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> WorkerProcess:
         """Starts the process; the object is being made from now on."""
         self._process.start()
         self._theirs.close()  # so that the pipe ends when the child does

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import platform
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import monitor
-from detectors.feature_set import ReaderRef
-from monitor.errors import ConfigError
 from monitor.lab.evaluation.comparison import Figures, by_file, figure_text
-from monitor.lab.evaluation.evaluate import SHIPPED, Judgement, Outcome, Request
+from monitor.lab.evaluation.evaluate import SHIPPED, DetectorScores, EvaluationRequest, EvaluationResult
 from monitor.lab.evaluation.plots import write_histogram, write_roc
-from monitor.model.files import file_sha256
+from monitor.lab.run_folder import run_config, write_json, write_log
 
-_LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "transformers")
 _HEAD = (
     "| Detector | n+ / n- | AUROC (95 % interval) | length-matched | AUPRC | recall at 1 % FPR | at 0.1 % | pairs won "
     "| FPR at threshold |\n|---|---|---|---|---|---|---|---|---|"
@@ -32,23 +24,11 @@ _LEGEND = (
 )
 
 
-def new_run_folder(path: Path) -> Path:
-    """The folder, made now. Raises ConfigError where it holds something already."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        if any(path.iterdir()):
-            raise ConfigError(f"--out {path}: not empty; a run gets a folder of its own")
-    except OSError as e:
-        raise ConfigError(f"--out {path}: {e.strerror}") from None
-    return path
-
-
-def write_run(folder: Path, request: Request, outcome: Outcome, config_sha256: str) -> None:
+def write_run(folder: Path, request: EvaluationRequest, outcome: EvaluationResult, config_sha256: str) -> None:
     """Writes config.json, log.txt, metrics.json, report.md and the plots."""
-    write_json(folder / "config.json", _provenance(request, outcome, config_sha256))
+    write_json(folder / "config.json", _config_json(request, outcome, config_sha256))
     write_json(folder / "metrics.json", [figures.full_row() for figures in outcome.figures])
-    counts = [f"{name}: {rows} rows" for name, rows in outcome.rows.items()]
-    (folder / "log.txt").write_text("".join(f"{line}\n" for line in [*counts, *outcome.notes]), encoding="utf-8")
+    write_log(folder / "log.txt", outcome.rows, outcome.notes)
     sections = [_section(folder, figures, judged) for figures, judged in _by_file(outcome)]
     notes = "".join(f"- {note}\n" for note in outcome.notes) or "- none\n"
     text = f"# Evaluation\n\n{_LEGEND}\n\n## Notes\n\n{notes}\n{''.join(sections)}"
@@ -70,7 +50,7 @@ def _cells(figures: Figures) -> list[str]:
     ]
 
 
-def _section(folder: Path, figures: list[Figures], judged: list[Judgement]) -> str:
+def _section(folder: Path, figures: list[Figures], judged: list[DetectorScores]) -> str:
     first = figures[0]
     name = f"{first.set_id}-{Path(first.file).stem}"
     plots = []
@@ -90,39 +70,16 @@ def _section(folder: Path, figures: list[Figures], judged: list[Judgement]) -> s
     )
 
 
-def _by_file(outcome: Outcome) -> Iterable[tuple[list[Figures], list[Judgement]]]:
+def _by_file(outcome: EvaluationResult) -> Iterable[tuple[list[Figures], list[DetectorScores]]]:
     for figures in by_file(outcome.figures):
         key = figures[0].set_id, figures[0].file
         yield figures, [j for j in outcome.judgements if (j.file.set_id, j.file.file) == key]
 
 
-def _provenance(request: Request, outcome: Outcome, config_sha256: str) -> dict[str, Any]:
+def _config_json(request: EvaluationRequest, outcome: EvaluationResult, config_sha256: str) -> dict[str, Any]:
     files = {"data": request.data, "benign": request.benign, "train": request.train}
     return {
-        **provenance(outcome.sets[0].shipped.reader, files, request.seed, request.limit, config_sha256),
+        **run_config(outcome.sets[0].shipped.reader, files, request.seed, request.limit, config_sha256),
         "peers": request.peers,
         "sets": {s.set.id: {"path": str(s.path), "version": s.set.version, "sha256": s.sha256} for s in outcome.sets},
     }
-
-
-def provenance(
-    reader: ReaderRef, files: Mapping[str, Sequence[Path]], seed: int, limit: int | None, config_sha256: str
-) -> dict[str, Any]:
-    """What config.json says of every run: versions, seed, and the hashes of model, SAE, config and `files` by kind."""
-    return {
-        "latentwatch": monitor.__version__,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "libraries": {name: version(name) for name in _LIBRARIES},
-        "seed": seed,
-        "limit": limit,
-        "config_sha256": config_sha256,
-        "model": {"name": reader.model, "sha256": reader.model_sha256, "layer": reader.layer},
-        "sae_sha256": reader.sae.sha256,
-        **{kind: {str(path): file_sha256(path) for path in paths} for kind, paths in files.items()},
-    }
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Writes a file for people and for programs."""
-    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

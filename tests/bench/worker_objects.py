@@ -9,7 +9,7 @@ from monitor.bench.readers import Repetition
 from monitor.events.event import Event
 
 
-class Mortal:
+class DyingReader:
     """A reader whose process dies in the `call`-th call of `method`."""
 
     def __init__(self, method: str = "", call: int = 1) -> None:

@@ -19,16 +19,16 @@ from monitor.readers.transformers_log import quiet_transformers
 
 
 def make_naive(config: Config, dtype: Literal["float32", "bfloat16"]) -> Measured:
-    """See Naive."""
-    return Measured(Naive(config, dtype))
+    """See NaiveReader."""
+    return Measured(NaiveReader(config, dtype))
 
 
 def make_llama_cpp(config: Config) -> Measured:
-    """See LlamaCpp."""
-    return Measured(LlamaCpp(config))
+    """See LlamaCppReader."""
+    return Measured(LlamaCppReader(config))
 
 
-class Naive:
+class NaiveReader:
     """The whole model with all its hidden states, then the whole SAE; batches in order of arrival, padded.
 
     Model and SAE in the same precision, torch in its default mode, as in the examples of both libraries.
@@ -80,7 +80,7 @@ class Naive:
         return self._tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=not self._template.exists)
 
 
-class LlamaCpp:
+class LlamaCppReader:
     """llama.cpp's prompt processing of the same model's GGUF: the whole model, and no activations come of it.
 
     What an engine built for speed takes to read the same tokens, quantised as the file is.
