@@ -5,7 +5,7 @@ the residual stream, each token that is read takes:
 
     weights     in every block 2 d (heads + 2 kv_heads) head_dim (queries, keys, values) + 2 heads head_dim d (output)
                 + 6 d inner (gate, up, down); after all blocks 2 d vocabulary if the head runs
-    attention   in every block 4 heads head_dim for each token that it attends to, itself included (scores, weighted sum)
+    attention   in every block 4 heads head_dim for each token that it attends to, itself included
     SAE         2 d latents
 
 Norms, activation functions, rotations, the embedding look-up and padding are not counted: they are why a reader takes

@@ -70,9 +70,10 @@ class Chain:
         assert manifest.tokens("held_out") > 500
 
     def train(self) -> None:
-        size = ["--width", WIDTH, "--k", K, "--steps", 80, "--batch", 256, "--buffer", 2_048, "--lr", 2e-3]
-        data = ["--data", self.folder / "activations", "--layer", LAYER, "--out", self.folder / "run", "--threads", 1]
-        figures = json.loads(run("lab", "train", *data, *size))
+        recipe = self.folder / "sae.yaml"
+        size = {"width": WIDTH, "k": K, "steps": 80, "batch": 256, "buffer": 2_048, "lr": 2e-3}
+        recipe.write_text(yaml.safe_dump({"layer": LAYER, "data": str(self.folder / "activations"), **size}))
+        figures = json.loads(run("lab", "train", recipe, "--out", self.folder / "run", "--threads", 1))
         assert figures["fvu"] < 0.9, "it learned nothing"
         assert K / 2 < figures["l0"] < 2 * K
         assert figures["spliced"]["ce_zero"] != figures["spliced"]["ce_sae"]

@@ -1,7 +1,5 @@
 """Fits, calibrates and measures the feature sets of a recipe, and writes their YAML files and lock.
 
-    python -m monitor.lab.fit.make_sets OUT_DIR --data DIR [--data DIR ...] [--sae DIR] [--cache DIR] [--device cpu]
-
 Every source family is left out once: a set fitted on all others gives the figures for it. The weights that ship are
 fitted on all sources together, with thresholds from harmless texts that took no part in fitting; the false-positive
 rate is measured on harmless texts by yet other authors.
@@ -17,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import typer
 import yaml
 from numpy.typing import NDArray
@@ -311,8 +308,3 @@ def benign_rows(use: BenignUse, folders: list[Path]) -> list[LabelledRow]:
 
 def _unit_hash(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
-
-
-if __name__ == "__main__":
-    torch.set_grad_enabled(False)
-    typer.run(main)

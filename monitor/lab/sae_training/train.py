@@ -62,20 +62,20 @@ def train(
         log.info("inputs are multiplied by %.6g in training", factor)
     data = batches(trainer.n_training_steps)
     first, began = trainer.n_training_steps, time.monotonic()
-    while trainer.n_training_steps < recipe.steps:
+    while trainer.n_training_steps < recipe.total_steps:
         output = trainer.step(next(data))
         trainer.n_training_steps += 1
         step = trainer.n_training_steps
         metrics: dict[str, Any] = {}
-        if step % _NOTE_EVERY == 0 or step == recipe.steps:
+        if step % _NOTE_EVERY == 0 or step == recipe.total_steps:
             found = trainer.build_train_step_log_dict(output, trainer.n_training_samples)
             metrics = {"step": step} | {name.replace("/", "."): value for name, value in found.items()}
             run.note(metrics)
-        if step % options.checkpoint_every == 0 and step < recipe.steps:
+        if step % options.checkpoint_every == 0 and step < recipe.total_steps:
             run.checkpoint(step, lambda folder: _save(trainer, folder))
         on_step(step, metrics)
-    if checkpoint is None or not checkpoint.name.endswith(f"{recipe.steps:07d}"):
-        run.checkpoint(recipe.steps, lambda folder: _save(trainer, folder))
+    if checkpoint is None or not checkpoint.name.endswith(f"{recipe.total_steps:07d}"):
+        run.checkpoint(recipe.total_steps, lambda folder: _save(trainer, folder))
     taken = (trainer.n_training_steps - first) * recipe.batch
     log.info("trained on %d tokens at %.0f tokens/s", taken, taken / max(time.monotonic() - began, 1e-9))
     settle_threshold(trainer, batches())

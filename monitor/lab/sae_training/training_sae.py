@@ -59,7 +59,7 @@ def make_trainer(
         sae = make(config)
     return SAETrainer(
         SAETrainerConfig(
-            total_training_samples=recipe.steps * recipe.batch,
+            total_training_samples=recipe.total_steps * recipe.batch,
             train_batch_size_samples=recipe.batch,
             lr=recipe.lr,
             lr_end=recipe.lr / 10,  # unused by the constant schedule, which decays to 0
@@ -131,10 +131,10 @@ def _own_fields(recipe: SaeRecipe) -> dict[str, Any]:
             "jumprelu_sparsity_loss_mode": "quadratic",
             "target_l0": float(recipe.k),
             "l0_coefficient": recipe.sparsity,
-            "l0_warm_up_steps": recipe.steps // 5,
+            "l0_warm_up_steps": recipe.total_steps // 5,
         }
     if recipe.arch == "matryoshka":
-        return {"k": recipe.k, "matryoshka_widths": list(recipe.widths)}
+        return {"k": recipe.k, "matryoshka_widths": list(recipe.nested_widths)}
     return {"k": recipe.k}
 
 
@@ -149,7 +149,7 @@ def _metadata(provenance: ActivationProvenance, recipe: SaeRecipe) -> dict[str, 
         "exclude_special_tokens": True,
         "max_norm": provenance.max_norm,
         "dataset_path": ", ".join(source.split(" ")[0] for source in provenance.sources),
-        "training_tokens": recipe.steps * recipe.batch,
+        "training_tokens": recipe.total_steps * recipe.batch,
     }
 
 

@@ -218,7 +218,7 @@ def test_yaml_survives_any_label(run: Path) -> None:
     ("changes", "message"),
     [
         ({"--category": "Not This"}, "--category: Not This: lower-case letters, digits and _ alone"),
-        ({"--target-fpr": 0.7}, "--target-fpr: a rate above 0 and below 0.5"),
+        ({"--target-fpr": 0.7}, "--target-fpr: must be above 0 and below 0.5"),
         ({"--sae": None}, "give either --set or --sae"),
         ({"--set": "bias"}, "give either --set or --sae"),
         ({"--layer": None}, "--layer: missing; --sae needs the block whose output the SAE reads"),
