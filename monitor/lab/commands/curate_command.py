@@ -98,14 +98,14 @@ def curate(
         limit=limit,
         cache=cache,
     )
-    outcome = run(request, hook, settings, console)
-    write_curation(folder, request, outcome, hook, settings)
-    for note in outcome.notes:
+    result = run(request, hook, settings, console)
+    write_curation(folder, request, result, hook, settings)
+    for note in result.notes:
         console.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
     table = Table(
         "rank", "latent", "strongest tokens", "score", "AUROC", "worst source", "length-matched", "benign texts"
     )
-    for candidate in outcome.candidates:
+    for candidate in result.candidates:
         figures = candidate.figures
         table.add_row(
             str(candidate.rank),

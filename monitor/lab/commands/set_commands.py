@@ -58,15 +58,15 @@ def evaluate(
     request = EvaluationRequest(
         tuple(sets), tuple(data), tuple(benign or ()), tuple(train or ()), peers, seed, limit, cache
     )
-    outcome = run(request, settings, console)
-    for note in outcome.notes:
+    result = run(request, settings, console)
+    for note in result.notes:
         console.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
-    for table in figures_tables(outcome.figures):
+    for table in figures_tables(result.figures):
         Console().print(table)
     if json_file is not None:
-        _write(json_file, json.dumps([figures.row() for figures in outcome.figures], indent=2) + "\n")
+        _write(json_file, json.dumps([figures.row() for figures in result.figures], indent=2) + "\n")
     if folder is not None:
-        write_run(folder, request, outcome, settings.sha256())
+        write_run(folder, request, result, settings.sha256())
 
 
 def calibrate(

@@ -48,7 +48,7 @@ class SetRecipe(_Model):
     benign: Literal["chat", "code"]
     """Which texts by other authors stand in for harmless traffic when the set is measured."""
     benign_share: Annotated[float, Field(gt=0)] = 1.0
-    """Harmless texts of that kind count as much as so many sources in fitting; all other harmless ones as one."""
+    """How many sources the harmless texts of that kind count as in fitting; all other harmless texts count as one."""
     sources: Annotated[tuple[SourceUse, ...], Field(min_length=1)]
     references: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()

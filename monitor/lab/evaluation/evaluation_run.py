@@ -1,4 +1,4 @@
-"""RunFolder: config, log, figures, report and plots of one evaluation."""
+"""The files of one evaluation: config, log, figures, report and plots."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ _HEAD = (
     "| FPR at threshold |\n|---|---|---|---|---|---|---|---|---|"
 )
 _LEGEND = (
-    "`shipped` is the set as it stands, scored by the engine of the sidecar; all others see the same text. AUROC and "
-    "AUPRC compare the file's positives with its own negatives (with the benign rows where it has none). "
+    "`shipped` is the set itself, scored by the sidecar's engine; all others see the same text. AUROC and "
+    "AUPRC compare the file's positives with its own negatives (or with the benign rows if it has none). "
     "Length-matched AUROC compares only texts whose lengths differ by at most a quarter. Recall and the "
-    "false-positive rate are taken against the benign rows where there are any. Intervals hold 95 %: bootstrap over "
+    "false-positive rate use the benign rows if there are any. Intervals are 95 %: a bootstrap over "
     "pairs, and Clopper-Pearson for the false-positive rate."
 )
 
 
-def write_run(folder: Path, request: EvaluationRequest, outcome: EvaluationResult, config_sha256: str) -> None:
+def write_run(folder: Path, request: EvaluationRequest, result: EvaluationResult, config_sha256: str) -> None:
     """Writes config.json, log.txt, metrics.json, report.md and the plots."""
-    write_json(folder / "config.json", _config_json(request, outcome, config_sha256))
-    write_json(folder / "metrics.json", [figures.full_row() for figures in outcome.figures])
-    write_log(folder / "log.txt", outcome.rows, outcome.notes)
-    sections = [_section(folder, figures, judged) for figures, judged in _by_file(outcome)]
-    notes = "".join(f"- {note}\n" for note in outcome.notes) or "- none\n"
+    write_json(folder / "config.json", _config_json(request, result, config_sha256))
+    write_json(folder / "metrics.json", [figures.full_row() for figures in result.figures])
+    write_log(folder / "log.txt", result.rows, result.notes)
+    sections = [_section(folder, figures, judged) for figures, judged in _by_file(result)]
+    notes = "".join(f"- {note}\n" for note in result.notes) or "- none\n"
     text = f"# Evaluation\n\n{_LEGEND}\n\n## Notes\n\n{notes}\n{''.join(sections)}"
     (folder / "report.md").write_text(text, encoding="utf-8")
 
 
 def _cells(figures: Figures) -> list[str]:
-    """One detector's figures as words, in the order of the report's columns."""
+    """One detector's figures as text, in the order of the report's columns."""
     return [
         figures.detector,
         f"{figures.n_pos} / {figures.n_neg}",
@@ -70,16 +70,16 @@ def _section(folder: Path, figures: list[Figures], judged: list[DetectorScores])
     )
 
 
-def _by_file(outcome: EvaluationResult) -> Iterable[tuple[list[Figures], list[DetectorScores]]]:
-    for figures in by_file(outcome.figures):
+def _by_file(result: EvaluationResult) -> Iterable[tuple[list[Figures], list[DetectorScores]]]:
+    for figures in by_file(result.figures):
         key = figures[0].set_id, figures[0].file
-        yield figures, [j for j in outcome.judgements if (j.file.set_id, j.file.file) == key]
+        yield figures, [j for j in result.detector_scores if (j.file.set_id, j.file.file) == key]
 
 
-def _config_json(request: EvaluationRequest, outcome: EvaluationResult, config_sha256: str) -> dict[str, Any]:
+def _config_json(request: EvaluationRequest, result: EvaluationResult, config_sha256: str) -> dict[str, Any]:
     files = {"data": request.data, "benign": request.benign, "train": request.train}
     return {
-        **run_config(outcome.sets[0].shipped.reader, files, request.seed, request.limit, config_sha256),
+        **run_config(result.sets[0].shipped.reader, files, request.seed, request.limit, config_sha256),
         "peers": request.peers,
-        "sets": {s.set.id: {"path": str(s.path), "version": s.set.version, "sha256": s.sha256} for s in outcome.sets},
+        "sets": {s.set.id: {"path": str(s.path), "version": s.set.version, "sha256": s.sha256} for s in result.sets},
     }

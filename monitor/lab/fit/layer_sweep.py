@@ -121,7 +121,7 @@ def joined(tables: Sequence[SegmentTable]) -> SegmentTable:
 def sweep(
     recipes: Recipes, reader: LayerReader, layers: Sequence[int], data: list[Path], rows: int, console: Console
 ) -> dict[str, dict[str, float]]:
-    """AUROC on held-out sources, by layer (and `all` for all layers joined) and set."""
+    """AUROC on held-out sources by layer and set; the layer `all` is all of them together."""
     uses = {s.file: s for r in recipes.sets for s in r.sources}
     labelled = {f: source_rows(use, data, rows) for f, use in sorted(uses.items())}
     harmless = [(use, benign_rows(use, data)[:rows]) for use in recipes.benign if use.role == "fit"]

@@ -1,4 +1,4 @@
-"""TokenShard: the active latents of every token of a few rows, on disk, so that all figures come of one reading."""
+"""TokenShard: the active latents of every token of a few rows, stored so that each text is read only once."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _LAYOUT = "token shard 1"
 
 @dataclass(frozen=True)
 class TokenShard:
-    """One entry for each non-empty segment of each row; the tokens lie in the order of the entries.
+    """One entry for each non-empty segment of each row; tokens are in the order of the entries.
 
-    `row` [entry] counts from the shard's first row, `turn` [entry] is the position in the conversation, `tokens`
-    [entry] how many there are; `start` and `end` [token] are characters of the turn's text. `latent`, `token` and
-    `value` [active] are the activations that are not 0, ascending by latent, then by token.
+    `row` [entry] counts from the shard's first row, `turn` [entry] is the position in the conversation, and `tokens`
+    [entry] the number of tokens. `start` and `end` [token] are character offsets in the turn's text. `latent`, `token`
+    and `value` [active] are the activations that are not 0, sorted by latent, then by token.
     """
 
     row: NDArray[np.int64]
@@ -47,7 +47,7 @@ class TokenShard:
 
     @cached_property
     def entry(self) -> NDArray[np.int64]:
-        """[token] Whose token it is."""
+        """[token] The entry that the token belongs to."""
         return np.repeat(np.arange(self.tokens.size), self.tokens)
 
     def active(self, first: int, last: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
@@ -56,25 +56,25 @@ class TokenShard:
         return self.latent[low:high], self.token[low:high], self.value[low:high]
 
     def save(self, path: Path) -> None:
-        """Writes the shard; a run that is killed leaves no half of it."""
+        """Writes the shard. A run that is killed never leaves half a file."""
         part = path.with_suffix(".part.npz")
         np.savez(part, **{name: getattr(self, name) for name in self.__dataclass_fields__})
         part.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> TokenShard:
-        """Reads a shard. Raises ConfigError where the file is damaged."""
+        """Reads a shard. Raises ConfigError if the file is damaged."""
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
                 return cls(**{name: kept[name] for name in cls.__dataclass_fields__})
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as e:
             raise ConfigError(
-                f"{path}: not readable as kept activations: {e}; delete it to have it read again"
+                f"{path}: not a file of cached activations: {e}; delete it, and the texts are read again"
             ) from None
 
 
 class ShardReader:
-    """Reads rows into shards as the sidecar would read them: same template, windows and tokens."""
+    """Reads rows into shards as the sidecar would: with the same template, windows and tokens."""
 
     def __init__(
         self,
@@ -86,9 +86,9 @@ class ShardReader:
         key: str,
         folder: Path,
     ) -> None:
-        """`reader` gives the residual stream, `encoder` all latents; `key` names model, SAE and precision.
+        """`reader` returns the residual stream, `encoder` all latents; `key` names model, SAE and precision.
 
-        Shards are kept in `folder`, each under a name made of `key` and its rows, and are not read again.
+        Shards are kept in `folder` under a hash of `key` and their rows, so no text is read twice.
         """
         self._reader = reader
         self._encoder = encoder
@@ -136,7 +136,7 @@ class ShardReader:
     def _active(
         self, residual: NDArray[np.float32]
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
-        """`latent`, `token` and `value` of the `residual` [token, d]; tokens with massive activations have none."""
+        """`latent`, `token` and `value` of `residual` [token, d]; none for tokens with massive activations."""
         latents, tokens, values = [], [], []
         for start in range(0, residual.shape[0], _TOKENS_AT_ONCE):
             part = torch.from_numpy(residual[start : start + _TOKENS_AT_ONCE]).to(self._encoder.device)

@@ -1,4 +1,4 @@
-"""Collects residual activations of texts into an ActivationStore, and goes on where it was stopped."""
+"""Collects residual activations of texts in an ActivationStore, and continues a stopped run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from monitor.model.files import locate
 
 @dataclass(frozen=True)
 class CollectRequest:
-    """What to read with what, and where to."""
+    """What to read, with which model, and where to store it."""
 
     sources: tuple[str, ...]
     model: str
@@ -34,13 +34,13 @@ class CollectRequest:
 
 @dataclass(frozen=True)
 class CollectProgress:
-    """How far a run has come. All but `before` are of this run alone."""
+    """How far a run is. All numbers except `before` are of this run only."""
 
     read: int
-    """Tokens that went through the model, those that do not count among them."""
+    """Tokens that went through the model, including those that are not stored."""
     stored: int
     before: int
-    """Tokens that were stored already when the run began."""
+    """Tokens that were already stored when the run began."""
     seconds: float
 
 
@@ -49,9 +49,9 @@ def collect(
 ) -> ActivationStore:
     """Reads everything whose shard is not finished yet, and returns the complete store.
 
-    Shards are cut by rows, which depend on the texts alone, so a run that goes on makes the same shards as one that
-    was never stopped. Raises ConfigError for sources, models, layers and folders that cannot be used, and Permanent
-    as ActivationStore.add does.
+    Shards have a fixed number of rows, and rows depend only on the texts, so a continued run makes the same shards as
+    one that was never stopped. Raises ConfigError if a source, model, layer or folder can't be used, and Permanent as
+    ActivationStore.add does.
     """
     sources = open_sources(request.sources)
     model = locate(request.model, None, None)

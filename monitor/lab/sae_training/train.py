@@ -1,4 +1,4 @@
-"""Trains an SAE with sae-lens on an ActivationSource, with checkpoints that a run can go on from."""
+"""Trains an SAE with sae-lens on an ActivationSource, with checkpoints that a run can continue from."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _NOTE_EVERY = 10
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What does not change the result, other than how numbers are saved."""
+    """Options that don't change the result, except how numbers are saved."""
 
     device: str = "cpu"
     checkpoint_every: int = 200
-    """Steps."""
+    """In steps."""
     precision: Literal["float32", "float16"] = "float32"
-    """Of the saved SAE."""
+    """Precision of the saved SAE."""
     resume: bool = False
 
 
@@ -44,9 +44,9 @@ def train(
 ) -> Path:
     """Runs all steps, saves the SAE in SAELens layout and returns its folder.
 
-    The loop is ours, for checkpoints, metrics and progress; each step is sae-lens's `SAETrainer.step`. A run that goes
-    on from a checkpoint takes the same batches as one that was never stopped. Raises ConfigError as TrainingRun.begin
-    and endless_batches do.
+    The loop is our own, for checkpoints, metrics and progress; each step is sae-lens's `SAETrainer.step`. A run that
+    continues from a checkpoint gets the same batches as one that was never stopped. Raises ConfigError as
+    TrainingRun.begin and endless_batches do.
     """
     checkpoint = run.begin({"sae": recipe.model_dump(mode="json"), "data": asdict(source.provenance)}, options.resume)
 
@@ -56,7 +56,7 @@ def train(
     trainer = make_trainer(recipe, source.provenance, source.d_model, batches(), options.device)
     if checkpoint is not None:
         load_checkpoint(trainer, checkpoint)
-        log.info("going on from %s", checkpoint)
+        log.info("continuing from %s", checkpoint)
     else:
         factor = fit_to_data(trainer, batches())
         log.info("inputs are multiplied by %.6g in training", factor)

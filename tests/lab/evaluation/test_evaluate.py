@@ -50,13 +50,13 @@ def request_(files: dict[str, Path]) -> EvaluationRequest:
 
 
 @pytest.fixture(scope="module")
-def outcome(request_: EvaluationRequest) -> EvaluationResult:
+def result(request_: EvaluationRequest) -> EvaluationResult:
     return evaluate(request_, Config(), Console(quiet=True))
 
 
-def test_every_detector_has_a_row(outcome: EvaluationResult, files: dict[str, Path]) -> None:
-    assert {f.detector for f in outcome.figures} == {SHIPPED} | FITTED
-    for figures in outcome.figures:
+def test_every_detector_has_a_row(result: EvaluationResult, files: dict[str, Path]) -> None:
+    assert {f.detector for f in result.figures} == {SHIPPED} | FITTED
+    for figures in result.figures:
         row = figures.row()
         assert (row["set"], row["file"], row["source"]) == ("bias", str(files["judged"]), "own")
         assert (row["n_pos"], row["n_neg"], figures.n_pairs, figures.n_benign) == (6, 6, 6, 3)
@@ -66,22 +66,22 @@ def test_every_detector_has_a_row(outcome: EvaluationResult, files: dict[str, Pa
         assert (row["fpr_at_shipped_threshold"] is None) == (figures.detector != SHIPPED)
 
 
-def test_no_judged_row_is_fitted_on(outcome: EvaluationResult) -> None:
-    assert "train.jsonl: 2 training rows left out, for they or their twins are judged" in outcome.notes
+def test_no_judged_row_is_fitted_on(result: EvaluationResult) -> None:
+    assert "train.jsonl: 2 training rows dropped, because they or their twins are evaluated on" in result.notes
 
 
 def test_all_own_files_of_the_category_train(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("monitor.lab.evaluation.evaluate.own_contrasts", lambda _: (files["first"], files["second"]))
     found = evaluate(EvaluationRequest(("bias",), (files["judged"],), peers=False), Config(), Console(quiet=True))
     assert {f.detector for f in found.figures} == {SHIPPED} | FITTED, "either file has both labels together alone"
-    notes = [note for note in found.notes if "left out" in note]
-    assert notes == ["second.jsonl: 2 training rows left out, for they or their twins are judged"]
+    notes = [note for note in found.notes if "rows dropped" in note]
+    assert notes == ["second.jsonl: 2 training rows dropped, because they or their twins are evaluated on"]
 
 
-def test_the_shipped_score_is_that_of_the_sidecar(outcome: EvaluationResult, files: dict[str, Path]) -> None:
+def test_the_shipped_score_is_that_of_the_sidecar(result: EvaluationResult, files: dict[str, Path]) -> None:
     config = with_sets(Config.model_validate({"reader": {"engine": "torch"}}), ["bias"])
     reader = RowReader(config, Console(quiet=True))
-    shipped = next(j for j in outcome.judgements if j.detector == SHIPPED)
+    shipped = next(j for j in result.detector_scores if j.detector == SHIPPED)
     assert shipped.threshold is not None
     alerts = list(
         build_engine(config, reader.artefacts).evaluate([row.event(n) for n, row in enumerate(shipped.file.rows)])
@@ -96,11 +96,9 @@ def test_the_shipped_score_is_that_of_the_sidecar(outcome: EvaluationResult, fil
     assert np.isfinite(reader.scores(chat, "chat")["bias"]).all()
 
 
-def test_the_run_folder_holds_everything(
-    outcome: EvaluationResult, request_: EvaluationRequest, tmp_path: Path
-) -> None:
+def test_the_run_folder_holds_everything(result: EvaluationResult, request_: EvaluationRequest, tmp_path: Path) -> None:
     folder = new_run_folder(tmp_path / "run")
-    write_run(folder, request_, outcome, "0" * 64)
+    write_run(folder, request_, result, "0" * 64)
     names = {path.name for path in folder.iterdir()}
     plots = {f"{kind}-bias-judged.{end}" for kind in ("roc", "scores") for end in ("png", "svg")}
     assert names == {"config.json", "log.txt", "metrics.json", "report.md"} | plots
@@ -111,4 +109,4 @@ def test_the_run_folder_holds_everything(
     config = json.loads((folder / "config.json").read_text())
     assert config["seed"] == 3
     assert list(config["sets"]) == ["bias"]
-    assert (folder / "log.txt").read_text().count("\n") == len(outcome.notes) + len(outcome.rows)
+    assert (folder / "log.txt").read_text().count("\n") == len(result.notes) + len(result.rows)

@@ -122,9 +122,9 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(arch: str, tmp_path: 
     run = TrainingRun(tmp_path / "parts")
     with pytest.raises(Stopped):
         train(run, plan, SparseData(), options, stop)
-    with pytest.raises(ConfigError, match="--resume goes on with it"):
+    with pytest.raises(ConfigError, match="continue it with --resume"):
         train(run, plan, SparseData(), options)
-    with pytest.raises(ConfigError, match="other values of sae"):
+    with pytest.raises(ConfigError, match="different values of sae"):
         train(run, recipe(arch, steps=70), SparseData(), TrainOptions(resume=True))
     steps: list[int] = []
     parts = train(
