@@ -1,4 +1,4 @@
-"""Measures readers on workloads: each in its own process, repetitions in turn, so that all see the same machine."""
+"""Measures readers on workloads, each in its own process and in turn, so that all see the machine in the same state."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ ReportProgress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class BenchReader:
-    """A reader as the benchmark knows it: how to make it, and what its time is compared with."""
+    """A reader in the benchmark: how to make it, and the operations that its time is compared with."""
 
     name: str
     make: Callable[..., Any]
     arguments: tuple[Any, ...]
     slow: bool = False
-    """Measured on a sample of each workload, less often."""
+    """Measured less often, on a sample of each workload."""
     caching: bool = False
     reads_starts: bool = True
-    """Whether it reads the constant starts anew in every event."""
+    """Whether it reads shared prefixes again in every event."""
     work: Operations | None = None
     precisions: tuple[str, str] = ("", "")
-    """Of products with weights, and of attention."""
+    """Precision of products with weights, and of attention."""
 
 
 @dataclass(frozen=True)
 class _Floor:
-    """What a reader read in `seconds`, to be held to the ceilings once they are known."""
+    """What a reader read in `seconds`, to compare with the ceilings once they are known."""
 
     reader: BenchReader
     read: Sequence[Span]
     seconds: float
 
     def fraction(self, rates: Mapping[str, float]) -> float | None:
-        """The least time in proportion to the time taken; None where work or rates are not known."""
+        """The least possible time divided by the measured time; None if operations or rates are unknown."""
         weights, attention = (rates.get(precision) for precision in self.reader.precisions)
         if self.reader.work is None or weights is None or attention is None:
             return None
@@ -64,7 +64,7 @@ class _Floor:
 
 @dataclass
 class _Trial:
-    """One reader on one workload: what it is given, and what came of it."""
+    """One reader on one workload: its input and its repetitions."""
 
     reader: BenchReader
     worker: WorkerProcess
@@ -76,7 +76,7 @@ class _Trial:
 
 
 def choose(names: Sequence[str], config: Config, bundle: Path, works: Mapping[str, Operations]) -> list[BenchReader]:
-    """The readers `names`. `works` has the keys whole, ours and bare (the whole model without head and SAE)."""
+    """The readers `names`. `works` has the keys `whole`, `ours` and `bare` (the whole model without head and SAE)."""
 
     def floor(work: str, weights: str, attention: str) -> dict[str, Any]:
         return {"work": works.get(work), "precisions": (weights, attention)}
@@ -106,7 +106,7 @@ def choose(names: Sequence[str], config: Config, bundle: Path, works: Mapping[st
                     (name, config, bundle),
                     caching=bool(suffix),
                     reads_starts=False,
-                    # what is read twice depends on the events, so the whole engine has no floor
+                    # how much is read twice depends on the events, so the whole engine has no floor
                     **(floor("ours", precision, "fp32") if suffix != "_confirmed" else {}),
                 )
             )
@@ -117,7 +117,7 @@ def choose(names: Sequence[str], config: Config, bundle: Path, works: Mapping[st
 def loaded(
     readers: Sequence[BenchReader], skipped: list[str], report_progress: ReportProgress
 ) -> Iterator[list[tuple[BenchReader, WorkerProcess]]]:
-    """The readers' processes, once all have loaded; one that cannot goes to `skipped` with its reason."""
+    """The readers' processes, once they have loaded. If one can't load, the reason is added to `skipped`."""
     with ExitStack() as opened:
         report_progress(f"loading {len(readers)} readers")
         started = [(reader, opened.enter_context(WorkerProcess(reader.make, *reader.arguments))) for reader in readers]
@@ -141,10 +141,11 @@ def measure(
     skipped: list[str],
     report_progress: ReportProgress,
 ) -> list[ReaderResult]:
-    """A row for each workload and reader. What would take more than `longest_s` a repetition goes to `skipped`.
+    """A result for each workload and reader.
 
-    So does a reader whose process died, and the others are measured all the same.
-    The ceilings are measured again after every workload: a machine that was busy at first would set them too low.
+    A reader that would take more than `longest_s` per repetition is skipped, and so is one whose process dies; the
+    reasons are added to `skipped`, and the other readers are still measured. The ceilings are measured again after
+    every workload, because a machine that was busy at first would set them too low.
     """
     load_peaks: dict[str, float] = {}
     for reader, worker in running:
@@ -193,16 +194,16 @@ def _begin(
     sizes: Sizes,
     longest_s: float,
 ) -> _Trial:
-    """Reads single events, which warms up as well, and tells whether there is time for more."""
+    """Reads single events, which also warms up. Raises Permanent if a whole repetition would take too long."""
     count = max(1, sizes.single_events // 4) if reader.slow else sizes.single_events
-    # a cache is only warm where everything before an event was read
+    # a cache is only warm if everything before the event was read
     single = workload.events if reader.caching and workload.name == "multi_turn" else workload.spread(count)
     events = workload.sample(sizes.slow_batches) if reader.slow else workload.events
     worker.call("run", single[:1])
     alone: Repetition = worker.call("run", single, True)
     expected_s = alone.seconds * sum(ids[e.id].size for e in events) / sum(ids[e.id].size for e in single)
     if expected_s > longest_s:
-        raise Permanent(f"would take about {expected_s:.0f} s a repetition")
+        raise Permanent(f"would take about {expected_s:.0f} s per repetition")
     repetitions = sizes.slow_repetitions if reader.slow else sizes.repetitions
     return _Trial(reader, worker, events, repetitions, worker.call("padding", events), alone, [])
 
@@ -214,7 +215,7 @@ def _row(
     ids: Mapping[str, NDArray[np.int32]],
     load_peaks: Mapping[str, float],
 ) -> ReaderResult:
-    """All but the ceiling; `naive` is the speed of the plain way, in tokens a second."""
+    """All figures except the ceiling; `naive` is the speed of the naive reader in tokens per second."""
     mean_tokens = sum(found.size for found in ids.values()) / len(ids)
     tokens = _tokens(trial, ids)
     seconds = [r.seconds for r in trial.done]
@@ -244,7 +245,7 @@ def _row(
 
 
 def _speed(trials: Sequence[_Trial], name: str, ids: Mapping[str, NDArray[np.int32]]) -> float | None:
-    """Tokens a second of that reader, or None where it was not measured."""
+    """Tokens per second of that reader, or None if it was not measured."""
     return next((_tokens(t, ids) / _median([r.seconds for r in t.done]) for t in trials if t.reader.name == name), None)
 
 

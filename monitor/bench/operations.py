@@ -36,7 +36,7 @@ from monitor.readers.onnx.prefix_cache import BLOCK_TOKENS, block_keys
 
 @dataclass(frozen=True)
 class Span:
-    """Tokens [first, end) of one event are read, with all before them in sight."""
+    """Tokens [first, end) of one event that are read; they attend to all tokens before them, too."""
 
     first: int
     end: int
@@ -44,17 +44,17 @@ class Span:
 
 @dataclass(frozen=True)
 class Operations:
-    """What one reader does for a token, in floating-point operations."""
+    """The floating-point operations of one reader per token."""
 
     weights: float
     attention: float
-    """For each pair of a token and one that it looks at, all blocks without a window."""
+    """Per pair of a token and a token that it attends to, in all blocks without a window."""
     windowed: tuple[tuple[int, float], ...]
-    """The same of the blocks that look back so many tokens."""
+    """(window, operations per pair) of the blocks that attend to only the last `window` tokens."""
     sae: float
 
     def floor_s(self, spans: Iterable[Span], weight_rate: float, attention_rate: float) -> float:
-        """The least seconds that the spans take at these rates, in operations a second."""
+        """The least time in seconds for the spans at these rates, in operations per second."""
         tokens, attention = 0, 0.0
         for span in spans:
             contexts = np.arange(span.first, span.end, dtype=np.int64) + 1
@@ -66,9 +66,9 @@ class Operations:
 
 
 def count_operations(a: Architecture, inner: int, blocks: int, latents: int, vocabulary: int = 0) -> Operations:
-    """The work of the first `blocks` blocks and `latents` of an SAE; `inner` is the MLP's width.
+    """The operations of the first `blocks` blocks and of `latents` of an SAE; `inner` is the MLP's width.
 
-    `vocabulary` is 0 where the language-model head does not run.
+    `vocabulary` is 0 if the language-model head doesn't run.
     """
     projections = 2 * a.d_model * (a.heads + 2 * a.kv_heads) * a.head_dim + 2 * a.heads * a.head_dim * a.d_model
     pair = 4.0 * a.heads * a.head_dim
@@ -84,10 +84,10 @@ def count_operations(a: Architecture, inner: int, blocks: int, latents: int, voc
 def spans(
     events: Iterable[NDArray[np.int32]], starts: Iterable[NDArray[np.int32]] = (), cached: bool = False
 ) -> list[Span]:
-    """What a reader reads of `events` [token] that come in this order.
+    """The tokens that a reader has to read of `events` [token] in this order.
 
-    All but the longest of the constant `starts`; with a prefix cache, without the full blocks of tokens that an event
-    before it had at the same place. Room for all blocks is taken for granted.
+    It skips the longest of the shared prefixes `starts`. With a prefix cache, which is assumed to be large enough, it
+    also skips the full blocks of tokens that an earlier event had in the same place.
     """
     beginnings = sorted(starts, key=lambda s: -s.size)
     seen: set[bytes] = set()

@@ -1,4 +1,4 @@
-"""The whole way through Kafka, beside the engine alone on the same events."""
+"""Compares a sidecar behind Kafka with only its engine on the same events."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from monitor.errors import Permanent
 from monitor.events.event import Event
 
 _READY_TIMEOUT_S, _STALL_S, _STOP_TIMEOUT_S = 300.0, 120.0, 60.0
-# Asking for the offsets takes the sidecar's cores, so nobody asks before most of the time that reading alone takes
-_LOOK_S, _ASLEEP = 0.02, 0.9
+# Polling offsets takes CPU time from the sidecar, so polling starts only after this share of the engine's time
+_POLL_S, _SLEEP_SHARE = 0.02, 0.9
 _WARM_UP = 16
 
 
 def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes) -> PipelineResult:
-    """Rounds of short chats, each first through the engine and then through broker and sidecar.
+    """Measures rounds of short chats, each first with the engine and then through broker and sidecar.
 
-    Short ones, for the way costs by the event and reading by the token. Every round has events of its own, so that no
-    prefix cache knows them. Raises LatentwatchError where broker or sidecar do not run.
+    The chats are short because Kafka costs time per event and reading per token. Every round has new events, so that
+    no prefix cache holds them. Raises LatentwatchError if broker or sidecar fail.
     """
     ours = (f"onnx_{precision}_confirmed", config, bundle)
     with (
@@ -53,15 +53,15 @@ def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes)
             SidecarProcess(path, port, Path(folder) / "sidecar.log") as sidecar,
         ):
             sidecar.wait_ready(_READY_TIMEOUT_S)
-            way = _Way(topics, sidecar)
+            path_through_kafka = _KafkaPath(topics, sidecar)
             warm_up = short_chats(_WARM_UP, "warm-up")
-            way.seconds(warm_up)
+            path_through_kafka.seconds(warm_up)
             engine.call("run", warm_up)
             alone, whole = [], []
             for n in range(sizes.pipeline_rounds):
                 events = short_chats(sizes.pipeline_events, f"pipeline-{n}")
                 alone.append(float(engine.call("run", events).seconds))
-                whole.append(way.seconds(events, alone[-1]))
+                whole.append(path_through_kafka.seconds(events, alone[-1]))
             sidecar.stop(_STOP_TIMEOUT_S)
     overheads = [100 * (w / a - 1) for w, a in zip(whole, alone, strict=True)]
     return PipelineResult(
@@ -74,24 +74,24 @@ def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes)
     )
 
 
-class _Way:
-    """From a publication to the commit behind the sidecar's last sink."""
+class _KafkaPath:
+    """Times events from publication to the sidecar's commit, which comes after its last sink."""
 
     def __init__(self, topics: DemoTopics, sidecar: SidecarProcess) -> None:
         self._topics = topics
         self._sidecar = sidecar
         self._published: Counter[int] = Counter()
 
-    def seconds(self, events: list[Event], alone_s: float = 0.0) -> float:
-        """`alone_s` is what the engine alone takes for them."""
+    def seconds(self, events: list[Event], engine_s: float = 0.0) -> float:
+        """Seconds until all events are committed. `engine_s` is what the engine takes for them."""
         records = [(event.id, wire(event)) for event in events]
         started = time.monotonic()
         self._published.update(self._topics.publish("llm.events", records))
-        time.sleep(max(0.0, started + _ASLEEP * alone_s - time.monotonic()))
+        time.sleep(max(0.0, started + _SLEEP_SHARE * engine_s - time.monotonic()))
         moved = time.monotonic()
         done, total = 0, self._published.total()
         while done < total:
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
             now = self._topics.committed("llm.events", self._published)
             if now > done:
                 done, moved = now, time.monotonic()
@@ -102,7 +102,7 @@ class _Way:
 
 
 def _sidecar_config(config: Config, bundle: Path, servers: str, folder: Path, port: int) -> dict[str, Any]:
-    """Reader, sets and alerts as configured; broker and sinks of its own."""
+    """Reader, sets and alerts as configured, with the benchmark's own broker and sinks."""
     reader = config.reader.model_dump(mode="json", exclude_defaults=True, exclude={"device", "dtype", "precision"})
     own = demo_config(servers, folder / "alerts.jsonl", port)
     return {

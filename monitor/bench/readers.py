@@ -1,4 +1,4 @@
-"""Our readers as a benchmark runs them: events in, activations for their segments out, as the sidecar does it."""
+"""latentwatch's readers in the benchmark: from events to activations of their segments, as in the sidecar."""
 
 from __future__ import annotations
 
@@ -31,43 +31,43 @@ from monitor.readers.windows import WindowPlanner
 from monitor.tokens.tokeniser import EventTokeniser, as_index
 
 GROUP_TOKENS = 4_096
-"""Events are taken in groups of so many tokens, as the engine does."""
+"""Events are read in groups of about this many tokens, as in the engine."""
 
 
 @dataclass(frozen=True)
 class Repetition:
-    """One reading of some events, one after the other."""
+    """One pass over some events."""
 
     seconds: float
     cpu_s: float
-    """Of all threads of the process."""
+    """CPU time of all threads of the process."""
     latencies_s: tuple[float, ...]
-    """Of each event: from when its group was taken to when its activations were there."""
+    """Latency of each event, from the start of its group to its activations."""
     peak_rss_mb: float
-    """Most memory that the process held meanwhile."""
+    """Peak memory of the process during the pass."""
 
 
 class Alternative(Protocol):
-    """A way of getting from events to activations."""
+    """A way to get from events to activations."""
 
     def read(self, events: Sequence[Event]) -> Iterator[int]:
-        """Reads events in order; after each group or batch, yields how many events it had."""
+        """Reads events in order. After each group or batch, yields its number of events."""
 
     def fresh(self) -> None:
-        """Forgets what it remembers of events."""
+        """Forgets all events that it has read."""
 
     def padding(self, events: Sequence[Event]) -> float:
-        """Padding that `read` puts through the products with weights, in tokens for each real token."""
+        """Padding tokens per real token in the products with weights."""
 
 
 class Measured:
-    """Runs one alternative in this process and takes the time."""
+    """Runs one alternative in this process and times it."""
 
     def __init__(self, alternative: Alternative) -> None:
         self._alternative = alternative
 
     def run(self, events: Sequence[Event], single: bool = False) -> Repetition:
-        """Reads `events`, all that are there or, `single`, one at a time."""
+        """Reads `events`, all at once or, if `single`, one at a time."""
         self._alternative.fresh()
         _forget_peak()
         latencies: list[float] = []
@@ -90,12 +90,12 @@ class Measured:
         return self._alternative.padding(events)
 
     def peak(self) -> float:
-        """Most memory so far, in MB; the loading, before anything was run."""
+        """Peak memory so far, in MB; before the first run, that of loading."""
         return peak_rss_mb()
 
 
 def make_ours(name: str, config: Config, bundle: Path) -> Measured:
-    """The reader `torch`, or `onnx_PRECISION` with `_cache` or `_confirmed` behind it."""
+    """The reader `torch`, or `onnx_PRECISION`, which may end in `_cache` or `_confirmed`."""
     artefacts = load_artefacts(config)
     tokeniser = build_tokeniser(config, artefacts.model)
     if name == "torch":
@@ -122,7 +122,7 @@ def make_ours(name: str, config: Config, bundle: Path) -> Measured:
 
 
 class Plain:
-    """A reader behind tokeniser and window planner, without detectors."""
+    """Tokeniser, window planner and reader, without detectors."""
 
     def __init__(self, tokeniser: EventTokeniser, reader: Reader, config: Config) -> None:
         self._tokeniser = tokeniser
@@ -171,7 +171,7 @@ class Plain:
 
 
 class Whole:
-    """The engine: reading, detectors, the second reading of what comes near a threshold, and alerts."""
+    """The engine: reading, detectors, confirmation of events near a threshold, and alerts."""
 
     def __init__(self, engine: Engine, readers: Sequence[OnnxReader]) -> None:
         self._engine = engine
@@ -185,12 +185,12 @@ class Whole:
         for reader in self._readers:
             reader.cache.clear()
 
-    def padding(self, events: Sequence[Event]) -> float:  # noqa: ARG002 - nothing is padded, whatever comes
+    def padding(self, events: Sequence[Event]) -> float:  # noqa: ARG002 - it never pads
         return 0.0
 
 
 def peak_rss_mb() -> float:
-    """Most memory this process held since the last `_forget_peak`, in 10^6 bytes; VmHWM in proc(5)."""
+    """Peak memory of this process since the last `_forget_peak`, in 10^6 bytes; VmHWM in proc(5)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / 1e6
@@ -201,11 +201,11 @@ def _forget_peak() -> None:
     try:
         Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the peak
     except OSError:
-        return  # then the peak is that of the whole life
+        return  # then the peak is that of the whole process
 
 
 def _groups(events: Sequence[Event]) -> list[list[Event]]:
-    """By their characters, before anybody has tokenised them: about GROUP_TOKENS tokens."""
+    """Groups of about GROUP_TOKENS tokens, estimated from characters because nothing is tokenised yet."""
     groups: list[list[Event]] = []
     room = 0
     for event in events:

@@ -1,4 +1,4 @@
-"""A whole benchmark: ceilings, readers, the pipeline and the curves, one after the other."""
+"""Runs a whole benchmark: ceilings, readers, the pipeline and the curves."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ READERS = (
     "onnx_int8_confirmed",
     "llama_cpp",
 )
-# A repetition that would take longer is not worth the wait, as with bf16 on a processor that does not have it
+# Longer repetitions are not worth the wait, such as bf16 on a CPU without it
 _LONGEST_S = {"quick": 60.0, "full": 240.0}
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is to be measured."""
+    """What to measure."""
 
     quick: bool = False
     readers: tuple[str, ...] = READERS
@@ -54,7 +54,7 @@ class Options:
     pipeline: bool = True
     scaling: bool = True
     sizes: Sizes | None = None
-    """Instead of those of a quick or a full run."""
+    """Replaces the sizes of a quick or full run."""
 
     def __post_init__(self) -> None:
         for option, names, known in (
@@ -63,13 +63,13 @@ class Options:
         ):
             for name in names:
                 if name not in known:
-                    raise ConfigError(f"{option}: {name!r} is not known; {', '.join(known)} are")
+                    raise ConfigError(f"{option}: {name!r} is unknown; choose from {', '.join(known)}")
 
 
 def run_bench(config: Config, options: Options, report_progress: ReportProgress) -> BenchReport:
-    """Measures everything that `options` ask for. What cannot be measured is in `BenchReport.skipped`, with the reason.
+    """Measures everything that `options` ask for. `BenchReport.skipped` says what can't be measured and why.
 
-    Raises ConfigError where the config, the feature sets or the model cannot be used.
+    Raises ConfigError if the config, the feature sets or the model can't be used.
     """
     started = time.monotonic()
     mode = "quick" if options.quick else "full"
@@ -96,7 +96,7 @@ def run_bench(config: Config, options: Options, report_progress: ReportProgress)
         report.machine["ceilings_gops"] = {name: rate / 1e9 for name, rate in rates.known.items()}
     stages["readers"] = time.monotonic() - started - sum(stages.values())
     if options.pipeline:
-        report_progress("the pipeline")
+        report_progress("measuring the pipeline")
         try:
             report.pipeline = measure_pipeline(config, bundle.folder, precision, sizes)
         except LatentwatchError as e:
@@ -114,15 +114,15 @@ def _measure_curves(
 ) -> None:
     with WorkerProcess(Curves, config, bundle.folder, bundle.manifest.precision.chosen, sizes) as worker:
         for curve in ("features", "widths", "lengths", "batches", "turns"):
-            report_progress(f"growth: {curve}")
+            report_progress(f"measuring how cost grows: {curve}")
             try:
                 report.scaling += worker.call(curve)
             except Permanent as e:
-                report.skipped.append(f"growth of {curve}: {e}")
+                report.skipped.append(f"curve of {curve}: {e}")
 
 
 def _bundle(config: Config, artefacts: Artefacts, options: Options, report_progress: ReportProgress) -> Bundle:
-    """The configured bundle, or the one in the cache; with int8 in it where a reader in int8 is asked for."""
+    """The configured bundle, or one from the cache, with int8 if an int8 reader is requested."""
     if isinstance(artefacts.made_of, Bundle):
         return artefacts.made_of
     bundle = cached_bundle(_with_precision(config, config.reader.precision), artefacts, report_progress)
@@ -136,15 +136,15 @@ def _with_precision(config: Config, precision: str) -> Config:
 
 
 def _works(artefacts: Artefacts) -> dict[str, Operations]:
-    """Operations of the whole model with the whole SAE, of our part, and of the whole model bare."""
+    """Operations of the whole model with the whole SAE, of latentwatch's part, and of only the whole model."""
     if isinstance(artefacts.made_of, Bundle):
-        return {}  # the model's widths are not in it
+        return {}  # it doesn't contain the model's widths
     folder, sae = artefacts.model.folder, artefacts.made_of
     values = read_config(folder)
     a = architecture_of(values, str(folder / "config.json"))
     inner, vocabulary = int(values.get("intermediate_size", 0)), int(values.get("vocab_size", 0))
     blocks = artefacts.sets[0].shipped.reader.layer + 1
-    # all latents of a TopK SAE have a say in which are active
+    # which latents of a TopK SAE are active depends on all of them
     latents = sae.d_sae if sae.architecture == "topk" else len(artefacts.latents)
     return {
         "whole": count_operations(a, inner, a.layers, sae.d_sae, vocabulary),
@@ -174,5 +174,5 @@ def _version(package: str) -> str | None:
 
 
 def names(text: str | None, default: Sequence[str]) -> tuple[str, ...]:
-    """A comma-separated option."""
+    """The names in a comma-separated option; `default` if it is not given."""
     return tuple(default) if text is None else tuple(name.strip() for name in text.split(",") if name.strip())

@@ -1,4 +1,4 @@
-"""Curves: what the reader costs as one thing grows and all others are held."""
+"""Curves: how the reader's cost grows with one variable while all others stay constant."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from monitor.readers.windows import WindowPlanner
 from monitor.sae.formats.saelens import load_saelens
 
 CURATED = 64
-"""Features that are read where their number is not what grows."""
+"""Curated features, unless their number is the variable."""
 _WIDTH = 8_192
-"""Latents of the made SAE where its width is not what grows."""
+"""Latents of the random SAE, unless its width is the variable."""
 _K = 32
 _LENGTH = 128
-"""Tokens of a sequence where these are not what grows."""
+"""Tokens per sequence, unless their number is the variable."""
 _CACHE_BYTES = 268_435_456
 
 
 @dataclass(frozen=True)
 class _Case:
-    """One point before it is measured."""
+    """One point that is not measured yet."""
 
     variable: str
     series: str
@@ -48,7 +48,7 @@ class _Case:
 
 
 class Curves:
-    """Measures the curves, in a worker. Points of one curve take turns, so that they see the same machine."""
+    """Measures the curves in a worker process. Points of a curve take turns, so that noise hits them all."""
 
     def __init__(self, config: Config, bundle: Path, precision: Literal["fp32", "int8"], sizes: Sizes) -> None:
         self._config = config
@@ -63,7 +63,7 @@ class Curves:
         self._ids = np.concatenate([item.ids for item in self._tokeniser.tokenise(events)])
 
     def lengths(self) -> list[CurvePoint]:
-        """Sequences of so many tokens, together always as many."""
+        """Sequence length, with about the same number of tokens in total."""
         reader, tokens = self._shipped(), self._sizes.scaling_tokens
         return self._measure(
             [
@@ -73,14 +73,14 @@ class Curves:
         )
 
     def batches(self) -> list[CurvePoint]:
-        """So many sequences of 128 tokens at once."""
+        """Number of sequences of 128 tokens per batch."""
         reader = self._shipped()
         return self._measure(
             [_Case("batch", self._name, n, n * _LENGTH, self._read(reader, n, _LENGTH)) for n in self._sizes.batches]
         )
 
     def turns(self) -> list[CurvePoint]:
-        """One conversation, turn by turn: each event is the whole history. With and without a prefix cache."""
+        """One conversation turn by turn, with and without a prefix cache. Each event is the whole history."""
         items = self._tokeniser.tokenise(multi_turn(1, self._sizes.conversation_turns))
         planners = []
         for series, cache in ((f"{self._name}_cache", _CACHE_BYTES), (self._name, 0)):
@@ -102,7 +102,7 @@ class Curves:
         ]
 
     def features(self) -> list[CurvePoint]:
-        """Curated features of a JumpReLU SAE."""
+        """Number of curated features of a JumpReLU SAE."""
         with tempfile.TemporaryDirectory(prefix="latentwatch-bench-") as folder:
             made = _make_sae(Path(folder) / "sae", "jumprelu", self._bundle.manifest.model.d_model, _WIDTH)
             cases = [
@@ -111,7 +111,7 @@ class Curves:
             return self._measure(cases)
 
     def widths(self) -> list[CurvePoint]:
-        """Latents of the SAE: JumpReLU, of which the curated ones alone are computed, and TopK, which needs all."""
+        """Number of latents of a JumpReLU SAE, where only the curated ones are computed, and of a TopK SAE."""
         cases = []
         d_model = self._bundle.manifest.model.d_model
         kinds: tuple[Literal["jumprelu", "topk"], ...] = ("jumprelu", "topk")
@@ -127,7 +127,7 @@ class Curves:
         return f"onnx_{self._precision}"
 
     def _shipped(self, cache_bytes: int = 0) -> OnnxReader:
-        """The reader of the bundle itself."""
+        """The reader of the bundle."""
         own = self._precision == self._bundle.manifest.precision.chosen
         graph = self._bundle.folder / (GRAPH if own else EXACT_GRAPH)
         return self._reader(graph, self._bundle.manifest.shape(), self._artefacts.latents, cache_bytes)
@@ -149,7 +149,7 @@ class Curves:
         return reader
 
     def _case(self, variable: str, kind: str, value: int, folder: Path, sae: Path, latents: list[int]) -> _Case:
-        """Compiles the model with the SAE in `sae` and reads with it."""
+        """A case that reads with the model and the SAE in folder `sae`, compiled into `folder`."""
         graph = folder / f"{kind}-{value}.onnx"
         shape = self._compile(graph, sae, latents)
         reader = self._reader(graph, shape, latents)
@@ -173,7 +173,7 @@ class Curves:
         )
 
     def _blocks(self) -> tuple[Any, str, NDArray[np.float32] | None]:
-        """The graph up to the hook, the name of its residual stream, and the rotation that this is turned by."""
+        """The graph up to the hook, the name of its residual stream, and the rotation of that stream."""
         if not hasattr(self, "_made_blocks"):
             from monitor.compiler.architectures import architecture_of
             from monitor.compiler.graph import Graph
@@ -219,7 +219,7 @@ def _point(variable: str, series: str, value: int, tokens: int, seconds: Sequenc
 
 
 def _make_sae(folder: Path, architecture: Literal["jumprelu", "topk"], d: int, width: int) -> Path:
-    """A random SAE [d -> width] in SAELens layout; what its latents say is nothing, what they cost is real."""
+    """A random SAE [d -> width] in SAELens layout. Its latents mean nothing, but cost as much as real ones."""
     source = np.random.default_rng(width)
     tensors = {
         "W_enc": source.standard_normal((d, width), dtype=np.float32) / np.float32(np.sqrt(d)),
@@ -229,7 +229,7 @@ def _make_sae(folder: Path, architecture: Literal["jumprelu", "topk"], d: int, w
     }
     if architecture == "jumprelu":
         tensors["threshold"] = np.ones(width, np.float32)
-    # decoder rows of length 1, one number in each: the encoder is what is read
+    # decoder rows of length 1 with a single number each, because only the encoder is used
     tensors["W_dec"][np.arange(width), np.arange(width) % d] = 1.0
     cfg = {"architecture": architecture, "d_in": d, "d_sae": width, "dtype": "float32"}
     cfg |= {"apply_b_dec_to_input": True, "normalize_activations": "none", "reshape_activations": "none"}

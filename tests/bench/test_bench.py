@@ -85,7 +85,7 @@ def _point(turn: int, ms: float) -> CurvePoint:
     return CurvePoint("turn", "onnx_int8_cache", turn, tokens_per_s=1e5 / ms, ms=ms, tokens=100, spread=0.1)
 
 
-def test_outputs_are_looked_at_before_anything_is_measured(tmp_path: Path) -> None:
+def test_outputs_are_checked_before_anything_is_measured(tmp_path: Path) -> None:
     missing = tmp_path / "no" / "such"
     with pytest.raises(ConfigError) as caught:
         Outputs(missing / "a.json", missing / "a.md").check()
@@ -94,9 +94,9 @@ def test_outputs_are_looked_at_before_anything_is_measured(tmp_path: Path) -> No
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(ConfigError, match="--readers: 'onyx' is not known; naive_fp32, "):
+    with pytest.raises(ConfigError, match="--readers: 'onyx' is unknown; choose from naive_fp32, "):
         Options(readers=("onyx",))
-    with pytest.raises(ConfigError, match="--workloads: 'shorts' is not known; short, long, multi_turn are"):
+    with pytest.raises(ConfigError, match="--workloads: 'shorts' is unknown; choose from short, long, multi_turn"):
         Options(workloads=("shorts",))
     assert names(" short, long,", ()) == ("short", "long")
     assert names(None, ("a",)) == ("a",)

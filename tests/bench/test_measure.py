@@ -1,4 +1,4 @@
-"""Measuring goes on without what has died, and says so."""
+"""If a process dies, measuring continues without it and says so."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class FiveTokens(EventTokeniser):
 
 
 @pytest.fixture
-def immortal() -> Iterator[WorkerProcess]:
+def sound() -> Iterator[WorkerProcess]:
     with WorkerProcess(DyingReader) as worker:
         yield worker
 
@@ -62,13 +62,13 @@ def reader(name: str) -> BenchReader:
         ("run", 8, ["short"], [f"frail on long: {DEATH}"]),
     ],
 )
-def test_a_reader_that_dies_costs_its_own_figures_alone(
-    method: str, call: int, measured: list[str], skipped: list[str], immortal: WorkerProcess
+def test_only_the_figures_of_a_dead_reader_are_missing(
+    method: str, call: int, measured: list[str], skipped: list[str], sound: WorkerProcess
 ) -> None:
     found: list[str] = []
     with WorkerProcess(DyingReader, method, call) as frail:
-        running = [(reader("frail"), frail), (reader("sound"), immortal)]
-        rates = Rates(immortal, found)
+        running = [(reader("frail"), frail), (reader("sound"), sound)]
+        rates = Rates(sound, found)
         rows = measure(running, WORKLOADS, FiveTokens(), SIZES, 60.0, rates, found, lambda _: None)
     assert [(row.workload, row.reader) for row in rows if row.reader == "sound"] == [
         ("short", "sound"),
@@ -81,13 +81,13 @@ def test_a_reader_that_dies_costs_its_own_figures_alone(
 
 
 @pytest.mark.parametrize(("call", "known"), [(1, {}), (2, {"fp32": 2e9})])
-def test_the_death_of_the_ceilings_costs_no_more_than_them(
-    call: int, known: dict[str, float], immortal: WorkerProcess
+def test_only_ceilings_are_missing_if_their_process_dies(
+    call: int, known: dict[str, float], sound: WorkerProcess
 ) -> None:
     report = BenchReport({"ceilings_gops": {}})
     with WorkerProcess(DyingReader, "rates", call) as frail:
         rates = Rates(frail, report.skipped)
-        running = [(reader("sound"), immortal)]
+        running = [(reader("sound"), sound)]
         for _ in range(2):
             rates.measure()
         rows = measure(running, WORKLOADS, FiveTokens(), SIZES, 60.0, rates, report.skipped, lambda _: None)

@@ -1,4 +1,4 @@
-"""The operations that a reader is held to, against counts by hand."""
+"""The operations of a reader, against counts by hand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONFIG = {
 ARCHITECTURE = architecture_of(CONFIG)
 
 
-def test_the_work_of_a_token_in_smollm2() -> None:
+def test_the_operations_of_a_token_in_smollm2() -> None:
     work = count_work(ARCHITECTURE, inner=1536, blocks=15, latents=8192)
     # a block: q 576 x 576, k and v 576 x 192 each, o 576 x 576, gate, up and down 576 x 1536; an addition for each
     # multiplication

@@ -1,4 +1,4 @@
-"""A worker answers from a process of its own, and says why where it cannot."""
+"""A worker answers from its own process, or says why it can't."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs in a benchmark's worker, and ends its process when it is told to."""
+"""A stand-in for a reader in a benchmark's worker process, which ends that process on request."""
 
 from __future__ import annotations
 
