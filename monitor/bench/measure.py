@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from monitor.bench.ceilings import Rates
 from monitor.bench.operations import Operations, Span, spans
 from monitor.bench.other_readers import make_llama_cpp, make_naive
-from monitor.bench.readers import Repetition, make_ours
+from monitor.bench.readers import Repetition, make_latentwatch
 from monitor.bench.results import ReaderResult
 from monitor.bench.sizes import Sizes
 from monitor.bench.worker_process import WorkerProcess
@@ -76,7 +76,7 @@ class _Trial:
 
 
 def choose(names: Sequence[str], config: Config, bundle: Path, works: Mapping[str, Operations]) -> list[BenchReader]:
-    """The readers `names`. `works` has the keys `whole`, `ours` and `bare` (the whole model without head and SAE)."""
+    """The readers `names`. Keys of `works`: `whole`, `latentwatch`, `bare` (the whole model without head and SAE)."""
 
     def floor(work: str, weights: str, attention: str) -> dict[str, Any]:
         return {"work": works.get(work), "precisions": (weights, attention)}
@@ -88,11 +88,11 @@ def choose(names: Sequence[str], config: Config, bundle: Path, works: Mapping[st
         BenchReader("naive_bf16", make_naive, (config, "bfloat16"), slow=True, **floor("whole", "bf16", "bf16")),
         BenchReader(
             "torch",
-            make_ours,
+            make_latentwatch,
             ("torch", config, bundle),
             slow=True,
             reads_starts=False,
-            **(floor("ours", dtype, dtype) if on_cpu else {}),
+            **(floor("latentwatch", dtype, dtype) if on_cpu else {}),
         ),
         BenchReader("llama_cpp", make_llama_cpp, (config,), slow=True, **floor("bare", "int8", "fp32")),
     ]
@@ -102,12 +102,12 @@ def choose(names: Sequence[str], config: Config, bundle: Path, works: Mapping[st
             known.append(
                 BenchReader(
                     name,
-                    make_ours,
+                    make_latentwatch,
                     (name, config, bundle),
                     caching=bool(suffix),
                     reads_starts=False,
                     # how much is read twice depends on the events, so the whole engine has no floor
-                    **(floor("ours", precision, "fp32") if suffix != "_confirmed" else {}),
+                    **(floor("latentwatch", precision, "fp32") if suffix != "_confirmed" else {}),
                 )
             )
     return [reader for name in names for reader in known if reader.name == name]
@@ -200,12 +200,12 @@ def _begin(
     single = workload.events if reader.caching and workload.name == "multi_turn" else workload.spread(count)
     events = workload.sample(sizes.slow_batches) if reader.slow else workload.events
     worker.call("run", single[:1])
-    alone: Repetition = worker.call("run", single, True)
-    expected_s = alone.seconds * sum(ids[e.id].size for e in events) / sum(ids[e.id].size for e in single)
+    single_events: Repetition = worker.call("run", single, True)
+    expected_s = single_events.seconds * sum(ids[e.id].size for e in events) / sum(ids[e.id].size for e in single)
     if expected_s > longest_s:
         raise Permanent(f"would take about {expected_s:.0f} s per repetition")
     repetitions = sizes.slow_repetitions if reader.slow else sizes.repetitions
-    return _Trial(reader, worker, events, repetitions, worker.call("padding", events), alone, [])
+    return _Trial(reader, worker, events, repetitions, worker.call("padding", events), single_events, [])
 
 
 def _row(
@@ -220,7 +220,7 @@ def _row(
     tokens = _tokens(trial, ids)
     seconds = [r.seconds for r in trial.done]
     latencies = [1e3 * latency for r in trial.done for latency in r.latencies_s]
-    alone = [1e3 * latency for latency in trial.singles.latencies_s]
+    single_events = [1e3 * latency for latency in trial.singles.latencies_s]
     speed = tokens / _median(seconds)
     return ReaderResult(
         workload=workload.name,
@@ -234,8 +234,8 @@ def _row(
         cpu_s_per_mtok=_median([r.cpu_s for r in trial.done]) / tokens * 1e6,
         peak_rss_mb=max(r.peak_rss_mb for r in (*trial.done, trial.singles)),
         padding_waste=trial.padding,
-        p50_batch1_ms=float(np.percentile(alone, 50)),
-        p99_batch1_ms=float(np.percentile(alone, 99)),
+        p50_batch1_ms=float(np.percentile(single_events, 50)),
+        p99_batch1_ms=float(np.percentile(single_events, 99)),
         load_peak_rss_mb=load_peaks[trial.reader.name],
         spread=(max(seconds) - min(seconds)) / _median(seconds),
         repetitions=len(seconds),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from monitor.bench.readers import make_ours
+from monitor.bench.readers import make_latentwatch
 from monitor.bench.results import PipelineResult
 from monitor.bench.sizes import Sizes
 from monitor.bench.worker_process import WorkerProcess
@@ -37,11 +37,11 @@ def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes)
     The chats are short because Kafka costs time per event and reading per token. Every round has new events, so that
     no prefix cache holds them. Raises LatentwatchError if broker or sidecar fail.
     """
-    ours = (f"onnx_{precision}_confirmed", config, bundle)
+    engine_reader = (f"onnx_{precision}_confirmed", config, bundle)
     with (
         tempfile.TemporaryDirectory(prefix="latentwatch-bench-") as folder,
         EmbeddedBroker() as broker,
-        WorkerProcess(make_ours, *ours) as engine,
+        WorkerProcess(make_latentwatch, *engine_reader) as engine,
     ):
         broker.create_topics(PARTITIONS)
         engine.wait_made()
@@ -57,18 +57,18 @@ def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes)
             warm_up = short_chats(_WARM_UP, "warm-up")
             path_through_kafka.seconds(warm_up)
             engine.call("run", warm_up)
-            alone, whole = [], []
+            engine_only, whole = [], []
             for n in range(sizes.pipeline_rounds):
                 events = short_chats(sizes.pipeline_events, f"pipeline-{n}")
-                alone.append(float(engine.call("run", events).seconds))
-                whole.append(path_through_kafka.seconds(events, alone[-1]))
+                engine_only.append(float(engine.call("run", events).seconds))
+                whole.append(path_through_kafka.seconds(events, engine_only[-1]))
             sidecar.stop(_STOP_TIMEOUT_S)
-    overheads = [100 * (w / a - 1) for w, a in zip(whole, alone, strict=True)]
+    overheads = [100 * (w / a - 1) for w, a in zip(whole, engine_only, strict=True)]
     return PipelineResult(
         events=sizes.pipeline_events,
         rounds=sizes.pipeline_rounds,
         events_per_s=sizes.pipeline_events / float(np.median(whole)),
-        engine_events_per_s=sizes.pipeline_events / float(np.median(alone)),
+        engine_events_per_s=sizes.pipeline_events / float(np.median(engine_only)),
         overhead_percent=float(np.median(overheads)),
         spread_percent=max(overheads) - min(overheads),
     )

@@ -94,7 +94,7 @@ class Measured:
         return peak_rss_mb()
 
 
-def make_ours(name: str, config: Config, bundle: Path) -> Measured:
+def make_latentwatch(name: str, config: Config, bundle: Path) -> Measured:
     """The reader `torch`, or `onnx_PRECISION`, which may end in `_cache` or `_confirmed`."""
     artefacts = load_artefacts(config)
     tokeniser = build_tokeniser(config, artefacts.model)

@@ -148,7 +148,7 @@ def _works(artefacts: Artefacts) -> dict[str, Operations]:
     latents = sae.d_sae if sae.architecture == "topk" else len(artefacts.latents)
     return {
         "whole": count_operations(a, inner, a.layers, sae.d_sae, vocabulary),
-        "ours": count_operations(a, inner, blocks, latents),
+        "latentwatch": count_operations(a, inner, blocks, latents),
         "bare": count_operations(a, inner, a.layers, 0),
     }
 

@@ -48,9 +48,9 @@ def fit_sparse_logistic(
     c: float,
     keep: int,
 ) -> SparseLogistic:
-    """As `fit_logistic`, then pruned to the `keep` columns that move the logit most, which are fitted anew.
+    """Fits as `fit_logistic`, keeps the `keep` columns that move the logit most, and fits these again.
 
-    Fewer columns are fitted with half the penalty, which keeps the size of the logits.
+    The second fit has half the penalty, so that the logits keep their size.
     """
     fitted = fit_logistic(x, y, sample_weight, c)
     if x.shape[1] <= keep:
