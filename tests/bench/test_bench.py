@@ -1,4 +1,4 @@
-"""A whole, tiny benchmark: what is in its figures, its JSON and its tables."""
+"""A tiny but complete benchmark: its figures, its JSON and its tables."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_two_events(report: BenchReport) -> None:
     assert row.ratio_to_naive is None
     assert row.padding_waste == 0
     assert row.events_per_s * row.tokens / row.events == pytest.approx(row.tokens_per_s)
-    assert row.peak_rss_mb > 100  # the weights alone are more
+    assert row.peak_rss_mb > 100  # the weights already take more
     assert row.ceiling_fraction is not None
     assert row.ceiling_fraction > 0
     assert report.skipped == []

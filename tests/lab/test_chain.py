@@ -1,4 +1,4 @@
-"""The lab from texts to a running set, command by command on few rows; `make lab-smoke` runs this file alone.
+"""The lab from texts to a running set, command by command on few rows; `make lab-smoke` runs only this file.
 
 The model is a random one of three blocks, made on the spot: what is looked at is that each command works on what the
 one before it left, not how good the outcome is.

@@ -41,7 +41,9 @@ def step_speeds(d_model: int, width: int, batch: int, steps: int, threads: int) 
     tokens = torch.randn(batch, d_model, generator=torch.Generator().manual_seed(0))
     for arch in _ARCHS:
         for autocast in (False, True):
-            recipe = SaeRecipe(arch=arch, width=width, steps=1000, batch=batch, buffer=2 * batch, autocast=autocast)
+            recipe = SaeRecipe.model_validate(
+                {"arch": arch, "width": width, "steps": 1000, "batch": batch, "buffer": 2 * batch, "autocast": autocast}
+            )
             sparse = _speed(recipe, tokens, steps, sae_lens=False) if arch in _SPARSE else None
             yield StepSpeed(arch, autocast, _speed(recipe, tokens, steps, sae_lens=True), sparse)
 

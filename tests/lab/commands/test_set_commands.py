@@ -1,4 +1,4 @@
-"""`latentwatch lab`: loaded when it is asked for, and what it says where something is missing."""
+"""`latentwatch lab`: loaded only on demand, with a clear message if something is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lab curate` with a small model and an SAE of which one latent knows the word that makes a text risky."""
+"""`lab curate` with a small model and an SAE with one latent for the word that makes a text risky."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_what_is_cached_is_not_read_again(
     done = lab(*_arguments(files, tmp_path / "damaged"))
     damaged.write_bytes(kept)
     assert isinstance(done.exception, ConfigError)
-    assert f"{damaged}: not readable" in str(done.exception)
+    assert f"{damaged}: not a file of cached activations" in str(done.exception)
 
 
 def test_a_set_names_the_hook(run: Path, files: dict[str, Path], tmp_path: Path) -> None:
@@ -217,12 +217,12 @@ def test_yaml_survives_any_label(run: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"--category": "Not This"}, "--category: Not This: lower-case letters, digits and _ alone"),
+        ({"--category": "Not This"}, "--category: Not This: only lower-case letters, digits and _ are allowed"),
         ({"--target-fpr": 0.7}, "--target-fpr: must be above 0 and below 0.5"),
         ({"--sae": None}, "give either --set or --sae"),
         ({"--set": "bias"}, "give either --set or --sae"),
-        ({"--layer": None}, "--layer: missing; --sae needs the block whose output the SAE reads"),
-        ({"--sae": None, "--set": "bias"}, "--layer and --max-norm go with --sae; --set names its own"),
+        ({"--layer": None}, "--layer: missing; with --sae, give the block whose output the SAE reads"),
+        ({"--sae": None, "--set": "bias"}, "--layer and --max-norm go with --sae; a set names its own"),
         ({"--data": "{benign}"}, "{benign}: label: no row has label 1"),
         ({"--data": "{unlabelled}"}, "{unlabelled}:1: label: Field required"),
         ({"--benign": "{a}"}, "{a}:2: label: a file of benign rows must not contain label 1"),

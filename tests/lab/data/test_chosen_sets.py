@@ -1,4 +1,4 @@
-"""How a lab command finds the sets that it is given."""
+"""How a lab command finds the sets that it works on."""
 
 from __future__ import annotations
 

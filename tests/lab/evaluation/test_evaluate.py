@@ -73,7 +73,7 @@ def test_no_judged_row_is_fitted_on(result: EvaluationResult) -> None:
 def test_all_own_files_of_the_category_train(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("monitor.lab.evaluation.evaluate.own_contrasts", lambda _: (files["first"], files["second"]))
     found = evaluate(EvaluationRequest(("bias",), (files["judged"],), peers=False), Config(), Console(quiet=True))
-    assert {f.detector for f in found.figures} == {SHIPPED} | FITTED, "either file has both labels together alone"
+    assert {f.detector for f in found.figures} == {SHIPPED} | FITTED, "only both files together have both labels"
     notes = [note for note in found.notes if "rows dropped" in note]
     assert notes == ["second.jsonl: 2 training rows dropped, because they or their twins are evaluated on"]
 

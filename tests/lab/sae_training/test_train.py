@@ -1,4 +1,4 @@
-"""Training on synthetic sparse data: what is learnt, what is saved, and going on after a stop."""
+"""Training on synthetic sparse data: what is learnt, what is saved, and how a stopped run continues."""
 
 from __future__ import annotations
 
