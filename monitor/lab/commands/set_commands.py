@@ -37,7 +37,7 @@ def evaluate(
     json_file: JsonOption = None,
     train: Annotated[
         list[Path] | None,
-        typer.Option("--train", help="Labelled rows to fit the other detectors on; default: our contrasts."),
+        typer.Option("--train", help="Labelled rows to fit the other detectors on; default: the project's own."),
     ] = None,
     peers: Annotated[bool, typer.Option("--peers/--no-peers", help="Include detectors of other projects.")] = True,
     seed: SeedOption = 0,
