@@ -1,4 +1,4 @@
-"""The workloads have the lengths that they are named for, and are the same in every run."""
+"""The workloads have the lengths that their names promise, and are the same in every run."""
 
 from __future__ import annotations
 

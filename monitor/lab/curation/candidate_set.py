@@ -10,18 +10,18 @@ from typing import Any
 import yaml
 
 from detectors.feature_set import FeatureSet, ReaderRef
-from monitor.lab.curation.candidates import Candidate
+from monitor.lab.curation.candidates import FeatureCandidate
 from monitor.lab.reading.shard_pooling import POOLINGS
 from monitor.lab.reading.top_tokens import KEPT
 
 
-def feature_line(candidate: Candidate) -> str:
+def feature_line(candidate: FeatureCandidate) -> str:
     """One item of `features`, as YAML on one line."""
     before, after = around_label(candidate)
     return f"{before}{json.dumps(candidate.contexts.label, ensure_ascii=False)}{after}"
 
 
-def around_label(candidate: Candidate) -> tuple[str, str]:
+def around_label(candidate: FeatureCandidate) -> tuple[str, str]:
     """What stands before and behind the label of a `features` item; the label itself is quoted as JSON has it."""
     rest = {"threshold": candidate.threshold.value, "evidence": _evidence(candidate)}
     flow = yaml.safe_dump(rest, default_flow_style=True, allow_unicode=True, width=1_000_000, sort_keys=False)
@@ -30,7 +30,7 @@ def around_label(candidate: Candidate) -> tuple[str, str]:
 
 def set_text(
     category: str,
-    candidates: Sequence[Candidate],
+    candidates: Sequence[FeatureCandidate],
     reader: ReaderRef,
     segments: Sequence[str],
     pooling: str,
@@ -76,7 +76,7 @@ def set_text(
     return "\n".join(lines) + "\n"
 
 
-def _evidence(candidate: Candidate) -> str:
+def _evidence(candidate: FeatureCandidate) -> str:
     figures = candidate.figures
     by_source = figures.auroc_by_source
     mean = sum(by_source.values()) / len(by_source)

@@ -20,7 +20,7 @@ from monitor.errors import ConfigError
 from monitor.lab.data.chosen_sets import with_sets
 from monitor.lab.data.rows import LabelledRow, load_benign
 from monitor.lab.evaluation.yaml_edit import YamlEdit
-from monitor.lab.reading.reading import RowReader
+from monitor.lab.reading.row_reader import RowReader
 from monitor.lab.statistics import Floats, binomial_interval, threshold_at_fpr
 from monitor.sets.load import LoadedSet
 from monitor.sets.parts import read_parts
@@ -29,7 +29,7 @@ _DIGITS = 5
 
 
 @dataclass(frozen=True)
-class Request:
+class CalibrationRequest:
     """What is asked for."""
 
     sets: tuple[str, ...]
@@ -83,7 +83,7 @@ class Calibrated:
             raise ConfigError(f"{path}: cannot be written: {e.strerror}") from None
 
 
-def calibrate(request: Request, config: Config, console: Console) -> list[Calibrated]:
+def calibrate(request: CalibrationRequest, config: Config, console: Console) -> list[Calibrated]:
     """Calibrates the sets as their files stand, without the overrides of the config; changes no file.
 
     Raises ConfigError with every set for which there are too few benign events, and how many are needed.
@@ -156,7 +156,7 @@ def _enough(events: int, target_fpr: float, set_ids: list[str]) -> None:
         )
 
 
-def _calibrated(loaded: LoadedSet, scores: Split, request: Request) -> Calibrated:
+def _calibrated(loaded: LoadedSet, scores: Split, request: CalibrationRequest) -> Calibrated:
     detector = Matcher(loaded.shipped).detector
     threshold = _shortest(threshold_at_fpr(scores.setting, request.target_fpr), scores.setting)
     hits = int((scores.measuring >= threshold).sum())

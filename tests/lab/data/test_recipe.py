@@ -1,4 +1,4 @@
-"""The recipes that the shipped sets were made by."""
+"""The recipes of the shipped sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Regression cases: which belong to a set, what is counted, and when a record calls it a step back."""
+"""Regression cases: which ones belong to a set, what is counted, and what counts as a regression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of a detector on a file: what is compared with what."""
+"""The figures of a detector on a file: which rows are compared."""
 
 from __future__ import annotations
 

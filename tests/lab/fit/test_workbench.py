@@ -1,4 +1,4 @@
-"""Texts: which entries of a row are looked at, and their texts."""
+"""Texts: which entries of a row count, and their texts."""
 
 from __future__ import annotations
 
