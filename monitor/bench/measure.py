@@ -41,7 +41,7 @@ class BenchReader:
     caching: bool = False
     reads_prefixes: bool = True
     """Whether it computes shared prefixes again in every event."""
-    work: Operations | None = None
+    operations: Operations | None = None
     precisions: tuple[str, str] = ("", "")
     """Precision of products with weights, and of attention."""
 
@@ -57,9 +57,9 @@ class _Floor:
     def fraction(self, rates: Mapping[str, float]) -> float | None:
         """The least possible time divided by the measured time; None if operations or rates are unknown."""
         weights, attention = (rates.get(precision) for precision in self.reader.precisions)
-        if self.reader.work is None or weights is None or attention is None:
+        if self.reader.operations is None or weights is None or attention is None:
             return None
-        return self.reader.work.floor_s(self.read, weights, attention) / self.seconds
+        return self.reader.operations.floor_s(self.read, weights, attention) / self.seconds
 
 
 @dataclass
@@ -75,11 +75,11 @@ class _Trial:
     done: list[Repetition]
 
 
-def choose(names: Sequence[str], config: Config, bundle: Path, works: Mapping[str, Operations]) -> list[BenchReader]:
-    """The readers `names`. Keys of `works`: `whole`, `latentwatch`, `bare` (the whole model without head and SAE)."""
+def choose(names: Sequence[str], config: Config, bundle: Path, counted: Mapping[str, Operations]) -> list[BenchReader]:
+    """The readers `names`. Keys of `counted`: `whole`, `latentwatch`, `bare` (the whole model without head and SAE)."""
 
-    def floor(work: str, weights: str, attention: str) -> dict[str, Any]:
-        return {"work": works.get(work), "precisions": (weights, attention)}
+    def floor(part: str, weights: str, attention: str) -> dict[str, Any]:
+        return {"operations": counted.get(part), "precisions": (weights, attention)}
 
     dtype = {"float32": "fp32", "bfloat16": "bf16"}.get(config.reader.dtype, "")
     on_cpu = config.reader.device == "cpu"

@@ -83,7 +83,7 @@ def run_bench(config: Config, options: Options, report_progress: ReportProgress)
     stages = {"bundle": time.monotonic() - started}
     report = BenchReport(_machine(config, mode, load))
     report.machine["stage_seconds"] = stages
-    readers = choose(options.readers, config, bundle.folder, _works(artefacts))
+    readers = choose(options.readers, config, bundle.folder, _operations(artefacts))
     with (
         WorkerProcess(Ceilings, config.reader.threads) as worker,
         loaded(readers, report.skipped, report_progress) as running,
@@ -135,7 +135,7 @@ def _with_precision(config: Config, precision: str) -> Config:
     return config.changed(reader=config.reader.changed(precision=precision))
 
 
-def _works(artefacts: Artefacts) -> dict[str, Operations]:
+def _operations(artefacts: Artefacts) -> dict[str, Operations]:
     """Operations of the whole model with the whole SAE, of latentwatch's part, and of only the whole model."""
     try:
         model = artefacts.uncompiled("counting operations")

@@ -22,7 +22,7 @@ from monitor.tokens.tokeniser import EventTokeniser, Tokenised
 from tests.bench.worker_objects import DyingReader
 
 SIZES = dataclasses.replace(QUICK, repetitions=2, single_events=1)
-WORK = Operations(weights=1e6, attention=0.0, windowed=(), sae=0.0)
+OPERATIONS = Operations(weights=1e6, attention=0.0, windowed=(), sae=0.0)
 EVENT = Event("e", (Message("user", "How?"),), "So.", Origin("test", 0, 0))
 WORKLOADS = [Workload("short", (EVENT,)), Workload("long", (EVENT, EVENT))]
 DEATH = "its process ended with exit code 7"
@@ -49,7 +49,7 @@ def sound() -> Iterator[WorkerProcess]:
 
 
 def reader(name: str) -> BenchReader:
-    return BenchReader(name, DyingReader, (), work=WORK, precisions=("fp32", "fp32"))
+    return BenchReader(name, DyingReader, (), operations=OPERATIONS, precisions=("fp32", "fp32"))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Logit lens: the tokens that a latent's decoder row makes more or less likely, as if the model ended there.
 
 Source: nostalgebraist, "interpreting GPT: the logit lens" (2020); the row d of a latent goes through the gain g of the
-model's final norm and the unembedding U: logits = U (g * d). The norm's division is left out; it changes no order.
+model's final norm and the unembedding U: logits = U (g * d). The norm's division is skipped because it
+doesn't change the order.
 """
 
 from __future__ import annotations

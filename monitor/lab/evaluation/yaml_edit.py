@@ -46,7 +46,7 @@ class YamlEdit:
             for n, item in enumerate(value):
                 self.set((*path, n), item)
         else:
-            self._check_alone(path, node)
+            self._check_unshared(path, node)
             start, end = node.start_mark.index, _end(node)
             space = " " if start == end and self._text[start - 1 : start] == ":" else ""
             self._spliced.append((start, end, space + _written(value)))
@@ -74,7 +74,7 @@ class YamlEdit:
             found = _child(node, step)
             if found is None:
                 raise ConfigError(f"{self._name}: {_shown(path)}: not there")
-            self._check_alone(path, found)
+            self._check_unshared(path, found)
             node = found
         return node
 
@@ -97,7 +97,7 @@ class YamlEdit:
         else:
             self._spliced.append((at + 1, at + 1, lines))
 
-    def _check_alone(self, path: Sequence[Step], node: yaml.Node) -> None:
+    def _check_unshared(self, path: Sequence[Step], node: yaml.Node) -> None:
         if id(node) in self._shared:
             raise ConfigError(f"{self._name}: {_shown(path)}: shared by an alias (*); write it out to have it changed")
 

@@ -30,11 +30,11 @@ class Hook:
     sae: SaeWeights
     sae_folder: Path
     segments: tuple[SegmentName, ...] | None = None
-    """What the set looks at, where a set names the hook."""
+    """The segments that the set looks at, if a set names the hook."""
 
 
 def hook_of_set(config: Config, name: str) -> Hook:
-    """The hook of one set, checked against its hashes. Raises ConfigError where it does not fit."""
+    """The hook of one set, checked against its hashes. Raises ConfigError if it doesn't fit."""
     artefacts = load_model_artefacts(with_sets(config, [name]))
     if len(artefacts.sets) != 1:
         ids = ", ".join(loaded.set.id for loaded in artefacts.sets)
@@ -47,7 +47,7 @@ def hook_of_set(config: Config, name: str) -> Hook:
 def hook_of_sae(config: Config, folder: Path, layer: int, max_norm: float | None) -> Hook:
     """The hook of an SAE in SAELens layout and `reader.model`, whose hashes are taken now.
 
-    Raises ConfigError where one of them cannot be had.
+    Raises ConfigError if one of them can't be loaded.
     """
     folder = folder.expanduser().resolve()
     sae = load_saelens(folder)

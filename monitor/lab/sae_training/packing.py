@@ -36,12 +36,12 @@ class Packer:
         self._filled = 0
 
     def add(
-        self, ids: NDArray[np.int32], kept: NDArray[np.bool_], start: NDArray[np.int32], document: int
+        self, ids: NDArray[np.int32], kept: NDArray[np.bool_], prefix: NDArray[np.int32], document: int
     ) -> Iterator[PackedRow]:
-        """Adds a text of `ids` [token] and yields rows that are full. `start` [token] goes before its later pieces."""
+        """Adds a text of `ids` [token], yields full rows. The shared `prefix` [token] goes before its later pieces."""
         done = 0
         while done < ids.size:
-            lead = start if done else start[:0]
+            lead = prefix if done else prefix[:0]
             room = self._context - self._filled - lead.size
             if room <= 1:  # only for the first token of a piece, which never counts
                 yield self._row()

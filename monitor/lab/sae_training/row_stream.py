@@ -56,7 +56,7 @@ class RowStream:
                 model.tokenizer_file, ChatTemplate(model.chat_template(), model.special_tokens())
             )
         self._tokenisers = {True: plain, False: chat}
-        self._starts = {kind: t.shared_prefixes()[:1] for kind, t in self._tokenisers.items()}
+        self._prefixes = {kind: t.shared_prefixes()[:1] for kind, t in self._tokenisers.items()}
 
     def rows(self) -> Iterator[tuple[Split, PackedRow]]:
         """All rows of both splits, in the order of their documents."""
@@ -66,8 +66,8 @@ class RowStream:
             "held_out": Packer(self._options.context),
         }
         tokens = 0
-        for number, (split, ids, kept, start) in enumerate(self._texts()):
-            for row in packers[split].add(ids, kept, start, number):
+        for number, (split, ids, kept, prefix) in enumerate(self._texts()):
+            for row in packers[split].add(ids, kept, prefix, number):
                 yield split, row
                 tokens += int(row.kept.sum())
                 if wanted is not None and tokens >= wanted:
@@ -94,12 +94,12 @@ class RowStream:
             kept = np.zeros(item.ids.size, np.bool_)
             for row in item.rows:
                 kept[row] = True
-            start = item.ids[:0]
-            for candidate in self._starts[document.plain]:
+            prefix = item.ids[:0]
+            for candidate in self._prefixes[document.plain]:
                 if (
                     np.array_equal(item.ids[: candidate.size], candidate)
                     and candidate.size < self._options.context // 4
                 ):
-                    start = candidate
+                    prefix = candidate
             out = held_out(document.group, self._options.seed, self._options.held_out)
-            yield "held_out" if out else "train", item.ids, kept, start
+            yield "held_out" if out else "train", item.ids, kept, prefix

@@ -166,7 +166,7 @@ def test_a_page_shows_what_it_takes_to_name_a_latent(run: Path) -> None:
     assert line in page.text
 
 
-def test_the_run_folder_says_what_it_was_made_of(run: Path, files: dict[str, Path]) -> None:
+def test_the_run_folder_says_what_the_run_was_made_from(run: Path, files: dict[str, Path]) -> None:
     config = json.loads((run / "config.json").read_text())
     assert (config["seed"], config["category"], config["pooling"], config["top"]) == (4, "planted", "mean", 3)
     assert set(config["data"]) == {str(files["a"]), str(files["b"])}
