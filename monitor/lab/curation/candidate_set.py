@@ -22,7 +22,7 @@ def feature_line(candidate: FeatureCandidate) -> str:
 
 
 def around_label(candidate: FeatureCandidate) -> tuple[str, str]:
-    """What stands before and behind the label of a `features` item; the label itself is quoted as JSON has it."""
+    """The text before and after the label of a `features` item. The label between them is quoted as in JSON."""
     rest = {"threshold": candidate.threshold.value, "evidence": _evidence(candidate)}
     flow = yaml.safe_dump(rest, default_flow_style=True, allow_unicode=True, width=1_000_000, sort_keys=False)
     return f"- {{index: {candidate.latent}, label: ", f", {flow.strip().removeprefix('{')}"
@@ -38,7 +38,7 @@ def set_text(
     target_fpr: float,
     together: float,
 ) -> str:
-    """The YAML file of the set, which holds all of it. `files` are the names of the labelled and of the benign files;
+    """The text of the set's YAML file. `files` are the names of the labelled and of the benign files;
     `together` is the share of benign texts that reach any of the thresholds."""
     data, benign = (", ".join(Path(name).name for name in names) for names in files)
     n = candidates[0].threshold.reached.size
@@ -58,7 +58,7 @@ def set_text(
         "known_gaps": [
             f"Each threshold lets at most {target_fpr:.3g} of the {n} texts of {benign} through; together they let "
             f"{together:.3g} of them through. Calibrate before use, on benign texts that were not used here.",
-            "Ranking, thresholds and figures are from the same rows; measure on sources that took no part.",
+            "Ranking, thresholds and figures are from the same rows; measure the set on other sources.",
         ],
         "reader": reader.model_dump(mode="json", exclude_none=True),
     }

@@ -55,9 +55,9 @@ class SegmentReader:
         key: str,
         folder: Path | None,
     ) -> None:
-        """`reader` gives the residual stream [token, d_model], `encoder` all latents.
+        """`reader` returns the residual stream [token, d_model], `encoder` all latents.
 
-        Tables are kept in `folder`, if there is one; `key` names model, SAE and precision.
+        Tables are stored in `folder`, if it is given; `key` names model, SAE and precision.
         """
         self._reader = reader
         self._d_model = d_model
