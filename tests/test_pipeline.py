@@ -40,8 +40,7 @@ class SmallEngine:
 class RecordingSource:
     """Hands out batches of records and writes down what it is asked for."""
 
-    connected = True
-    assigned = True
+    unready = ""
 
     def __init__(self, calls: list[str], *batches: list[Record], commit_errors: int = 0, poll_errors: int = 0) -> None:
         self._calls = calls
@@ -200,9 +199,9 @@ def test_the_source_is_kept_alive_between_groups(loop: Loop) -> None:
     assert loop.calls == ["poll", *["keep_alive"] * 5, "sink.flush", "commit", "report"]
 
 
-def test_an_empty_poll_neither_flushes_nor_commits(loop: Loop) -> None:
+def test_an_empty_poll_flushes_nothing_and_commits_what_has_no_records(loop: Loop) -> None:
     totals = loop.run(RecordingSource(loop.calls, [], [record(1)], []), RecordingSink(loop.calls))
-    assert loop.calls.count("commit") == 1
+    assert loop.calls.count("commit") == 3
     assert loop.calls[-1] == "poll"
     assert totals.records == 1
 
@@ -249,13 +248,13 @@ def test_an_outage_of_many_hours_is_waited_out(loop: Loop, monkeypatch: pytest.M
 def test_readiness_is_kept_up_to_date_during_an_outage(loop: Loop) -> None:
     class LeavingSource(RecordingSource):
         def keep_alive(self) -> None:
-            self.connected = self.assigned = False
+            self.unready = "no broker of x:1 answers"
             super().keep_alive()
 
     seen: list[list[str]] = []
     sink = RecordingSink(loop.calls, errors=2, on_error=lambda: seen.append(loop.health.ready()))
     loop.run(LeavingSource(loop.calls, [record(1, "alert")]), sink)
-    assert "consumer: no broker answers" in seen[-1]
+    assert "consumer: no broker of x:1 answers" in seen[-1]
 
 
 def test_a_stop_during_an_outage_commits_nothing(loop: Loop, stop: threading.Event) -> None:
@@ -369,19 +368,12 @@ def test_batches_of_nothing_but_bad_records_do_not_start_the_count_anew(loop: Lo
 
 
 @pytest.mark.parametrize(
-    ("connected", "assigned", "reasons"),
-    [
-        (True, True, []),
-        (True, False, ["consumer: waiting for partitions"]),
-        (False, False, ["consumer: no broker answers"]),
-    ],
+    ("unready", "reasons"), [("", []), ("waiting for partitions", ["consumer: waiting for partitions"])]
 )
-def test_the_consumer_is_ready_when_connected_and_assigned(
-    loop: Loop, connected: bool, assigned: bool, reasons: list[str]
-) -> None:
+def test_the_consumer_is_ready_when_the_source_is(loop: Loop, unready: str, reasons: list[str]) -> None:
     loop.health.set_ready("model", True)
     assert loop.health.ready() == ["consumer: has not reported yet"]
     source = RecordingSource(loop.calls, [record(1)])
-    source.connected, source.assigned = connected, assigned
+    source.unready = unready
     loop.run(source, RecordingSink(loop.calls))
     assert loop.health.ready() == reasons

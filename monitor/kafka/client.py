@@ -148,7 +148,10 @@ def open_client(make: Callable[..., C], config: KafkaConfig, **settings: Any) ->
             # a constructor that gives up leaves its network thread running
             for client in opened:
                 client.close()
-            raise failure(e, f"cannot reach a broker of {config.bootstrap_servers}", seen.reason) from None
+            found = failure(e, f"cannot reach a broker of {config.bootstrap_servers}", seen.reason)
+            if isinstance(found, Retryable):
+                found.kind = "broker_down"
+            raise found from None
 
 
 def failure(error: Exception, doing: str, reason: str | None = None) -> LatentwatchError:

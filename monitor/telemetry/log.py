@@ -15,7 +15,14 @@ from typing import TextIO
 
 from monitor.config.sections import LogConfig
 
-NOISY = ("kafka", "opentelemetry", "urllib3", "monitor.telemetry.telemetry")
+NOISY = (
+    "kafka",
+    "opentelemetry",
+    "urllib3",
+    "monitor.telemetry.telemetry",
+    "monitor.pipeline",
+    "monitor.sources.kafka",
+)
 _MAX_KEYS = 1_024
 _NUMBER = re.compile(r"0x[0-9a-f]+|\d+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")

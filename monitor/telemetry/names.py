@@ -104,6 +104,12 @@ PROCESS_DURATION = Name(
 BAD_EVENTS = Name(
     "latentwatch.events.dead_lettered", "counter", "{event}", "Records that were not valid events.", (ERROR_TYPE,)
 )
+SOURCE_UNREAD = Name(
+    "latentwatch.source.unread", "counter", "{offset}", "Offsets whose records could not be read.", (ERROR_TYPE,)
+)
+SOURCE_FAILURES = Name(
+    "latentwatch.source.failures", "counter", "{poll}", "Polls that failed and were tried again.", (ERROR_TYPE,)
+)
 READ_PLAINLY = Name(
     "latentwatch.events.read_plainly", "counter", "{event}", "Events whose roles the chat template refused.", ()
 )
@@ -155,6 +161,8 @@ METRICS = (
     OPERATION_DURATION,
     PROCESS_DURATION,
     BAD_EVENTS,
+    SOURCE_UNREAD,
+    SOURCE_FAILURES,
     READ_PLAINLY,
     TOKENS,
     TOKENS_CACHED,

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, get_args
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
@@ -24,7 +24,9 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from monitor.alerts.alert import Alert
 from monitor.config.sections import OtelConfig
+from monitor.errors import RetryableKind
 from monitor.events.event import Event
+from monitor.events.unread_range import UnreadKind
 from monitor.telemetry import names as names
 from monitor.telemetry.otlp import Outcome, Session, options
 from monitor.telemetry.spans import Judged, Spans
@@ -129,6 +131,10 @@ class Telemetry:
         for signal in ("logs", "traces", "metrics") if self.config.enabled else ():
             self._add(names.EXPORT_FAILURES, 0, {names.SIGNAL: signal})
             self._add(names.EXPORT_DROPPED, 0, {names.SIGNAL: signal})
+        for kind in get_args(UnreadKind):
+            self._add(names.SOURCE_UNREAD, 0, {names.ERROR_TYPE: kind})
+        for kind in get_args(RetryableKind):
+            self._add(names.SOURCE_FAILURES, 0, {names.ERROR_TYPE: kind})
         for row in (names.TOKENS, names.READ_AGAIN, names.WINDOWS, names.COMMITS):
             self._add(row, 0, {})
 
@@ -147,6 +153,16 @@ class Telemetry:
     def bad_event(self, reason_kind: str) -> None:
         """A record was dead-lettered. `reason_kind` comes from a short fixed list; it becomes a label."""
         self._add(names.BAD_EVENTS, 1, {names.ERROR_TYPE: reason_kind})
+
+    @_harmless
+    def unread(self, kind: UnreadKind, offsets: int) -> None:
+        """Records of a range of offsets could not be read; their place was dead-lettered."""
+        self._add(names.SOURCE_UNREAD, offsets, {names.ERROR_TYPE: kind})
+
+    @_harmless
+    def source_failed(self, kind: RetryableKind) -> None:
+        """A poll failed and is tried again."""
+        self._add(names.SOURCE_FAILURES, 1, {names.ERROR_TYPE: kind})
 
     @_harmless
     def read_plainly(self) -> None:
