@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from kafka import TopicPartition, errors
@@ -16,6 +17,15 @@ from monitor.events.unread_range import UnreadKind, UnreadRange
 BATCH_PREFIX = struct.Struct(">qi")  # base offset, length of what follows
 _MAGIC_AT = 16
 _CODECS = {1: "gzip", 2: "snappy", 3: "lz4", 4: "zstd"}
+
+
+def is_framed(data: Any) -> bool:
+    """Whether a whole batch stands at the start of `data`, by its length and the least that its format has."""
+    if len(data) <= _MAGIC_AT:
+        return False
+    size = BATCH_PREFIX.size + BATCH_PREFIX.unpack_from(data)[1]
+    least = DefaultRecordBatch.HEADER_STRUCT.size if data[_MAGIC_AT] >= 2 else LegacyRecordBatch.RECORD_OVERHEAD_V0
+    return bool(least <= size <= len(data))
 
 
 class _Text(bytearray):
@@ -58,7 +68,7 @@ class _Batches:
     def next_batch(self) -> Any:
         """The next batch, or None. Raises whatever a header does that makes no sense."""
         raw = self._records._next_slice
-        if raw is None or len(raw) <= _MAGIC_AT:
+        if raw is None or not is_framed(raw):
             # a length that makes no sense hides where the next batch begins: the next fetch starts here
             return None
         self._raw, self._batch = bytes(raw[: DefaultRecordBatch.HEADER_STRUCT.size]), None
@@ -67,17 +77,16 @@ class _Batches:
         self._batch = _Batch(raw) if magic >= 2 else LegacyRecordBatch(raw, magic)
         return self._batch
 
-    def last_offset(self, log_end: int | None) -> int:
-        """The last offset of the last batch; never past `log_end`, if that is known."""
-        base = int(BATCH_PREFIX.unpack_from(self._raw)[0])
+    def last_offset(self, first: int, log_end: int) -> int:
+        """The last offset of the last batch. If its header may be damaged too, something from `first` to the end."""
         # formats 0 and 1 name the last offset, not the first
-        last = int(self._batch.last_offset) if isinstance(self._batch, _Batch) else base
-        if isinstance(self._batch, LegacyRecordBatch) or (self._batch is not None and self._batch.intact):
-            return last
+        last = self._batch.last_offset if isinstance(self._batch, _Batch) else BATCH_PREFIX.unpack_from(self._raw)[0]
+        if isinstance(self._batch, LegacyRecordBatch) or self._batch.intact:
+            return int(last)
         following = self._records._next_slice
-        if following is not None and len(following) >= BATCH_PREFIX.size:
-            return int(BATCH_PREFIX.unpack_from(following)[0]) - 1
-        return last if log_end is None else min(last, log_end - 1)
+        if following is not None and first < (next_base := BATCH_PREFIX.unpack_from(following)[0]) < log_end:
+            return int(next_base) - 1
+        return int(last) if first <= last < log_end else first
 
     @property
     def base_offset(self) -> int:
@@ -102,34 +111,31 @@ class ReadableRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
     """Replaces kafka-python's own class, which stops at the first batch that it cannot decode and never moves on."""
 
     next_fetch_offset: int
+    record_iterator: Iterator[Any] | None
 
     def __init__(
         self,
         before: UnreadRange | None,
-        log_end: int | None,
+        log_end: int,
         fetch_offset: int,
         tp: TopicPartition,
         *args: Any,
         **more: Any,
     ) -> None:
         """`before` is handed out first; the rest is what kafka-python gives."""
-        self._before = before
         self._log_end = log_end
         super().__init__(fetch_offset, tp, *args, **more)
-
-    def _maybe_skip_record(self, record: Any) -> bool:
-        return not isinstance(record.value, UnreadRange) and bool(super()._maybe_skip_record(record))
+        if before is not None:
+            self.record_iterator = chain([_placeholder(before)], self.record_iterator or ())
 
     def _unpack_records(self, tp: TopicPartition, records: Any, *deserializers: Any) -> Iterator[Any]:
-        if self._before is not None:
-            yield _placeholder(self._before)
         batches = _Batches(records)
         while True:
             try:
                 yield from super()._unpack_records(tp, batches, *deserializers)
             except Exception as e:  # noqa: BLE001 - each codec has its own errors, and damage can cause any other
                 first = max(self.fetch_offset, self.next_fetch_offset, batches.base_offset)
-                last = batches.last_offset(self._log_end)
+                last = batches.last_offset(first, self._log_end)
                 # an epoch that does not fit the position would send the consumer back
                 self.leader_epoch = -1
                 if last >= first:

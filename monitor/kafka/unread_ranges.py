@@ -9,10 +9,9 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition, errors
 
 from monitor.events.unread_range import UnreadRange
-from monitor.kafka.readable_batches import BATCH_PREFIX, ReadableRecords
+from monitor.kafka.readable_batches import BATCH_PREFIX, ReadableRecords, is_framed
 
 _END_TIMEOUT_MS = 5_000
-_LEAST_LENGTH = 14  # bytes after the prefix of the smallest batch
 
 
 @dataclass
@@ -48,7 +47,7 @@ class UnreadRanges:
         self._searches: dict[TopicPartition, _Search] = {}
         self._out_of_range: dict[TopicPartition, int] = {}  # the position that the broker did not have
         self._before: dict[TopicPartition, UnreadRange] = {}
-        self._log_end: int | None = None
+        self._log_end = -1
         self._fetcher._parse_fetched_data = self._parsed
         self._fetcher.PartitionRecords = self._records
 
@@ -76,13 +75,15 @@ class UnreadRanges:
         if assignment is None or assignment.position is None or assignment.position.offset != offset:
             return self._parse(fetch)  # the answer to a question of before; it is dropped there
         error = errors.for_code(data.error_code)
-        self._log_end = data.high_watermark if data.high_watermark >= 0 else None
+        self._log_end = data.high_watermark
         if error is errors.OffsetOutOfRangeError:
             search = self._searches.pop(partition, None)
             self._out_of_range[partition] = offset if search is None else search.first
         if error is errors.NoError and self._is_cut(data.records):
             return self._drop(fetch)
-        damaged = error is errors.CorruptRecordError or (error is errors.NoError and _makes_no_sense(data.records))
+        damaged = error is errors.CorruptRecordError or (
+            error is errors.NoError and bool(data.records) and not is_framed(data.records)
+        )
         if damaged or (error is errors.NoError and partition in self._searches):
             elsewhere = self._search(partition, offset, damaged)
             if elsewhere is not None:
@@ -130,13 +131,3 @@ class UnreadRanges:
     def _drop(self, fetch: Any) -> None:
         if fetch.metric_aggregator:
             fetch.metric_aggregator.record(fetch.topic_partition, 0, 0)
-
-
-def _makes_no_sense(records: Any) -> bool:
-    """Whether the first batch has a length that cannot be, or did not come whole."""
-    if not records:
-        return False
-    if len(records) < BATCH_PREFIX.size:
-        return True
-    length = BATCH_PREFIX.unpack_from(records)[1]
-    return bool(length < _LEAST_LENGTH or BATCH_PREFIX.size + length > len(records))
