@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from detectors.feature_set import SetOverride
+from monitor.config.kafka_options import option_problems
 from monitor.errors import ConfigError
 from monitor.yaml_file import load_yaml, rule
 
@@ -51,7 +53,9 @@ class KafkaConfig(_Section):
     """PEM file of revoked certificates."""
     ssl_ciphers: str | None = None
     """OpenSSL cipher list."""
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
+    sasl_mechanism: (
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM", "GSSAPI"] | None
+    ) = None
     """How to authenticate under SASL_PLAINTEXT and SASL_SSL."""
     sasl_username: str | None = None
     """User name for PLAIN and SCRAM."""
@@ -71,6 +75,12 @@ class KafkaConfig(_Section):
     """OAUTHBEARER: scope to ask for."""
     oauth_token_file: Path | None = None
     """OAUTHBEARER: file that holds a ready token, kept fresh by someone else; read for every new connection."""
+    oauth_extensions: dict[str, str] = Field(default_factory=dict)
+    """OAUTHBEARER: names and values sent with the token, such as logicalCluster; they are no secrets."""
+    proxy_url_file: Path | None = None
+    """File that holds the URL of a SOCKS5 or HTTP proxy with its password."""
+    options: dict[str, bool | int | str | list[int]] = Field(default_factory=dict)
+    """Further settings of kafka-python by their own names, such as client_rack or sasl_kerberos_service_name."""
     request_timeout_ms: Positive = 30_000
     """Longest wait for a broker's answer to one request."""
     reconnect_backoff_max_ms: Positive = 5_000
@@ -101,6 +111,21 @@ class KafkaConfig(_Section):
                     "sasl_mechanism OAUTHBEARER needs oauth_client_secret_file, "
                     f"or {ENV_PREFIX}KAFKA__OAUTH_CLIENT_SECRET in the environment"
                 )
+        if self.sasl_mechanism == "AWS_MSK_IAM" and self.security_protocol != "SASL_SSL":
+            raise ValueError("sasl_mechanism AWS_MSK_IAM needs security_protocol SASL_SSL")
+        return self
+
+    @model_validator(mode="after")
+    def _extras(self) -> KafkaConfig:
+        problems = list(option_problems(self.options))
+        for name, value in self.oauth_extensions.items():
+            # RFC 7628, 3.1; `auth` is the name of the token itself
+            if not re.fullmatch("[A-Za-z]+", name) or name == "auth":
+                problems.append(f"oauth_extensions.{name}: a name has letters only, and is not auth")
+            if not re.fullmatch(r"[\x21-\x7e \t\r\n]+", value):
+                problems.append(f"oauth_extensions.{name}: a value has printable ASCII characters only")
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
 

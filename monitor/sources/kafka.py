@@ -195,6 +195,8 @@ class KafkaSource:
             heartbeat_interval_ms=source.heartbeat_interval_ms,
             fetch_max_wait_ms=min(500, self._kafka.request_timeout_ms - 1),
             allow_auto_create_topics=False,
+            # a batch that the brokers took must not break the connection, whatever its size
+            **({} if "receive_message_max_bytes" in self._kafka.options else {"receive_message_max_bytes": 2**31 - 1}),
         )
         health = KafkaHealth(consumer, source)
         consumer.subscribe([source.topic], listener=_Moves(self))
