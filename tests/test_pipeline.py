@@ -15,6 +15,7 @@ from monitor.config.sections import OtelConfig
 from monitor.engine import Evaluation
 from monitor.errors import BadEvent, Permanent, Retryable
 from monitor.events.event import Event, EventLimits, Origin, Record
+from monitor.events.unread_range import UnreadRange
 from monitor.pipeline import Delivery, Pipeline, Totals
 from monitor.sinks.jsonl import JsonlDeadLetters, JsonlSink
 from monitor.sources.file import FileSource
@@ -42,18 +43,20 @@ class RecordingSource:
 
     unready = ""
 
-    def __init__(self, calls: list[str], *batches: list[Record], commit_errors: int = 0, poll_errors: int = 0) -> None:
+    def __init__(
+        self, calls: list[str], *batches: list[Record | UnreadRange], commit_errors: int = 0, poll_errors: int = 0
+    ) -> None:
         self._calls = calls
         self._batches = list(batches)
         self._commit_errors = commit_errors
         self._poll_errors = poll_errors
-        self.uncommitted: list[Record] = []
+        self.uncommitted: list[Record | UnreadRange] = []
 
     @property
     def exhausted(self) -> bool:
         return not self._batches
 
-    def poll(self) -> Sequence[Record]:
+    def poll(self) -> Sequence[Record | UnreadRange]:
         self._calls.append("poll")
         if self._poll_errors:
             self._poll_errors -= 1
@@ -204,6 +207,50 @@ def test_an_empty_poll_flushes_nothing_and_commits_what_has_no_records(loop: Loo
     assert loop.calls.count("commit") == 3
     assert loop.calls.count("sink.flush") == 1
     assert totals.records == 1
+
+
+# ---- what cannot be read
+
+GAP = UnreadRange("t", 0, 5, 8, "codec", "the compression codec lz5 is unknown")
+
+
+def test_an_unread_range_is_dead_lettered_and_counted_before_the_commit(loop: Loop, telemetry: Telemetry) -> None:
+    totals = loop.run(RecordingSource(loop.calls, [record(4), GAP, record(9, "alert")]), RecordingSink(loop.calls))
+    assert (totals.records, totals.unread, totals.bad, totals.alerts) == (2, 4, 0, 1)
+    ((letter, error),) = loop.letters.safe
+    assert (letter.origin, letter.value) == (Origin("t", 0, 5), None)
+    assert error.reason == GAP.reason
+    assert loop.calls.index("letters.flush") < loop.calls.index("commit")
+    assert metric(telemetry, "latentwatch_source_unread_total", error_type="codec") == 4
+    assert metric(telemetry, "latentwatch_source_unread_total", error_type="corrupt") == 0
+    assert metric(telemetry, "latentwatch_events_dead_lettered_total", error_type="unreadable") is None
+
+
+def test_nothing_is_committed_past_a_range_whose_dead_letter_is_not_safe(loop: Loop, stop: threading.Event) -> None:
+    loop.letters = RecordingSink(loop.calls, "letters", errors=1, on_error=stop.set)
+    loop.run(RecordingSource(loop.calls, [GAP], [record(9)]), RecordingSink(loop.calls))
+    assert "commit" not in loop.calls
+
+
+def test_data_that_cannot_be_read_is_a_reason_until_a_record_is(loop: Loop) -> None:
+    loop.health.set_ready("model", True)
+    loop.run(RecordingSource(loop.calls, [record(4), GAP]), RecordingSink(loop.calls))
+    assert loop.health.ready() == []
+    loop.run(RecordingSource(loop.calls, [GAP]), RecordingSink(loop.calls))
+    assert loop.health.ready() == ["records: not read: t-0 offsets 5 to 8: the compression codec lz5 is unknown"]
+    loop.run(RecordingSource(loop.calls, [record(9)]), RecordingSink(loop.calls))
+    assert loop.health.ready() == []
+
+
+def test_a_failing_reader_is_a_reason_until_it_works(loop: Loop) -> None:
+    loop.health.set_ready("model", True)
+    loop.run(RecordingSource(loop.calls, [record(1, "boom"), record(2, "boom")]), RecordingSink(loop.calls))
+    assert loop.health.ready() == ["reader: the reader failed on the last 2 events"]
+
+
+def test_failed_polls_are_counted_by_reason(loop: Loop, telemetry: Telemetry) -> None:
+    loop.run(RecordingSource(loop.calls, [record(1)], poll_errors=2), RecordingSink(loop.calls))
+    assert metric(telemetry, "latentwatch_source_failures_total", error_type="other") == 2
 
 
 # ---- failures that pass
