@@ -139,7 +139,7 @@ class SourceConfig(_Section):
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
     """Where a group without committed offsets begins."""
     isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed"
-    """Whether records of transactions that are open or were aborted are left out."""
+    """read_committed reads the records of a transaction only once it is committed."""
     max_poll_records: Positive = 64
     """Most records taken at once; bounds memory and what is read again after a crash."""
     poll_timeout_ms: Positive = 500
