@@ -8,7 +8,7 @@ from typing import Literal
 from monitor.errors import BadEvent
 from monitor.events.event import Origin, Record
 
-UnreadKind = Literal["codec", "corrupt", "deleted"]
+UnreadKind = Literal["codec", "corrupt", "size", "deleted"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class UnreadRange:
     """Takes the place of records that cannot be had; both offsets are part of the range.
 
     `kind` is one of a few words fit for a metric's label: a compression codec that is unknown or not installed,
-    a damaged batch, or records that the broker deleted before they were read.
+    a damaged batch, a batch that grows too large when unpacked, or records that were deleted before they were read.
     """
 
     topic: str

@@ -1,4 +1,4 @@
-"""ConnectionErrors: the reasons that the Kafka client tells its log alone."""
+"""ConnectionErrors: the reasons that the Kafka client writes only to its log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ConnectionErrors(logging.Handler):
 
     @property
     def reason(self) -> str | None:
-        """The reason that tells most: a refusal by name first, then the newest that is not a mere symptom."""
+        """The most telling reason: a refusal by name first, then the newest that is not only a symptom."""
         refusals = [r for r in self.reasons if any(name in r for name in _REFUSALS)]
         causes = [r for r in self.reasons if not any(symptom in r for symptom in _SYMPTOMS)]
         return next(iter([*reversed(refusals), *reversed(causes), *reversed(self.reasons)]), None)

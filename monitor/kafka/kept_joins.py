@@ -14,8 +14,8 @@ _PAUSE_S = 0.02
 class KeptJoins:
     """Keeps the answer to a join until a poll is there to take it.
 
-    kafka-python 3.0.12 throws away a join that ends between two polls and joins anew. Members that poll seldom, or
-    with short timeouts, would so rebalance without end. Here a join only ends while `polling` is entered.
+    kafka-python 3.0.12 throws away a join that ends between two polls, and joins again. Members that poll seldom, or
+    with short timeouts, would rebalance for ever. Here a join ends only while `polling` is entered.
     """
 
     def __init__(self, consumer: KafkaConsumer) -> None:
@@ -33,7 +33,7 @@ class KeptJoins:
 
     @contextmanager
     def polling(self) -> Iterator[None]:
-        """Around each poll. One that is to end a rebalance needs a timeout well above 20 ms."""
+        """Around each poll. A poll that should end a rebalance needs a timeout well above 20 ms."""
         self._polling = True
         try:
             yield

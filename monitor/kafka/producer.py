@@ -23,7 +23,7 @@ _TOO_LARGE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
 
 @dataclasses.dataclass(frozen=True)
 class Outgoing:
-    """One record to send. `smaller` makes what is sent instead where the broker finds it too large, or None."""
+    """One record to send. `smaller` makes what is sent instead if the broker finds it too large, or None."""
 
     topic: str
     value: bytes | None
@@ -55,17 +55,17 @@ class Producer:
         self._pending_bytes += size
 
     def flush(self) -> None:
-        """Returns when every record sent so far is safe, in a smaller form where need be."""
+        """Returns when every record sent so far is delivered, in a smaller form if need be."""
         pending, self._pending, self._pending_bytes = self._pending, [], 0
         for record in self._too_large(pending):
             self._send_alone(record)
 
     def _send_alone(self, record: Outgoing) -> None:
-        """Makes one record safe in the largest form that the broker takes."""
+        """Delivers one record in the largest form that the broker takes."""
         smaller: Outgoing | None = record
         while smaller is not None:
-            # One record too large is fatal to an idempotent producer: it fails all records in flight with the same
-            # error, and all that follow. So the guilty one shows only when each is sent alone, by a producer anew.
+            # One record that is too large is fatal to an idempotent producer: it fails all records in flight with the
+            # same error, and all later ones. Only sending each by itself, with a new producer, shows which one it is.
             self.reset()
             record = smaller
             if not self._too_large([(record, self._sent(record))]):
@@ -92,7 +92,7 @@ class Producer:
                 raise failure(e, f"cannot send to topic {record.topic}") from None
 
     def _too_large(self, sent: list[tuple[Outgoing, Any]]) -> list[Outgoing]:
-        """Waits until all are safe but those returned, which the broker may have found too large."""
+        """Waits until all are delivered except those returned, which the broker may have found too large."""
         if not sent or self._producer is None:
             return []
         doing = f"cannot send to topic {sent[0][0].topic}"
@@ -100,7 +100,7 @@ class Producer:
         give_up_at_s = time.monotonic() + self._delivery_timeout_ms / 1000 + 1
         with ConnectionErrors() as seen:
             for record, future in sent:
-                # flush() of the client fails where a batch was split because it was too large
+                # flush() of the client fails when a batch was split because it was too large
                 try:
                     future.get(timeout=max(0.0, give_up_at_s - time.monotonic()))
                 except _TOO_LARGE:
@@ -110,14 +110,14 @@ class Producer:
         return failed
 
     def reset(self) -> None:
-        """Forgets what is not safe yet and connects anew at the next send.
+        """Forgets what is not delivered yet; the next send opens a new connection.
 
         An idempotent producer does not recover once a broker has forgotten it, so the old one is never kept.
         """
         self._pending, self._pending_bytes = [], 0
         producer, self._producer = self._producer, None
         if producer is not None:
-            # close() alone would first wait for the records that are to be forgotten
+            # close() would first wait for the records that should be forgotten
             producer._sender.force_close()
             producer._sender.join(1.0)
             producer.close(timeout=1.0)

@@ -13,6 +13,8 @@ from kafka.record.default_records import DefaultRecordBatch
 from kafka.record.legacy_records import LegacyRecordBatch
 
 from monitor.events.unread_range import UnreadKind, UnreadRange
+from monitor.kafka import decompress
+from monitor.kafka.decompress import TooLargeUnpacked, decompressed
 
 BATCH_PREFIX = struct.Struct(">qi")  # base offset, length of what follows
 _MAGIC_AT = 16
@@ -40,14 +42,22 @@ class _Text(bytearray):
 
 
 class _Batch(DefaultRecordBatch):  # type: ignore[misc]
-    """A batch of message format 2 that also reads header names that are not UTF-8."""
+    """A batch of message format 2 that unpacks with a limit and reads header names that are not UTF-8."""
 
     intact = True
     _buffer: bytearray
+    _pos: int
+    _decompressed: bool
 
     def validate_crc(self) -> bool:
         self.intact = bool(super().validate_crc())
         return self.intact
+
+    def _maybe_uncompress(self) -> None:
+        codec = self.compression_type
+        if not self._decompressed and (found := decompressed(codec, bytes(self._buffer[self._pos :]))) is not None:
+            self._buffer, self._pos, self._decompressed = bytearray(found), 0, True
+        super()._maybe_uncompress()
 
     def _read_msg(self) -> Any:
         try:
@@ -100,6 +110,8 @@ class _Batches:
         if isinstance(error, errors.UnsupportedCodecError):
             known = "not installed" if number in _CODECS else "unknown"
             return "codec", f"the compression codec {codec} is {known}"
+        if isinstance(error, TooLargeUnpacked):
+            return "size", f"the batch ({codec}) holds more than {decompress.MAX_BYTES} bytes when unpacked"
         if isinstance(self._batch, _Batch) and not self._batch.intact:
             return "corrupt", "the checksum of the batch does not match"
         told = " ".join(str(error).split()) or type(error).__name__

@@ -12,7 +12,7 @@ from monitor.errors import BadEvent
 from monitor.events.event import Record
 from monitor.kafka.producer import Outgoing, Producer
 
-_FIRST_CUT_BYTES = 900_000  # brokers take 1 MiB where nothing else is set
+_FIRST_CUT_BYTES = 900_000  # brokers take 1 MiB by default
 _MAX_REASON_CHARS = 2_000
 
 
@@ -26,12 +26,12 @@ class _Form:
 
 
 class KafkaDeadLetters:
-    """DeadLetters on a Kafka topic. Key, value and headers are those of the record; headers of ours are added:
+    """DeadLetters on a Kafka topic. Key, value and headers are those of the record, with these headers added:
 
-    latentwatch-reason, -path, -topic, -partition, -offset and -time. A value too large for the broker is cut, with its
-    length and hash in latentwatch-original-bytes and -original-sha256; after that headers and key are left out
-    and named in latentwatch-dropped. Kafka clients cannot send a record without key and value: it gets
-    an empty value and latentwatch-value: null.
+    latentwatch-reason, -path, -topic, -partition, -offset and -time. A value that is too large for the broker is cut,
+    with its length and hash in latentwatch-original-bytes and -original-sha256; if that is not enough, headers and
+    key are dropped and named in latentwatch-dropped. Kafka clients cannot send a record without key and value: it
+    gets an empty value and latentwatch-value: null. docs/events.md has the whole format.
     """
 
     def __init__(self, kafka: KafkaConfig, topic: str) -> None:
@@ -57,7 +57,7 @@ class KafkaDeadLetters:
         self._producer.flush()
 
     def reset(self) -> None:
-        """Forgets records in flight and connects anew."""
+        """Forgets records in flight; the next one opens a new connection."""
         self._producer.reset()
 
     def close(self) -> None:

@@ -95,7 +95,9 @@ def test_batches_keep_their_place_when_a_record_fails() -> None:
     batch = DefaultRecordBatch(raw)
     assert DefaultRecordBatch.HEADER_STRUCT.size == 61
     assert (batch.last_offset, batch.compression_type, bool(batch.validate_crc())) == (0, 0, True)
+    assert (batch._pos, batch._decompressed) == (61, False)
     iter(batch)
+    assert batch._decompressed
     batch._buffer[-2] = 0xFF  # the last letter of the header's name
     with pytest.raises(UnicodeDecodeError):
         batch._read_msg()

@@ -152,6 +152,21 @@ def test_every_codec_of_kafka_is_read(apache_kafka: ApacheKafka, open_source: Op
     assert unread(found) == []
 
 
+@pytest.mark.parametrize("codec", ["gzip", "lz4", "zstd"])
+def test_a_batch_that_grows_too_large_is_stepped_over(
+    apache_kafka: ApacheKafka, open_source: Open, codec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = new_topic(apache_kafka, partitions=2)
+    monkeypatch.setattr("monitor.kafka.decompress.MAX_BYTES", 100_000)
+    batches(apache_kafka, topic, sizes=(1, 1), padding=99_000, compression_type=codec)
+    producer = KafkaProducer(bootstrap_servers=apache_kafka.bootstrap_servers, compression_type=codec)
+    producer.send(topic, value=b"0" * 101_000, partition=0)
+    producer.close(5)
+    found = take_all(open_source(apache_kafka, topic))
+    assert unread(found) == [(2, 2, "size")]
+    assert sorted(v[:1] for v in values(found) if v) == [b"0", b"1", b"o"]
+
+
 def test_a_header_name_that_is_not_utf8_is_escaped(apache_kafka: ApacheKafka, open_source: Open) -> None:
     topic = new_topic(apache_kafka)
     fill(apache_kafka, topic, [b"0"], headers=[("before", b"1"), (RawName("x"), b"\xff"), ("after", b"")])
