@@ -45,11 +45,18 @@ class BadEvent(LatentwatchError):
         super().__init__(f"{path}: {reason}")
 
 
-class Retryable(LatentwatchError):
-    """A failure that may pass. `retry_after_s` is the least time to wait, in seconds."""
+RetryableKind = Literal["broker_down", "topic_missing", "topic_unauthorized", "group_unauthorized", "other"]
 
-    def __init__(self, reason: str, retry_after_s: float = 1.0) -> None:
+
+class Retryable(LatentwatchError):
+    """A failure that may pass. `retry_after_s` is the least time to wait, in seconds.
+
+    `kind` is one of a few words fit for a metric's label.
+    """
+
+    def __init__(self, reason: str, retry_after_s: float = 1.0, kind: RetryableKind = "other") -> None:
         self.retry_after_s = retry_after_s
+        self.kind = kind
         super().__init__(reason)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from detectors.feature_set import SetOverride
+from monitor.config.kafka_options import option_problems
 from monitor.config.section import Port, Positive, Seconds, Section
 from monitor.config.sinks import OtelConfig as OtelConfig
 from monitor.config.sinks import SinksConfig as SinksConfig
@@ -44,7 +46,9 @@ class KafkaConfig(Section):
     """PEM file of revoked certificates."""
     ssl_ciphers: str | None = None
     """OpenSSL cipher list."""
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
+    sasl_mechanism: (
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM", "GSSAPI"] | None
+    ) = None
     """How to authenticate under SASL_PLAINTEXT and SASL_SSL."""
     sasl_username: str | None = None
     """User name for PLAIN and SCRAM."""
@@ -64,6 +68,12 @@ class KafkaConfig(Section):
     """OAUTHBEARER: scope to ask for."""
     oauth_token_file: Path | None = None
     """OAUTHBEARER: file that holds a token, which something else renews; read for every new connection."""
+    oauth_extensions: dict[str, str] = Field(default_factory=dict)
+    """OAUTHBEARER: names and values sent with the token, such as logicalCluster; they are no secrets."""
+    proxy_url_file: Path | None = None
+    """File that holds the URL of a SOCKS5 or HTTP proxy with its password."""
+    options: dict[str, bool | int | str | list[int]] = Field(default_factory=dict)
+    """Further settings of kafka-python by their own names, such as client_rack or sasl_kerberos_service_name."""
     request_timeout_ms: Positive = 30_000
     """Longest wait for a broker's answer to one request."""
     reconnect_backoff_max_ms: Positive = 5_000
@@ -94,6 +104,21 @@ class KafkaConfig(Section):
                     "sasl_mechanism OAUTHBEARER needs oauth_client_secret_file, "
                     f"or {ENV_PREFIX}KAFKA__OAUTH_CLIENT_SECRET in the environment"
                 )
+        if self.sasl_mechanism == "AWS_MSK_IAM" and self.security_protocol != "SASL_SSL":
+            raise ValueError("sasl_mechanism AWS_MSK_IAM needs security_protocol SASL_SSL")
+        return self
+
+    @model_validator(mode="after")
+    def _extras(self) -> KafkaConfig:
+        problems = list(option_problems(self.options))
+        for name, value in self.oauth_extensions.items():
+            # RFC 7628, 3.1; `auth` is the name of the token itself
+            if not re.fullmatch("[A-Za-z]+", name) or name == "auth":
+                problems.append(f"oauth_extensions.{name}: a name has letters only, and is not auth")
+            if not re.fullmatch(r"[\x21-\x7e \t\r\n]+", value):
+                problems.append(f"oauth_extensions.{name}: a value has printable ASCII characters only")
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
 
@@ -106,6 +131,8 @@ class SourceConfig(Section):
     """Consumer group; replicas of one group share the partitions."""
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
     """Where a group without committed offsets starts."""
+    isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed"
+    """read_committed reads the records of a transaction only once it is committed."""
     max_poll_records: Positive = 64
     """Most records taken at once; limits memory use and what is read again after a crash."""
     poll_timeout_ms: Positive = 500

@@ -110,6 +110,12 @@ TEMPLATE_FALLBACKS = Name(
     "{event}",
     "Events that the chat template refused; their turns were read one below the other.",
 )
+SOURCE_UNREAD = Name(
+    "latentwatch.source.unread", "counter", "{offset}", "Offsets whose records could not be read.", (ERROR_TYPE,)
+)
+SOURCE_FAILURES = Name(
+    "latentwatch.source.failures", "counter", "{poll}", "Polls that failed and were tried again.", (ERROR_TYPE,)
+)
 TOKENS = Name("latentwatch.tokens", "counter", "{token}", "Tokens that the model read.")
 TOKENS_CACHED = Name(
     "latentwatch.tokens.cached", "counter", "{token}", "Tokens that the prefix cache saved the model from reading."
@@ -173,6 +179,8 @@ METRICS = (
     PROCESS_DURATION,
     BAD_EVENTS,
     TEMPLATE_FALLBACKS,
+    SOURCE_UNREAD,
+    SOURCE_FAILURES,
     TOKENS,
     TOKENS_CACHED,
     CONFIRMED,
