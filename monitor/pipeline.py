@@ -87,10 +87,10 @@ class Pipeline:
             except Retryable as e:
                 self._pause(e, 0)
             self._telemetry.polled(len(records), time.perf_counter() - started)
+            self._report_readiness()  # before the first batch, which may take a minute
             if records:
                 self._process_batch(records)
             self._telemetry.lag(self._source.lag())
-            self._report_readiness()
             self._health.progress()
         return self.totals
 
