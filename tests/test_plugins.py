@@ -17,7 +17,8 @@ import yaml
 from detectors.detector import DETECTORS, scale_of
 from detectors.scale import Scale
 from monitor.alerts.alert import Alert
-from monitor.assembly.build import build_engine, load_artefacts
+from monitor.assembly.artefacts import load_artefacts
+from monitor.assembly.build import build_engine
 from monitor.config.load import load_config
 from monitor.config.sections import Config
 from monitor.config.sinks import SINKS, OtelConfig

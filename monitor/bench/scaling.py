@@ -1,4 +1,4 @@
-"""Curves: what the reader costs as one thing grows and all others are held."""
+"""Curves: how the reader's cost grows with one variable while all others stay constant."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from monitor.assembly.artefacts import load_artefacts
 from monitor.assembly.engine import window_reader
 from monitor.assembly.tokeniser import build_tokeniser
-from monitor.bench.results import Point
+from monitor.bench.results import CurvePoint
 from monitor.bench.sizes import Sizes
 from monitor.bench.workloads import make_workloads, multi_turn
 from monitor.config.sections import Config
@@ -29,18 +29,18 @@ from monitor.readers.reader import Chunk
 from monitor.sae.formats.saelens import load_saelens
 
 CURATED = 64
-"""Features that are read where their number is not what grows."""
+"""Curated features, unless their number is the variable."""
 _WIDTH = 8_192
-"""Latents of the made SAE where its width is not what grows."""
+"""Latents of the random SAE, unless its width is the variable."""
 _K = 32
 _LENGTH = 128
-"""Tokens of a sequence where these are not what grows."""
+"""Tokens per sequence, unless their number is the variable."""
 _CACHE_BYTES = 268_435_456
 
 
 @dataclass(frozen=True)
 class _Case:
-    """One point before it is measured."""
+    """One point that is not measured yet."""
 
     variable: str
     series: str
@@ -50,7 +50,7 @@ class _Case:
 
 
 class Curves:
-    """Measures the curves, in a worker. Points of one curve take turns, so that they see the same machine."""
+    """Measures the curves in a worker process. Points of a curve take turns, so that noise hits them all."""
 
     def __init__(self, config: Config, bundle: Path, precision: Literal["fp32", "int8"], sizes: Sizes) -> None:
         self._config = config
@@ -64,8 +64,8 @@ class Curves:
         events = [event for workload in make_workloads(["long"], sizes) for event in workload.events]
         self._ids = np.concatenate([item.ids for item in self._tokeniser.tokenise(events)])
 
-    def lengths(self) -> list[Point]:
-        """Sequences of different lengths; the total number of tokens is always the same."""
+    def lengths(self) -> list[CurvePoint]:
+        """Sequences of different lengths, with about the same number of tokens in total."""
         reader, tokens = self._shipped(), self._sizes.scaling_tokens
         return self._measure(
             [
@@ -74,15 +74,15 @@ class Curves:
             ]
         )
 
-    def batches(self) -> list[Point]:
-        """Different numbers of sequences of 128 tokens, read at once."""
+    def batches(self) -> list[CurvePoint]:
+        """Batches of different numbers of sequences of 128 tokens."""
         reader = self._shipped()
         return self._measure(
             [_Case("batch", self._name, n, n * _LENGTH, self._read(reader, n, _LENGTH)) for n in self._sizes.batches]
         )
 
-    def turns(self) -> list[Point]:
-        """One conversation, turn by turn: each event is the whole history. With and without a prefix cache."""
+    def turns(self) -> list[CurvePoint]:
+        """One conversation turn by turn, with and without a prefix cache. Each event is the whole history."""
         items = self._tokeniser.tokenise(multi_turn(1, self._sizes.conversation_turns))
         planners = []
         for series, cache in ((f"{self._name}_cache", _CACHE_BYTES), (self._name, 0)):
@@ -101,8 +101,8 @@ class Curves:
             for (series, turn), times in seconds.items()
         ]
 
-    def features(self) -> list[Point]:
-        """Curated features of a JumpReLU SAE."""
+    def features(self) -> list[CurvePoint]:
+        """Number of curated features of a JumpReLU SAE."""
         with tempfile.TemporaryDirectory(prefix="latentwatch-bench-") as folder:
             made = _make_sae(Path(folder) / "sae", "jumprelu", self._bundle.manifest.model.d_model, _WIDTH)
             cases = [
@@ -110,8 +110,8 @@ class Curves:
             ]
             return self._measure(cases)
 
-    def widths(self) -> list[Point]:
-        """Latents of the SAE: JumpReLU, where only the curated ones are computed, and TopK, which needs all."""
+    def widths(self) -> list[CurvePoint]:
+        """SAEs of different widths: JumpReLU, where only curated latents are computed, and TopK, which needs all."""
         cases = []
         d_model = self._bundle.manifest.model.d_model
         kinds: tuple[Literal["jumprelu", "topk"], ...] = ("jumprelu", "topk")
@@ -127,7 +127,7 @@ class Curves:
         return f"onnx_{self._precision}"
 
     def _shipped(self, cache_bytes: int = 0) -> OnnxReader:
-        """The reader of the bundle itself."""
+        """The reader of the bundle."""
         own = self._precision == self._bundle.manifest.precision.chosen
         graph = self._bundle.folder / (GRAPH if own else EXACT_GRAPH)
         return self._reader(graph, self._bundle.manifest.shape(), self._artefacts.latents, cache_bytes)
@@ -149,7 +149,7 @@ class Curves:
         return reader
 
     def _case(self, variable: str, kind: str, value: int, folder: Path, sae: Path, latents: list[int]) -> _Case:
-        """Compiles the model with the SAE in `sae` and reads with it."""
+        """A case that reads with the model and the SAE in folder `sae`, compiled into `folder`."""
         graph = folder / f"{kind}-{value}.onnx"
         shape = self._compile(graph, sae, latents)
         reader = self._reader(graph, shape, latents)
@@ -182,7 +182,7 @@ class Curves:
         )
 
     def _blocks(self) -> tuple[Any, str, NDArray[np.float32] | None]:
-        """The graph up to the hook, the name of its residual stream, and the rotation that this is turned by."""
+        """The graph up to the hook, the name of its residual stream, and the rotation of that stream."""
         if not hasattr(self, "_made_blocks"):
             from monitor.compiler.architectures import architecture_of
             from monitor.compiler.graph import Graph
@@ -205,7 +205,7 @@ class Curves:
         chunks = [Chunk(part, past) for part in np.split(np.resize(self._ids, sequences * length), sequences)]
         return lambda: reader.read(chunks)
 
-    def _measure(self, cases: Sequence[_Case]) -> list[Point]:
+    def _measure(self, cases: Sequence[_Case]) -> list[CurvePoint]:
         seconds: list[list[float]] = [[] for _ in cases]
         for _ in range(self._sizes.scaling_repetitions + 1):  # the first warms up
             for case, times in zip(cases, seconds, strict=True):
@@ -215,9 +215,9 @@ class Curves:
         return [_point(c.variable, c.series, c.value, c.tokens, t[1:]) for c, t in zip(cases, seconds, strict=True)]
 
 
-def _point(variable: str, series: str, value: int, tokens: int, seconds: Sequence[float]) -> Point:
+def _point(variable: str, series: str, value: int, tokens: int, seconds: Sequence[float]) -> CurvePoint:
     median = float(np.median(seconds))
-    return Point(
+    return CurvePoint(
         variable=variable,
         series=series,
         value=value,
@@ -229,7 +229,7 @@ def _point(variable: str, series: str, value: int, tokens: int, seconds: Sequenc
 
 
 def _make_sae(folder: Path, architecture: Literal["jumprelu", "topk"], d: int, width: int) -> Path:
-    """A random SAE [d -> width] in SAELens layout; what its latents say is nothing, what they cost is real."""
+    """A random SAE [d -> width] in SAELens layout. Its latents mean nothing, but cost as much as real ones."""
     source = np.random.default_rng(width)
     tensors = {
         "W_enc": source.standard_normal((d, width), dtype=np.float32) / np.float32(np.sqrt(d)),
@@ -239,7 +239,7 @@ def _make_sae(folder: Path, architecture: Literal["jumprelu", "topk"], d: int, w
     }
     if architecture == "jumprelu":
         tensors["threshold"] = np.ones(width, np.float32)
-    # decoder rows of length 1, one number in each: the encoder is what is read
+    # decoder rows of length 1 with a single number each, because only the encoder is used
     tensors["W_dec"][np.arange(width), np.arange(width) % d] = 1.0
     cfg = {"architecture": architecture, "d_in": d, "d_sae": width, "dtype": "float32"}
     cfg |= {"apply_b_dec_to_input": True, "normalize_activations": "none", "reshape_activations": "none"}

@@ -1,4 +1,4 @@
-"""Measuring goes on without what has died, and says so."""
+"""If a process dies, measuring continues without it and says so."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import pytest
 
 from monitor.bench.ceilings import Rates
 from monitor.bench.measure import BenchReader, measure
-from monitor.bench.results import Report
+from monitor.bench.operations import Operations
+from monitor.bench.results import BenchReport
 from monitor.bench.sizes import QUICK
 from monitor.bench.tables import markdown
-from monitor.bench.work import Work
-from monitor.bench.worker import Worker
+from monitor.bench.worker_process import WorkerProcess
 from monitor.bench.workloads import Workload
 from monitor.events.event import Event, Message, Origin
 from monitor.tokens.tokeniser import EventTokeniser, Tokenised
-from tests.bench.mortals import Mortal
+from tests.bench.worker_objects import DyingReader
 
 SIZES = dataclasses.replace(QUICK, repetitions=2, single_events=1)
-WORK = Work(weights=1e6, attention=0.0, windowed=(), sae=0.0)
+OPERATIONS = Operations(weights=1e6, attention=0.0, windowed=(), sae=0.0)
 EVENT = Event("e", (Message("user", "How?"),), "So.", Origin("test", 0, 0))
 WORKLOADS = [Workload("short", (EVENT,)), Workload("long", (EVENT, EVENT))]
 DEATH = "its process ended with exit code 7"
@@ -43,13 +43,13 @@ class FiveTokens(EventTokeniser):
 
 
 @pytest.fixture
-def immortal() -> Iterator[Worker]:
-    with Worker(Mortal) as worker:
+def sound() -> Iterator[WorkerProcess]:
+    with WorkerProcess(DyingReader) as worker:
         yield worker
 
 
 def reader(name: str) -> BenchReader:
-    return BenchReader(name, Mortal, (), work=WORK, precisions=("fp32", "fp32"))
+    return BenchReader(name, DyingReader, (), operations=OPERATIONS, precisions=("fp32", "fp32"))
 
 
 @pytest.mark.parametrize(
@@ -62,13 +62,13 @@ def reader(name: str) -> BenchReader:
         ("run", 8, ["short"], [f"frail on long: {DEATH}"]),
     ],
 )
-def test_a_reader_that_dies_costs_its_own_figures_alone(
-    method: str, call: int, measured: list[str], skipped: list[str], immortal: Worker
+def test_only_the_figures_of_a_dead_reader_are_missing(
+    method: str, call: int, measured: list[str], skipped: list[str], sound: WorkerProcess
 ) -> None:
     found: list[str] = []
-    with Worker(Mortal, method, call) as frail:
-        running = [(reader("frail"), frail), (reader("sound"), immortal)]
-        rates = Rates(immortal, found)
+    with WorkerProcess(DyingReader, method, call) as frail:
+        running = [(reader("frail"), frail), (reader("sound"), sound)]
+        rates = Rates(sound, found)
         rows = measure(running, WORKLOADS, FiveTokens(), SIZES, 60.0, rates, found, lambda _: None)
     assert [(row.workload, row.reader) for row in rows if row.reader == "sound"] == [
         ("short", "sound"),
@@ -81,13 +81,13 @@ def test_a_reader_that_dies_costs_its_own_figures_alone(
 
 
 @pytest.mark.parametrize(("call", "known"), [(1, {}), (2, {"fp32": 2e9})])
-def test_the_death_of_the_ceilings_costs_no_more_than_them(
-    call: int, known: dict[str, float], immortal: Worker
+def test_only_ceilings_are_missing_if_their_process_dies(
+    call: int, known: dict[str, float], sound: WorkerProcess
 ) -> None:
-    report = Report({"ceilings_gops": {}})
-    with Worker(Mortal, "rates", call) as frail:
+    report = BenchReport({"ceilings_gops": {}})
+    with WorkerProcess(DyingReader, "rates", call) as frail:
         rates = Rates(frail, report.skipped)
-        running = [(reader("sound"), immortal)]
+        running = [(reader("sound"), sound)]
         for _ in range(2):
             rates.measure()
         rows = measure(running, WORKLOADS, FiveTokens(), SIZES, 60.0, rates, report.skipped, lambda _: None)
@@ -99,7 +99,7 @@ def test_the_death_of_the_ceilings_costs_no_more_than_them(
 
 def test_a_table_without_ceilings_says_so() -> None:
     machine = dict.fromkeys(("cpu", "mode", "started", "latentwatch", "onnxruntime", "torch"), "x")
-    report = Report({**machine, "cores": 2, "load_before": 0.5, "ceilings_gops": {}})
+    report = BenchReport({**machine, "cores": 2, "load_before": 0.5, "ceilings_gops": {}})
     report.skipped.append(f"ceilings: {DEATH}")
     page = markdown(report, "latentwatch bench")
     assert "Ceilings in 10^9 operations/s: not measured." in page

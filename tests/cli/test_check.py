@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from monitor.assembly.build import cache_folder, cached_bundle, load_artefacts
+from monitor.assembly.artefacts import load_artefacts
+from monitor.assembly.bundle_cache import cached_bundle, cached_folder
 from monitor.cli.app import app
 from monitor.cli.check import CheckResult, check
 from monitor.config.load import load_config
@@ -284,7 +285,7 @@ def compiled(reading: Sidecar) -> Path:
     reading.results()
     config = load_config(reading.file, {})
     cached_bundle(config, load_artefacts(config), lambda _: None)
-    return cache_folder(config, load_artefacts(config))
+    return cached_folder(config, load_artefacts(config))
 
 
 def test_a_cached_reader_passes_its_self_test_and_is_left_alone(reading: Sidecar, compiled: Path) -> None:

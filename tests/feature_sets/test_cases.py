@@ -17,7 +17,7 @@ from monitor.lab.data.chosen_sets import as_shipped
 from monitor.lab.data.rows import LabelledRow
 from monitor.lab.evaluation.case_record import RECORD_FILE, CaseRecord
 from monitor.lab.evaluation.cases import judge_cases
-from monitor.lab.reading.reading import row_scores
+from monitor.lab.reading.row_reader import row_scores
 from monitor.lab.statistics import Floats
 from monitor.readers.onnx.bundle import Bundle
 

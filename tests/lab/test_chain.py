@@ -1,4 +1,4 @@
-"""The lab from texts to a running set, command by command on few rows; `make lab-smoke` runs this file alone.
+"""The lab from texts to a running set, command by command on few rows; `make lab-smoke` runs only this file.
 
 The model is a random one of three blocks, made on the spot: what is looked at is that each command works on what the
 one before it left, not how good the outcome is.
@@ -70,9 +70,10 @@ class Chain:
         assert manifest.tokens("held_out") > 500
 
     def train(self) -> None:
-        size = ["--width", WIDTH, "--k", K, "--steps", 80, "--batch", 256, "--buffer", 2_048, "--lr", 2e-3]
-        data = ["--data", self.folder / "activations", "--layer", LAYER, "--out", self.folder / "run", "--threads", 1]
-        figures = json.loads(run("lab", "train", *data, *size))
+        recipe = self.folder / "sae.yaml"
+        size = {"width": WIDTH, "k": K, "steps": 80, "batch": 256, "buffer": 2_048, "lr": 2e-3}
+        recipe.write_text(yaml.safe_dump({"layer": LAYER, "data": str(self.folder / "activations"), **size}))
+        figures = json.loads(run("lab", "train", recipe, "--out", self.folder / "run", "--threads", 1))
         assert figures["fvu"] < 0.9, "it learned nothing"
         assert K / 2 < figures["l0"] < 2 * K
         assert figures["spliced"]["ce_zero"] != figures["spliced"]["ce_sae"]

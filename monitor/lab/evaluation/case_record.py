@@ -1,4 +1,4 @@
-"""CaseRecord: how the sets did on their cases when that was last recorded, so that a step back is seen."""
+"""CaseRecord: how the sets last did on their cases, so that a regression is noticed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from monitor.lab.evaluation.cases import CaseFigures
 from monitor.yaml_file import faults
 
 RECORD_FILE = "cases.json"
-"""In the folder of the sets."""
-_AGAIN = "if that is as it should be, record it with: latentwatch lab cases --write"
+"""Its name, in the folder of the sets."""
+_AGAIN = "if this is intended, record it with: latentwatch lab cases --write"
 
 
 class Counts(BaseModel):
-    """Positives found and hard negatives flagged, of how many."""
+    """How many positives were found and hard negatives flagged, and how many there are."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,12 +30,12 @@ class Counts(BaseModel):
 
 
 class SetCounts(BaseModel):
-    """One set's counts by the name of the cases."""
+    """The counts of one set, by name of the cases."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: str
-    """Of the set that was judged."""
+    """Version of the set."""
     cases: dict[str, Counts]
 
 
@@ -45,13 +45,13 @@ class _Sets(RootModel[dict[str, SetCounts]]):
 
 @dataclass(frozen=True)
 class CaseRecord:
-    """Counts by set id, as a small JSON file holds them."""
+    """Counts by set id, stored as a small JSON file."""
 
     sets: Mapping[str, SetCounts]
 
     @classmethod
     def load(cls, path: Path) -> CaseRecord:
-        """Raises ConfigError with file, key and rule where it cannot be used."""
+        """Reads a record. Raises ConfigError with file, key and rule if it can't be used."""
         try:
             return cls(_Sets.model_validate_json(path.read_bytes()).root)
         except OSError as e:
@@ -60,7 +60,7 @@ class CaseRecord:
             raise ConfigError(faults(path, e, "record")) from None
 
     def save(self, path: Path) -> None:
-        """Writes one line for each name of cases, so that a change of counts is easily read. Raises ConfigError."""
+        """Writes one line for each name of cases, so that a diff is easy to read. Raises ConfigError if it can't."""
         sets = []
         for set_id, of in sorted(self.sets.items()):
             lines = [f"   {json.dumps(name)}: {json.dumps(counts.model_dump())}" for name, counts in of.cases.items()]
@@ -73,14 +73,14 @@ class CaseRecord:
             raise ConfigError(f"{path}: cannot be written: {e.strerror}") from None
 
     def with_figures(self, figures: Iterable[CaseFigures]) -> CaseRecord:
-        """The record with the sets of `figures` as they are now; other sets stay."""
+        """The record with new counts for the sets of `figures`; other sets stay as they are."""
         return CaseRecord({**self.sets, **recorded(figures).sets})
 
     def steps_back(self, figures: Sequence[CaseFigures]) -> list[str]:
-        """Where the sets of `figures` find fewer positives or flag more negatives than recorded, one line each.
+        """One line for each set that finds fewer positives or flags more negatives than recorded.
 
-        A set of another version, cases that are not recorded and recorded cases that are gone are named, too: nothing
-        can be said of them.
+        Also names what can't be compared: sets with another version, cases that are not recorded, and recorded cases
+        that are gone.
         """
         problems = []
         for set_id, now in recorded(figures).sets.items():
@@ -99,7 +99,7 @@ class CaseRecord:
 
 
 def recorded(figures: Iterable[CaseFigures]) -> CaseRecord:
-    """The counts of `figures`."""
+    """The counts of `figures` as a record."""
     versions: dict[str, str] = {}
     counts: dict[str, dict[str, Counts]] = {}
     for f in figures:

@@ -1,4 +1,4 @@
-"""Regression cases: which belong to a set, what is counted, and when a record calls it a step back."""
+"""Regression cases: which ones belong to a set, what is counted, and what counts as a regression."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_score_at_the_threshold_counts_and_a_row_unseen_does_not(folder: Path)
     assert unseen.auroc == pytest.approx(3 / 6), "what a set does not see comes below all others"
 
 
-def test_one_label_alone_has_no_auroc(tmp_path: Path) -> None:
+def test_one_label_by_itself_has_no_auroc(tmp_path: Path) -> None:
     write_cases(tmp_path / "bias.jsonl", [(0.9, 0, None), (0.1, 0, None)])
     figures = judge_cases([loaded()], score, tmp_path)
     assert math.isnan(figures[0].auroc)
@@ -94,8 +94,8 @@ def test_twins_are_counted_by_pair(tmp_path: Path) -> None:
         for n, (value, label, pair) in enumerate(twins)
     ]
     (tmp_path / "bias_twins.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    alone, paired = judge_cases([loaded()], score, tmp_path)
-    assert (alone.cases, alone.row()["pair_win_rate"]) == ("bias", None)
+    unpaired, paired = judge_cases([loaded()], score, tmp_path)
+    assert (unpaired.cases, unpaired.row()["pair_win_rate"]) == ("bias", None)
     assert (paired.cases, paired.row()["pair_win_rate"]) == ("bias_twins", 0.666667)
     assert cases_table([paired]).endswith(" | 0.67 |")
 
