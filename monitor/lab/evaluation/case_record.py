@@ -64,17 +64,19 @@ class CaseRecord:
             raise ConfigError(faults(path, e, "record")) from None
 
     def save(self, path: Path) -> None:
-        """Writes one line for each name of cases, so that a diff is easy to read. Raises ConfigError if it can't."""
+        """Writes a line for each name of cases and each sampled row, for diffs that are easy to read.
+
+        Raises ConfigError if it can't.
+        """
         sets = []
         for set_id, of in sorted(self.sets.items()):
-            lines = [f"   {json.dumps(name)}: {json.dumps(counts.model_dump())}" for name, counts in of.cases.items()]
-            cases = ",\n".join(lines)
-            scores = ",\n".join(f"   {json.dumps(row)}: {json.dumps(score)}" for row, score in of.sample.items())
-            sample = f"{{\n{scores}\n  }}" if scores else "{}"
-            version = json.dumps(of.version)
-            sets.append(
-                f' {json.dumps(set_id)}: {{\n  "version": {version},\n  "cases": {{\n{cases}\n  }},\n  "sample": {sample}\n }}'
-            )
+            parts = {
+                "version": json.dumps(of.version),
+                "cases": _lines({name: counts.model_dump() for name, counts in of.cases.items()}),
+                "sample": _lines(of.sample),
+            }
+            text = ",\n".join(f'  "{name}": {part}' for name, part in parts.items())
+            sets.append(f" {json.dumps(set_id)}: {{\n{text}\n }}")
         try:
             path.write_text("{\n" + ",\n".join(sets) + "\n}\n", encoding="utf-8")
         except OSError as e:
@@ -134,6 +136,12 @@ def recorded(figures: Iterable[CaseFigures], samples: Mapping[str, Sample]) -> C
             for name, cases in counts.items()
         }
     )
+
+
+def _lines(values: Mapping[str, object]) -> str:
+    """A JSON object with one line for each key, to stand in a set's record."""
+    lines = ",\n".join(f"   {json.dumps(key)}: {json.dumps(value)}" for key, value in values.items())
+    return f"{{\n{lines}\n  }}" if lines else "{}"
 
 
 def _rounded(sample: Sample) -> dict[str, float | None]:
