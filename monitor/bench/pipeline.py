@@ -61,7 +61,8 @@ def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes,
             engine.call("run", warm_up)
             # a round reads every event twice, and the events of all rounds have to fit
             count = budget.fits(sizes.pipeline_events, 2 * sizes.pipeline_rounds * event_s)
-            engine_only, whole = [], []
+            engine_only: list[float] = []
+            whole: list[float] = []
             for n in range(sizes.pipeline_rounds):
                 if whole and budget.left_s < engine_only[-1] + whole[-1]:
                     break

@@ -37,7 +37,7 @@ ROW_KEYS = {
 @pytest.fixture(scope="module")
 def report() -> BenchReport:
     config = Config.model_validate({"reader": {"precision": "fp32"}})
-    options = Options(True, ("onnx_fp32",), ("short",), pipeline=False, scaling=False, sizes=TINY)
+    options = Options(False, ("onnx_fp32",), ("short",), pipeline=False, scaling=False, sizes=TINY)
     return run_bench(config, options, lambda *_: None)
 
 
