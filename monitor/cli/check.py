@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monitor.assembly.artefacts import ModelArtefacts
+from monitor.assembly.artefacts import BundleArtefacts, ModelArtefacts
 from monitor.cli.file_access import file_problem, folder_problem
 from monitor.cli.wiring import load_sets
 from monitor.config.load import load_config
@@ -136,6 +136,7 @@ def _reader(config: Config, artefacts: Artefacts) -> str:
     from monitor.assembly.build import build_engine
     from monitor.assembly.bundle_cache import cached_folder
     from monitor.compiler.compile import compiled_architecture
+    from monitor.readers.onnx.bundle import load_bundle
 
     if config.reader.engine == "torch":
         build_engine(config, artefacts)
@@ -145,7 +146,8 @@ def _reader(config: Config, artefacts: Artefacts) -> str:
         return f"compiled, self-test passed ({config.reader.bundle})"
     folder = cached_folder(config, artefacts)
     if folder.exists():
-        build_engine(config, artefacts)
+        bundle = load_bundle(folder)  # not through the cache, which notes when a bundle was last used
+        build_engine(config, BundleArtefacts(artefacts.sets, bundle.files, bundle))
         return f"compiled, self-test passed ({folder})"
     compiled_architecture(artefacts.model)
     problem = folder_problem(folder.parent)

@@ -298,7 +298,7 @@ def test_a_cached_reader_that_was_changed(reading: Sidecar, compiled: Path) -> N
     graph = bytearray((compiled / "reader.onnx").read_bytes())
     graph[-1] ^= 1
     (compiled / "reader.onnx").write_bytes(graph)
-    assert reading.problem("reader") == f"{compiled}/reader.onnx: was changed since the bundle was compiled"
+    assert reading.problem("reader") == f"{compiled}/reader.onnx: was changed after the bundle was compiled"
 
 
 def test_a_given_bundle(reading: Sidecar, compiled: Path, tmp_path: Path) -> None:

