@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test install install-dev lint types imports unit lab-smoke demo-check clean distclean
+.PHONY: help demo test install install-dev lint types imports unit verify lab-smoke demo-check clean distclean
 
 # The first Python on the PATH that is new enough; PYTHON=... on the command line overrides it.
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
@@ -47,6 +47,10 @@ imports: install-dev ## Which package may import which
 unit: install-dev ## pytest; PYTEST_ARGS="-k name" narrows it
 	@echo "==> pytest"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+verify: install-dev ## Everything that the tests only sample: all 2,697 cases, a long soak (takes minutes)
+	@echo "==> pytest --whole"
+	@$(BIN)/python -m pytest --whole -m whole $(PYTEST_ARGS)
 
 lab-smoke: install-dev ## The lab's commands in a row, from texts to a running set; `unit` includes it
 	@echo "==> lab-smoke"

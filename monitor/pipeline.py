@@ -92,13 +92,13 @@ class Pipeline:
                 self._pause(e, 0)
             records = [item for item in polled if isinstance(item, Record)]
             self._telemetry.polled(len(records), time.perf_counter() - started)
+            self._report_readiness()  # before the first batch, which may take a minute
             if polled:
                 self._process_batch(records, [item for item in polled if isinstance(item, UnreadRange)])
             else:
                 # what has no records for us, such as the end of a transaction, is committed too
                 self._retry(self._source.commit)
             self._telemetry.lag(self._source.lag())
-            self._report_readiness()
             self._health.progress()
         return self.totals
 

@@ -141,14 +141,13 @@ class Loop:
         self.letters = RecordingSink(self.calls, "letters")
         self.health = Health(300)
         self.reports: list[int] = []
+        self.engine = SmallEngine()
         self._telemetry = telemetry
         self._stop = stop
 
     def run(self, source: Any, *sinks: Any, letters: Any = None) -> Totals:
         delivery = Delivery(sinks, letters or self.letters, EventLimits(max_bytes=1_000), "auto")
-        self.pipeline = Pipeline(
-            source, SmallEngine(), delivery, self._telemetry, self.health, self._stop, self._report
-        )
+        self.pipeline = Pipeline(source, self.engine, delivery, self._telemetry, self.health, self._stop, self._report)
         return self.pipeline.run()
 
     def _report(self, totals: Totals) -> None:
@@ -464,9 +463,23 @@ def test_batches_of_nothing_but_bad_records_do_not_start_the_count_anew(loop: Lo
     ("unready", "reasons"), [("", []), ("waiting for partitions", ["consumer: waiting for partitions"])]
 )
 def test_the_consumer_is_ready_when_the_source_is(loop: Loop, unready: str, reasons: list[str]) -> None:
-    loop.health.set_ready("model", True)
     assert loop.health.ready() == ["consumer: has not reported yet"]
     source = RecordingSource(loop.calls, [record(1)])
     source.unready = unready
     loop.run(source, RecordingSink(loop.calls))
     assert loop.health.ready() == reasons
+
+
+def test_it_is_ready_before_the_first_batch_is_judged(loop: Loop) -> None:
+    found: list[list[str]] = []
+
+    class AskedMeanwhile(SmallEngine):
+        def evaluate(
+            self, events: Sequence[Event], on_group: Callable[[], None] = lambda: None
+        ) -> Iterator[Evaluation]:
+            found.append(loop.health.ready())
+            return super().evaluate(events, on_group)
+
+    loop.engine = AskedMeanwhile()
+    loop.run(RecordingSource(loop.calls, [record(1)]), RecordingSink(loop.calls))
+    assert found == [[]]

@@ -8,6 +8,7 @@ matrix products, at this rate.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +30,9 @@ _ROUNDS = 40
 class Ceilings:
     """Measures the rates. Runs in a worker process, because it imports every library."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, longest_s: float = math.inf) -> None:
+        """Rounds of one product stop after `longest_s` seconds."""
+        self._longest_s = longest_s
         self._threads = threads or usable_cores()
         self._fastest: dict[str, float] = {}
 
@@ -82,11 +85,10 @@ class Ceilings:
         options.log_severity_level = 3
         return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
 
-    @staticmethod
-    def _best(run: Callable[[], object]) -> float:
+    def _best(self, run: Callable[[], object]) -> float:
         """Seconds of the fastest round; anything that disturbs a round only makes it slower."""
-        seconds = []
-        for _ in range(_ROUNDS):
+        seconds: list[float] = []
+        while len(seconds) < _ROUNDS and sum(seconds) < self._longest_s:
             started = time.perf_counter()
             run()
             seconds.append(time.perf_counter() - started)

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.bench.budget import Budget, Slice
 from monitor.bench.ceilings import Rates
 from monitor.bench.operations import Operations, Span, spans
 from monitor.bench.other_readers import make_llama_cpp, make_naive
+from monitor.bench.progress import Progress
 from monitor.bench.readers import Repetition, make_latentwatch
-from monitor.bench.results import ReaderResult
+from monitor.bench.results import BenchReport, ReaderResult
 from monitor.bench.sizes import Sizes
 from monitor.bench.worker_process import WorkerProcess
 from monitor.bench.workloads import Workload
@@ -26,7 +28,8 @@ from monitor.events.event import Event
 from monitor.tokens.tokeniser import EventTokeniser
 
 NAIVE = "naive_fp32"
-ReportProgress = Callable[[str], None]
+_SINGLES_SHARE = 0.4
+"""Of a workload's time for reading one event at a time; the rest is for repetitions."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,15 @@ class _Floor:
         return self.reader.operations.floor_s(self.read, weights, attention) / self.seconds
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """How much of a trial the benchmark's sizes ask for."""
+
+    singles: int
+    events: int
+    repetitions: int
+
+
 @dataclass
 class _Trial:
     """One reader on one workload: its input and its repetitions."""
@@ -72,7 +84,22 @@ class _Trial:
     repetitions: int
     padding: float
     singles: Repetition
-    done: list[Repetition]
+    wanted: _Wanted
+    expected_s: float
+    """Seconds that a repetition should take."""
+    done: list[Repetition] = dataclasses.field(default_factory=list)
+
+    def shortened(self) -> list[str]:
+        """What was measured less than wanted."""
+        return [
+            f"{count} of {wanted} {what}"
+            for count, wanted, what in (
+                (len(self.singles.latencies_s), self.wanted.singles, "single events"),
+                (len(self.events), self.wanted.events, "events"),
+                (self.repetitions, self.wanted.repetitions, "repetitions"),
+            )
+            if count < wanted
+        ]
 
 
 def choose(names: Sequence[str], config: Config, bundle: Path, counted: Mapping[str, Operations]) -> list[BenchReader]:
@@ -115,16 +142,16 @@ def choose(names: Sequence[str], config: Config, bundle: Path, counted: Mapping[
 
 @contextmanager
 def loaded(
-    readers: Sequence[BenchReader], skipped: list[str], report_progress: ReportProgress
+    readers: Sequence[BenchReader], skipped: list[str], progress: Progress, time: Slice
 ) -> Iterator[list[tuple[BenchReader, WorkerProcess]]]:
-    """The readers' processes, once they have loaded. If one can't load, the reason is added to `skipped`."""
+    """The readers' processes, once they have loaded. If one can't load in time, the reason is added to `skipped`."""
     with ExitStack() as opened:
-        report_progress(f"loading {len(readers)} readers")
         started = [(reader, opened.enter_context(WorkerProcess(reader.make, *reader.arguments))) for reader in readers]
         ready = []
         for reader, worker in started:
+            progress.detail(reader.name)
             try:
-                worker.wait_made()
+                worker.wait_made(_at_least_a_second(time.left_s))
                 ready.append((reader, worker))
             except Permanent as e:
                 skipped.append(f"{reader.name}: {e}")
@@ -136,17 +163,21 @@ def measure(
     workloads: Sequence[Workload],
     tokeniser: EventTokeniser,
     sizes: Sizes,
+    *,
     longest_s: float,
+    budget: Budget,
     rates: Rates,
-    skipped: list[str],
-    report_progress: ReportProgress,
+    report: BenchReport,
+    progress: Progress,
 ) -> list[ReaderResult]:
-    """A result for each workload and reader.
+    """A result for each workload and reader. `budget` has a slice for each workload.
 
-    A reader that would take more than `longest_s` per repetition is skipped, and so is one whose process dies; the
-    reasons are added to `skipped`, and the other readers are still measured. The ceilings are measured again after
-    every workload, because a machine that was busy at first would set them too low.
+    If time is short, a reader gets fewer events and repetitions, which `report.shortened` says. A reader that would
+    take more than `longest_s` per repetition is skipped, and so is one whose process dies; `report.skipped` has the
+    reasons, and the other readers are still measured. The ceilings are measured again after every workload, because a
+    machine that was busy at first would set them too low.
     """
+    skipped = report.skipped
     load_peaks: dict[str, float] = {}
     for reader, worker in running:
         try:
@@ -158,25 +189,26 @@ def measure(
     rows: list[ReaderResult] = []
     floors: list[_Floor] = []
     for workload in workloads:
+        progress.stage(workload.name)
+        time = budget.begin(workload.name)
         ids = {item.event.id: item.ids for item in tokeniser.tokenise(workload.events)}
-        trials = []
-        for reader, worker in running:
-            report_progress(f"{workload.name}: {reader.name}, one event at a time")
-            try:
-                trials.append(_begin(reader, worker, workload, ids, sizes, longest_s))
-            except Permanent as e:
-                skipped.append(f"{reader.name} on {workload.name}: {e}")
+        trials = _begin_all(running, workload, ids, sizes, longest_s, time, skipped, progress)
         for repetition in range(max((trial.repetitions for trial in trials), default=0)):
             for trial in [t for t in trials if repetition < t.repetitions]:
-                report_progress(
-                    f"{workload.name}: {trial.reader.name}, repetition {repetition + 1} of {trial.repetitions}"
-                )
+                if repetition and time.left_s < trial.done[-1].seconds:
+                    trial.repetitions = repetition
+                    continue
+                progress.detail(f"{trial.reader.name}, repetition {repetition + 1} of {trial.repetitions}")
                 try:
-                    trial.done.append(trial.worker.call("run", trial.events))
+                    # the first repetition is short enough for the slice if it takes what it should
+                    within_s = _at_least_a_second(max(time.left_s, 3 * trial.expected_s))
+                    trial.done.append(trial.worker.call("run", trial.events, within_s=within_s))
                 except Permanent as e:
                     skipped.append(f"{trial.reader.name} on {workload.name}: {e}")
                     trials.remove(trial)
         for trial in trials:
+            if less := trial.shortened():
+                report.shortened.append(f"{trial.reader.name} on {workload.name}: {', '.join(less)}")
             rows.append(_row(workload, trial, _speed(trials, NAIVE, ids), ids, load_peaks))
             floors.append(_Floor(trial.reader, _read(trial, ids, prefixes), _median([r.seconds for r in trial.done])))
         rates.measure()
@@ -186,6 +218,30 @@ def measure(
     ]
 
 
+def _begin_all(
+    running: Sequence[tuple[BenchReader, WorkerProcess]],
+    workload: Workload,
+    ids: Mapping[str, NDArray[np.int32]],
+    sizes: Sizes,
+    longest_s: float,
+    time: Slice,
+    skipped: list[str],
+    progress: Progress,
+) -> list[_Trial]:
+    """The trials of a workload, of which every reader has read single events."""
+    trials = []
+    repetition_s = (1 - _SINGLES_SHARE) * time.left_s / max(1, len(running))
+    singles = time.part(_SINGLES_SHARE)
+    for n, (reader, worker) in enumerate(running):
+        progress.detail(f"{reader.name}, one event at a time")
+        share = singles.part(1 / (len(running) - n))
+        try:
+            trials.append(_begin(reader, worker, workload, ids, sizes, longest_s, share, repetition_s))
+        except Permanent as e:
+            skipped.append(f"{reader.name} on {workload.name}: {e}")
+    return trials
+
+
 def _begin(
     reader: BenchReader,
     worker: WorkerProcess,
@@ -193,19 +249,40 @@ def _begin(
     ids: Mapping[str, NDArray[np.int32]],
     sizes: Sizes,
     longest_s: float,
+    time: Slice,
+    repetition_s: float,
 ) -> _Trial:
-    """Reads single events, which also warms up. Raises Permanent if a whole repetition would take too long."""
+    """Reads single events in `time`, which also warms up, and chooses events that take at most `repetition_s`.
+
+    Raises Permanent if even a short repetition would take too long.
+    """
+    in_order = reader.caching and workload.name == "multi_turn"
     count = max(1, sizes.single_events // 4) if reader.slow else sizes.single_events
     # a cache is only warm if everything before the event was read
-    single = workload.events if reader.caching and workload.name == "multi_turn" else workload.spread(count)
+    single = workload.events if in_order else workload.spread(count)
     events = workload.sample(sizes.slow_batches) if reader.slow else workload.events
-    worker.call("run", single[:1])
-    single_events: Repetition = worker.call("run", single, True)
-    expected_s = single_events.seconds * sum(ids[e.id].size for e in events) / sum(ids[e.id].size for e in single)
+    repetitions = sizes.slow_repetitions if reader.slow else sizes.repetitions
+    wanted = _Wanted(len(single), len(events), repetitions)
+    # a reader may use up the shares of those after it, but not more
+    within_s = _at_least_a_second(3 * time.left_s)
+    first: Repetition = worker.call("run", single[:1], within_s=within_s)
+    kept = time.fits(len(single), first.seconds)
+    single = workload.events[:kept] if in_order else workload.spread(kept)
+    single_events: Repetition = worker.call("run", single, True, within_s=within_s)
+    token_s = single_events.seconds / sum(ids[e.id].size for e in single)
+    expected_s = token_s * sum(ids[e.id].size for e in events)
+    if expected_s > repetition_s:
+        events = events[: max(1, int(len(events) * repetition_s / expected_s))]
+        expected_s = token_s * sum(ids[e.id].size for e in events)
     if expected_s > longest_s:
         raise Permanent(f"would take about {expected_s:.0f} s per repetition")
-    repetitions = sizes.slow_repetitions if reader.slow else sizes.repetitions
-    return _Trial(reader, worker, events, repetitions, worker.call("padding", events), single_events, [])
+    padding = worker.call("padding", events, within_s=within_s)
+    return _Trial(reader, worker, events, repetitions, padding, single_events, wanted, expected_s)
+
+
+def _at_least_a_second(seconds: float) -> float:
+    """So that a process gets the chance to answer, even if no time is left."""
+    return max(1.0, seconds)
 
 
 def _row(

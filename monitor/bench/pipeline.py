@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from monitor.bench.budget import Slice
 from monitor.bench.readers import make_latentwatch
 from monitor.bench.results import PipelineResult
 from monitor.bench.sizes import Sizes
@@ -31,11 +32,12 @@ _POLL_S, _SLEEP_SHARE = 0.02, 0.9
 _WARM_UP = 16
 
 
-def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes) -> PipelineResult:
+def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes, budget: Slice) -> PipelineResult:
     """Measures rounds of short chats, each first with the engine and then through broker and sidecar.
 
     The chats are short because Kafka costs time per event and reading per token. Every round has new events, so that
-    no prefix cache holds them. Raises LatentwatchError if broker or sidecar fail.
+    no prefix cache holds them. If `budget` is short, there are fewer rounds of fewer events. Raises LatentwatchError if
+    broker or sidecar fail.
     """
     engine_reader = (f"onnx_{precision}_confirmed", config, bundle)
     with (
@@ -44,7 +46,7 @@ def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes)
         WorkerProcess(make_latentwatch, *engine_reader) as engine,
     ):
         broker.create_topics(PARTITIONS)
-        engine.wait_made()
+        engine.wait_made(budget.left_s)
         path, port = Path(folder) / "config.yaml", _free_port()
         sidecar_config = _sidecar_config(config, bundle, broker.bootstrap_servers, Path(folder), port)
         path.write_text(yaml.safe_dump(sidecar_config, sort_keys=False), encoding="utf-8")
@@ -52,23 +54,28 @@ def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes)
             DemoTopics(broker.bootstrap_servers, GROUP) as topics,
             SidecarProcess(path, port, Path(folder) / "sidecar.log") as sidecar,
         ):
-            sidecar.wait_ready(_READY_TIMEOUT_S)
+            sidecar.wait_ready(min(_READY_TIMEOUT_S, budget.left_s))
             path_through_kafka = _KafkaPath(topics, sidecar)
             warm_up = short_chats(_WARM_UP, "warm-up")
-            path_through_kafka.seconds(warm_up)
+            event_s = path_through_kafka.seconds(warm_up) / _WARM_UP
             engine.call("run", warm_up)
-            engine_only, whole = [], []
+            # a round reads every event twice, and the events of all rounds have to fit
+            count = budget.fits(sizes.pipeline_events, 2 * sizes.pipeline_rounds * event_s)
+            engine_only: list[float] = []
+            whole: list[float] = []
             for n in range(sizes.pipeline_rounds):
-                events = short_chats(sizes.pipeline_events, f"pipeline-{n}")
+                if whole and budget.left_s < engine_only[-1] + whole[-1]:
+                    break
+                events = short_chats(count, f"pipeline-{n}")
                 engine_only.append(float(engine.call("run", events).seconds))
                 whole.append(path_through_kafka.seconds(events, engine_only[-1]))
             sidecar.stop(_STOP_TIMEOUT_S)
     overheads = [100 * (w / a - 1) for w, a in zip(whole, engine_only, strict=True)]
     return PipelineResult(
-        events=sizes.pipeline_events,
-        rounds=sizes.pipeline_rounds,
-        events_per_s=sizes.pipeline_events / float(np.median(whole)),
-        engine_events_per_s=sizes.pipeline_events / float(np.median(engine_only)),
+        events=count,
+        rounds=len(whole),
+        events_per_s=count / float(np.median(whole)),
+        engine_events_per_s=count / float(np.median(engine_only)),
         overhead_percent=float(np.median(overheads)),
         spread_percent=max(overheads) - min(overheads),
     )

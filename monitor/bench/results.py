@@ -75,6 +75,8 @@ class CurvePoint:
     """Milliseconds for the tokens of one run, or for `turn`, for that turn's event."""
     tokens: int
     spread: float
+    repetitions: int
+    """Without the one that warms up; 0 if there was time only for that one."""
 
 
 @dataclass
@@ -86,11 +88,13 @@ class BenchReport:
     pipeline: PipelineResult | None = None
     scaling: list[CurvePoint] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    shortened: list[str] = field(default_factory=list)
+    """What was measured less than planned, because time was short."""
 
     def to_json(self) -> str:
-        """The four parts. `machine.skipped` says what was not measured and why."""
+        """The four parts. `machine.skipped` says what was not measured and why, `machine.shortened` what was cut."""
         data = {
-            "machine": {**self.machine, "skipped": self.skipped},
+            "machine": {**self.machine, "skipped": self.skipped, "shortened": self.shortened},
             "results": [dataclasses.asdict(row) for row in self.results],
             "pipeline": {} if self.pipeline is None else dataclasses.asdict(self.pipeline),
             "scaling": [dataclasses.asdict(point) for point in self.scaling],

@@ -6,7 +6,7 @@ import copy
 import json
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,8 +18,9 @@ from safetensors.numpy import save_file
 from monitor.assembly.artefacts import load_artefacts
 from monitor.assembly.engine import window_reader
 from monitor.assembly.tokeniser import build_tokeniser
+from monitor.bench.budget import Slice
 from monitor.bench.results import CurvePoint
-from monitor.bench.sizes import Sizes
+from monitor.bench.sizes import BATCH_LENGTH, Sizes
 from monitor.bench.workloads import make_workloads, multi_turn
 from monitor.config.sections import Config
 from monitor.readers.onnx.bundle import EMBEDDINGS, EXACT_GRAPH, GRAPH, PREFIXES, load_bundle, load_prefixes
@@ -33,8 +34,6 @@ CURATED = 64
 _WIDTH = 8_192
 """Latents of the random SAE, unless its width is the variable."""
 _K = 32
-_LENGTH = 128
-"""Tokens per sequence, unless their number is the variable."""
 _CACHE_BYTES = 268_435_456
 
 
@@ -56,6 +55,7 @@ class Curves:
         self._config = config
         self._precision = precision
         self._sizes = sizes
+        self._time = Slice()
         self._artefacts = load_artefacts(config)
         self._tokeniser = build_tokeniser(config, self._artefacts.model)
         self._bundle = load_bundle(bundle)
@@ -63,6 +63,12 @@ class Curves:
         self._prefixes = load_prefixes(bundle / PREFIXES)
         events = [event for workload in make_workloads(["long"], sizes) for event in workload.events]
         self._ids = np.concatenate([item.ids for item in self._tokeniser.tokenise(events)])
+
+    def measured(self, curve: str, seconds: float) -> list[CurvePoint]:
+        """The curve of that name. If it takes longer than `seconds`, there are fewer repetitions."""
+        self._time = Slice(seconds)
+        points: list[CurvePoint] = getattr(self, curve)()
+        return points
 
     def lengths(self) -> list[CurvePoint]:
         """Sequences of different lengths, with about the same number of tokens in total."""
@@ -78,7 +84,10 @@ class Curves:
         """Batches of different numbers of sequences of 128 tokens."""
         reader = self._shipped()
         return self._measure(
-            [_Case("batch", self._name, n, n * _LENGTH, self._read(reader, n, _LENGTH)) for n in self._sizes.batches]
+            [
+                _Case("batch", self._name, n, n * BATCH_LENGTH, self._read(reader, n, BATCH_LENGTH))
+                for n in self._sizes.batches
+            ]
         )
 
     def turns(self) -> list[CurvePoint]:
@@ -89,7 +98,7 @@ class Curves:
             reader = self._shipped(cache)
             planners.append((series, reader, window_reader(self._config, self._tokeniser, reader)))
         seconds: dict[tuple[str, int], list[float]] = {}
-        for _ in range(self._sizes.scaling_repetitions + 1):
+        for _ in self._rounds():
             for series, reader, planner in planners:
                 reader.cache.clear()
                 for turn, item in enumerate(items, 1):
@@ -97,7 +106,7 @@ class Curves:
                     reader.read([window.chunk for window in planner.plan(item.ids)])
                     seconds.setdefault((series, turn), []).append(time.perf_counter() - started)
         return [
-            _point("turn", series, turn, int(items[turn - 1].ids.size), times[1:])
+            _point("turn", series, turn, int(items[turn - 1].ids.size), times)
             for (series, turn), times in seconds.items()
         ]
 
@@ -154,7 +163,7 @@ class Curves:
         shape = self._compile(graph, sae, latents)
         reader = self._reader(graph, shape, latents)
         tokens = self._sizes.scaling_tokens
-        return _Case(variable, kind, value, tokens, self._read(reader, tokens // _LENGTH, _LENGTH))
+        return _Case(variable, kind, value, tokens, self._read(reader, tokens // BATCH_LENGTH, BATCH_LENGTH))
 
     def _compile(self, path: Path, sae_folder: Path, latents: list[int]) -> GraphShape:
         from monitor.compiler.sae_graph import add_encoder
@@ -207,15 +216,27 @@ class Curves:
 
     def _measure(self, cases: Sequence[_Case]) -> list[CurvePoint]:
         seconds: list[list[float]] = [[] for _ in cases]
-        for _ in range(self._sizes.scaling_repetitions + 1):  # the first warms up
+        for _ in self._rounds():
             for case, times in zip(cases, seconds, strict=True):
                 started = time.perf_counter()
                 case.run()
                 times.append(time.perf_counter() - started)
-        return [_point(c.variable, c.series, c.value, c.tokens, t[1:]) for c, t in zip(cases, seconds, strict=True)]
+        return [_point(c.variable, c.series, c.value, c.tokens, t) for c, t in zip(cases, seconds, strict=True)]
+
+    def _rounds(self) -> Iterator[None]:
+        """A round to warm up and the repetitions, as long as there is time for another one."""
+        longest_s = 0.0
+        for _ in range(self._sizes.scaling_repetitions + 1):
+            if self._time.left_s < longest_s:
+                return
+            started = time.perf_counter()
+            yield
+            longest_s = max(longest_s, time.perf_counter() - started)
 
 
-def _point(variable: str, series: str, value: int, tokens: int, seconds: Sequence[float]) -> CurvePoint:
+def _point(variable: str, series: str, value: int, tokens: int, times: Sequence[float]) -> CurvePoint:
+    """A point from the seconds of its rounds; the first one warmed up and counts only if there is no other."""
+    seconds = times[1:] or times
     median = float(np.median(seconds))
     return CurvePoint(
         variable=variable,
@@ -225,6 +246,7 @@ def _point(variable: str, series: str, value: int, tokens: int, seconds: Sequenc
         ms=1e3 * median,
         tokens=tokens,
         spread=(max(seconds) - min(seconds)) / median,
+        repetitions=len(times) - 1,
     )
 
 

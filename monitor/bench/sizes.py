@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 WORKLOADS = ("short", "long", "multi_turn")
+BATCH_LENGTH = 128
+"""Tokens per sequence on the curves, unless their number is the variable."""
+_FEWEST_TOKENS = 256
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,21 @@ class Sizes:
     batches: tuple[int, ...]
     conversation_turns: int
     """Turns of the conversation whose cost is measured turn by turn."""
+
+    def for_speed(self, tokens_per_s: float, curve_s: float) -> Sizes:
+        """With fewer tokens per run, if a curve at that speed would take longer than `curve_s`."""
+        runs = (self.scaling_repetitions + 1) * len(self.lengths)
+        tokens = self.scaling_tokens
+        while tokens > _FEWEST_TOKENS and runs * tokens > tokens_per_s * curve_s:
+            tokens //= 2
+        if tokens == self.scaling_tokens:
+            return self
+        return replace(
+            self,
+            scaling_tokens=tokens,
+            lengths=tuple(n for n in self.lengths if n <= tokens),
+            batches=tuple(n for n in self.batches if n * BATCH_LENGTH <= tokens),
+        )
 
 
 BATCH = 8

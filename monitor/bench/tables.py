@@ -37,6 +37,8 @@ def print_report(console: Console, report: BenchReport) -> None:
         cells = [(value, *row) for value, row in _curve(points, series)]
         _title(console, _TITLES[variable])
         console.print(_table((variable, *series), cells))
+    for line in report.shortened:
+        console.print(f"cut short: {line}", style="yellow", highlight=False, markup=False)
     for line in report.skipped:
         console.print(f"skipped: {line}", style="yellow", highlight=False, markup=False)
 
@@ -60,6 +62,8 @@ def markdown(report: BenchReport, command: str) -> str:
         series = list(dict.fromkeys(p.series for p in points))
         cells = [(value, *row) for value, row in _curve(points, series)]
         parts += [f"## {_TITLES[variable]}", _markdown_table((variable, *series), cells)]
+    if report.shortened:
+        parts += ["## Cut short", "\n".join(f"- {line}" for line in report.shortened)]
     if report.skipped:
         parts += ["## Not measured", "\n".join(f"- {line}" for line in report.skipped)]
     return "\n\n".join(parts) + "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
@@ -34,6 +35,7 @@ class WorkerProcess:
         self._process = context.Process(target=_serve, args=(theirs, make, arguments), daemon=True)
         self._theirs = theirs
         self._made = False
+        self._stopped = ""
 
     def __enter__(self) -> WorkerProcess:
         """Starts the process, which then creates the object."""
@@ -50,23 +52,31 @@ class WorkerProcess:
         self._process.kill()  # whether it is still busy or already done
         self._process.join()
 
-    def wait_made(self) -> None:
-        """Waits until the object exists. Raises Permanent with the reason if it can't be created."""
+    def wait_made(self, within_s: float = math.inf) -> None:
+        """Waits until the object exists. Raises Permanent with the reason if it can't be created in time."""
         if not self._made:
-            self._answer()
+            self._answer(within_s)
             self._made = True
 
-    def call(self, method: str, *arguments: Any) -> Any:
-        """Calls the method and returns its result. Raises Permanent if it fails or the process dies."""
+    def call(self, method: str, *arguments: Any, within_s: float = math.inf) -> Any:
+        """Calls the method and returns its result. Raises Permanent if it fails or the process dies.
+
+        A process that has not answered after `within_s` seconds is killed.
+        """
         self.wait_made()
         try:
             self._pipe.send((method, arguments))
         except OSError:
             raise Permanent(self._death()) from None
-        return self._answer()
+        return self._answer(within_s)
 
-    def _answer(self) -> Any:
+    def _answer(self, within_s: float) -> Any:
         try:
+            if not self._pipe.poll(None if math.isinf(within_s) else within_s):
+                self._process.kill()
+                self._process.join()
+                self._stopped = f"stopped: it took longer than {within_s:.0f} s"
+                raise Permanent(self._stopped)
             outcome, value = self._pipe.recv()
         except (EOFError, OSError):
             raise Permanent(self._death()) from None
@@ -75,6 +85,8 @@ class WorkerProcess:
         return value
 
     def _death(self) -> str:
+        if self._stopped:
+            return self._stopped
         self._process.join(_STOP_TIMEOUT_S)
         code = self._process.exitcode
         hint = " (out of memory?)" if code == -signal.SIGKILL else ""

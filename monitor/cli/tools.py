@@ -116,9 +116,7 @@ def check(
 
 def bench(
     config: ConfigOption = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Less of everything: minutes instead of a quarter of an hour.")
-    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure only as much as fits into three minutes.")] = False,
     as_json: Annotated[Path | None, typer.Option("--json", help="File for the figures as JSON.")] = None,
     as_markdown: Annotated[Path | None, typer.Option("--markdown", help="File for the tables as Markdown.")] = None,
     plot: Annotated[Path | None, typer.Option(help="PNG, or folder for one, of how cost grows.")] = None,
@@ -133,19 +131,19 @@ def bench(
 ) -> None:
     """Measure what a deployment costs on this machine, next to what one would write without latentwatch."""
     from rich.console import Console
-    from rich.markup import escape
 
     from monitor.bench.outputs import Outputs
     from monitor.bench.run import READERS, Options, names, run_bench
     from monitor.bench.sizes import WORKLOADS
     from monitor.bench.tables import print_report
+    from monitor.demo.progress import ProgressLine
 
     settings = load_settings(config)
     outputs = Outputs(as_json, as_markdown, plot)
     outputs.check()
     options = Options(quick, names(readers, READERS), names(workloads, WORKLOADS), not skip_pipeline, not skip_scaling)
-    with Console(stderr=True).status("") as status:
-        report = run_bench(settings, options, lambda message: status.update(escape(message)))
+    with ProgressLine(Console(stderr=True)) as progress:
+        report = run_bench(settings, options, progress.update)
     print_report(Console(), report)
     outputs.write(report, "latentwatch bench" + (" --quick" if quick else ""))
 

@@ -37,8 +37,8 @@ ROW_KEYS = {
 @pytest.fixture(scope="module")
 def report() -> BenchReport:
     config = Config.model_validate({"reader": {"precision": "fp32"}})
-    options = Options(True, ("onnx_fp32",), ("short",), pipeline=False, scaling=False, sizes=TINY)
-    return run_bench(config, options, lambda _: None)
+    options = Options(False, ("onnx_fp32",), ("short",), pipeline=False, scaling=False, sizes=TINY)
+    return run_bench(config, options, lambda *_: None)
 
 
 @pytest.mark.model
@@ -82,7 +82,9 @@ def test_tables(report: BenchReport, tmp_path: Path) -> None:
 
 
 def _point(turn: int, ms: float) -> CurvePoint:
-    return CurvePoint("turn", "onnx_int8_cache", turn, tokens_per_s=1e5 / ms, ms=ms, tokens=100, spread=0.1)
+    return CurvePoint(
+        "turn", "onnx_int8_cache", turn, tokens_per_s=1e5 / ms, ms=ms, tokens=100, spread=0.1, repetitions=2
+    )
 
 
 def test_outputs_are_checked_before_anything_is_measured(tmp_path: Path) -> None:

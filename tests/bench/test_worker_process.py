@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
@@ -23,6 +24,9 @@ class Counter:
 
     def fail(self) -> None:
         raise ValueError("seven\nlines of detail")
+
+    def wait(self) -> None:
+        time.sleep(600)
 
     def die(self) -> None:
         os._exit(9)
@@ -71,3 +75,19 @@ def test_no_process_is_left_over() -> None:
         pid = worker.call("pid")
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_process_that_takes_too_long_is_stopped() -> None:
+    with WorkerProcess(Counter, 0) as worker:
+        pid = worker.call("pid")
+        with pytest.raises(Permanent, match=r"^stopped: it took longer than 0 s$"):
+            worker.call("wait", within_s=0.1)
+        with pytest.raises(Permanent, match=r"^stopped: it took longer than 0 s$"):
+            worker.call("add", 1)
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_one_that_is_not_made_in_time_is_stopped() -> None:
+    with WorkerProcess(time.sleep, 600) as worker, pytest.raises(Permanent, match=r"^stopped: "):
+        worker.wait_made(0.1)

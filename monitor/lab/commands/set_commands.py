@@ -131,7 +131,7 @@ def cases(
     with lab_extra():
         from monitor.lab.data.chosen_sets import as_shipped, with_sets
         from monitor.lab.evaluation.case_record import RECORD_FILE, CaseRecord
-        from monitor.lab.evaluation.cases import cases_table, judge_cases
+        from monitor.lab.evaluation.cases import cases_table, judge_cases, sample_scores
         from monitor.lab.reading.row_reader import RowReader
     if write and folder is not None:
         raise ConfigError("--write: only the project's own cases are recorded; drop --cases")
@@ -144,6 +144,7 @@ def cases(
         _write(json_file, json.dumps([f.row() for f in figures], indent=2) + "\n")
     if folder is not None:
         return
+    samples = sample_scores(reader.artefacts.sets, reader.scores)
     problems = []
     for record in dict.fromkeys(loaded.path.with_name(RECORD_FILE) for loaded in reader.artefacts.sets):
         here = {loaded.set.id for loaded in reader.artefacts.sets if loaded.path.parent == record.parent}
@@ -151,10 +152,12 @@ def cases(
         if write:
             # if all sets were judged, any other entry belongs to a set that is gone
             before = CaseRecord.load(record) if sets and record.exists() else CaseRecord({})
-            before.with_figures(judged).save(record)
+            before.with_figures(judged, samples).save(record)
             Console(stderr=True).print(f"written: {escape(str(record))}", highlight=False, soft_wrap=True)
         elif record.exists():
-            problems += CaseRecord.load(record).steps_back(judged)
+            before = CaseRecord.load(record)
+            problems += before.steps_back(judged)
+            problems += before.moved_scores({set_id: samples[set_id] for set_id in sorted(here)})
     sys.stderr.write("".join(f"error: {problem}\n" for problem in problems))
     if problems:
         raise typer.Exit(1)

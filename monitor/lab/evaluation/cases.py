@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,11 @@ from monitor.sets.load import LoadedSet, builtin_folder
 Scorer = Callable[[Sequence[LabelledRow], str], Mapping[str, Floats]]
 """Scores [row] by set id of rows with a name for the progress bar; NaN if a set sees nothing of a row."""
 
+Sample = Mapping[str, float | None]
+"""Scores by row id of a fixed sample of the cases of one set; None if the set sees nothing of a row."""
+
+_SAMPLE_ROWS = 10
+"""Of each label of a file."""
 _SUFFIXES = ("", "_twins", "_languages")
 _HEAD = (
     "| Set | Cases | Positives found | Hard negatives flagged | AUROC (95 % interval) | Pairs won |\n"
@@ -88,13 +94,7 @@ def judge_cases(
 
     Raises ConfigError if a set has no cases, or a row can't be used.
     """
-    by_set = {loaded.set.id: case_files(loaded.set.category, folder) for loaded in sets}
-    if problems := [
-        f"{folder or builtin_folder() / 'cases'}: no {loaded.set.category}.jsonl, which set {loaded.set.id} needs"
-        for loaded in sets
-        if not by_set[loaded.set.id]
-    ]:
-        raise ConfigError(problems)
+    by_set = _files(sets, folder)
     rows = {path: load_rows(path) for files in by_set.values() for path in files}
     scores = {path: score(of, path.name) for path, of in rows.items()}
     figures = []
@@ -107,6 +107,39 @@ def judge_cases(
                 name = f"{path.stem}/{language}"
                 figures.append(_figures(loaded, name, [of[n] for n in chosen], found[chosen], seed))
     return figures
+
+
+def sampled(rows: Sequence[LabelledRow]) -> list[LabelledRow]:
+    """A fixed sample of the rows of a file: up to ten of each label, chosen by the hashes of their ids."""
+    by_hash = sorted(rows, key=lambda row: hashlib.sha256(row.id.encode()).digest())
+    chosen = {row.id for label in (0, 1) for row in [r for r in by_hash if r.label == label][:_SAMPLE_ROWS]}
+    return [row for row in rows if row.id in chosen]
+
+
+def sample_scores(sets: Sequence[LoadedSet], score: Scorer, folder: Path | None = None) -> dict[str, Sample]:
+    """Scores of samples of all files of each set's category, by set id. Raises as judge_cases does."""
+    by_set = _files(sets, folder)
+    rows = {path: sampled(load_rows(path)) for files in by_set.values() for path in files}
+    scores = {path: score(of, path.name) for path, of in rows.items()}
+    return {
+        set_id: {
+            row.id: None if np.isnan(value) else float(value)
+            for path in files
+            for row, value in zip(rows[path], scores[path][set_id], strict=True)
+        }
+        for set_id, files in by_set.items()
+    }
+
+
+def _files(sets: Sequence[LoadedSet], folder: Path | None) -> dict[str, tuple[Path, ...]]:
+    by_set = {loaded.set.id: case_files(loaded.set.category, folder) for loaded in sets}
+    if problems := [
+        f"{folder or builtin_folder() / 'cases'}: no {loaded.set.category}.jsonl, which set {loaded.set.id} needs"
+        for loaded in sets
+        if not by_set[loaded.set.id]
+    ]:
+        raise ConfigError(problems)
+    return by_set
 
 
 def cases_table(figures: Sequence[CaseFigures]) -> str:

@@ -90,10 +90,12 @@ def test_cases_are_counted_recorded_and_compared(tmp_path: Path, monkeypatch: py
         in done.stdout
     )
     record = own.with_name("cases.json")
-    assert json.loads(record.read_text()) == {"bias": {"version": row["version"], "cases": {"bias": counts}}}
+    written = json.loads(record.read_text())["bias"]
+    assert (written["version"], written["cases"]) == (row["version"], {"bias": counts})
+    assert written["sample"].keys() == {json.loads(line)["id"] for line in cases.read_text().splitlines()}
 
     better = counts | {"found": counts["found"] + 1, "flagged": counts["flagged"]}
-    record.write_text(json.dumps({"bias": {"version": row["version"], "cases": {"bias": better}}}))
+    record.write_text(json.dumps({"bias": {**written, "cases": {"bias": better}}}))
     done = CliRunner().invoke(app, ["lab", "cases", "--set", str(own)])
     assert done.exit_code == 1
     assert f"error: bias on bias: {row['found']} of {row['positives']} positives found" in done.stderr
