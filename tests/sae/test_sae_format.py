@@ -47,7 +47,7 @@ def test_an_unknown_format(folder: Path) -> None:
 def test_another_sae(folder: Path) -> None:
     problem = refused(folder, ref(folder, sha256="1" * 64))
     assert problem.startswith(f"SAE/{WEIGHTS_FILE}: sha256 is ")
-    assert problem.endswith(f", but sets/one.yaml was made on {'1' * 64}")
+    assert problem.endswith(f", but sets/one.yaml was made with {'1' * 64}")
 
 
 def test_another_width(folder: Path) -> None:

@@ -89,7 +89,7 @@ def test_every_problem_in_every_file(tmp_path: Path) -> None:
     assert problems(tmp_path, only=["nothing"], overrides={"nothing": SetOverride()}) == [
         "a.yaml: severity: Input should be 'info', 'low', 'medium', 'high' or 'critical'",
         "a.yaml: tresholds: unknown key",
-        "c.yaml: set: condition: k = 3 of 2 features never holds",
+        "c.yaml: set: condition: k = 3 of 2 features can never hold",
         "d.yaml:2: the key 'id' is given twice",
         "e.yaml: expected keys and values at the top",
     ]
