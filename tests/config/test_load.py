@@ -236,7 +236,7 @@ def test_secrets_in_files_are_refused_and_not_repeated(tmp_path: Path, key: str)
     section, name = key.split(".")
     (found,) = problems(tmp_path, {section: {name: "hunter2"}})
     assert found == (
-        f"config.yaml: {key}: secrets stay out of files like this one; use {key}_file, "
+        f"config.yaml: {key}: secrets are not allowed in the config file; use {key}_file, "
         f"or {_variable(key)} in the environment"
     )
 
