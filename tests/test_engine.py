@@ -302,7 +302,7 @@ def test_a_model_or_sae_of_another_hash_is_refused(watch: Watch, tmp_path: Path)
         load_artefacts(config)
     model, weights = caught.value.problems
     assert "feature indices mean nothing on another model" in model
-    assert "was made on " + "1" * 64 in weights
+    assert "was made with " + "1" * 64 in weights
 
 
 def test_a_device_that_is_not_there(watch: Watch) -> None:
