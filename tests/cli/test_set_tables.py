@@ -1,4 +1,4 @@
-"""Tables of sets: they fit 80 columns, and say what an operator asks for."""
+"""Tables of sets: they fit 80 columns, and show what an operator needs."""
 
 from __future__ import annotations
 

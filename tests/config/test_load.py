@@ -107,7 +107,7 @@ BAD: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("fault", BAD)
-def test_bad_configs_are_refused_for_their_fault_alone(tmp_path: Path, fault: str) -> None:
+def test_bad_configs_are_refused_only_for_their_fault(tmp_path: Path, fault: str) -> None:
     data, problem = BAD[fault]
     (found,) = problems(tmp_path, data)
     assert found.startswith(f"config.yaml: {problem}")

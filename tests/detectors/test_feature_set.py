@@ -127,7 +127,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize("fault", BAD)
-def test_bad_sets_are_refused_for_their_fault_alone(fault: str) -> None:
+def test_bad_sets_are_refused_only_for_their_fault(fault: str) -> None:
     data, where, rule = BAD[fault]
     with pytest.raises(ValidationError) as caught:
         FeatureSet.model_validate(data)
@@ -145,7 +145,7 @@ def test_every_key_without_a_default_is_needed(missing: str) -> None:
         FeatureSet.model_validate(data)
 
 
-def test_thresholds_may_be_anything_where_only_the_score_counts() -> None:
+def test_thresholds_may_be_anything_if_only_the_score_counts() -> None:
     feature = {"index": 3, "label": "x", "weight": 1.0, "threshold": -5.0}
     assert make_summed(features=[feature]).features[0].threshold == -5.0
 

@@ -1,4 +1,4 @@
-"""load_sae: the SAE that a set names, or why it is not that one."""
+"""load_sae: the SAE that a set names, or why the folder holds another."""
 
 from __future__ import annotations
 
