@@ -21,7 +21,7 @@ from monitor.telemetry.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
-# With this many unreadable events in a row, something else is wrong than the events
+# With this many unreadable events in a row, the fault is not in the events
 _BROKEN_AFTER = 10
 _LONGEST_PAUSE_S = 30.0
 _DOUBLINGS = 10  # the longest pause is reached earlier, and a float overflows after a thousand
@@ -81,7 +81,7 @@ class Pipeline:
         self.totals = Totals()
 
     def run(self) -> Totals:
-        """Runs until the source is exhausted or `stop` is set. Raises Permanent if there is no point in going on."""
+        """Runs until the source is exhausted or `stop` is set. Raises Permanent if going on is pointless."""
         while not self._stop.is_set() and not self._source.exhausted:
             started = time.perf_counter()
             polled: Sequence[Record | UnreadRange] = ()
@@ -140,7 +140,7 @@ class Pipeline:
             done = list(self._engine.evaluate(events, self._between_groups))
             self._unreadable = 0 if done else self._unreadable
         except BadEvent:
-            pass  # below, one by one, we find out which event it is
+            pass  # the loop below finds out which event it is
         except Exception:
             log.exception("a batch of %d events could not be read; trying them one by one", len(events))
         else:
@@ -206,7 +206,7 @@ class Pipeline:
                 attempt += 1
             else:
                 if attempt:
-                    log.info("it works again (failed attempts: %d)", attempt)
+                    log.info("recovered (failed attempts: %d)", attempt)
                 return True
             try:
                 before_retry()

@@ -321,7 +321,7 @@ def test_an_outage_is_logged_from_its_start_to_its_end(loop: Loop, caplog: pytes
     assert told == [
         ("WARNING", "disk full; trying again in 0.5 s"),
         ("WARNING", "consumer: no broker of x:1 answers"),
-        ("INFO", "it works again (failed attempts: 1)"),
+        ("INFO", "recovered (failed attempts: 1)"),
         ("INFO", "consumer: ready"),
     ]
 

