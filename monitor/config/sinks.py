@@ -56,7 +56,7 @@ class OtelConfig(SinkConfig):
     endpoint: str = "http://127.0.0.1:4318"
     """Base URL of an OTLP/HTTP receiver."""
     headers_file: Path | None = None
-    """File of `name: value` lines that are sent as headers with every export, such as access tokens."""
+    """File of `name: value` lines, sent as headers with every export; for access tokens."""
     required: bool = False
     """If true, nothing is committed before the receiver has the alerts; if false, failures are only counted."""
     timeout_s: Seconds = 5.0
