@@ -18,6 +18,19 @@ from tests.reader_model import PACKAGE, ReaderModel
 _NO_KAFKA = "set KAFKA_HOME to an Apache Kafka download (and install Java) to run this test"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--whole", action="store_true", help="also run what reads everything that other tests sample")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--whole"):
+        return
+    whole = [item for item in items if item.get_closest_marker("whole")]
+    if whole:
+        config.hook.pytest_deselected(items=whole)
+        items[:] = [item for item in items if item not in whole]
+
+
 @pytest.fixture(scope="session")
 def embedded_broker() -> Iterator[EmbeddedBroker]:
     """The broker that ships with the demo."""

@@ -1,1 +1,1 @@
-"""`latentwatch bench`: what a deployment costs on this machine, beside what one would write without latentwatch."""
+"""`latentwatch bench`: what a deployment costs on this machine, compared with code that does without latentwatch."""

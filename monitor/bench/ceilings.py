@@ -1,13 +1,14 @@
-"""Ceilings: how fast this machine multiplies matrices of a reader's size, in every precision that it can.
+"""Ceilings: how fast this machine multiplies matrices of a reader's size, in every precision that it supports.
 
-[1024, 576] times [576, 1536]: a batch of tokens through an MLP of the demo's model. The best of many rounds, by
-whichever library is here and faster: onnxruntime's MatMul and torch.mm for fp32, torch.mm for bf16, onnxruntime's
-MatMulIntegerToFloat (uint8 times int8) for int8. A reader that reached its ceiling would do nothing but products, all
-of them at this rate.
+The product is [1024, 576] times [576, 1536]: a batch of tokens through an MLP of the demo's model. The ceiling is the
+best of many rounds with the fastest installed library: onnxruntime's MatMul and torch.mm for fp32, torch.mm for bf16,
+onnxruntime's MatMulIntegerToFloat (uint8 times int8) for int8. A reader at its ceiling would spend all its time on
+matrix products, at this rate.
 """
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.bench.worker import Worker
+from monitor.bench.worker_process import WorkerProcess
 from monitor.errors import Permanent
 from monitor.machine import usable_cores
 from monitor.readers.onnx.runtime import onnxruntime
@@ -27,14 +28,16 @@ _ROUNDS = 40
 
 
 class Ceilings:
-    """Measures rates; lives in a worker, for it takes every library in."""
+    """Measures the rates. Runs in a worker process, because it imports every library."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, longest_s: float = math.inf) -> None:
+        """Rounds of one product stop after `longest_s` seconds."""
+        self._longest_s = longest_s
         self._threads = threads or usable_cores()
         self._fastest: dict[str, float] = {}
 
     def rates(self) -> dict[str, float]:
-        """Operations a second, by precision: the best since the first call."""
+        """Operations per second by precision: the best since the first call."""
         for measure in (self._onnx, self._torch):
             for precision, seconds in measure():
                 rate = 2.0 * TOKENS * CHANNELS * OUTPUTS / seconds
@@ -83,11 +86,10 @@ class Ceilings:
         options.log_severity_level = 3
         return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
 
-    @staticmethod
-    def _best(run: Callable[[], object]) -> float:
-        """Seconds of the fastest round: what disturbs a round only ever makes it slower."""
-        seconds = []
-        for _ in range(_ROUNDS):
+    def _best(self, run: Callable[[], object]) -> float:
+        """Seconds of the fastest round; anything that disturbs a round only makes it slower."""
+        seconds: list[float] = []
+        while len(seconds) < _ROUNDS and sum(seconds) < self._longest_s:
             started = time.perf_counter()
             run()
             seconds.append(time.perf_counter() - started)
@@ -95,29 +97,29 @@ class Ceilings:
 
 
 class Rates:
-    """What a worker with Ceilings has found so far. Its death ends no benchmark: the figures say what they lack."""
+    """The rates that a worker process has measured so far. If it dies, the benchmark goes on without new ones."""
 
-    def __init__(self, worker: Worker, skipped: list[str]) -> None:
-        """`worker` makes a Ceilings; the reason why nothing more comes of it goes to `skipped`."""
+    def __init__(self, worker: WorkerProcess, skipped: list[str]) -> None:
+        """`worker` runs a Ceilings. If it dies, the reason is added to `skipped`."""
         self._worker = worker
         self._skipped = skipped
-        self._over = False
+        self._dead = False
         self.known: dict[str, float] = {}
-        """Operations a second, by precision; those that were found before it died stay."""
+        """Operations per second by precision, kept after the process dies."""
 
     def measure(self) -> None:
-        """Measures them once more."""
-        if self._over:
+        """Measures the rates again."""
+        if self._dead:
             return
         try:
             self.known = self._worker.call("rates")
         except Permanent as e:
-            self._over = True
+            self._dead = True
             self._skipped.append(f"ceilings: {e}")
 
 
 def _save_int8(path: Path, weight: NDArray[np.int8], scales: NDArray[np.float32]) -> None:
-    """One product of levels [token, channel] with weights [channel, out], without the rounding in front of it."""
+    """One product of levels [token, channel] with weights [channel, out], without the quantisation before it."""
     from monitor.compiler.graph import CONTRIB, Graph
 
     graph = Graph(path)

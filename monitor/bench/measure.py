@@ -1,4 +1,4 @@
-"""Measures readers on workloads: each in its own process, repetitions in turn, so that all see the same machine."""
+"""Measures readers on workloads, each in its own process and in turn, so that all see the machine in the same state."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.bench.budget import Budget, Slice
 from monitor.bench.ceilings import Rates
-from monitor.bench.others import make_llama_cpp, make_naive
-from monitor.bench.readers import Repetition, make_ours
-from monitor.bench.results import Row
+from monitor.bench.operations import Operations, Span, spans
+from monitor.bench.other_readers import make_llama_cpp, make_naive
+from monitor.bench.progress import Progress
+from monitor.bench.readers import Repetition, make_latentwatch
+from monitor.bench.results import BenchReport, ReaderResult
 from monitor.bench.sizes import Sizes
-from monitor.bench.work import Span, Work, spans
-from monitor.bench.worker import Worker
+from monitor.bench.worker_process import WorkerProcess
 from monitor.bench.workloads import Workload
 from monitor.config.sections import Config
 from monitor.errors import Permanent
@@ -26,60 +28,85 @@ from monitor.events.event import Event
 from monitor.tokens.tokeniser import EventTokeniser
 
 NAIVE = "naive_fp32"
-Say = Callable[[str], None]
+_SINGLES_SHARE = 0.4
+"""Of a workload's time for reading one event at a time; the rest is for repetitions."""
 
 
 @dataclass(frozen=True)
 class BenchReader:
-    """A reader as the benchmark knows it: how to make it, and what its time is compared with."""
+    """A reader in the benchmark: how to make it, and the operations that its time is compared with."""
 
     name: str
     make: Callable[..., Any]
     arguments: tuple[Any, ...]
     slow: bool = False
-    """Measured on a sample of each workload, less often."""
+    """Measured less often, on a sample of each workload."""
     caching: bool = False
     reads_prefixes: bool = True
-    """Whether it reads the shared prefixes again in every event."""
-    work: Work | None = None
+    """Whether it computes shared prefixes again in every event."""
+    operations: Operations | None = None
     precisions: tuple[str, str] = ("", "")
-    """Of products with weights, and of attention."""
+    """Precision of products with weights, and of attention."""
 
 
 @dataclass(frozen=True)
 class _Floor:
-    """What a reader read in `seconds`, to be held to the ceilings once they are known."""
+    """What a reader read in `seconds`, to compare with the ceilings once they are known."""
 
     reader: BenchReader
     read: Sequence[Span]
     seconds: float
 
     def fraction(self, rates: Mapping[str, float]) -> float | None:
-        """The least time in proportion to the time taken; None where work or rates are not known."""
+        """The least possible time divided by the measured time; None if operations or rates are unknown."""
         weights, attention = (rates.get(precision) for precision in self.reader.precisions)
-        if self.reader.work is None or weights is None or attention is None:
+        if self.reader.operations is None or weights is None or attention is None:
             return None
-        return self.reader.work.floor_s(self.read, weights, attention) / self.seconds
+        return self.reader.operations.floor_s(self.read, weights, attention) / self.seconds
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """How much of a trial the benchmark's sizes ask for."""
+
+    singles: int
+    events: int
+    repetitions: int
 
 
 @dataclass
 class _Trial:
-    """One reader on one workload: what it is given, and what came of it."""
+    """One reader on one workload: its input and its repetitions."""
 
     reader: BenchReader
-    worker: Worker
+    worker: WorkerProcess
     events: tuple[Event, ...]
     repetitions: int
     padding: float
     singles: Repetition
-    done: list[Repetition]
+    wanted: _Wanted
+    expected_s: float
+    """Seconds that a repetition should take."""
+    done: list[Repetition] = dataclasses.field(default_factory=list)
+
+    def shortened(self) -> list[str]:
+        """What was measured less than wanted."""
+        return [
+            f"{count} of {wanted} {what}"
+            for count, wanted, what in (
+                (len(self.singles.latencies_s), self.wanted.singles, "single events"),
+                (len(self.events), self.wanted.events, "events"),
+                (self.repetitions, self.wanted.repetitions, "repetitions"),
+            )
+            if count < wanted
+        ]
 
 
-def choose(names: Sequence[str], config: Config, bundle: Path, works: Mapping[str, Work]) -> list[BenchReader]:
-    """The readers `names`. `works` has the keys whole, ours and bare (the whole model without head and SAE)."""
+def choose(names: Sequence[str], config: Config, bundle: Path, counted: Mapping[str, Operations]) -> list[BenchReader]:
+    """The readers `names`. Keys of `counted`: `whole`, `latentwatch`, `bare` (the whole model without head and SAE)."""
 
-    def floor(work: str, weights: str, attention: str) -> dict[str, Any]:
-        return {"work": works.get(work), "precisions": (weights, attention)}
+    def floor(part: str, weights: str, attention: str) -> dict[str, Any]:
+        return {"operations": counted.get(part), "precisions": (weights, attention)}
 
     dtype = {"float32": "fp32", "bfloat16": "bf16"}.get(config.reader.dtype, "")
     on_cpu = config.reader.device == "cpu"
@@ -88,11 +115,11 @@ def choose(names: Sequence[str], config: Config, bundle: Path, works: Mapping[st
         BenchReader("naive_bf16", make_naive, (config, "bfloat16"), slow=True, **floor("whole", "bf16", "bf16")),
         BenchReader(
             "torch",
-            make_ours,
+            make_latentwatch,
             ("torch", config, bundle),
             slow=True,
             reads_prefixes=False,
-            **(floor("ours", dtype, dtype) if on_cpu else {}),
+            **(floor("latentwatch", dtype, dtype) if on_cpu else {}),
         ),
         BenchReader("llama_cpp", make_llama_cpp, (config,), slow=True, **floor("bare", "int8", "fp32")),
     ]
@@ -102,27 +129,29 @@ def choose(names: Sequence[str], config: Config, bundle: Path, works: Mapping[st
             known.append(
                 BenchReader(
                     name,
-                    make_ours,
+                    make_latentwatch,
                     (name, config, bundle),
                     caching=bool(suffix),
                     reads_prefixes=False,
-                    # what is read twice depends on the events, so the whole engine has no floor
-                    **(floor("ours", precision, "fp32") if suffix != "_confirmed" else {}),
+                    # how much is read twice depends on the events, so the whole engine has no floor
+                    **(floor("latentwatch", precision, "fp32") if suffix != "_confirmed" else {}),
                 )
             )
     return [reader for name in names for reader in known if reader.name == name]
 
 
 @contextmanager
-def loaded(readers: Sequence[BenchReader], skipped: list[str], say: Say) -> Iterator[list[tuple[BenchReader, Worker]]]:
-    """The readers' processes, once all have loaded; one that cannot goes to `skipped` with its reason."""
+def loaded(
+    readers: Sequence[BenchReader], skipped: list[str], progress: Progress, time: Slice
+) -> Iterator[list[tuple[BenchReader, WorkerProcess]]]:
+    """The readers' processes, once they have loaded. If one can't load in time, the reason is added to `skipped`."""
     with ExitStack() as opened:
-        say(f"loading {len(readers)} readers")
-        started = [(reader, opened.enter_context(Worker(reader.make, *reader.arguments))) for reader in readers]
+        started = [(reader, opened.enter_context(WorkerProcess(reader.make, *reader.arguments))) for reader in readers]
         ready = []
         for reader, worker in started:
+            progress.detail(reader.name)
             try:
-                worker.wait_made()
+                worker.wait_made(_at_least_a_second(time.left_s))
                 ready.append((reader, worker))
             except Permanent as e:
                 skipped.append(f"{reader.name}: {e}")
@@ -130,20 +159,25 @@ def loaded(readers: Sequence[BenchReader], skipped: list[str], say: Say) -> Iter
 
 
 def measure(
-    running: Sequence[tuple[BenchReader, Worker]],
+    running: Sequence[tuple[BenchReader, WorkerProcess]],
     workloads: Sequence[Workload],
     tokeniser: EventTokeniser,
     sizes: Sizes,
+    *,
     longest_s: float,
+    budget: Budget,
     rates: Rates,
-    skipped: list[str],
-    say: Say,
-) -> list[Row]:
-    """A row for each workload and reader. What would take more than `longest_s` a repetition goes to `skipped`.
+    report: BenchReport,
+    progress: Progress,
+) -> list[ReaderResult]:
+    """A result for each workload and reader. `budget` has a slice for each workload.
 
-    So does a reader whose process died, and the others are measured all the same.
-    The ceilings are measured again after every workload: a machine that was busy at first would set them too low.
+    If time is short, a reader gets fewer events and repetitions, which `report.shortened` says. A reader that would
+    take more than `longest_s` per repetition is skipped, and so is one whose process dies; `report.skipped` has the
+    reasons, and the other readers are still measured. The ceilings are measured again after every workload, because a
+    machine that was busy at first would set them too low.
     """
+    skipped = report.skipped
     load_peaks: dict[str, float] = {}
     for reader, worker in running:
         try:
@@ -152,26 +186,29 @@ def measure(
             skipped.append(f"{reader.name}: {e}")
     running = [(reader, worker) for reader, worker in running if reader.name in load_peaks]
     prefixes = tokeniser.shared_prefixes()
-    rows: list[Row] = []
+    rows: list[ReaderResult] = []
     floors: list[_Floor] = []
     for workload in workloads:
+        progress.stage(workload.name)
+        time = budget.begin(workload.name)
         ids = {item.event.id: item.ids for item in tokeniser.tokenise(workload.events)}
-        trials = []
-        for reader, worker in running:
-            say(f"{workload.name}: {reader.name}, one event at a time")
-            try:
-                trials.append(_begin(reader, worker, workload, ids, sizes, longest_s))
-            except Permanent as e:
-                skipped.append(f"{reader.name} on {workload.name}: {e}")
+        trials = _begin_all(running, workload, ids, sizes, longest_s, time, skipped, progress)
         for repetition in range(max((trial.repetitions for trial in trials), default=0)):
             for trial in [t for t in trials if repetition < t.repetitions]:
-                say(f"{workload.name}: {trial.reader.name}, repetition {repetition + 1} of {trial.repetitions}")
+                if repetition and time.left_s < trial.done[-1].seconds:
+                    trial.repetitions = repetition
+                    continue
+                progress.detail(f"{trial.reader.name}, repetition {repetition + 1} of {trial.repetitions}")
                 try:
-                    trial.done.append(trial.worker.call("run", trial.events))
+                    # the first repetition is short enough for the slice if it takes what it should
+                    within_s = _at_least_a_second(max(time.left_s, 3 * trial.expected_s))
+                    trial.done.append(trial.worker.call("run", trial.events, within_s=within_s))
                 except Permanent as e:
                     skipped.append(f"{trial.reader.name} on {workload.name}: {e}")
                     trials.remove(trial)
         for trial in trials:
+            if less := trial.shortened():
+                report.shortened.append(f"{trial.reader.name} on {workload.name}: {', '.join(less)}")
             rows.append(_row(workload, trial, _speed(trials, NAIVE, ids), ids, load_peaks))
             floors.append(_Floor(trial.reader, _read(trial, ids, prefixes), _median([r.seconds for r in trial.done])))
         rates.measure()
@@ -181,26 +218,71 @@ def measure(
     ]
 
 
-def _begin(
-    reader: BenchReader,
-    worker: Worker,
+def _begin_all(
+    running: Sequence[tuple[BenchReader, WorkerProcess]],
     workload: Workload,
     ids: Mapping[str, NDArray[np.int32]],
     sizes: Sizes,
     longest_s: float,
+    time: Slice,
+    skipped: list[str],
+    progress: Progress,
+) -> list[_Trial]:
+    """The trials of a workload, of which every reader has read single events."""
+    trials = []
+    repetition_s = (1 - _SINGLES_SHARE) * time.left_s / max(1, len(running))
+    singles = time.part(_SINGLES_SHARE)
+    for n, (reader, worker) in enumerate(running):
+        progress.detail(f"{reader.name}, one event at a time")
+        share = singles.part(1 / (len(running) - n))
+        try:
+            trials.append(_begin(reader, worker, workload, ids, sizes, longest_s, share, repetition_s))
+        except Permanent as e:
+            skipped.append(f"{reader.name} on {workload.name}: {e}")
+    return trials
+
+
+def _begin(
+    reader: BenchReader,
+    worker: WorkerProcess,
+    workload: Workload,
+    ids: Mapping[str, NDArray[np.int32]],
+    sizes: Sizes,
+    longest_s: float,
+    time: Slice,
+    repetition_s: float,
 ) -> _Trial:
-    """Reads single events, which warms up as well, and tells whether there is time for more."""
+    """Reads single events in `time`, which also warms up, and chooses events that take at most `repetition_s`.
+
+    Raises Permanent if even a short repetition would take too long.
+    """
+    in_order = reader.caching and workload.name == "multi_turn"
     count = max(1, sizes.single_events // 4) if reader.slow else sizes.single_events
-    # a cache is only warm where everything before an event was read
-    single = workload.events if reader.caching and workload.name == "multi_turn" else workload.spread(count)
+    # a cache is only warm if everything before the event was read
+    single = workload.events if in_order else workload.spread(count)
     events = workload.sample(sizes.slow_batches) if reader.slow else workload.events
-    worker.call("run", single[:1])
-    alone: Repetition = worker.call("run", single, True)
-    expected_s = alone.seconds * sum(ids[e.id].size for e in events) / sum(ids[e.id].size for e in single)
-    if expected_s > longest_s:
-        raise Permanent(f"would take about {expected_s:.0f} s a repetition")
     repetitions = sizes.slow_repetitions if reader.slow else sizes.repetitions
-    return _Trial(reader, worker, events, repetitions, worker.call("padding", events), alone, [])
+    wanted = _Wanted(len(single), len(events), repetitions)
+    # a reader may use up the shares of those after it, but not more
+    within_s = _at_least_a_second(3 * time.left_s)
+    first: Repetition = worker.call("run", single[:1], within_s=within_s)
+    kept = time.fits(len(single), first.seconds)
+    single = workload.events[:kept] if in_order else workload.spread(kept)
+    single_events: Repetition = worker.call("run", single, True, within_s=within_s)
+    token_s = single_events.seconds / sum(ids[e.id].size for e in single)
+    expected_s = token_s * sum(ids[e.id].size for e in events)
+    if expected_s > repetition_s:
+        events = events[: max(1, int(len(events) * repetition_s / expected_s))]
+        expected_s = token_s * sum(ids[e.id].size for e in events)
+    if expected_s > longest_s:
+        raise Permanent(f"would take about {expected_s:.0f} s per repetition")
+    padding = worker.call("padding", events, within_s=within_s)
+    return _Trial(reader, worker, events, repetitions, padding, single_events, wanted, expected_s)
+
+
+def _at_least_a_second(seconds: float) -> float:
+    """So that a process gets the chance to answer, even if no time is left."""
+    return max(1.0, seconds)
 
 
 def _row(
@@ -209,15 +291,15 @@ def _row(
     naive: float | None,
     ids: Mapping[str, NDArray[np.int32]],
     load_peaks: Mapping[str, float],
-) -> Row:
-    """All but the ceiling; `naive` is the speed of the plain way, in tokens a second."""
+) -> ReaderResult:
+    """All figures except the ceiling; `naive` is the speed of the naive reader in tokens per second."""
     mean_tokens = sum(found.size for found in ids.values()) / len(ids)
     tokens = _tokens(trial, ids)
     seconds = [r.seconds for r in trial.done]
     latencies = [1e3 * latency for r in trial.done for latency in r.latencies_s]
-    alone = [1e3 * latency for latency in trial.singles.latencies_s]
+    single_events = [1e3 * latency for latency in trial.singles.latencies_s]
     speed = tokens / _median(seconds)
-    return Row(
+    return ReaderResult(
         workload=workload.name,
         reader=trial.reader.name,
         tokens_per_s=speed,
@@ -229,8 +311,8 @@ def _row(
         cpu_s_per_mtok=_median([r.cpu_s for r in trial.done]) / tokens * 1e6,
         peak_rss_mb=max(r.peak_rss_mb for r in (*trial.done, trial.singles)),
         padding_waste=trial.padding,
-        p50_batch1_ms=float(np.percentile(alone, 50)),
-        p99_batch1_ms=float(np.percentile(alone, 99)),
+        p50_batch1_ms=float(np.percentile(single_events, 50)),
+        p99_batch1_ms=float(np.percentile(single_events, 99)),
         load_peak_rss_mb=load_peaks[trial.reader.name],
         spread=(max(seconds) - min(seconds)) / _median(seconds),
         repetitions=len(seconds),
@@ -240,7 +322,7 @@ def _row(
 
 
 def _speed(trials: Sequence[_Trial], name: str, ids: Mapping[str, NDArray[np.int32]]) -> float | None:
-    """Tokens a second of that reader, or None where it was not measured."""
+    """Tokens per second of that reader, or None if it was not measured."""
     return next((_tokens(t, ids) / _median([r.seconds for r in t.done]) for t in trials if t.reader.name == name), None)
 
 

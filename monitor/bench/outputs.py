@@ -1,4 +1,4 @@
-"""Outputs: the files that a benchmark leaves, looked at before it starts: it takes too long to fail at its end."""
+"""Outputs: the files that a benchmark writes, checked before the long run rather than after it."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.bench.plot import write_plot
-from monitor.bench.results import Report
+from monitor.bench.results import BenchReport
 from monitor.bench.tables import markdown
 from monitor.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where figures go; None = nowhere."""
+    """Where the figures go; None for nowhere."""
 
     json: Path | None = None
     markdown: Path | None = None
     plot: Path | None = None
 
     def check(self) -> None:
-        """Raises ConfigError with every output that could not be written."""
+        """Raises ConfigError with every output that can't be written."""
         problems = [
             f"{option}: {path.parent}: no such folder"
             for option, path in (("--json", self.json), ("--markdown", self.markdown))
@@ -32,8 +32,8 @@ class Outputs:
         if problems:
             raise ConfigError(problems)
 
-    def write(self, report: Report, command: str) -> None:
-        """Writes them; `command` is what the Markdown page says that printed it."""
+    def write(self, report: BenchReport, command: str) -> None:
+        """Writes the files. The Markdown page names `command` as the one that printed it."""
         if self.json is not None:
             self.json.write_text(report.to_json(), encoding="utf-8")
         if self.markdown is not None:

@@ -1,4 +1,4 @@
-"""The whole way through Kafka, beside the engine alone on the same events."""
+"""Compares a sidecar behind Kafka with only its engine on the same events."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from monitor.bench.readers import make_ours
+from monitor.bench.budget import Slice
+from monitor.bench.readers import make_latentwatch
 from monitor.bench.results import PipelineResult
 from monitor.bench.sizes import Sizes
-from monitor.bench.worker import Worker
+from monitor.bench.worker_process import WorkerProcess
 from monitor.bench.workloads import short_chats, wire
 from monitor.config.sections import Config
 from monitor.demo.broker import EmbeddedBroker
@@ -26,25 +27,26 @@ from monitor.errors import Permanent
 from monitor.events.event import Event
 
 _READY_TIMEOUT_S, _STALL_S, _STOP_TIMEOUT_S = 300.0, 120.0, 60.0
-# Asking for the offsets takes the sidecar's cores, so nobody asks before most of the time that reading alone takes
-_LOOK_S, _ASLEEP = 0.02, 0.9
+# Polling offsets takes CPU time from the sidecar, so polling starts only after this share of the engine's time
+_POLL_S, _SLEEP_SHARE = 0.02, 0.9
 _WARM_UP = 16
 
 
-def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes) -> PipelineResult:
-    """Rounds of short chats, each first through the engine and then through broker and sidecar.
+def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes, budget: Slice) -> PipelineResult:
+    """Measures rounds of short chats, each first with the engine and then through broker and sidecar.
 
-    Short ones, for the way costs by the event and reading by the token. Every round has events of its own, so that no
-    prefix cache knows them. Raises LatentwatchError where broker or sidecar do not run.
+    The chats are short because Kafka costs time per event and reading per token. Every round has new events, so that
+    no prefix cache holds them. If `budget` is short, there are fewer rounds of fewer events. Raises LatentwatchError if
+    broker or sidecar fail.
     """
-    ours = (f"onnx_{precision}_confirmed", config, bundle)
+    engine_reader = (f"onnx_{precision}_confirmed", config, bundle)
     with (
         tempfile.TemporaryDirectory(prefix="latentwatch-bench-") as folder,
         EmbeddedBroker() as broker,
-        Worker(make_ours, *ours) as engine,
+        WorkerProcess(make_latentwatch, *engine_reader) as engine,
     ):
         broker.create_topics(PARTITIONS)
-        engine.wait_made()
+        engine.wait_made(budget.left_s)
         path, port = Path(folder) / "config.yaml", _free_port()
         sidecar_config = _sidecar_config(config, bundle, precision, broker.bootstrap_servers, Path(folder), port)
         path.write_text(yaml.safe_dump(sidecar_config, sort_keys=False), encoding="utf-8")
@@ -52,46 +54,51 @@ def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes)
             DemoTopics(broker.bootstrap_servers, GROUP) as topics,
             SidecarProcess(path, port, Path(folder) / "sidecar.log") as sidecar,
         ):
-            sidecar.wait_ready(_READY_TIMEOUT_S)
-            way = _Way(topics, sidecar)
+            sidecar.wait_ready(min(_READY_TIMEOUT_S, budget.left_s))
+            path_through_kafka = _KafkaPath(topics, sidecar)
             warm_up = short_chats(_WARM_UP, "warm-up")
-            way.seconds(warm_up)
+            event_s = path_through_kafka.seconds(warm_up) / _WARM_UP
             engine.call("run", warm_up)
-            alone, whole = [], []
+            # a round reads every event twice, and the events of all rounds have to fit
+            count = budget.fits(sizes.pipeline_events, 2 * sizes.pipeline_rounds * event_s)
+            engine_only: list[float] = []
+            whole: list[float] = []
             for n in range(sizes.pipeline_rounds):
-                events = short_chats(sizes.pipeline_events, f"pipeline-{n}")
-                alone.append(float(engine.call("run", events).seconds))
-                whole.append(way.seconds(events, alone[-1]))
+                if whole and budget.left_s < engine_only[-1] + whole[-1]:
+                    break
+                events = short_chats(count, f"pipeline-{n}")
+                engine_only.append(float(engine.call("run", events).seconds))
+                whole.append(path_through_kafka.seconds(events, engine_only[-1]))
             sidecar.stop(_STOP_TIMEOUT_S)
-    overheads = [100 * (w / a - 1) for w, a in zip(whole, alone, strict=True)]
+    overheads = [100 * (w / a - 1) for w, a in zip(whole, engine_only, strict=True)]
     return PipelineResult(
-        events=sizes.pipeline_events,
-        rounds=sizes.pipeline_rounds,
-        events_per_s=sizes.pipeline_events / float(np.median(whole)),
-        engine_events_per_s=sizes.pipeline_events / float(np.median(alone)),
+        events=count,
+        rounds=len(whole),
+        events_per_s=count / float(np.median(whole)),
+        engine_events_per_s=count / float(np.median(engine_only)),
         overhead_percent=float(np.median(overheads)),
         spread_percent=max(overheads) - min(overheads),
     )
 
 
-class _Way:
-    """From a publication to the commit behind the sidecar's last sink."""
+class _KafkaPath:
+    """Times events from publication to the sidecar's commit, which comes after its last sink."""
 
     def __init__(self, topics: DemoTopics, sidecar: SidecarProcess) -> None:
         self._topics = topics
         self._sidecar = sidecar
         self._published: Counter[int] = Counter()
 
-    def seconds(self, events: list[Event], alone_s: float = 0.0) -> float:
-        """`alone_s` is what the engine alone takes for them."""
+    def seconds(self, events: list[Event], engine_s: float = 0.0) -> float:
+        """Seconds until all events are committed. `engine_s` is what the engine takes for them."""
         records = [(event.id, wire(event)) for event in events]
         started = time.monotonic()
         self._published.update(self._topics.publish("llm.events", records))
-        time.sleep(max(0.0, started + _ASLEEP * alone_s - time.monotonic()))
+        time.sleep(max(0.0, started + _SLEEP_SHARE * engine_s - time.monotonic()))
         moved = time.monotonic()
         done, total = 0, self._published.total()
         while done < total:
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
             now = self._topics.committed("llm.events", self._published)
             if now > done:
                 done, moved = now, time.monotonic()
@@ -104,7 +111,7 @@ class _Way:
 def _sidecar_config(
     config: Config, bundle: Path, precision: str, servers: str, folder: Path, port: int
 ) -> dict[str, Any]:
-    """Reader, sets and alerts as configured; broker and sinks of its own."""
+    """Reader, sets and alerts as configured, with the benchmark's own broker and sinks."""
     reader = config.reader.model_dump(mode="json", exclude_defaults=True, exclude={"device", "dtype", "precision"})
     own = demo_config(servers, folder / "alerts.jsonl", port)
     return {

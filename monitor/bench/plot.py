@@ -1,25 +1,25 @@
-"""The curves as one small PNG."""
+"""Draws the curves as one small PNG."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from monitor.bench.results import Report
+from monitor.bench.results import BenchReport
 
 PLOT_FILE = "scaling.png"
 _PANELS = (
     ("features", "curated features"),
     ("sae_width", "latents of the SAE"),
-    ("length", "tokens of a sequence"),
-    ("batch", "sequences at once"),
-    ("turn", "turn of a conversation"),
+    ("length", "tokens per sequence"),
+    ("batch", "sequences per batch"),
+    ("turn", "turn of the conversation"),
 )
 
 
-def write_plot(report: Report, path: Path) -> Path:
-    """Writes `path`, or `scaling.png` in it where it is no .png; returns what was written.
+def write_plot(report: BenchReport, path: Path) -> Path:
+    """Writes `path` if it ends in .png, else `scaling.png` in that folder. Returns the path of the file.
 
-    Tokens/s over the variable; for turns, milliseconds an event.
+    Shows tokens/s by variable; for turns, milliseconds per event.
     """
     import matplotlib as mpl
 
@@ -37,7 +37,7 @@ def write_plot(report: Report, path: Path) -> Path:
             heights = [p.ms if variable == "turn" else p.tokens_per_s for p in line]
             axis.plot([p.value for p in line], heights, marker="o", markersize=3, label=series)
         axis.set_xlabel(title)
-        axis.set_ylabel("ms for the event" if variable == "turn" else "tokens/s")
+        axis.set_ylabel("ms per event" if variable == "turn" else "tokens/s")
         axis.set_ylim(bottom=0)
         if variable != "turn":
             axis.set_xscale("log", base=2)

@@ -1,4 +1,4 @@
-"""latentwatch's readers as a benchmark runs them: events in, activations of their segments out."""
+"""latentwatch's readers in the benchmark: from events to activations of their segments, as in the sidecar."""
 
 from __future__ import annotations
 
@@ -25,37 +25,37 @@ from monitor.readers.windows import WindowReader
 from monitor.tokens.tokeniser import EventTokeniser, as_index
 
 GROUP_TOKENS = 4_096
-"""About how many tokens of events are read at a time, as in the engine."""
+"""Events are read in groups of about this many tokens, as in the engine."""
 
 
 @dataclass(frozen=True)
 class Repetition:
-    """One reading of some events, one after another."""
+    """One pass over some events."""
 
     seconds: float
     cpu_s: float
-    """Of all threads of the process."""
+    """CPU time of all threads of the process."""
     latencies_s: tuple[float, ...]
-    """By event: from when its group was taken to when its activations were ready."""
+    """Latency of each event, from the start of its group to its activations."""
     peak_rss_mb: float
-    """Peak memory of the process meanwhile."""
+    """Peak memory of the process during the pass."""
 
 
 class Alternative(Protocol):
     """A way to get from events to activations."""
 
     def read(self, events: Sequence[Event]) -> Iterator[int]:
-        """Reads events in order; yields the number of events after each group or batch."""
+        """Reads events in order. After each group or batch, yields its number of events."""
 
     def fresh(self) -> None:
-        """Empties caches of what was read."""
+        """Empties the caches of what it has read."""
 
     def padding(self, events: Sequence[Event]) -> float:
-        """Padding tokens that go through the products with weights, for each real token."""
+        """Padding tokens per real token in the products with weights."""
 
 
 class Measured:
-    """Runs one alternative in this process and measures time and memory."""
+    """Runs one alternative in this process and times it."""
 
     def __init__(self, alternative: Alternative) -> None:
         self._alternative = alternative
@@ -88,8 +88,8 @@ class Measured:
         return peak_rss_mb()
 
 
-def make_ours(name: str, config: Config, bundle: Path) -> Measured:
-    """The reader `torch`, or `onnx_PRECISION`, perhaps followed by `_cache` or `_confirmed`."""
+def make_latentwatch(name: str, config: Config, bundle: Path) -> Measured:
+    """The reader `torch`, or `onnx_PRECISION`, which may end in `_cache` or `_confirmed`."""
     artefacts = load_artefacts(config)
     if name == "torch":
         torch = config.changed(reader=config.reader.changed(engine="torch", bundle=None))
@@ -113,7 +113,7 @@ def make_ours(name: str, config: Config, bundle: Path) -> Measured:
 
 
 class Plain:
-    """Tokeniser and reader, without detectors."""
+    """Tokeniser and window reader, without detectors."""
 
     def __init__(self, tokeniser: EventTokeniser, reader: WindowReader, width: int, batch_tokens: int) -> None:
         """`width` is the reader's number of columns; `batch_tokens` is what a reader that pads takes at once."""
@@ -172,7 +172,7 @@ class Whole:
 
 
 def peak_rss_mb() -> float:
-    """Most memory this process held since the last `_forget_peak`, in 10^6 bytes; VmHWM in proc(5)."""
+    """Peak memory of this process since the last `_forget_peak`, in 10^6 bytes; VmHWM in proc(5)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / 1e6
@@ -183,7 +183,7 @@ def _forget_peak() -> None:
     try:
         Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the peak
     except OSError:
-        return  # then the peak is that since the process began
+        return  # then the peak is that of the whole process
 
 
 def _groups(events: Sequence[Event]) -> list[list[Event]]:

@@ -1,4 +1,4 @@
-"""What a benchmark found, as data; the JSON that `latentwatch bench --json` writes."""
+"""The results of a benchmark, and the JSON that `latentwatch bench --json` writes."""
 
 from __future__ import annotations
 
@@ -9,62 +9,62 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Row:
-    """One reader on one workload. Medians of all repetitions, where not said otherwise.
+class ReaderResult:
+    """One reader on one workload. Figures are medians of all repetitions unless stated otherwise.
 
-    An event's tokens are all of them, whether a reader reads them, remembers them or pads them.
+    An event's tokens are all its tokens, whether a reader computes them or takes them from a cache.
     """
 
     workload: str
     reader: str
     tokens_per_s: float
     events_per_s: float
-    """At the workload's mean of tokens an event, also where a slow reader was measured on a sample of it."""
+    """At the workload's mean tokens per event, even if a slow reader was measured on a sample of it."""
     ratio_to_naive: float | None
-    """Events/s in proportion to those of naive_fp32 in the same run; None where that did not run."""
+    """Events/s relative to naive_fp32 in the same run; None if that did not run."""
     p50_ms: float
-    """Latency of an event when all were there at once: from when its group was taken to its activations."""
+    """Latency of an event when all arrive at once, from the start of its group to its activations."""
     p99_ms: float
     ceiling_fraction: float | None
-    """The least time that its arithmetic takes, in proportion to the time it took; see work.py."""
+    """The least time that its arithmetic can take, relative to the time that it took; see operations.py."""
     cpu_s_per_mtok: float
-    """CPU seconds of all threads for a million tokens."""
+    """CPU seconds of all threads per million tokens."""
     peak_rss_mb: float
-    """Most memory of its process while it read, in 10^6 bytes."""
+    """Peak memory of its process while it read, in 10^6 bytes."""
     padding_waste: float
-    """Padding tokens for each real token in products with weights."""
+    """Padding tokens per real token in products with weights."""
     p50_batch1_ms: float
-    """Latency of an event that came alone."""
+    """Latency of an event that arrives by itself."""
     p99_batch1_ms: float
     load_peak_rss_mb: float
-    """Most memory of its process while it was loaded."""
+    """Peak memory of its process while it loaded."""
     spread: float
-    """Slowest repetition less the fastest, in proportion to the median."""
+    """(Slowest repetition - fastest) / median."""
     repetitions: int
     events: int
-    """That each repetition read."""
+    """Events per repetition."""
     tokens: int
 
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """The sidecar behind a broker, in proportion to its engine alone on the same events."""
+    """The sidecar behind a broker, compared with only its engine on the same events."""
 
     events: int
-    """Of a round."""
+    """Events per round."""
     rounds: int
     events_per_s: float
     """From the first publication to the last commit."""
     engine_events_per_s: float
     overhead_percent: float
-    """How much longer the whole way takes, the median over the rounds; within the spread it may be below 0."""
+    """How much longer the way through Kafka takes, as the median over the rounds. Noise can make it negative."""
     spread_percent: float
-    """Highest overhead of a round less the lowest."""
+    """Highest overhead of a round minus the lowest."""
 
 
 @dataclass(frozen=True)
-class Point:
-    """One point of a curve: everything but `variable` is held."""
+class CurvePoint:
+    """One point of a curve: everything except `variable` stays constant."""
 
     variable: str
     """features, sae_width, length, batch or turn."""
@@ -72,25 +72,29 @@ class Point:
     value: int
     tokens_per_s: float
     ms: float
-    """For the tokens of one run; for `turn`, of that turn's event."""
+    """Milliseconds for the tokens of one run, or for `turn`, for that turn's event."""
     tokens: int
     spread: float
+    repetitions: int
+    """Without the one that warms up; 0 if there was time only for that one."""
 
 
 @dataclass
-class Report:
+class BenchReport:
     """Everything that one run measured."""
 
     machine: dict[str, Any]
-    results: list[Row] = field(default_factory=list)
+    results: list[ReaderResult] = field(default_factory=list)
     pipeline: PipelineResult | None = None
-    scaling: list[Point] = field(default_factory=list)
+    scaling: list[CurvePoint] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    shortened: list[str] = field(default_factory=list)
+    """What was measured less than planned, because time was short."""
 
     def to_json(self) -> str:
-        """The four parts; `machine.skipped` says what was not measured and why."""
+        """The four parts. `machine.skipped` says what was not measured and why, `machine.shortened` what was cut."""
         data = {
-            "machine": {**self.machine, "skipped": self.skipped},
+            "machine": {**self.machine, "skipped": self.skipped, "shortened": self.shortened},
             "results": [dataclasses.asdict(row) for row in self.results],
             "pipeline": {} if self.pipeline is None else dataclasses.asdict(self.pipeline),
             "scaling": [dataclasses.asdict(point) for point in self.scaling],
@@ -99,7 +103,7 @@ class Report:
 
 
 def _rounded(value: Any) -> Any:
-    """Five significant digits, which is more than any measurement here is good for."""
+    """Rounds to five significant digits, more than any measurement here is worth."""
     if isinstance(value, float):
         return float(f"{value:.5g}")
     if isinstance(value, dict):

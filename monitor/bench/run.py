@@ -1,12 +1,13 @@
-"""A whole benchmark: ceilings, readers, the pipeline and the curves, one after the other."""
+"""Runs a whole benchmark: ceilings, readers, the pipeline and the curves."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,14 +16,16 @@ import monitor
 from monitor.assembly.artefacts import Artefacts, load_artefacts
 from monitor.assembly.build import find_bundle
 from monitor.assembly.tokeniser import build_tokeniser
+from monitor.bench.budget import Budget
 from monitor.bench.ceilings import Ceilings, Rates
-from monitor.bench.measure import Say, choose, loaded, measure
+from monitor.bench.measure import choose, loaded, measure
+from monitor.bench.operations import Operations, count_operations
 from monitor.bench.pipeline import measure_pipeline
-from monitor.bench.results import Report
+from monitor.bench.progress import Progress, Show
+from monitor.bench.results import BenchReport, PipelineResult
 from monitor.bench.scaling import Curves
 from monitor.bench.sizes import FULL, QUICK, WORKLOADS, Sizes
-from monitor.bench.work import Work, count_work
-from monitor.bench.worker import Worker
+from monitor.bench.worker_process import WorkerProcess
 from monitor.bench.workloads import make_workloads
 from monitor.compiler.architectures import architecture_of
 from monitor.compiler.model_weights import read_config
@@ -43,13 +46,29 @@ READERS = (
     "onnx_int8_confirmed",
     "llama_cpp",
 )
-# A repetition that would take longer is not worth the wait, as with bf16 on a processor that does not have it
-_LONGEST_S = {"quick": 60.0, "full": 240.0}
+CURVES = ("lengths", "batches", "turns", "features", "widths")
+"""Those that build graphs come last: if one takes too long, its process is stopped and the rest is lost."""
+# Longer repetitions are not worth the wait, such as bf16 on a CPU without it
+_LONGEST_S = 240.0
+_QUICK_S = 160.0
+"""What a quick run may take; what remains of three minutes is for starting and for ending processes."""
+_LEAST_S = 120.0
+"""Time to measure even if the reader had to be compiled first."""
+_SPARE_S = 15.0
+"""For a curve to load what it needs, and to end its last repetition."""
+_CEILING_S = {"quick": 0.4, "full": math.inf}
+_WEIGHTS = {
+    "load": 40.0,
+    **dict.fromkeys(WORKLOADS, 20.0),
+    "pipeline": 30.0,
+    **dict.fromkeys(CURVES, 8.0),
+}
+"""Seconds of a quick run by measurement, if each takes as long as it may."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is to be measured."""
+    """What to measure."""
 
     quick: bool = False
     readers: tuple[str, ...] = READERS
@@ -57,7 +76,7 @@ class Options:
     pipeline: bool = True
     scaling: bool = True
     sizes: Sizes | None = None
-    """Instead of those of a quick or a full run."""
+    """Replaces the sizes of a quick or full run."""
 
     def __post_init__(self) -> None:
         for option, names, known in (
@@ -66,81 +85,124 @@ class Options:
         ):
             for name in names:
                 if name not in known:
-                    raise ConfigError(f"{option}: {name!r} is not known; {', '.join(known)} are")
+                    raise ConfigError(f"{option}: {name!r} is unknown; choose from {', '.join(known)}")
 
 
-def run_bench(config: Config, options: Options, say: Say) -> Report:
-    """Measures everything that `options` ask for. What cannot be measured is in `Report.skipped`, with the reason.
+def run_bench(config: Config, options: Options, show: Show, clock: Callable[[], float] = time.monotonic) -> BenchReport:
+    """Measures everything that `options` ask for. `BenchReport.skipped` says what can't be measured and why.
 
-    Raises ConfigError where the config, the feature sets or the model cannot be used.
+    A quick run measures less where time is short, which `BenchReport.shortened` says. Raises ConfigError if the config,
+    the feature sets or the model can't be used.
     """
-    started = time.monotonic()
+    started = clock()
     mode = "quick" if options.quick else "full"
     sizes = options.sizes or (QUICK if options.quick else FULL)
     load = os.getloadavg()[0]
+    curves = CURVES if options.scaling else ()
+    progress = Progress(show, 3 + len(options.workloads) + options.pipeline + len(curves))
+    progress.stage("the compiled reader")
     artefacts = load_artefacts(config)
-    bundle = find_bundle(config, artefacts, say)
+    bundle = find_bundle(config, artefacts, progress.detail)
     precision: PrecisionName = "fp32" if config.reader.precision == "fp32" else "int8"
-    stages = {"bundle": time.monotonic() - started}
-    report = Report(_machine(config, mode, load))
+    stages = {"bundle": clock() - started}
+    measured = ("load", *options.workloads, *(["pipeline"] if options.pipeline else []), *curves)
+    whole_s = max(_LEAST_S, _QUICK_S - stages["bundle"]) if options.quick else math.inf
+    budget = Budget(whole_s, {name: _WEIGHTS[name] for name in measured}, clock)
+    report = BenchReport(_machine(config, mode, load))
     report.machine["stage_seconds"] = stages
-    readers = choose(options.readers, config, bundle.folder, _works(artefacts))
+    readers = choose(options.readers, config, bundle.folder, _operations(artefacts))
+    progress.stage(f"loading {len(readers)} readers")
     with (
-        Worker(Ceilings, config.reader.threads) as worker,
-        loaded(readers, report.skipped, say) as running,
+        WorkerProcess(Ceilings, config.reader.threads, _CEILING_S[mode]) as worker,
+        loaded(readers, report.skipped, progress, budget.begin("load")) as running,
     ):
-        say("measuring ceilings")
+        progress.stage("ceilings")
         rates = Rates(worker, report.skipped)
         rates.measure()
-        workloads = make_workloads(options.workloads, sizes)
-        tokeniser = build_tokeniser(config, artefacts.model)
-        longest_s, skipped = _LONGEST_S[mode], report.skipped
-        report.results += measure(running, workloads, tokeniser, sizes, longest_s, rates, skipped, say)
+        report.results += measure(
+            running,
+            make_workloads(options.workloads, sizes),
+            build_tokeniser(config, artefacts.model),
+            sizes,
+            longest_s=_LONGEST_S,
+            budget=budget,
+            rates=rates,
+            report=report,
+            progress=progress,
+        )
         report.machine["ceilings_gops"] = {name: rate / 1e9 for name, rate in rates.known.items()}
-    stages["readers"] = time.monotonic() - started - sum(stages.values())
+    stages["readers"] = clock() - started - sum(stages.values())
     if options.pipeline:
-        say("the pipeline")
+        progress.stage("through Kafka")
         try:
-            report.pipeline = measure_pipeline(config, bundle.folder, precision, sizes)
+            report.pipeline = measure_pipeline(config, bundle.folder, precision, sizes, budget.begin("pipeline"))
+            report.shortened += _shortened_pipeline(report.pipeline, sizes)
         except LatentwatchError as e:
             report.skipped.append(f"pipeline: {e}")
-    stages["pipeline"] = time.monotonic() - started - sum(stages.values())
+    stages["pipeline"] = clock() - started - sum(stages.values())
     if options.scaling:
-        _measure_curves(config, bundle, precision, sizes, report, say)
-    stages["scaling"] = time.monotonic() - started - sum(stages.values())
-    report.machine["seconds"] = time.monotonic() - started
+        _measure_curves(config, bundle, precision, sizes, report, budget, progress)
+    stages["scaling"] = clock() - started - sum(stages.values())
+    report.machine["seconds"] = clock() - started
     return report
 
 
+def _shortened_pipeline(result: PipelineResult, sizes: Sizes) -> list[str]:
+    if (result.rounds, result.events) == (sizes.pipeline_rounds, sizes.pipeline_events):
+        return []
+    return [
+        f"pipeline: {result.rounds} of {sizes.pipeline_rounds} rounds, "
+        f"{result.events} of {sizes.pipeline_events} events each"
+    ]
+
+
 def _measure_curves(
-    config: Config, bundle: Bundle, precision: PrecisionName, sizes: Sizes, report: Report, say: Say
+    config: Config,
+    bundle: Bundle,
+    precision: PrecisionName,
+    wanted: Sizes,
+    report: BenchReport,
+    budget: Budget,
+    progress: Progress,
 ) -> None:
-    with Worker(Curves, config, bundle.folder, precision, sizes) as worker:
-        for curve in ("features", "widths", "lengths", "batches", "turns"):
-            say(f"growth: {curve}")
+    speeds = [row.tokens_per_s for row in report.results if row.reader == f"onnx_{precision}"]
+    first = budget.begin(CURVES[0])
+    sizes = wanted.for_speed(min(speeds), first.left_s) if speeds else wanted
+    if sizes != wanted:
+        report.shortened.append(f"curves: {sizes.scaling_tokens} of {wanted.scaling_tokens} tokens per run")
+    with WorkerProcess(Curves, config, bundle.folder, precision, sizes) as worker:
+        for curve in CURVES:
+            progress.stage(f"how cost grows: {curve}")
+            part = first if curve == CURVES[0] else budget.begin(curve)
             try:
-                report.scaling += worker.call(curve)
+                # a curve ends by itself soon after its time is over; a process that does not is stopped
+                points = worker.call("measured", curve, part.left_s, within_s=part.left_s + _SPARE_S)
             except Permanent as e:
-                report.skipped.append(f"growth of {curve}: {e}")
+                report.skipped.append(f"curve of {curve}: {e}")
+                continue
+            report.scaling += points
+            done = min(point.repetitions for point in points)
+            if done < wanted.scaling_repetitions:
+                report.shortened.append(f"curve of {curve}: {done} of {wanted.scaling_repetitions} repetitions")
 
 
-def _works(artefacts: Artefacts) -> dict[str, Work]:
-    """Operations of the whole model with the whole SAE, of our part, and of the whole model without an SAE."""
+def _operations(artefacts: Artefacts) -> dict[str, Operations]:
+    """Operations of the whole model with the whole SAE, of latentwatch's part, and of only the whole model."""
     try:
         model = artefacts.uncompiled("counting operations")
     except ConfigError:
-        return {}  # a bundle does not say how wide the whole model is
+        return {}  # a bundle doesn't contain the whole model's widths
     folder, sae = model.model.folder, model.sae
     values = read_config(folder)
     a = architecture_of(values, str(folder / "config.json"))
     inner, vocabulary = int(values.get("intermediate_size", 0)), int(values.get("vocab_size", 0))
     blocks = artefacts.ref.layer + 1
-    # all latents of a TopK SAE have a say in which are active
+    # which latents of a TopK SAE are active depends on all of them
     latents = sae.d_sae if sae.architecture == "topk" else len(artefacts.latents)
     return {
-        "whole": count_work(a, inner, a.layers, sae.d_sae, vocabulary),
-        "ours": count_work(a, inner, blocks, latents),
-        "bare": count_work(a, inner, a.layers, 0),
+        "whole": count_operations(a, inner, a.layers, sae.d_sae, vocabulary),
+        "latentwatch": count_operations(a, inner, blocks, latents),
+        "bare": count_operations(a, inner, a.layers, 0),
     }
 
 
@@ -165,5 +227,5 @@ def _version(package: str) -> str | None:
 
 
 def names(text: str | None, default: Sequence[str]) -> tuple[str, ...]:
-    """A comma-separated option."""
+    """The names in a comma-separated option; `default` if it is not given."""
     return tuple(default) if text is None else tuple(name.strip() for name in text.split(",") if name.strip())

@@ -1,10 +1,10 @@
-"""Curves: what the reader costs as one thing grows and all others are held."""
+"""Curves: how the reader's cost grows with one variable while all others stay constant."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +16,9 @@ from monitor.assembly.build import reader_options
 from monitor.assembly.compiled_reader import open_reader
 from monitor.assembly.engine import window_reader
 from monitor.assembly.tokeniser import build_tokeniser
-from monitor.bench.results import Point
-from monitor.bench.sizes import Sizes
+from monitor.bench.budget import Slice
+from monitor.bench.results import CurvePoint
+from monitor.bench.sizes import BATCH_LENGTH, Sizes
 from monitor.bench.workloads import make_workloads, multi_turn
 from monitor.compiler.architectures import architecture_of
 from monitor.compiler.encoder_inputs import encoder_columns
@@ -29,16 +30,14 @@ from monitor.readers.reader import Chunk
 from monitor.sae.weights import SaeWeights
 
 CURATED = 64
-"""Features that are read where their number is not what grows."""
+"""Curated features, unless their number is the variable."""
 _K = 32
-_LENGTH = 128
-"""Tokens of a sequence where these are not what grows."""
 _CACHE_BYTES = 268_435_456
 
 
 @dataclass(frozen=True)
 class _Case:
-    """One point before it is measured."""
+    """One point that is not measured yet."""
 
     variable: str
     series: str
@@ -48,12 +47,13 @@ class _Case:
 
 
 class Curves:
-    """Measures the curves, in a worker. Points of one curve take turns, so that they see the same machine."""
+    """Measures the curves in a worker process. Points of a curve take turns, so that noise hits them all."""
 
     def __init__(self, config: Config, bundle: Path, precision: Literal["fp32", "int8"], sizes: Sizes) -> None:
         self._config = config
         self._precision = precision
         self._sizes = sizes
+        self._time = Slice()
         self._artefacts = load_artefacts(config)
         self._tokeniser = build_tokeniser(config, load_bundle(bundle).files)
         self._bundle = load_bundle(bundle)
@@ -61,8 +61,14 @@ class Curves:
         events = [event for workload in make_workloads(["long"], sizes) for event in workload.events]
         self._ids = np.concatenate([item.ids for item in self._tokeniser.tokenise(events)])
 
-    def lengths(self) -> list[Point]:
-        """Sequences of different lengths; the total number of tokens is always the same."""
+    def measured(self, curve: str, seconds: float) -> list[CurvePoint]:
+        """The curve of that name. If it takes longer than `seconds`, there are fewer repetitions."""
+        self._time = Slice(seconds)
+        points: list[CurvePoint] = getattr(self, curve)()
+        return points
+
+    def lengths(self) -> list[CurvePoint]:
+        """Sequences of different lengths, with about the same number of tokens in total."""
         reader, tokens = self._shipped(), self._sizes.scaling_tokens
         return self._measure(
             [
@@ -71,22 +77,25 @@ class Curves:
             ]
         )
 
-    def batches(self) -> list[Point]:
-        """Different numbers of sequences of 128 tokens, read at once."""
+    def batches(self) -> list[CurvePoint]:
+        """Batches of different numbers of sequences of 128 tokens."""
         reader = self._shipped()
         return self._measure(
-            [_Case("batch", self._name, n, n * _LENGTH, self._read(reader, n, _LENGTH)) for n in self._sizes.batches]
+            [
+                _Case("batch", self._name, n, n * BATCH_LENGTH, self._read(reader, n, BATCH_LENGTH))
+                for n in self._sizes.batches
+            ]
         )
 
-    def turns(self) -> list[Point]:
-        """One conversation, turn by turn: each event is the whole history. With and without a prefix cache."""
+    def turns(self) -> list[CurvePoint]:
+        """One conversation turn by turn, with and without a prefix cache. Each event is the whole history."""
         items = self._tokeniser.tokenise(multi_turn(1, self._sizes.conversation_turns))
         planners = []
         for series, cache in ((f"{self._name}_cache", _CACHE_BYTES), (self._name, 0)):
             reader = self._shipped(cache)
             planners.append((series, reader, window_reader(self._config, self._tokeniser, reader)))
         seconds: dict[tuple[str, int], list[float]] = {}
-        for _ in range(self._sizes.scaling_repetitions + 1):
+        for _ in self._rounds():
             for series, reader, planner in planners:
                 reader.cache.clear()
                 for turn, item in enumerate(items, 1):
@@ -94,12 +103,12 @@ class Curves:
                     reader.read([window.chunk for window in planner.plan(item.ids)])
                     seconds.setdefault((series, turn), []).append(time.perf_counter() - started)
         return [
-            _point("turn", series, turn, int(items[turn - 1].ids.size), times[1:])
+            _point("turn", series, turn, int(items[turn - 1].ids.size), times)
             for (series, turn), times in seconds.items()
         ]
 
-    def features(self) -> list[Point]:
-        """Curated features of a JumpReLU SAE."""
+    def features(self) -> list[CurvePoint]:
+        """Number of curated features of a JumpReLU SAE."""
         with tempfile.TemporaryDirectory(prefix="latentwatch-bench-") as folder:
             cases = [
                 self._case("features", "jumprelu", n, Path(folder), _make_sae("jumprelu", self._d_model, n))
@@ -107,8 +116,8 @@ class Curves:
             ]
             return self._measure(cases)
 
-    def widths(self) -> list[Point]:
-        """Latents of the SAE: JumpReLU, where only the curated ones are computed, and TopK, which needs all."""
+    def widths(self) -> list[CurvePoint]:
+        """SAEs of different widths: JumpReLU, where only curated latents are computed, and TopK, which needs all."""
         cases = []
         kinds: tuple[Literal["jumprelu", "topk"], ...] = ("jumprelu", "topk")
         with tempfile.TemporaryDirectory(prefix="latentwatch-bench-") as folder:
@@ -144,7 +153,7 @@ class Curves:
         for prefix in self._prefixes:
             reader.preload(*prefix)
         tokens = self._sizes.scaling_tokens
-        return _Case(variable, kind, value, tokens, self._read(reader, tokens // _LENGTH, _LENGTH))
+        return _Case(variable, kind, value, tokens, self._read(reader, tokens // BATCH_LENGTH, BATCH_LENGTH))
 
     def _graph(self, kind: str, folder: Path, sae: SaeWeights) -> Path:
         """The model with an SAE of that kind, of any width."""
@@ -169,19 +178,31 @@ class Curves:
         chunks = [Chunk(part, past) for part in np.split(np.resize(self._ids, sequences * length), sequences)]
         return lambda: reader.read(chunks)
 
-    def _measure(self, cases: Sequence[_Case]) -> list[Point]:
+    def _measure(self, cases: Sequence[_Case]) -> list[CurvePoint]:
         seconds: list[list[float]] = [[] for _ in cases]
-        for _ in range(self._sizes.scaling_repetitions + 1):  # the first warms up
+        for _ in self._rounds():
             for case, times in zip(cases, seconds, strict=True):
                 started = time.perf_counter()
                 case.run()
                 times.append(time.perf_counter() - started)
-        return [_point(c.variable, c.series, c.value, c.tokens, t[1:]) for c, t in zip(cases, seconds, strict=True)]
+        return [_point(c.variable, c.series, c.value, c.tokens, t) for c, t in zip(cases, seconds, strict=True)]
+
+    def _rounds(self) -> Iterator[None]:
+        """A round to warm up and the repetitions, as long as there is time for another one."""
+        longest_s = 0.0
+        for _ in range(self._sizes.scaling_repetitions + 1):
+            if self._time.left_s < longest_s:
+                return
+            started = time.perf_counter()
+            yield
+            longest_s = max(longest_s, time.perf_counter() - started)
 
 
-def _point(variable: str, series: str, value: int, tokens: int, seconds: Sequence[float]) -> Point:
+def _point(variable: str, series: str, value: int, tokens: int, times: Sequence[float]) -> CurvePoint:
+    """A point from the seconds of its rounds; the first one warmed up and counts only if there is no other."""
+    seconds = times[1:] or times
     median = float(np.median(seconds))
-    return Point(
+    return CurvePoint(
         variable=variable,
         series=series,
         value=value,
@@ -189,11 +210,12 @@ def _point(variable: str, series: str, value: int, tokens: int, seconds: Sequenc
         ms=1e3 * median,
         tokens=tokens,
         spread=(max(seconds) - min(seconds)) / median,
+        repetitions=len(times) - 1,
     )
 
 
 def _make_sae(architecture: Literal["jumprelu", "topk"], d: int, width: int) -> SaeWeights:
-    """A random encoder [d, width]; what its latents say is nothing, what they cost is real."""
+    """A random encoder [d, width]; its latents mean nothing, but cost as much as real ones."""
     source = np.random.default_rng(width)
     return SaeWeights(
         architecture=architecture,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 WORKLOADS = ("short", "long", "multi_turn")
+BATCH_LENGTH = 128
+"""Tokens per sequence on the curves, unless their number is the variable."""
+_FEWEST_TOKENS = 256
 
 
 @dataclass(frozen=True)
@@ -15,31 +18,46 @@ class Sizes:
     long_events: int
     conversations: int
     turns: int
-    """Of each conversation; every turn is an event."""
+    """Turns per conversation; every turn is an event."""
     repetitions: int
-    """Of our compiled readers."""
+    """Repetitions with the compiled readers."""
     slow_repetitions: int
-    """Of the readers that run torch or llama.cpp."""
+    """Repetitions with the readers that run torch or llama.cpp."""
     slow_batches: int
-    """Batches of `BATCH` events that the slow readers are measured on, spread over the workload."""
+    """Batches of `BATCH` events for the slow readers, spread over the workload."""
     single_events: int
-    """Events read one at a time, for latency; a quarter of them by slow readers."""
+    """Events to read one at a time for latency; slow readers read a quarter of them."""
     pipeline_rounds: int
     pipeline_events: int
-    """Of a round."""
+    """Events per round."""
     scaling_repetitions: int
     scaling_tokens: int
-    """In a run, where their number is not what grows."""
+    """Tokens per run, unless their number is the variable."""
     features: tuple[int, ...]
     widths: tuple[int, ...]
     lengths: tuple[int, ...]
     batches: tuple[int, ...]
     conversation_turns: int
-    """Of the one conversation whose cost is followed turn by turn."""
+    """Turns of the conversation whose cost is measured turn by turn."""
+
+    def for_speed(self, tokens_per_s: float, curve_s: float) -> Sizes:
+        """With fewer tokens per run, if a curve at that speed would take longer than `curve_s`."""
+        runs = (self.scaling_repetitions + 1) * len(self.lengths)
+        tokens = self.scaling_tokens
+        while tokens > _FEWEST_TOKENS and runs * tokens > tokens_per_s * curve_s:
+            tokens //= 2
+        if tokens == self.scaling_tokens:
+            return self
+        return replace(
+            self,
+            scaling_tokens=tokens,
+            lengths=tuple(n for n in self.lengths if n <= tokens),
+            batches=tuple(n for n in self.batches if n * BATCH_LENGTH <= tokens),
+        )
 
 
 BATCH = 8
-"""Events that someone without a plan for lengths puts through a model at once."""
+"""Events per batch in code that doesn't sort by length."""
 
 QUICK = Sizes(
     short_events=24,

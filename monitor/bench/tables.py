@@ -1,4 +1,4 @@
-"""A benchmark's report as tables: for the terminal, and as Markdown for the docs."""
+"""A benchmark's results as tables for the terminal and as Markdown for the docs."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from monitor.bench.results import PipelineResult, Point, Report, Row
+from monitor.bench.results import BenchReport, CurvePoint, PipelineResult, ReaderResult
 
-# Two tables a workload, for a terminal of 80 columns
-_SPEED_HEADS = ("reader", "tokens/s", "spread", "events/s", "to naive", "of ceiling", "padding")
-_COST_HEADS = ("reader", "p50 ms", "p99 ms", "alone p50", "alone p99", "CPU s/Mtok", "peak MB")
+# Two tables per workload, to fit a terminal of 80 columns
+_SPEED_HEADS = ("reader", "tokens/s", "spread", "events/s", "vs. naive", "of ceiling", "padding")
+_COST_HEADS = ("reader", "p50 ms", "p99 ms", "single p50", "single p99", "CPU s/Mtok", "peak MB")
 _TITLES = {
     "features": "Curated features, JumpReLU SAE with 8,192 latents",
-    "sae_width": "Latents of the SAE, 64 of them curated",
-    "length": "Tokens of a sequence, always as many tokens in all",
-    "batch": "Sequences of 128 tokens at once",
-    "turn": "One conversation with a system prompt of 400 tokens, turn by turn: what the turn's event costs",
+    "sae_width": "Latents of the SAE, of which 64 are curated",
+    "length": "Tokens per sequence, with the same number of tokens in total",
+    "batch": "Sequences of 128 tokens per batch",
+    "turn": "One conversation with a system prompt of 400 tokens: cost of each turn's event",
 }
 
 
-def print_report(console: Console, report: Report) -> None:
-    """Everything, as tables."""
+def print_report(console: Console, report: BenchReport) -> None:
+    """Prints all results as tables."""
     console.print(machine_line(report), style="dim", highlight=False, markup=False)
     for workload, rows in _by_workload(report.results):
         _title(console, _workload_title(workload, rows))
@@ -37,12 +37,14 @@ def print_report(console: Console, report: Report) -> None:
         cells = [(value, *row) for value, row in _curve(points, series)]
         _title(console, _TITLES[variable])
         console.print(_table((variable, *series), cells))
+    for line in report.shortened:
+        console.print(f"cut short: {line}", style="yellow", highlight=False, markup=False)
     for line in report.skipped:
         console.print(f"skipped: {line}", style="yellow", highlight=False, markup=False)
 
 
-def markdown(report: Report, command: str) -> str:
-    """The same as a Markdown page that says which command printed it."""
+def markdown(report: BenchReport, command: str) -> str:
+    """All results as a Markdown page that names the command that printed it."""
     parts = [
         "# Performance figures",
         f"Written by `{command}`. [performance.md](performance.md) says what the columns mean and how they were taken.",
@@ -60,13 +62,15 @@ def markdown(report: Report, command: str) -> str:
         series = list(dict.fromkeys(p.series for p in points))
         cells = [(value, *row) for value, row in _curve(points, series)]
         parts += [f"## {_TITLES[variable]}", _markdown_table((variable, *series), cells)]
+    if report.shortened:
+        parts += ["## Cut short", "\n".join(f"- {line}" for line in report.shortened)]
     if report.skipped:
         parts += ["## Not measured", "\n".join(f"- {line}" for line in report.skipped)]
     return "\n\n".join(parts) + "\n"
 
 
-def machine_line(report: Report) -> str:
-    """What the figures were taken on."""
+def machine_line(report: BenchReport) -> str:
+    """The machine and the libraries that were measured."""
     m = report.machine
     rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in m["ceilings_gops"].items())
     return (
@@ -78,7 +82,7 @@ def machine_line(report: Report) -> str:
 
 
 def _title(console: Console, text: str) -> None:
-    # a table's own title is folded to the table's width
+    # a table's own title would wrap to the table's width
     console.print(f"\n{text}", style="bold", highlight=False, markup=False)
 
 
@@ -91,20 +95,20 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     return table
 
 
-def _by_workload(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+def _by_workload(rows: Sequence[ReaderResult]) -> list[tuple[str, list[ReaderResult]]]:
     return [(name, list(group)) for name, group in groupby(rows, lambda row: row.workload)]
 
 
-def _by_variable(points: Sequence[Point]) -> list[tuple[str, list[Point]]]:
+def _by_variable(points: Sequence[CurvePoint]) -> list[tuple[str, list[CurvePoint]]]:
     return [(name, list(group)) for name, group in groupby(points, lambda point: point.variable)]
 
 
-def _workload_title(workload: str, rows: Sequence[Row]) -> str:
+def _workload_title(workload: str, rows: Sequence[ReaderResult]) -> str:
     events, tokens = max((row.events, row.tokens) for row in rows)
     return f"{workload}: {events} events, {tokens / events:,.0f} tokens each on average"
 
 
-def _speed_cells(row: Row) -> tuple[str, ...]:
+def _speed_cells(row: ReaderResult) -> tuple[str, ...]:
     return (
         row.reader,
         f"{row.tokens_per_s:,.0f}",
@@ -116,7 +120,7 @@ def _speed_cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def _cost_cells(row: Row) -> tuple[str, ...]:
+def _cost_cells(row: ReaderResult) -> tuple[str, ...]:
     return (
         row.reader,
         f"{row.p50_ms:,.0f}",
@@ -130,19 +134,19 @@ def _cost_cells(row: Row) -> tuple[str, ...]:
 
 def _pipeline_line(result: PipelineResult) -> str:
     return (
-        f"Through Kafka {result.events_per_s:,.1f} events/s, the engine alone {result.engine_events_per_s:,.1f}: "
+        f"{result.events_per_s:,.1f} events/s through Kafka, {result.engine_events_per_s:,.1f} with only the engine: "
         f"{result.overhead_percent:+.1f} % (spread {result.spread_percent:.1f}), short chats, median of "
         f"{result.rounds} rounds of {result.events} events."
     )
 
 
-def _curve(points: Sequence[Point], series: Sequence[str]) -> list[tuple[str, list[str]]]:
+def _curve(points: Sequence[CurvePoint], series: Sequence[str]) -> list[tuple[str, list[str]]]:
     found = {(p.value, p.series): p for p in points}
     values = sorted({p.value for p in points})
     return [(f"{value:,}", [_point_cell(found.get((value, name))) for name in series]) for value in values]
 
 
-def _point_cell(point: Point | None) -> str:
+def _point_cell(point: CurvePoint | None) -> str:
     if point is None:
         return ""
     if point.variable == "turn":

@@ -1,4 +1,4 @@
-"""Workloads: conversations of known lengths, made from texts that ship with latentwatch, the same in every run."""
+"""Workloads: conversations of known lengths from texts that ship with latentwatch, the same in every run."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from monitor.demo.sample_events import demo_events
 from monitor.events.event import Event, Message, Origin, Record
 from monitor.events.parse import parse
 
-# Characters a turn; English chat and code have about 4.3 a token of SmolLM2's vocabulary
+# Characters per turn; English chat and code have about 4.3 per token of SmolLM2
 _SHORT_PROMPT, _SHORT_RESPONSE = 150, 200
 _LONG_PROMPT, _LONG_RESPONSE = 800, 2_550
 _TURN_PROMPT, _TURN_RESPONSE = 110, 180
-_SPREAD = (0.7, 1.15, 0.85, 1.3, 1.0)  # lengths differ as traffic does, so that batches have something to pad
+_SPREAD = (0.7, 1.15, 0.85, 1.3, 1.0)  # lengths vary as in real traffic, so that batches need padding
 
 SYSTEM_PROMPT = """\
 You are the assistant of Harrow & Pine, a mail-order shop for garden tools, seeds and outdoor furniture. You \
@@ -47,13 +47,13 @@ there from eight in the morning until six in the evening on weekdays.
 
 @dataclass(frozen=True)
 class Workload:
-    """Events in the order of their delivery."""
+    """Events in order of arrival."""
 
     name: str
     events: tuple[Event, ...]
 
     def sample(self, batches: int) -> tuple[Event, ...]:
-        """`batches` whole batches, evenly spread over the workload, for readers that are too slow for all of it."""
+        """`batches` whole batches, spread evenly over the workload, for readers that are too slow for all of it."""
         groups = [self.events[n : n + BATCH] for n in range(0, len(self.events), BATCH)]
         if batches >= len(groups):
             return self.events
@@ -61,12 +61,12 @@ class Workload:
         return tuple(event for n in chosen for event in groups[n])
 
     def spread(self, count: int) -> tuple[Event, ...]:
-        """`count` single events, evenly spread, in order."""
+        """`count` events in order, spread evenly over the workload."""
         return tuple(self.events[n * len(self.events) // count] for n in range(min(count, len(self.events))))
 
 
 def make_workloads(names: Sequence[str], sizes: Sizes) -> list[Workload]:
-    """The workloads `names`. One's texts do not depend on which others are made."""
+    """The workloads `names`. The texts of each are the same whichever others are made."""
     makers = {
         "short": lambda: _single("short", sizes.short_events, _SHORT_PROMPT, _SHORT_RESPONSE),
         "long": lambda: _single("long", sizes.long_events, _LONG_PROMPT, _LONG_RESPONSE),
@@ -76,7 +76,7 @@ def make_workloads(names: Sequence[str], sizes: Sizes) -> list[Workload]:
 
 
 def multi_turn(conversations: int, turns: int) -> list[Event]:
-    """Turn by turn, all conversations in turn; every event is the whole history so far and a new response."""
+    """Conversations turn by turn, interleaved. Every event is the whole history so far plus a new response."""
     texts = _Texts("multi_turn")
     histories: list[list[Message]] = [[Message("system", SYSTEM_PROMPT)] for _ in range(conversations)]
     events = []
@@ -91,7 +91,7 @@ def multi_turn(conversations: int, turns: int) -> list[Event]:
 
 
 def short_chats(count: int, stream: str) -> list[Event]:
-    """Chats as in the workload `short`, with other texts for every `stream`."""
+    """Chats as in the workload `short`, with different texts for every `stream`."""
     return _single(stream, count, _SHORT_PROMPT, _SHORT_RESPONSE)
 
 
@@ -116,7 +116,7 @@ def _event(event_id: str, messages: tuple[Message, ...], response: str) -> Event
 
 
 class _Texts:
-    """Texts one after the other, none twice before all were used."""
+    """Yields texts in random order, none twice until all are used."""
 
     def __init__(self, stream: str) -> None:
         demo = (event for shipped in demo_events() for event in parse(Record(shipped.value, Origin("demo", 0, 0))))
@@ -127,7 +127,7 @@ class _Texts:
         self._next = 0
 
     def take(self, chars: int) -> str:
-        """About so many characters, cut behind a word."""
+        """A text of about `chars` characters, cut after a word."""
         parts: list[str] = []
         have = 0
         while have < chars:

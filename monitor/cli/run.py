@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("monitor")
 
+_LOADING_STEPS = 4
+
 
 def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
     """Run the sidecar: Kafka in, alerts out, until SIGTERM."""
@@ -37,20 +39,22 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
     from monitor.sinks.sink import SinkContext, open_sinks
     from monitor.sources.kafka import KafkaSource
     from monitor.telemetry.health import Health
+    from monitor.telemetry.loading import Loading
 
     reader = sets[0].shipped.reader
     health = Health(settings.health.stalled_after_s)
+    loading = Loading(health, _LOADING_STEPS)
     telemetry = make_telemetry(settings, settings.sinks.otel, reader)
     with closing_all() as opened:
         opened.append(telemetry.shutdown)
+        # before the port opens, so that the health checks know of it from their first answer on
+        loading.step(f"loading {settings.reader.bundle or settings.reader.model}")
         if settings.health.enabled:
             opened.append(_serve_health(settings, health, telemetry))
-        health.set_ready("model", False, "loading")
-        log.info("loading model %s and SAE", settings.reader.bundle or settings.reader.model)
         artefacts = load_artefacts(settings, sets)
-        engine = build_engine(settings, artefacts, _progress(health))
+        loading.step("preparing the reader")
+        engine = build_engine(settings, artefacts, loading.detail)
         telemetry.watch_cache(lambda: engine.cached_tokens)
-        health.set_ready("model", True)
         telemetry.config_loaded(settings.sha256())
         log.info(
             "reading with %s, layer %d, %d features in %d sets",
@@ -59,7 +63,9 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
             len(artefacts.latents),
             len(artefacts.sets),
         )
+        loading.step(f"checking the brokers {settings.kafka.bootstrap_servers}")
         _warn_of_broker_problems(settings)
+        loading.step("opening the sinks")
         sinks = open_sinks(settings.sinks, SinkContext(settings.kafka, telemetry))
         opened += [sink.close for sink in sinks]
         dead_letters = KafkaDeadLetters(settings.kafka, settings.source.dead_letter_topic)
@@ -68,6 +74,7 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
         opened.append(source.close)
         delivery = make_delivery(settings, sinks, dead_letters)
         pipeline = Pipeline(source, engine, delivery, telemetry, health, stop, _first_alert())
+        loading.done()
         log.info("reading events from topic %s as group %s", settings.source.topic, settings.source.group_id)
         totals = pipeline.run()
         log.info("stopped: %d events read, %d alerts, %d bad events", totals.events, totals.alerts, totals.bad)
@@ -81,21 +88,10 @@ def _serve_health(settings: Config, health: Health, telemetry: Telemetry) -> Cal
     return server.close
 
 
-def _progress(health: Health) -> Callable[[str], None]:
-    """Logs a step of loading. Each step counts as progress, because the first start compiles for minutes."""
-
-    def step(message: str) -> None:
-        log.info("%s", message)
-        health.progress()
-
-    return step
-
-
 def _warn_of_broker_problems(settings: Config) -> None:
     """Warns only: brokers come back, and topics and permissions may be added while the sidecar waits."""
     from monitor.kafka.check import broker_problems
 
-    log.info("checking the brokers %s", settings.kafka.bootstrap_servers)
     for problem in broker_problems(settings):
         log.warning("%s", problem)
 

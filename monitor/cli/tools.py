@@ -109,36 +109,38 @@ def check(
 
 def bench(
     config: ConfigOption = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Less of everything: minutes instead of a quarter of an hour.")
-    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure only as much as fits into three minutes.")] = False,
     as_json: Annotated[Path | None, typer.Option("--json", help="File for the figures as JSON.")] = None,
     as_markdown: Annotated[Path | None, typer.Option("--markdown", help="File for the tables as Markdown.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="PNG, or folder for one, of how cost grows.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="PNG file, or a folder for it, that shows how cost grows.")] = None,
     readers: Annotated[
         str | None, typer.Option(help="Readers to measure, separated by commas (default: all).", show_default=False)
     ] = None,
     workloads: Annotated[
-        str | None, typer.Option(help="Of short, long and multi_turn (default: all).", show_default=False)
+        str | None,
+        typer.Option(
+            help="Workloads to measure: short, long, multi_turn, separated by commas (default: all).",
+            show_default=False,
+        ),
     ] = None,
     skip_pipeline: Annotated[bool, typer.Option("--skip-pipeline", help="Skip the pipeline through Kafka.")] = False,
-    skip_scaling: Annotated[bool, typer.Option("--skip-scaling", help="Skip how cost grows.")] = False,
+    skip_scaling: Annotated[bool, typer.Option("--skip-scaling", help="Skip measuring how cost grows.")] = False,
 ) -> None:
     """Measure what a deployment costs on this machine, next to what one would write without latentwatch."""
     from rich.console import Console
-    from rich.markup import escape
 
     from monitor.bench.outputs import Outputs
     from monitor.bench.run import READERS, Options, names, run_bench
     from monitor.bench.sizes import WORKLOADS
     from monitor.bench.tables import print_report
+    from monitor.demo.progress import ProgressLine
 
     settings = load_settings(config)
     outputs = Outputs(as_json, as_markdown, plot)
     outputs.check()
     options = Options(quick, names(readers, READERS), names(workloads, WORKLOADS), not skip_pipeline, not skip_scaling)
-    with Console(stderr=True).status("") as status:
-        report = run_bench(settings, options, lambda message: status.update(escape(message)))
+    with ProgressLine(Console(stderr=True)) as progress:
+        report = run_bench(settings, options, progress.update)
     print_report(Console(), report)
     outputs.write(report, "latentwatch bench" + (" --quick" if quick else ""))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import typer
 
 from monitor.lab.commands.curate_command import curate
-from monitor.lab.commands.sae_commands import collect, sae_figures, train
+from monitor.lab.commands.fit_commands import code_rows, layer_sweep, make_sets
+from monitor.lab.commands.sae_commands import collect, sae_figures, step_speed, train
 from monitor.lab.commands.set_commands import calibrate, cases, evaluate, reference
 
 app = typer.Typer(name="lab", help="Offline work on feature sets; needs latentwatch\\[lab].", no_args_is_help=True)
@@ -17,3 +18,7 @@ app.command()(evaluate)
 app.command()(calibrate)
 app.command()(cases)
 app.command()(reference)
+app.command("make-sets")(make_sets)
+app.command("layer-sweep")(layer_sweep)
+app.command("code-rows")(code_rows)
+app.command("step-speed")(step_speed)

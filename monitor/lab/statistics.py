@@ -1,4 +1,4 @@
-"""Figures: how well scores separate risky from benign, with intervals."""
+"""Statistics: how well scores separate risky from benign, with intervals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FEWEST_MATCHED = 20
 
 
 def column_aurocs(scores: NDArray[Any], labels: NDArray[np.int64]) -> Floats:
-    """The AUROC [column] of each column of `scores` [row, column]. NaN without either side."""
+    """The AUROC [column] of each column of `scores` [row, column]; NaN if one label is missing."""
     positives = int((labels == 1).sum())
     negatives = labels.size - positives
     if not positives or not negatives:
@@ -30,22 +30,22 @@ def column_aurocs(scores: NDArray[Any], labels: NDArray[np.int64]) -> Floats:
 def recall_at_fpr(positive: Floats, negative: Floats, fpr: float) -> float:
     """Share of positives above the lowest threshold that lets at most `fpr` of the negatives through.
 
-    NaN where there are too few negatives for such a rate to be seen (fewer than 1 / fpr).
+    NaN if there are too few negatives to measure such a rate (fewer than 1 / fpr).
     """
     if positive.size == 0 or negative.size * fpr < 1:
         return math.nan
     allowed = math.floor(negative.size * fpr)
-    threshold = np.sort(negative)[::-1][allowed]  # the first negative that must stay out
+    threshold = np.sort(negative)[::-1][allowed]  # the highest negative that must not pass
     return float((positive > threshold).mean())
 
 
 def threshold_at_fpr(negative: Floats, fpr: float) -> float:
-    """A threshold that at most `fpr` of `negative` reach, half way between the last score kept out and the next above.
+    """A threshold that at most `fpr` of `negative` reach: halfway between the highest score below it and the next one.
 
-    Where scores tie, all of them stay out.
+    Tied scores all stay below it.
     """
     allowed = math.floor(negative.size * fpr)
-    out = np.sort(negative)[::-1][allowed]  # the first negative that must stay out
+    out = np.sort(negative)[::-1][allowed]  # the highest negative that must stay below
     above = negative[negative > out].min(initial=math.inf)
     if math.isinf(above):
         above = out + 1.0
@@ -54,9 +54,9 @@ def threshold_at_fpr(negative: Floats, fpr: float) -> float:
 
 
 def auprc(positive: Floats, negative: Floats) -> float:
-    """Average precision, the area under the precision-recall curve; a random score gives the share of positives.
+    """Average precision, the area under the precision-recall curve. A random score gives the share of positives.
 
-    NaN without either side.
+    NaN if one label is missing.
     """
     if positive.size == 0 or negative.size == 0:
         return math.nan
@@ -67,10 +67,10 @@ def auprc(positive: Floats, negative: Floats) -> float:
 def length_matched_auroc(
     scores: Floats, labels: NDArray[np.int64], tokens: NDArray[np.int64], ratio: float = 1.25
 ) -> float:
-    """AUROC over those positives and negatives alone whose lengths differ by at most the factor `ratio`.
+    """AUROC over only those pairs of a positive and a negative whose lengths differ by at most the factor `ratio`.
 
-    What is left of a detector that tells texts apart by how long they are is .5. `tokens` [row] are lengths. NaN where
-    fewer than 20 positives have such a negative.
+    A detector that only measures length falls to .5. `tokens` [row] are lengths. NaN if fewer than 20 positives have
+    such a negative.
     """
     return float(length_matched_aurocs(scores[:, None], labels, tokens, ratio)[0])
 
@@ -91,9 +91,9 @@ def length_matched_aurocs(
 
 
 def pair_wins(scores: Floats, labels: NDArray[np.int64], pairs: Sequence[str | None]) -> Floats:
-    """For each pair [pair] whether its positive scores above its negative: 1, 0, or .5 where they tie.
+    """For each pair [pair] whether its positive scores above its negative: 1, 0, or .5 for a tie.
 
-    A pair of more than two rows gives the mean over its positives and negatives; a row without a twin gives nothing.
+    A pair of more than two rows counts the mean over its positives and negatives; a row without a twin is ignored.
     """
     by_pair: dict[str, tuple[list[float], list[float]]] = {}
     for score, label, pair in zip(scores, labels, pairs, strict=True):
@@ -104,7 +104,7 @@ def pair_wins(scores: Floats, labels: NDArray[np.int64], pairs: Sequence[str | N
 
 
 def pair_win_rate(scores: Floats, labels: NDArray[np.int64], pairs: Sequence[str | None]) -> float:
-    """Share of pairs whose positive scores above its negative, ties counted half. NaN without pairs."""
+    """Share of pairs whose positive scores above its negative; ties count half. NaN if there are no pairs."""
     wins = pair_wins(scores, labels, pairs)
     return float(wins.mean()) if wins.size else math.nan
 
@@ -119,7 +119,7 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """95 % percentile interval of `figure(positives, negatives)`, resampling whole clusters with replacement.
 
-    NaN where the figure has no value in most of the draws.
+    NaN if the figure is NaN in most of the draws.
     """
     rng = np.random.default_rng(seed)
     _, member = np.unique(np.array(clusters, dtype=str), return_inverse=True)

@@ -20,11 +20,11 @@ from monitor.errors import ConfigError
 
 _CONNECTION_S = 5.0
 _MAX_CONNECTIONS = 32
-_COMPONENTS = ("model", "consumer")
+_COMPONENTS = ("consumer",)
 
 
 class Health:
-    """What the health checks ask for. Thread-safe. Start-up counts as progress."""
+    """What the health checks ask for. Thread-safe."""
 
     def __init__(
         self,
@@ -37,7 +37,22 @@ class Health:
         self._clock = clock
         self._lock = threading.Lock()
         self._last_progress = clock()
+        self._loading: str | None = None
         self._components: dict[str, tuple[bool, str]] = dict.fromkeys(components, (False, "has not reported yet"))
+
+    def loading(self, what: str) -> None:
+        """Start-up is at the step `what`. `what` is shown, so it must hold no text of events.
+
+        Until `loaded`, the process counts as alive however long a step takes: a restart would only begin it again.
+        """
+        with self._lock:
+            self._loading = what
+
+    def loaded(self) -> None:
+        """Start-up is over. From here on only `progress` keeps the process alive."""
+        with self._lock:
+            self._loading = None
+            self._last_progress = self._clock()
 
     def progress(self) -> None:
         """The loop finished a round, or a long step of it made progress."""
@@ -52,12 +67,16 @@ class Health:
     def live(self) -> list[str]:
         """Why the process should be restarted; empty if it should not."""
         with self._lock:
+            if self._loading is not None:
+                return []
             idle_s = self._clock() - self._last_progress
         return [] if idle_s <= self._stalled_after_s else [f"no progress for {idle_s:.0f} s"]
 
     def ready(self) -> list[str]:
         """Why the process does no useful work; empty if it does."""
         with self._lock:
+            if self._loading is not None:
+                return [f"loading ({self._loading})"]
             return [f"{name}: {reason or 'not ready'}" for name, (ok, reason) in self._components.items() if not ok]
 
 

@@ -1,30 +1,38 @@
-"""Measuring goes on without what has died, and says so."""
+"""If a process dies, measuring continues without it and says so."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
+from monitor.bench.budget import Budget
 from monitor.bench.ceilings import Rates
 from monitor.bench.measure import BenchReader, measure
-from monitor.bench.results import Report
-from monitor.bench.sizes import QUICK
+from monitor.bench.operations import Operations
+from monitor.bench.progress import Progress
+from monitor.bench.results import BenchReport, ReaderResult
+from monitor.bench.sizes import QUICK, Sizes
 from monitor.bench.tables import markdown
-from monitor.bench.work import Work
-from monitor.bench.worker import Worker
+from monitor.bench.worker_process import WorkerProcess
 from monitor.bench.workloads import Workload
 from monitor.events.event import Event, Message, Origin
 from monitor.tokens.tokeniser import EventTokeniser, Tokenised
-from tests.bench.mortals import Mortal
+from tests.bench.worker_objects import DyingReader
 
 SIZES = dataclasses.replace(QUICK, repetitions=2, single_events=1)
-WORK = Work(weights=1e6, attention=0.0, windowed=(), sae=0.0)
+OPERATIONS = Operations(weights=1e6, attention=0.0, windowed=(), sae=0.0)
 EVENT = Event("e", (Message("user", "How?"),), "So.", Origin("test", 0, 0))
 WORKLOADS = [Workload("short", (EVENT,)), Workload("long", (EVENT, EVENT))]
+MACHINE: dict[str, Any] = {
+    **dict.fromkeys(("cpu", "mode", "started", "latentwatch", "onnxruntime", "torch"), "x"),
+    "cores": 2,
+    "load_before": 0.5,
+}
 DEATH = "its process ended with exit code 7"
 
 
@@ -43,17 +51,37 @@ class FiveTokens(EventTokeniser):
 
 
 @pytest.fixture
-def immortal() -> Iterator[Worker]:
-    with Worker(Mortal) as worker:
+def sound() -> Iterator[WorkerProcess]:
+    with WorkerProcess(DyingReader) as worker:
         yield worker
 
 
 def reader(name: str) -> BenchReader:
-    return BenchReader(name, Mortal, (), work=WORK, precisions=("fp32", "fp32"))
+    return BenchReader(name, DyingReader, (), operations=OPERATIONS, precisions=("fp32", "fp32"))
+
+
+def measured(
+    running: list[tuple[BenchReader, WorkerProcess]],
+    rates: Rates,
+    report: BenchReport,
+    seconds: float = math.inf,
+    sizes: Sizes = SIZES,
+) -> list[ReaderResult]:
+    return measure(
+        running,
+        WORKLOADS,
+        FiveTokens(),
+        sizes,
+        longest_s=60.0,
+        budget=Budget(seconds, {"short": 1, "long": 1}, lambda: 0.0),
+        rates=rates,
+        report=report,
+        progress=Progress(lambda *_: None, 2),
+    )
 
 
 @pytest.mark.parametrize(
-    ("method", "call", "measured", "skipped"),
+    ("method", "call", "measured_on", "skipped"),
     [
         ("peak", 1, [], [f"frail: {DEATH}"]),
         ("run", 1, [], [f"frail on short: {DEATH}", f"frail on long: {DEATH}"]),
@@ -62,35 +90,35 @@ def reader(name: str) -> BenchReader:
         ("run", 8, ["short"], [f"frail on long: {DEATH}"]),
     ],
 )
-def test_a_reader_that_dies_costs_its_own_figures_alone(
-    method: str, call: int, measured: list[str], skipped: list[str], immortal: Worker
+def test_only_the_figures_of_a_dead_reader_are_missing(
+    method: str, call: int, measured_on: list[str], skipped: list[str], sound: WorkerProcess
 ) -> None:
-    found: list[str] = []
-    with Worker(Mortal, method, call) as frail:
-        running = [(reader("frail"), frail), (reader("sound"), immortal)]
-        rates = Rates(immortal, found)
-        rows = measure(running, WORKLOADS, FiveTokens(), SIZES, 60.0, rates, found, lambda _: None)
+    report = BenchReport({})
+    with WorkerProcess(DyingReader, method, call) as frail:
+        running = [(reader("frail"), frail), (reader("sound"), sound)]
+        rows = measured(running, Rates(sound, report.skipped), report)
     assert [(row.workload, row.reader) for row in rows if row.reader == "sound"] == [
         ("short", "sound"),
         ("long", "sound"),
     ]
-    assert [row.workload for row in rows if row.reader == "frail"] == measured
-    assert found == skipped
+    assert [row.workload for row in rows if row.reader == "frail"] == measured_on
+    assert report.skipped == skipped
+    assert report.shortened == []
     for row in rows:  # 5 tokens of 10^6 operations an event, at 2 * 10^9 a second
         assert row.ceiling_fraction == pytest.approx(row.events * 5e6 / 2e9 / 0.5)
 
 
 @pytest.mark.parametrize(("call", "known"), [(1, {}), (2, {"fp32": 2e9})])
-def test_the_death_of_the_ceilings_costs_no_more_than_them(
-    call: int, known: dict[str, float], immortal: Worker
+def test_only_ceilings_are_missing_if_their_process_dies(
+    call: int, known: dict[str, float], sound: WorkerProcess
 ) -> None:
-    report = Report({"ceilings_gops": {}})
-    with Worker(Mortal, "rates", call) as frail:
+    report = BenchReport({"ceilings_gops": {}})
+    with WorkerProcess(DyingReader, "rates", call) as frail:
         rates = Rates(frail, report.skipped)
-        running = [(reader("sound"), immortal)]
+        running = [(reader("sound"), sound)]
         for _ in range(2):
             rates.measure()
-        rows = measure(running, WORKLOADS, FiveTokens(), SIZES, 60.0, rates, report.skipped, lambda _: None)
+        rows = measured(running, rates, report)
     assert rates.known == known
     assert report.skipped == [f"ceilings: {DEATH}"]
     assert [row.workload for row in rows] == ["short", "long"]
@@ -98,9 +126,30 @@ def test_the_death_of_the_ceilings_costs_no_more_than_them(
 
 
 def test_a_table_without_ceilings_says_so() -> None:
-    machine = dict.fromkeys(("cpu", "mode", "started", "latentwatch", "onnxruntime", "torch"), "x")
-    report = Report({**machine, "cores": 2, "load_before": 0.5, "ceilings_gops": {}})
+    report = BenchReport({**MACHINE, "ceilings_gops": {}})
     report.skipped.append(f"ceilings: {DEATH}")
     page = markdown(report, "latentwatch bench")
     assert "Ceilings in 10^9 operations/s: not measured." in page
     assert f"- ceilings: {DEATH}" in page
+
+
+# DyingReader says that every run takes half a second, however many events it reads
+SLOW = dataclasses.replace(QUICK, repetitions=3, single_events=2)
+
+
+def test_a_slice_that_is_too_short_cuts_events_and_says_so(sound: WorkerProcess) -> None:
+    report = BenchReport({"ceilings_gops": {}})
+    rows = measured([(reader("sound"), sound)], Rates(sound, report.skipped), report, seconds=1.0, sizes=SLOW)
+    # "long" has two events of half a second, and 0.6 s of its slice of 1 s are for a repetition
+    assert [(row.workload, row.events) for row in rows] == [("short", 1), ("long", 1)]
+    assert report.shortened == ["sound on long: 1 of 2 single events, 1 of 2 events"]
+    assert report.skipped == []
+    page = markdown(BenchReport({**MACHINE, "ceilings_gops": {}}, shortened=report.shortened), "latentwatch bench")
+    assert "## Cut short\n\n- sound on long: 1 of 2 single events, 1 of 2 events\n" in page
+
+
+def test_repetitions_end_with_the_slice(sound: WorkerProcess) -> None:
+    report = BenchReport({})
+    rows = measured([(reader("sound"), sound)], Rates(sound, report.skipped), report, seconds=0.4, sizes=SLOW)
+    assert [row.repetitions for row in rows] == [1, 1]
+    assert all("1 of 3 repetitions" in line for line in report.shortened)

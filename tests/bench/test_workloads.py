@@ -1,4 +1,4 @@
-"""The workloads have the lengths that they are named for, and are the same in every run."""
+"""The workloads have the lengths that their names promise, and are the same in every run."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_workloads_are_the_same_every_time_and_share_no_text() -> None:
     assert len(set(texts)) == len(texts)
 
 
-def test_a_sample_is_made_of_whole_batches_about_the_middle() -> None:
+def test_a_sample_has_whole_batches_around_the_middle() -> None:
     (workload,) = make_workloads(["multi_turn"], FULL)
     assert FULL.conversations == BATCH
     sampled = [e.id for e in workload.sample(2)]

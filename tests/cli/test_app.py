@@ -1,4 +1,4 @@
-"""The command as a user meets it: help, results, messages and exit codes."""
+"""The command as a user sees it: help, results, messages and exit codes."""
 
 from __future__ import annotations
 
@@ -216,11 +216,11 @@ def test_sets(tmp_path: Path) -> None:
 SCAN = """
 import sys
 from unittest.mock import patch
-from monitor.assembly import build
+from monitor.assembly import artefacts, build
 from monitor.cli.app import main
 from tests.test_pipeline import SmallEngine
 sys.argv[0] = "latentwatch"
-with patch.object(build, "load_artefacts"), patch.object(build, "build_engine", return_value=SmallEngine()):
+with patch.object(artefacts, "load_artefacts"), patch.object(build, "build_engine", return_value=SmallEngine()):
     main()
 """
 

@@ -1,4 +1,4 @@
-"""deploy/Dockerfile, as far as it can be judged without building it."""
+"""deploy/Dockerfile, as far as it can be checked without a build."""
 
 from __future__ import annotations
 
@@ -87,13 +87,31 @@ def test_a_copied_file_exists_and_reaches_the_build(source: str) -> None:
 def test_all_that_is_written_lies_in_a_volume(documents: list[dict]) -> None:
     volumes = json.loads(_final("VOLUME")[-1])
     env = _final_env()
-    for name in ("HOME", "HF_HOME", "XDG_CACHE_HOME", "TMPDIR", "LATENTWATCH__READER__CACHE_DIR"):
-        assert any(env[name] == v or env[name].startswith(f"{v}/") for v in volumes), name
+    for path in (env["HOME"], env["TMPDIR"], _final("WORKDIR")[-1]):
+        assert any(path == v or path.startswith(f"{v}/") for v in volumes), path
     assert set(volumes) <= {m["mountPath"] for m in sidecar(documents)["volumeMounts"]}
 
 
-def test_its_variables_are_keys_of_the_config() -> None:
-    assert load_config(None, _final_env()).reader.cache_dir is not None
+def test_its_reader_is_the_one_that_the_builder_compiled() -> None:
+    bundle = load_config(None, _final_env()).reader.bundle
+    assert f"--from=builder {bundle} {bundle}" in _final("COPY")
+    compiled = [i for i in INSTRUCTIONS if re.search(rf"\blatentwatch compile --out {bundle}\b", i.rest)]
+    assert [i.stage for i in compiled] == [0]
+    assert f"chmod -R a=rX {bundle}" in compiled[0].rest
+
+
+def test_what_only_compiling_needs_stays_in_the_builder() -> None:
+    copied = [rest.split()[1] for rest in _final("COPY")]
+    assert copied == ["/opt/latentwatch-reader", "/opt/latentwatch"]
+    assert not any("--chown" in rest for rest in _final("COPY"))  # so root owns them
+    into_the_copied = [
+        command
+        for i in INSTRUCTIONS
+        for command in i.rest.split("&&")
+        if "--python /opt/latentwatch/bin/python" in command
+    ]
+    assert len(into_the_copied) == 1
+    assert into_the_copied[0].split("--constraint constraints.txt")[1].strip() == '"${wheel}"'
 
 
 def test_the_exposed_port_is_the_health_port() -> None:

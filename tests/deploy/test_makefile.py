@@ -1,4 +1,4 @@
-"""The Makefile's promises to somebody who has just cloned the repository."""
+"""The Makefile works for somebody who has just cloned the repository."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.deploy.manifest import REPOSITORY
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
-TARGETS = {"demo", "test", "install", "lint", "types", "imports", "unit", "lab-smoke", "clean", "help"}
+TARGETS = {"demo", "test", "install", "lint", "types", "imports", "unit", "verify", "lab-smoke", "clean", "help"}
 
 
 def _make(*args: str) -> subprocess.CompletedProcess[str]:

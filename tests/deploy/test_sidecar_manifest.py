@@ -61,7 +61,6 @@ def test_paths_in_the_config_lie_in_mounts(documents: list[dict[str, Any]], conf
     secret = the(documents, "Secret")
     assert volumes[mounts[str(password.parent)]]["secret"]["secretName"] == secret["metadata"]["name"]
     assert password.name in secret["stringData"]
-    assert "emptyDir" in volumes[mounts[str(config.reader.cache_dir)]]
     file = PurePosixPath(sidecar(documents)["args"][-1])
     assert volumes[mounts[str(file.parent)]]["configMap"]["name"] == the(documents, "ConfigMap")["metadata"]["name"]
     assert file.name in the(documents, "ConfigMap")["data"]

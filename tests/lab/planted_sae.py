@@ -1,4 +1,4 @@
-"""A model with one loud word, and an SAE of which one latent is active on that word alone."""
+"""A model with one loud word, and an SAE with one latent that is active only on that word."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shards of texts that no model has read, made of dense activations."""
+"""Shards with made-up activations, without a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model might have read of rows, made up."""
+"""Made-up segment tables, without a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lab from texts to a running set, command by command on few rows; `make lab-smoke` runs this file alone.
+"""The lab from texts to a running set, command by command on few rows; `make lab-smoke` runs only this file.
 
 The model is a random one of three blocks, made on the spot: what is looked at is that each command works on what the
 one before it left, not how good the outcome is.
@@ -7,6 +7,7 @@ one before it left, not how good the outcome is.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +25,31 @@ from tests.tiny_bundle import LAYER, tiny_source
 
 WIDTH, K = 64, 8
 CATEGORY = "bias"
+
+
+def set_recipe(name: str) -> dict[str, object]:
+    """The recipe of a set with two families of sources."""
+    texts = {"title": name, "description": "Test.", "definition": "Test."}
+    sources = [{"file": f"{name}_{family}.jsonl", "family": family} for family in ("own", "other")]
+    rule = {"version": "0.1.0", "category": name, "severity": "low", "segments": ["user", "response"]}
+    return {"id": name, **texts, **rule, "benign": "chat", "sources": sources}
+
+
+RECIPES = {
+    "model": "tiny",
+    "layer": LAYER,
+    "max_norm": 3000,
+    "prior_tokens": 16,
+    "keep": 16,
+    "c": 0.1,
+    "target_fpr": 0.1,
+    "rows_per_source": 40,
+    "benign": [
+        {"file": "benign.jsonl", "kind": kind, "rows": 20, "role": role}
+        for kind, role in (("chat", "fit"), ("chat", "calibrate"), ("code", "calibrate"), ("chat", "judge"))
+    ],
+    "sets": [set_recipe("bias"), set_recipe("deception")],
+}
 
 
 def run(*arguments: object) -> str:
@@ -53,6 +79,10 @@ class Chain:
         self._write("train", rows[:40])
         self._write("judged", rows[120:160])
         self._write("benign", harmless[:60])
+        for name in ("bias", "deception"):
+            labelled = (builtin_folder() / "contrasts" / f"{name}.jsonl").read_text().splitlines()
+            self._write(f"{name}_own", labelled[:40])
+            self._write(f"{name}_other", labelled[40:80])
         self._reading = ["--model", self.model, "--context", 128, "--threads", 1, "--dtype", "float32"]
 
     def file(self, name: str) -> Path:
@@ -70,9 +100,10 @@ class Chain:
         assert manifest.tokens("held_out") > 500
 
     def train(self) -> None:
-        size = ["--width", WIDTH, "--k", K, "--steps", 80, "--batch", 256, "--buffer", 2_048, "--lr", 2e-3]
-        data = ["--data", self.folder / "activations", "--layer", LAYER, "--out", self.folder / "run", "--threads", 1]
-        figures = json.loads(run("lab", "train", *data, *size))
+        recipe = self.folder / "sae.yaml"
+        size = {"width": WIDTH, "k": K, "steps": 80, "batch": 256, "buffer": 2_048, "lr": 2e-3}
+        recipe.write_text(yaml.safe_dump({"layer": LAYER, "data": str(self.folder / "activations"), **size}))
+        figures = json.loads(run("lab", "train", recipe, "--out", self.folder / "run", "--threads", 1))
         assert figures["fvu"] < 0.9, "it learned nothing"
         assert K / 2 < figures["l0"] < 2 * K
         assert figures["spliced"]["ce_zero"] != figures["spliced"]["ce_sae"]
@@ -84,6 +115,23 @@ class Chain:
         assert figures["tokens"] > 1_000
         assert figures["fvu"] < 1
         assert figures["never_active"] < WIDTH
+
+    def make_sets(self) -> None:
+        out = self.folder / "fitted"
+        shutil.copytree(self.sae, out / "sae")
+        recipes = self.folder / "recipes.yaml"
+        recipes.write_text(yaml.safe_dump(RECIPES))
+        where = ["--data", self.folder, "--recipes", recipes, "--cache", self.folder / "lab-cache"]
+        run("lab", "make-sets", out, "--model", self.model, *where)
+        lock = yaml.safe_load((out / "sets.lock").read_text())
+        assert sorted(lock) == ["bias", "deception"]
+        for name, entry in lock.items():
+            made = load_feature_set(out / f"{name}.yaml")
+            assert entry == {"version": "0.1.0", "sha256": made.sha256}
+            assert made.set.calibration is not None
+            assert made.set.calibration.measured_n == 20
+            assert sorted(made.set.metrics) == [f"{name}_other", f"own_{name}_own"]
+            assert all(metric.held_out and metric.n_positive for metric in made.set.metrics.values())
 
     def curate(self) -> None:
         out = self.folder / "curated"
@@ -140,6 +188,7 @@ def test_from_texts_to_alerts(tmp_path: Path) -> None:
     chain.collect()
     chain.train()
     chain.sae_figures()
+    chain.make_sets()
     chain.curate()
     chain.evaluate()
     chain.calibrate()

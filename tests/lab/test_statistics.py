@@ -60,7 +60,7 @@ def test_auprc_is_the_mean_precision_at_each_positive() -> None:
     assert math.isnan(auprc(floats(), floats(1)))
 
 
-def test_length_alone_is_worth_nothing_at_matched_length() -> None:
+def test_length_by_itself_is_worth_nothing_at_matched_length() -> None:
     tokens = np.concatenate([np.arange(10, 90), np.arange(40, 120)])
     labels = np.repeat([0, 1], 80)
     by_length = tokens.astype(np.float64)
@@ -96,8 +96,8 @@ def test_the_bootstrap_keeps_clusters_together() -> None:
     clusters = [str(i) for i in range(100)] * 2
     low, high = bootstrap_interval(auroc, scores, labels, clusters)
     assert low < auroc(scores[:100], scores[100:]) < high
-    alone = bootstrap_interval(auroc, scores, labels, [str(i) for i in range(200)])
-    assert high - low < alone[1] - alone[0], "twins move together, so the interval is narrower"
+    independent = bootstrap_interval(auroc, scores, labels, [str(i) for i in range(200)])
+    assert high - low < independent[1] - independent[0], "twins move together, so the interval is narrower"
 
 
 def test_binomial_interval_of_published_values() -> None:

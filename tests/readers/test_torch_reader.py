@@ -159,7 +159,7 @@ def test_parity_with_the_whole_model(
     compare(arrangement(reader, items), residuals, saes)
 
 
-def test_parity_after_a_constant_start(
+def test_parity_after_a_shared_prefix(
     reader_model: ReaderModel,
     reader: TorchReader,
     items: list[Tokenised],
@@ -175,7 +175,7 @@ def test_parity_after_a_constant_start(
     compare(dict(zip(windows, read, strict=True)), residuals, saes, {n: w.start for n, w in windows.items()})
 
 
-def test_a_remembered_start_is_not_changed_by_reading(reader_model: ReaderModel, reader: TorchReader) -> None:
+def test_a_past_is_not_changed_by_reading(reader_model: ReaderModel, reader: TorchReader) -> None:
     start = reader_model.tokeniser.shared_prefixes()[-1]
     past = reader.prefill(start)
     text = Chunk(np.arange(500, 520, dtype=np.int32), past)
@@ -215,9 +215,9 @@ def test_windows_of_a_long_text(reader_model: ReaderModel, plain_reader: TorchRe
 def test_layers_above_the_hook_are_not_built(plain_reader: TorchReader, reader_model: ReaderModel) -> None:
     weights = load_file(reader_model.files.folder / "model.safetensors")
     kept = [name for name in weights if "layers." not in name or int(name.split("layers.")[1].split(".")[0]) <= 2]
-    built = sum(p.numel() for p in plain_reader._model.parameters())
+    built = sum(p.numel() for p in plain_reader._model._model.parameters())
     assert built == sum(weights[name].numel() for name in kept if not name.startswith("lm_head"))
-    assert not any("lm_head" in name for name, _ in plain_reader._model.named_parameters())
+    assert not any("lm_head" in name for name, _ in plain_reader._model._model.named_parameters())
 
 
 def test_massive_activations_read_zero(

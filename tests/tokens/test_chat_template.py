@@ -143,7 +143,7 @@ def test_an_event_without_a_response_has_no_response_segment_unless_it_has_nothi
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_every_conversation_without_a_system_message_begins_with_the_constant_start(name: str) -> None:
+def test_every_conversation_without_a_system_message_begins_with_the_shared_prefix(name: str) -> None:
     start = TEMPLATES[name].shared_prefix()
     assert start
     for turns in ([("user", "a")], [("user", "b"), ("assistant", "c"), ("user", "d")]):

@@ -150,7 +150,7 @@ def test_the_first_position_is_no_evidence_without_a_template_either(tokenizer: 
     assert item.rows[0].tolist() == [1, 2]
 
 
-def test_constant_starts_begin_the_events(tokeniser: EventTokeniser, tokenizer: Tokenizer) -> None:
+def test_shared_prefixes_begin_the_events(tokeniser: EventTokeniser, tokenizer: Tokenizer) -> None:
     starts = tokeniser.shared_prefixes()
     assert [s.size for s in starts] == sorted({s.size for s in starts})
     assert len(starts) == 2

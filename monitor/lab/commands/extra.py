@@ -1,4 +1,4 @@
-"""The libraries that the lab needs beyond the runtime."""
+"""The libraries that only the lab needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from monitor.errors import ConfigError
 
 @contextmanager
 def lab_extra() -> Iterator[None]:
-    """For imports of lab modules: a missing library raises ConfigError with the command that mends it."""
+    """Wraps imports of lab modules. A missing library raises ConfigError with the command that installs it."""
     try:
         yield
     except ModuleNotFoundError as e:

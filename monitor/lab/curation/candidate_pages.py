@@ -1,4 +1,4 @@
-"""CandidatePages: one HTML page a candidate and a ranked table, which load nothing from anywhere."""
+"""Candidate pages: a ranked table and one HTML page per candidate, all self-contained."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from markupsafe import Markup
 
 from detectors.feature_set import ReaderRef
 from monitor.lab.curation.candidate_set import around_label, feature_line
-from monitor.lab.curation.candidates import Candidate
+from monitor.lab.curation.candidates import FeatureCandidate
 from monitor.lab.curation.contexts import Histogram
 from monitor.lab.curation.logit_lens import NotAvailable
 from monitor.report.shading import LEVELS
 from monitor.report.static_page import asset, content_policy, page_css, page_environment, write_page
 
 FOLDER = "candidates"
-_HEIGHT = 100.0  # of the histogram's plot, in units of its drawing
+_HEIGHT = 100.0  # of the histogram, in units of the SVG
 _WIDTH = 480.0
 
 
@@ -37,7 +37,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class PageFacts:
-    """What all pages say. `pooling` is the one that ranks, `benign` the number of benign texts."""
+    """What all pages share. `pooling` is the one used for ranking, `benign` the number of benign texts."""
 
     category: str
     reader: ReaderRef
@@ -47,13 +47,13 @@ class PageFacts:
     notes: tuple[str, ...]
 
 
-def page_name(candidate: Candidate) -> str:
-    """The file of a candidate's page, in FOLDER."""
+def page_name(candidate: FeatureCandidate) -> str:
+    """The file name of a candidate's page in FOLDER."""
     return f"latent-{candidate.latent:05d}.html"
 
 
-def write_pages(out: Path, candidates: Sequence[Candidate], facts: PageFacts) -> None:
-    """Writes index.html and a page for each candidate; only their owner may read them. Raises OSError."""
+def write_pages(out: Path, candidates: Sequence[FeatureCandidate], facts: PageFacts) -> None:
+    """Writes index.html and a page per candidate, readable only by their owner. Raises OSError if it can't."""
     env = _environment()
     css = page_css() + asset("monitor.lab.curation", "candidate.css")
     js = asset("monitor.lab.curation", "candidate.js")
@@ -85,7 +85,7 @@ def write_pages(out: Path, candidates: Sequence[Candidate], facts: PageFacts) ->
 
 
 def bars(histogram: Histogram) -> list[Bar]:
-    """Three bars for each bin; heights are log(1 + count), in shares of the highest."""
+    """Three bars for each bin; heights are log(1 + count), relative to the highest bar."""
     top = max(int(counts.max(initial=0)) for counts in histogram.counts.values())
     drawn: list[Bar] = []
     for place, (side, counts) in enumerate(histogram.counts.items()):

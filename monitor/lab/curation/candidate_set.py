@@ -10,19 +10,19 @@ from typing import Any
 import yaml
 
 from detectors.feature_set import FeatureSet, ReaderRef
-from monitor.lab.curation.candidates import Candidate
+from monitor.lab.curation.candidates import FeatureCandidate
 from monitor.lab.reading.shard_pooling import POOLINGS
 from monitor.lab.reading.top_tokens import KEPT
 
 
-def feature_line(candidate: Candidate) -> str:
+def feature_line(candidate: FeatureCandidate) -> str:
     """One item of `features`, as YAML on one line."""
     before, after = around_label(candidate)
     return f"{before}{json.dumps(candidate.contexts.label, ensure_ascii=False)}{after}"
 
 
-def around_label(candidate: Candidate) -> tuple[str, str]:
-    """What stands before and behind the label of a `features` item; the label itself is quoted as JSON has it."""
+def around_label(candidate: FeatureCandidate) -> tuple[str, str]:
+    """The text before and after the label of a `features` item. The label between them is quoted as in JSON."""
     rest = {"threshold": candidate.threshold.value, "evidence": _evidence(candidate)}
     flow = yaml.safe_dump(rest, default_flow_style=True, allow_unicode=True, width=1_000_000, sort_keys=False)
     return f"- {{index: {candidate.latent}, label: ", f", {flow.strip().removeprefix('{')}"
@@ -30,7 +30,7 @@ def around_label(candidate: Candidate) -> tuple[str, str]:
 
 def set_text(
     category: str,
-    candidates: Sequence[Candidate],
+    candidates: Sequence[FeatureCandidate],
     reader: ReaderRef,
     segments: Sequence[str],
     pooling: str,
@@ -38,7 +38,7 @@ def set_text(
     target_fpr: float,
     together: float,
 ) -> str:
-    """The YAML file of the set, which holds all of it. `files` are the names of the labelled and of the benign files;
+    """The text of the set's YAML file. `files` are the names of the labelled and of the benign files;
     `together` is the share of benign texts that reach any of the thresholds."""
     data, benign = (", ".join(Path(name).name for name in names) for names in files)
     n = candidates[0].threshold.reached.size
@@ -58,7 +58,7 @@ def set_text(
         "known_gaps": [
             f"Each threshold lets at most {target_fpr:.3g} of the {n} texts of {benign} through; together they let "
             f"{together:.3g} of them through. Calibrate before use, on benign texts that were not used here.",
-            "Ranking, thresholds and figures are from the same rows; measure on sources that took no part.",
+            "Ranking, thresholds and figures are from the same rows; measure the set on other sources.",
         ],
         "reader": reader.model_dump(mode="json", exclude_none=True),
     }
@@ -76,7 +76,7 @@ def set_text(
     return "\n".join(lines) + "\n"
 
 
-def _evidence(candidate: Candidate) -> str:
+def _evidence(candidate: FeatureCandidate) -> str:
     figures = candidate.figures
     by_source = figures.auroc_by_source
     mean = sum(by_source.values()) / len(by_source)

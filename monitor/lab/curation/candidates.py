@@ -1,4 +1,4 @@
-"""Candidate: a latent that might speak for a category, with its figures, a threshold and what shows its meaning."""
+"""FeatureCandidate: a latent that may detect a category, with its figures, threshold and contexts."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Threshold:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class FeatureCandidate:
     """One latent; `rank` counts from 1."""
 
     rank: int
     figures: LatentFigures
     threshold: Threshold
     recall: float
-    """Share of the risky texts that reach the threshold, of all sources together."""
+    """Share of the risky texts of all sources that reach the threshold."""
     contexts: Contexts
     lens: LensTokens | NotAvailable
 
@@ -42,7 +42,7 @@ class Candidate:
         return self.figures.latent
 
     def row(self) -> dict[str, Any]:
-        """Everything measured, for metrics.json; null where a figure does not apply."""
+        """Everything measured, for metrics.json; null if a figure does not apply."""
         figures = self.figures
         return {
             "rank": self.rank,
@@ -74,12 +74,13 @@ def threshold_of(
 
 
 def lowest_threshold(benign: NDArray[np.float32], risky: NDArray[np.float32], target_fpr: float) -> float:
-    """The activation, above 0, that at most `target_fpr` of `benign` [text] reach, and as many `risky` as that allows.
+    """The lowest activation above 0 that at most `target_fpr` of `benign` [text] reach.
 
-    It lies half way between the strongest benign activation that must stay below it and the next one of any text.
+    It lies halfway between the strongest benign activation that must stay below it and the next stronger one of any
+    benign or `risky` text.
     """
     allowed = math.floor(benign.size * target_fpr)
-    out = max(float(np.sort(benign)[::-1][allowed]), 0.0)  # the first that must stay out
+    out = max(float(np.sort(benign)[::-1][allowed]), 0.0)  # the strongest that must stay below
     every = np.concatenate([benign, risky]).astype(np.float64)
     above = float(every[every > out].min(initial=math.inf))
     if math.isinf(above):  # nothing is stronger

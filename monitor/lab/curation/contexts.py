@@ -1,4 +1,4 @@
-"""Contexts: where a latent is active in the texts, from its strongest tokens to any, and how strengths are spread."""
+"""Contexts: where a latent is active in the texts, from its strongest tokens to random ones, and how strongly."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from monitor.report.shading import Run, shaded
 from monitor.report.visible_text import visible, visible_line
 
 BEFORE, AFTER = 24, 12
-"""Tokens of a context around the one that it was chosen for."""
+"""Tokens of a context before and after the token that it was chosen for."""
 EACH = 8
-"""Contexts of each kind."""
+"""Most contexts of each kind."""
 BINS = 24
 _MIDDLE = (0.25, 0.75)
-"""What counts as the middle of the range, as shares of the strongest activation."""
+"""The middle of the range, as shares of the strongest activation."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """A piece of one text, shaded by activation in shares of the latent's strongest one; safe to show once escaped."""
+    """A piece of one text, shaded by activation relative to the latent's strongest one. Escape it before showing it."""
 
     activation: float
-    """Of the token that the context was chosen for."""
+    """Activation of the token that the context was chosen for."""
     token: str
     side: str
-    """risky, harmless (label 0 of a labelled file) or benign."""
+    """risky (label 1), harmless (label 0) or benign (from a benign file)."""
     file: str
     row: str
     runs: tuple[Run, ...]
@@ -40,7 +40,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Active tokens by activation: `counts` of each side in BINS bins of equal width from 0 to `highest`."""
+    """Active tokens by activation: for each side, `counts` in BINS bins of equal width from 0 to `highest`."""
 
     highest: float
     counts: dict[str, NDArray[np.int64]]
@@ -48,7 +48,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Contexts:
-    """What a reader needs to see to name a latent."""
+    """What a person needs to see to name a latent."""
 
     label: str
     strongest: tuple[Context, ...]
@@ -68,7 +68,7 @@ class _Place:
 def contexts_of(
     latents: Sequence[int], sources: Sequence[ShardedTexts], benign: ShardedTexts, seed: int
 ) -> Iterator[Contexts]:
-    """The contexts of each of `latents`, which must be active somewhere; the drawn ones by `seed` and latent."""
+    """The contexts of each of `latents`, which must be active somewhere. `seed` and latent decide the drawn ones."""
     everywhere = [(texts, texts.active_tokens(latents)) for texts in (*sources, benign)]
     for latent in latents:
         found = [(texts, active[latent]) for texts, active in everywhere]
@@ -94,7 +94,7 @@ def _contexts(
     shown: set[str] = set()
 
     def built(order: NDArray[np.int64]) -> tuple[Context, ...]:
-        """Contexts of the first EACH places whose text is not shown yet."""
+        """Contexts of the first EACH places whose text was not shown before."""
         contexts: list[Context] = []
         for n in order:
             if len(contexts) == EACH:

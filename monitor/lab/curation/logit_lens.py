@@ -1,7 +1,8 @@
-"""LogitLens: the tokens that a latent's decoder row makes more and less likely, were the model to end there.
+"""Logit lens: the tokens that a latent's decoder row makes more or less likely, as if the model ended there.
 
 Source: nostalgebraist, "interpreting GPT: the logit lens" (2020); the row d of a latent goes through the gain g of the
-model's final norm and the unembedding U: logits = U (g * d), without the norm's division, which changes no order.
+model's final norm and the unembedding U: logits = U (g * d). The norm's division is skipped because it
+doesn't change the order.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _EMBEDDINGS = ("model.embed_tokens.weight", "model.language_model.embed_tokens.w
 
 @dataclass(frozen=True)
 class LensTokens:
-    """Tokens (text, logit), the most promoted and the most demoted first."""
+    """Tokens (text, logit), with the most promoted and the most demoted first."""
 
     promoted: tuple[tuple[str, float], ...]
     demoted: tuple[tuple[str, float], ...]
@@ -45,7 +46,7 @@ class NotAvailable:
 def logit_lens(
     latents: Sequence[int], model_folder: Path, tokenizer_file: Path, sae_folder: Path
 ) -> list[LensTokens] | NotAvailable:
-    """The tokens of each of `latents`; NotAvailable where SAE or model folder lack what it takes, or do not fit."""
+    """The tokens of each of `latents`; NotAvailable if SAE or model lack the weights, or don't fit together."""
     try:
         decoder = _decoder_rows(sae_folder / WEIGHTS_FILE, latents)  # [latent, d]
         if decoder is None:
@@ -58,9 +59,9 @@ def logit_lens(
         if norm is None or table is None:
             return NotAvailable(f"the model folder has no {'final norm' if norm is None else 'unembedding'}")
         gain = weights.whole(f"{norm}.weight")
-        if f"{norm}.bias" in weights:  # a LayerNorm, which takes the mean away
+        if f"{norm}.bias" in weights:  # a LayerNorm, which subtracts the mean
             decoder = decoder - decoder.mean(dim=1, keepdim=True)
-        if weights.model_type.startswith("gemma"):  # which stores gains less 1
+        if weights.model_type.startswith("gemma"):  # Gemma stores the gain minus 1
             gain = gain + 1
         if decoder.shape[1] != gain.shape[0]:
             return NotAvailable(f"the SAE has width {decoder.shape[1]}, the model's final norm {gain.shape[0]}")
@@ -101,7 +102,7 @@ class _Weights:
             return tensor
 
     def products(self, name: str, rows: Tensor) -> Tensor:
-        """`rows` [n, d] times the table `name` [vocabulary, d], a piece at a time: [n, vocabulary]."""
+        """`rows` [n, d] times the transposed table `name` [vocabulary, d], read in pieces: [n, vocabulary]."""
         with safe_open(self._file_of[name], framework="pt") as file:
             table = file.get_slice(name)
             size = int(table.get_shape()[0])
@@ -123,6 +124,6 @@ def _words(logits: Tensor, tokenizer: Tokenizer) -> list[LensTokens]:
 
 def _word(tokenizer: Tokenizer, token: int) -> str:
     text: str = tokenizer.decode([token], skip_special_tokens=False)
-    if not text or "\ufffd" in text:  # a piece of a character
+    if not text or "\ufffd" in text:  # only a part of a character
         return str(tokenizer.id_to_token(token))
     return text

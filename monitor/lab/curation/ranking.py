@@ -1,4 +1,4 @@
-"""Ranking: how well each latent of an SAE tells risky from harmless, on every source and under several poolings."""
+"""Ranking: how well each latent of an SAE separates risky from harmless, by source and by pooling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.lab.reading.shard_pooling import POOLINGS
-from monitor.lab.reading.sharded_texts import Block, ShardedTexts
+from monitor.lab.reading.sharded_texts import LatentBlock, ShardedTexts
 from monitor.lab.statistics import Floats, column_aurocs, length_matched_aurocs
 
 LATENTS_AT_ONCE = 1_024
@@ -18,25 +18,25 @@ LATENTS_AT_ONCE = 1_024
 
 @dataclass(frozen=True)
 class LatentFigures:
-    """What was measured of one latent. Figures of several sources are means, each source counting the same."""
+    """The figures of one latent. Figures of several sources are means, and each source counts the same."""
 
     latent: int
     score: float
-    """(2 * a - 1) * (1 - benign_texts), a being the lower of `worst_auroc` and `length_matched_auroc`."""
+    """(2 * a - 1) * (1 - benign_texts), where a is the lower of `worst_auroc` and `length_matched_auroc`."""
     cohens_d: float
     auroc: dict[str, float]
     """By pooling."""
     auroc_by_source: dict[str, float]
-    """Under the pooling that ranks."""
+    """With the pooling used for ranking."""
     worst_auroc: float
     agreement: float
     """Share of sources in which the latent is on the same side of .5 as its mean AUROC."""
     length_matched_auroc: float
-    """NaN where no source has enough texts of like length."""
+    """NaN if no source has enough texts of similar length."""
     benign_texts: float
-    """Share of benign texts with any token on which the latent is active."""
+    """Share of the benign texts on which the latent is active at all."""
     benign_tokens: float
-    """Share of their tokens."""
+    """Share of the tokens of the benign texts on which it is active."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Ranking:
     benign_tokens: Floats
 
     def best(self, top: int) -> list[LatentFigures]:
-        """The latents with the highest scores, best first; none with a score of 0 or less."""
+        """The latents with the highest scores, best first, except those with a score of 0 or less."""
         order = np.argsort(-self.score, kind="stable")[:top]
         return [self.of(int(latent)) for latent in order if self.score[latent] > 0]
 
@@ -81,9 +81,9 @@ def rank(
     pooling: str,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Ranking:
-    """Measures all `width` latents, LATENTS_AT_ONCE at a time; `pooling` is the one of POOLINGS that ranks.
+    """Measures all `width` latents, LATENTS_AT_ONCE at a time; `pooling` names the one of POOLINGS used for ranking.
 
-    A source without rows of label 0 is compared with the benign texts. `progress` is told how many latents are done.
+    A source without rows of label 0 is compared with the benign texts. `progress` gets the number of latents done.
     """
     parts = []
     for first in range(0, width, LATENTS_AT_ONCE):
@@ -119,7 +119,7 @@ def _measured(sources: Sequence[ShardedTexts], benign: ShardedTexts, first: int,
     by_source = np.stack(aurocs[pooling])
     length_matched = _mean_of_known(np.stack(matched))
     benign_texts = (quiet.pooled["max"] > 0).mean(axis=0)
-    lower = np.fmin(by_source.min(axis=0), length_matched)  # fmin passes over NaN
+    lower = np.fmin(by_source.min(axis=0), length_matched)  # fmin ignores NaN
     return Ranking(
         sources=tuple(source.name for source in sources),
         score=(2 * lower - 1) * (1 - benign_texts),
@@ -133,9 +133,9 @@ def _measured(sources: Sequence[ShardedTexts], benign: ShardedTexts, first: int,
 
 
 def _compared(
-    source: ShardedTexts, block: Block, benign: ShardedTexts, quiet: Block
+    source: ShardedTexts, block: LatentBlock, benign: ShardedTexts, quiet: LatentBlock
 ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.int64], NDArray[np.int64]]:
-    """Pooled activations [row, latent], labels [row] and lengths [row] of the two sides that are compared."""
+    """Pooled activations [row, latent], labels [row] and lengths [row] of the two sides to compare."""
     if (source.labels == 0).any():
         return block.pooled, source.labels, source.tokens
     values = {name: np.concatenate([block.pooled[name], quiet.pooled[name]]) for name in POOLINGS}
@@ -143,9 +143,9 @@ def _compared(
 
 
 def cohens_d(values: NDArray[np.float32], labels: NDArray[np.int64]) -> Floats:
-    """Difference of the means of label 1 and 0 by the pooled standard deviation (Cohen 1988), of columns [row, column].
+    """Difference of the means of label 1 and 0, divided by the pooled standard deviation (Cohen 1988), by column.
 
-    0 where nothing varies; NaN where there are too few rows to tell.
+    `values` is [row, column]. 0 if a column doesn't vary; NaN if there are fewer than two rows of a label.
     """
     risky, harmless = values[labels == 1].astype(np.float64), values[labels == 0].astype(np.float64)
     n, m = risky.shape[0], harmless.shape[0]
@@ -159,7 +159,7 @@ def cohens_d(values: NDArray[np.float32], labels: NDArray[np.int64]) -> Floats:
 
 
 def _mean_of_known(values: NDArray[np.float64]) -> Floats:
-    """Means [column] over the rows of `values` that are not NaN; NaN where all are."""
+    """Means [column] over the rows of `values` that are not NaN; NaN if all are."""
     known = ~np.isnan(values)
     count = known.sum(axis=0)
     total = np.where(known, values, 0.0).sum(axis=0)

@@ -1,4 +1,4 @@
-"""The sets that a lab command works on: by id, by category, or by path."""
+"""The sets that a lab command works on, chosen by id, category or path."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from monitor.sets.load import BUILTIN_PREFIX, builtin_folder, load_feature_sets
 
 
 def with_sets(config: Config, names: Sequence[str]) -> Config:
-    """The config with the sets `names` alone, each enabled, with the overrides that it has in `config`.
+    """The config with only the sets `names`, each enabled and with its overrides from `config`.
 
-    A name is the path of a YAML file, `builtin:` and a path below the shipped sets, or the id or the category of a set
-    of the config. Raises ConfigError where it is none of these.
+    A name is the path of a YAML file, `builtin:` plus a path inside the shipped sets, or the id or category of a set
+    of the config. Raises ConfigError if it is none of these.
     """
     paths = [name for name in names if name.startswith(BUILTIN_PREFIX) or Path(name).is_file()]
     chosen = load_feature_sets(paths) if paths else []
@@ -28,7 +28,7 @@ def with_sets(config: Config, names: Sequence[str]) -> Config:
         chosen += found
         if not found:
             ids = ", ".join(s.set.id for s in known)
-            problems.append(f"--set {name}: neither a YAML file nor the id or category of a set; there are {ids}")
+            problems.append(f"--set {name}: neither a YAML file nor the id or category of a set; the sets are {ids}")
     if problems:
         raise ConfigError(problems)
     overrides = {
@@ -40,15 +40,15 @@ def with_sets(config: Config, names: Sequence[str]) -> Config:
 
 
 def as_shipped(config: Config) -> Config:
-    """The config with all sets of its paths as their files have them: none left out, nothing overridden."""
+    """The config with all sets of its paths exactly as their files say: none filtered out, nothing overridden."""
     return _changed(config, config.feature_sets.paths, {})
 
 
 def own_contrasts(feature_set: FeatureSet, folder: Path | None = None) -> tuple[Path, ...]:
-    """The files of the project's own labelled rows for the set's category, in order; none where there are none.
+    """The project's own files of labelled rows for the set's category, in order; empty if there are none.
 
-    They are CATEGORY.jsonl and CATEGORY_NUMBER.jsonl in `folder`, feature_sets/contrasts where left out. A name that
-    goes on otherwise (bias_languages.jsonl) is another category's.
+    They are CATEGORY.jsonl and CATEGORY_NUMBER.jsonl in `folder` (default: feature_sets/contrasts). Other names that
+    start with the category, such as bias_languages.jsonl, don't count.
     """
     name = re.compile(rf"{feature_set.category}(?:_([0-9]+))?\.jsonl")
     folder = folder or builtin_folder() / "contrasts"

@@ -1,17 +1,10 @@
-"""Ordinary code by many hands, from the machine at hand: harmless rows for fitting and judging code sets.
-
-    python -m monitor.lab.data.code_rows OUT_DIR
-
-writes packages.jsonl, stdlib.jsonl, shell.jsonl and c.jsonl: functions and classes of installed Python packages and of
-the standard library, stretches of shell scripts and of C headers.
-"""
+"""Ordinary code by many authors, found on this machine: harmless rows to fit and measure code sets with."""
 
 from __future__ import annotations
 
 import ast
 import json
 import random
-import sys
 import sysconfig
 import textwrap
 from collections.abc import Iterator
@@ -21,7 +14,7 @@ _SHORTEST, _LONGEST = 6, 45  # lines
 
 
 def python_rows(files: list[Path], kind: str, limit: int, rng: random.Random) -> Iterator[dict[str, object]]:
-    """Functions and classes, some with a request in front and some fenced, as assistants write them."""
+    """Functions and classes as assistants write them: some after a request, some in a Markdown fence."""
     found: list[tuple[str, str | None, str]] = []
     for file in files:
         try:
@@ -44,7 +37,7 @@ def python_rows(files: list[Path], kind: str, limit: int, rng: random.Random) ->
 
 
 def text_rows(files: list[Path], kind: str, limit: int, rng: random.Random) -> Iterator[dict[str, object]]:
-    """Stretches of 10 to 35 lines, one a file."""
+    """Excerpts of 10 to 35 lines, one per file."""
     rng.shuffle(files)
     n = 0
     for file in files:
@@ -82,8 +75,12 @@ def _is_script(file: Path) -> bool:
         return False
 
 
-def main(out: Path) -> None:
-    """Writes the four files."""
+def write_code_rows(out: Path) -> None:
+    """Writes packages.jsonl, stdlib.jsonl, shell.jsonl and c.jsonl.
+
+    They hold functions and classes of installed Python packages and of the standard library, and excerpts of shell
+    scripts and C headers.
+    """
     rng = random.Random(1)  # noqa: S311 - a sample, not a secret
     out.mkdir(parents=True, exist_ok=True)
     stdlib = Path(sysconfig.get_path("stdlib"))
@@ -104,7 +101,3 @@ def main(out: Path) -> None:
         with (out / f"{kind}.jsonl").open("w", encoding="utf-8") as f:
             for row in rows:
                 f.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

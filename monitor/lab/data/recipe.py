@@ -1,8 +1,9 @@
-"""Recipe: which labelled sources a feature set is fitted and judged on, and what its file says besides numbers."""
+"""Recipe: the labelled sources of a feature set, and the parts of its file that are not measured."""
 
 from __future__ import annotations
 
 import re
+from importlib import resources
 from pathlib import Path
 from re import Pattern
 from typing import Annotated, Literal
@@ -26,13 +27,13 @@ class SourceUse(_Model):
     family: str
     """Sources by the same authors, or made in the same way, share a family and are held out together."""
     only: Pattern[str] = re.compile("")
-    """Only rows whose id matches: the others do not fit the set's definition."""
+    """Only rows whose id matches are used; the others don't fit the set's definition."""
     train: bool = True
-    """False where the source's own definition of the label contradicts the set's: it is judged, never fitted."""
+    """False if the source defines its label differently from the set: it is measured on, never fitted on."""
 
 
 class SetRecipe(_Model):
-    """Everything about one set that is not measured."""
+    """Everything about one set that isn't measured."""
 
     id: str
     version: str
@@ -45,7 +46,7 @@ class SetRecipe(_Model):
     combine_segments: CombineSegments = "max"
     """As in FeatureSet."""
     benign: Literal["chat", "code"]
-    """Which texts by other authors stand for harmless traffic when figures are taken."""
+    """Which texts by other authors stand in for harmless traffic when the set is measured."""
     benign_share: Annotated[float, Field(gt=0)] = 1.0
     """How many sources the harmless texts of that kind count as in fitting; all other harmless texts count as one."""
     sources: Annotated[tuple[SourceUse, ...], Field(min_length=1)]
@@ -56,19 +57,18 @@ class SetRecipe(_Model):
 
 
 class BenignUse(_Model):
-    """One file of harmless texts."""
+    """One use of a file of harmless texts."""
 
     file: str
     kind: Literal["chat", "code"]
     source: str = ""
-    """Only rows whose `source` begins so."""
+    """Only rows whose `source` starts with this."""
     part: tuple[float, float] = (0.0, 1.0)
-    """Only rows whose id hashes into this part of [0, 1); keeps two uses of one file apart."""
+    """Only rows whose id hashes into this part of [0, 1), so that two uses of one file share no rows."""
     rows: Annotated[int, Field(gt=0)]
-    """Most rows taken."""
+    """Most rows to use."""
     role: Literal["fit", "calibrate", "judge"]
-    """fit: negatives in training. calibrate: sets the threshold.
-    judge: measures the false-positive rate."""
+    """fit: negatives for training. calibrate: sets the threshold. judge: measures the false-positive rate."""
 
 
 class Recipes(_Model):
@@ -79,12 +79,12 @@ class Recipes(_Model):
     max_norm: float
     prior_tokens: int
     keep: int
-    """Latents in a set."""
+    """Latents that a set keeps."""
     c: float
     """Inverse strength of the L2 penalty."""
     target_fpr: float
     rows_per_source: int
-    """Most rows of a source by others; the project's own are all taken."""
+    """Most rows of a source by other authors; all of the project's own rows are used."""
     benign: tuple[BenignUse, ...]
     sets: tuple[SetRecipe, ...]
 
@@ -96,3 +96,8 @@ def load_recipes(path: Path) -> Recipes:
         return Recipes.model_validate(data)
     except ValidationError as e:
         raise ConfigError(faults(path, e, "recipes")) from None
+
+
+def shipped_recipes() -> Recipes:
+    """The recipes of the shipped sets."""
+    return load_recipes(Path(str(resources.files("monitor.lab.data").joinpath("recipes.yaml"))))

@@ -1,4 +1,4 @@
-"""LabelledRow: one labelled example, as lab data files hold them."""
+"""LabelledRow: one labelled example in the lab's data files."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from monitor.sources.file import FileSource
 from monitor.yaml_file import faults
 
 _MAX_LINE_BYTES = 64_000_000
-_EVENT_KEYS = {"messages", "request", "choices", "specversion"}  # what only an event of the sidecar's formats has
+_EVENT_KEYS = {"messages", "request", "choices", "specversion"}  # keys that only events of the sidecar's formats have
 
-# an absent text is often written as null
+# files often write null for a missing text
 Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
 
 
@@ -34,15 +34,15 @@ class Turn(BaseModel):
 
 
 class LabelledRow(BaseModel):
-    """One line of a JSONL data file. `label` is 1 on the risky side; rows of one `pair` differ in the label alone."""
+    """One line of a JSONL data file. `label` is 1 if the text is risky; rows of one `pair` differ only in the label."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, coerce_numbers_to_str=True)
 
     id: str = ""
-    """Where a file has none, the loader numbers the lines."""
+    """If missing, the loader uses the line number."""
     prompt: Text = ""
     messages: tuple[Turn, ...] = ()
-    """A whole conversation in place of `prompt`."""
+    """A whole conversation, instead of `prompt`."""
     response: Text = ""
     label: Literal[0, 1]
     label_of: Text = ""
@@ -50,11 +50,11 @@ class LabelledRow(BaseModel):
     pair: str | None = None
     source: Text = ""
     language: str | None = Field(default=None, exclude=True)
-    """Where rows of several languages are told apart; no part of what a cache knows a row by."""
+    """The language of the row, if the file says so. It is not part of the row's key in a cache."""
 
     @property
     def labelled_segment(self) -> SegmentName:
-        """The segment that the label is about; the other one where that is empty."""
+        """The segment that the label is about, or the other one if that is empty."""
         asked = any(turn.content for turn in self.turns)
         if not self.response or (self.label_of == "prompt" and asked):
             return "user"
@@ -62,29 +62,29 @@ class LabelledRow(BaseModel):
 
     @property
     def turns(self) -> tuple[Turn, ...]:
-        """What stands before the response."""
+        """The turns before the response."""
         return self.messages or ((Turn(role="user", content=self.prompt),) if self.prompt else ())
 
     @property
     def cluster(self) -> str:
-        """What must stay together when rows are split or resampled."""
+        """The key of rows that stay together when rows are split or resampled."""
         return self.pair or self.id
 
     def text(self, turn: int) -> str:
-        """The text of one turn, counted from 0; the response comes last."""
+        """The text of turn number `turn`, from 0; the response comes last."""
         turns = self.turns
         return turns[turn].content if turn < len(turns) else self.response
 
     def event(self, number: int) -> Event:
-        """The row as the traffic that a sidecar would see."""
+        """The row as an event that the sidecar would see."""
         messages = tuple(Message(turn.role, turn.content) for turn in self.turns)
         return Event(id=self.id, messages=messages, response=self.response, origin=Origin("lab", 0, number))
 
 
 def load_rows(path: Path, limit: int | None = None, seed: int = 0) -> list[LabelledRow]:
-    """The rows of a JSONL or Parquet file; where there are more than `limit`, whole clusters drawn with `seed`.
+    """The rows of a JSONL or Parquet file. If there are more than `limit`, whole clusters are drawn with `seed`.
 
-    Raises ConfigError with file and line of the first row that is not one.
+    Raises ConfigError with file and line of the first row that can't be used.
     """
     return sampled([_row(record, _body(record)) for record in _records(path, _MAX_LINE_BYTES)], limit, seed)
 
@@ -98,7 +98,7 @@ def load_benign(
 ) -> list[LabelledRow]:
     """Harmless traffic as rows of label 0: labelled rows, rows without a label, or events as the sidecar reads them.
 
-    Raises ConfigError with file and line of the first line that is none of them, or that is labelled 1.
+    Raises ConfigError with file and line of the first line that is none of these, or whose label is 1.
     """
     rows: list[LabelledRow] = []
     for record in _records(path, _MAX_LINE_BYTES):
@@ -108,7 +108,7 @@ def load_benign(
             continue
         rows.append(_row(record, {"label": 0, **body}))
         if rows[-1].label:
-            raise ConfigError(f"{_where(record)}: label: 1 in a file of benign rows")
+            raise ConfigError(f"{_where(record)}: label: a file of benign rows must not contain label 1")
     return sampled(rows, limit, seed)
 
 
@@ -149,7 +149,7 @@ def _row(record: Record, body: dict[str, Any]) -> LabelledRow:
     try:
         "".join([row.id, row.response, *(text for turn in row.turns for text in (turn.role, turn.content))]).encode()
     except UnicodeEncodeError:
-        raise ConfigError(f"{_where(record)}: a lone surrogate is not Unicode text") from None
+        raise ConfigError(f"{_where(record)}: contains a lone surrogate, which is not valid Unicode text") from None
     return row
 
 
@@ -171,7 +171,7 @@ def _from_events(record: Record, limits: EventLimits | None, wire_format: str) -
 
 
 def sampled(rows: list[LabelledRow], limit: int | None, seed: int = 0) -> list[LabelledRow]:
-    """`rows`; where there are more than `limit`, whole clusters drawn with `seed`."""
+    """All `rows`, or if there are more than `limit`, whole clusters drawn with `seed`."""
     if limit is None or len(rows) <= limit:
         return rows
     clusters: dict[str, list[LabelledRow]] = {}

@@ -1,1 +1,1 @@
-"""Measures sets: figures, cases, calibration."""
+"""Measures sets: evaluation, cases, calibration."""

@@ -1,4 +1,4 @@
-"""Calibrate: thresholds of sets from benign traffic, for a wanted false-positive rate."""
+"""Calibrate: chooses thresholds of sets from benign traffic, for a given false-positive rate."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from monitor.errors import ConfigError
 from monitor.lab.data.chosen_sets import with_sets
 from monitor.lab.data.rows import LabelledRow, load_benign
 from monitor.lab.evaluation.yaml_edit import YamlEdit
-from monitor.lab.reading.reading import RowReader
+from monitor.lab.reading.row_reader import RowReader
 from monitor.lab.statistics import Floats, binomial_interval, threshold_at_fpr
 from monitor.sets.load import LoadedSet
 from monitor.sets.parts import read_parts
@@ -29,21 +29,21 @@ _DIGITS = 5
 
 
 @dataclass(frozen=True)
-class Request:
-    """What is asked for."""
+class CalibrationRequest:
+    """Which sets to calibrate, on which events and for which rate."""
 
     sets: tuple[str, ...]
     benign: tuple[Path, ...]
     target_fpr: float
     weights: bool = False
-    """Whether to keep the threshold and to move what is compared with it."""
+    """Whether to keep the threshold and change the bias or the weights instead."""
     seed: int = 0
     limit: int | None = None
 
 
 @dataclass(frozen=True)
 class Split:
-    """Benign scores in two halves: `setting` [event] chooses the threshold, `measuring` [event] tells its rate."""
+    """Benign scores in two halves: `setting` [event] chooses the threshold, `measuring` [event] measures its rate."""
 
     setting: Floats
     measuring: Floats
@@ -57,13 +57,13 @@ class Calibrated:
     unit: str
     before: float
     threshold: float
-    """With `weights` that of the old scores; the file's own threshold stays."""
+    """With `weights`, the threshold on the old scores; the threshold in the file stays the same."""
     measured_fpr: float
     measured_before: float
     measured_n: int
     interval_95: tuple[float, float]
     text: str
-    """Of the changed file."""
+    """The text of the changed file."""
 
     def diff(self) -> str:
         """The change as a unified diff."""
@@ -72,7 +72,7 @@ class Calibrated:
         return "".join(difflib.unified_diff(before, self.text.splitlines(keepends=True), path, path))
 
     def write(self) -> None:
-        """Puts the new text in the file's place, whole or not at all. Raises ConfigError if that fails."""
+        """Replaces the file with the new text, completely or not at all. Raises ConfigError if that fails."""
         path = self.loaded.path.resolve()
         part = path.with_name(f"{path.name}.part")
         try:
@@ -83,7 +83,7 @@ class Calibrated:
             raise ConfigError(f"{path}: cannot be written: {e.strerror}") from None
 
 
-def calibrate(request: Request, config: Config, console: Console) -> list[Calibrated]:
+def calibrate(request: CalibrationRequest, config: Config, console: Console) -> list[Calibrated]:
     """Calibrates the sets as their files stand, without the overrides of the config; changes no file.
 
     Raises ConfigError with every set for which there are too few benign events, and how many are needed.
@@ -118,10 +118,10 @@ def split(scores: Floats, seed: int) -> Split:
 def changed_values(feature_set: FeatureSet, threshold: float, weights: bool) -> dict[tuple[str | int, ...], float]:
     """What to change in a set so that it fires where its score, as it is now, reaches `threshold`.
 
-    By path in the file. A set with a score gets the threshold itself; under condition `any` or `k_of_n`, where the
-    score is a ratio to the features' thresholds, all of these are multiplied. With `weights`, the threshold stays, and
-    the bias moves (of a weighted or a probe set) or all weights are multiplied (of a threshold set with a score).
-    Raises ConfigError if the set has nothing of the kind, or has it in another file.
+    The keys are paths in the file. A set with a score gets a new threshold. With condition `any` or `k_of_n`, the score
+    is a ratio to the features' thresholds, so all of these are multiplied. With `weights`, the threshold stays: a
+    weighted or probe set gets a new bias, and all weights of a threshold set with a score are multiplied. Raises
+    ConfigError if the set doesn't have these values, or has them in another file.
     """
     if feature_set.condition is not None:
         if weights:
@@ -156,7 +156,7 @@ def _enough(events: int, target_fpr: float, set_ids: list[str]) -> None:
         )
 
 
-def _calibrated(loaded: LoadedSet, scores: Split, request: Request) -> Calibrated:
+def _calibrated(loaded: LoadedSet, scores: Split, request: CalibrationRequest) -> Calibrated:
     detector = Matcher(loaded.shipped).detector
     threshold = _shortest(threshold_at_fpr(scores.setting, request.target_fpr), scores.setting)
     hits = int((scores.measuring >= threshold).sum())
@@ -187,7 +187,7 @@ def _calibrated(loaded: LoadedSet, scores: Split, request: Request) -> Calibrate
 
 
 def edited(loaded: LoadedSet, values: dict[tuple[str | int, ...], float], record: dict[str, Any]) -> str:
-    """The set's file with new values and a new calibration record, all else as it stands."""
+    """The text of the set's file with new values and a new calibration record; everything else stays the same."""
     edit = YamlEdit(str(loaded.path), _text(loaded.path))
     for path, value in values.items():
         edit.set(path, value)
@@ -210,7 +210,7 @@ def _scaled(feature_set: FeatureSet, key: str, factor: float) -> dict[tuple[str 
 
 
 def _shortest(threshold: float, scores: Floats) -> float:
-    """The threshold with as few digits as divide `scores` [event] in the same way."""
+    """The threshold with the fewest digits that still divide `scores` [event] in the same way."""
     above = int((scores >= threshold).sum())
     for digits in range(_DIGITS, 17):
         short = float(f"{threshold:.{digits}g}")

@@ -1,4 +1,4 @@
-"""CaseRecord: how the sets did on their cases when that was last recorded, so that a step back is seen."""
+"""CaseRecord: how the sets last did on their cases, so that a regression is noticed."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, RootModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, RootModel, ValidationError
 
 from monitor.errors import ConfigError
-from monitor.lab.evaluation.cases import CaseFigures
+from monitor.lab.evaluation.cases import CaseFigures, Sample
 from monitor.yaml_file import faults
 
 RECORD_FILE = "cases.json"
-"""In the folder of the sets."""
-_AGAIN = "if that is as it should be, record it with: latentwatch lab cases --write"
+"""Its name, in the folder of the sets."""
+_SAME_SCORE = 0.005
+"""Scores of readers in float32 differ by much less on any machine; see `moved_scores`."""
+_AGAIN = "if this is intended, record it with: latentwatch lab cases --write"
 
 
 class Counts(BaseModel):
-    """Positives found and hard negatives flagged, of how many."""
+    """How many positives were found and hard negatives flagged, and how many there are."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,29 +31,31 @@ class Counts(BaseModel):
     flagged: NonNegativeInt
 
 
-class SetCounts(BaseModel):
-    """One set's counts by the name of the cases."""
+class SetRecord(BaseModel):
+    """The counts of one set, by name of the cases, and its scores on a sample of them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: str
-    """Of the set that was judged."""
+    """Version of the set."""
     cases: dict[str, Counts]
+    sample: dict[str, float | None] = Field(default_factory=dict)
+    """Scores by row id; see cases.Sample."""
 
 
-class _Sets(RootModel[dict[str, SetCounts]]):
+class _Sets(RootModel[dict[str, SetRecord]]):
     pass
 
 
 @dataclass(frozen=True)
 class CaseRecord:
-    """Counts by set id, as a small JSON file holds them."""
+    """What is recorded by set id, stored as a small JSON file."""
 
-    sets: Mapping[str, SetCounts]
+    sets: Mapping[str, SetRecord]
 
     @classmethod
     def load(cls, path: Path) -> CaseRecord:
-        """Raises ConfigError with file, key and rule where it cannot be used."""
+        """Reads a record. Raises ConfigError with file, key and rule if it can't be used."""
         try:
             return cls(_Sets.model_validate_json(path.read_bytes()).root)
         except OSError as e:
@@ -60,30 +64,36 @@ class CaseRecord:
             raise ConfigError(faults(path, e, "record")) from None
 
     def save(self, path: Path) -> None:
-        """Writes one line for each name of cases, so that a change of counts is easily read. Raises ConfigError."""
+        """Writes a line for each name of cases and each sampled row, for diffs that are easy to read.
+
+        Raises ConfigError if it can't.
+        """
         sets = []
         for set_id, of in sorted(self.sets.items()):
-            lines = [f"   {json.dumps(name)}: {json.dumps(counts.model_dump())}" for name, counts in of.cases.items()]
-            cases = ",\n".join(lines)
-            version = json.dumps(of.version)
-            sets.append(f' {json.dumps(set_id)}: {{\n  "version": {version},\n  "cases": {{\n{cases}\n  }}\n }}')
+            parts = {
+                "version": json.dumps(of.version),
+                "cases": _lines({name: counts.model_dump() for name, counts in of.cases.items()}),
+                "sample": _lines(of.sample),
+            }
+            text = ",\n".join(f'  "{name}": {part}' for name, part in parts.items())
+            sets.append(f" {json.dumps(set_id)}: {{\n{text}\n }}")
         try:
             path.write_text("{\n" + ",\n".join(sets) + "\n}\n", encoding="utf-8")
         except OSError as e:
             raise ConfigError(f"{path}: cannot be written: {e.strerror}") from None
 
-    def with_figures(self, figures: Iterable[CaseFigures]) -> CaseRecord:
-        """The record with the sets of `figures` as they are now; other sets stay."""
-        return CaseRecord({**self.sets, **recorded(figures).sets})
+    def with_figures(self, figures: Iterable[CaseFigures], samples: Mapping[str, Sample]) -> CaseRecord:
+        """The record with new counts and samples for the sets of `figures`; other sets stay as they are."""
+        return CaseRecord({**self.sets, **recorded(figures, samples).sets})
 
     def steps_back(self, figures: Sequence[CaseFigures]) -> list[str]:
-        """Where the sets of `figures` find fewer positives or flag more negatives than recorded, one line each.
+        """One line for each set that finds fewer positives or flags more negatives than recorded.
 
-        A set of another version, cases that are not recorded and recorded cases that are gone are named, too: nothing
-        can be said of them.
+        Also names what can't be compared: sets with another version, cases that are not recorded, and recorded cases
+        that are gone.
         """
         problems = []
-        for set_id, now in recorded(figures).sets.items():
+        for set_id, now in recorded(figures, {}).sets.items():
             then = self.sets.get(set_id)
             if then is None:
                 problems.append(f"{set_id}: not recorded; {_AGAIN}")
@@ -97,16 +107,51 @@ class CaseRecord:
             ]
         return problems
 
+    def moved_scores(self, samples: Mapping[str, Sample]) -> list[str]:
+        """One line for each set whose scores on the sample are not those that are recorded, in either direction.
 
-def recorded(figures: Iterable[CaseFigures]) -> CaseRecord:
-    """The counts of `figures`."""
+        Decisions on a few rows would hide a slightly wrong reader or set; their scores don't.
+        """
+        problems = []
+        for set_id, now in samples.items():
+            then = self.sets[set_id].sample if set_id in self.sets else {}
+            moved = [row for row in {**then, **now} if not _same(then.get(row), now.get(row))]
+            if moved or not now:
+                example = f", such as {moved[0]}: {now.get(moved[0])}, recorded {then.get(moved[0])}" if moved else ""
+                problems.append(f"{set_id}: {len(moved)} of {len(now)} sampled scores differ{example}; {_AGAIN}")
+        return problems
+
+
+def recorded(figures: Iterable[CaseFigures], samples: Mapping[str, Sample]) -> CaseRecord:
+    """The counts of `figures` and the scores of `samples`, by set id, as a record."""
     versions: dict[str, str] = {}
     counts: dict[str, dict[str, Counts]] = {}
     for f in figures:
         versions[f.set_id] = f.version
         of = Counts(positives=f.positives, found=f.found, negatives=f.negatives, flagged=f.flagged)
         counts.setdefault(f.set_id, {})[f.cases] = of
-    return CaseRecord({name: SetCounts(version=versions[name], cases=cases) for name, cases in counts.items()})
+    return CaseRecord(
+        {
+            name: SetRecord(version=versions[name], cases=cases, sample=_rounded(samples.get(name, {})))
+            for name, cases in counts.items()
+        }
+    )
+
+
+def _lines(values: Mapping[str, object]) -> str:
+    """A JSON object with one line for each key, to stand in a set's record."""
+    lines = ",\n".join(f"   {json.dumps(key)}: {json.dumps(value)}" for key, value in values.items())
+    return f"{{\n{lines}\n  }}" if lines else "{}"
+
+
+def _rounded(sample: Sample) -> dict[str, float | None]:
+    return {row: None if score is None else round(score, 4) for row, score in sample.items()}
+
+
+def _same(then: float | None, now: float | None) -> bool:
+    if then is None or now is None:
+        return then is now
+    return abs(then - now) <= _SAME_SCORE
 
 
 def _faults(then: Counts | None, now: Counts | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,13 @@ from monitor.lab.statistics import Floats, bootstrap_interval, pair_win_rate
 from monitor.sets.load import LoadedSet, builtin_folder
 
 Scorer = Callable[[Sequence[LabelledRow], str], Mapping[str, Floats]]
-"""Scores [row] by set id of some rows, which have a name for the progress shown; NaN where a set sees nothing."""
+"""Scores [row] by set id of rows with a name for the progress bar; NaN if a set sees nothing of a row."""
 
+Sample = Mapping[str, float | None]
+"""Scores by row id of a fixed sample of the cases of one set; None if the set sees nothing of a row."""
+
+_SAMPLE_ROWS = 10
+"""Of each label of a file."""
 _SUFFIXES = ("", "_twins", "_languages")
 _HEAD = (
     "| Set | Cases | Positives found | Hard negatives flagged | AUROC (95 % interval) | Pairs won |\n"
@@ -28,32 +34,32 @@ _HEAD = (
 
 @dataclass(frozen=True)
 class CaseFigures:
-    """What one set makes of one file of cases, or of those of its rows that are in one language.
+    """How one set does on one file of cases, or on its rows in one language.
 
-    AUROC compares positives with hard negatives; NaN where the rows have one label alone.
+    AUROC compares positives with hard negatives; NaN if the rows all have the same label.
     """
 
     set_id: str
     version: str
     cases: str
-    """Name of the file without its ending; of a language, with `/` and the language behind it."""
+    """Name of the file without its suffix, followed by `/` and the language for rows of one language."""
     positives: int
     found: int
     """Positives whose score reaches the set's threshold."""
     negatives: int
     flagged: int
-    """Hard negatives whose score reaches it."""
+    """Hard negatives whose score reaches the threshold."""
     auroc: float
     auroc_ci: tuple[float, float]
     pair_win_rate: float
-    """Share of pairs whose positive scores higher; NaN without pairs."""
+    """Share of pairs whose positive scores higher; NaN if there are no pairs."""
     missed: tuple[str, ...]
     """Ids of the positives that were not found."""
     mistaken: tuple[str, ...]
     """Ids of the hard negatives that were flagged."""
 
     def row(self) -> dict[str, Any]:
-        """The figures under the names that `--json` writes."""
+        """The figures with the names that `--json` writes."""
         known = not math.isnan(self.auroc_ci[0])
         return {
             "set": self.set_id,
@@ -72,9 +78,9 @@ class CaseFigures:
 
 
 def case_files(category: str, folder: Path | None = None) -> tuple[Path, ...]:
-    """CATEGORY.jsonl, CATEGORY_twins.jsonl and CATEGORY_languages.jsonl in `folder`, as far as they exist.
+    """Those of CATEGORY.jsonl, CATEGORY_twins.jsonl and CATEGORY_languages.jsonl that exist in `folder`.
 
-    feature_sets/cases if `folder` is left out.
+    `folder` is feature_sets/cases by default.
     """
     folder = folder or builtin_folder() / "cases"
     paths = (folder / f"{category}{suffix}.jsonl" for suffix in _SUFFIXES)
@@ -84,17 +90,11 @@ def case_files(category: str, folder: Path | None = None) -> tuple[Path, ...]:
 def judge_cases(
     sets: Sequence[LoadedSet], score: Scorer, folder: Path | None = None, seed: int = 0
 ) -> list[CaseFigures]:
-    """Figures of every set on the cases of its category, ordered by set; languages follow the whole of their file.
+    """Figures of every set on the cases of its category, set by set; languages follow the file that they are in.
 
-    Raises ConfigError where a set has no cases, or a row cannot be used.
+    Raises ConfigError if a set has no cases, or a row can't be used.
     """
-    by_set = {loaded.set.id: case_files(loaded.set.category, folder) for loaded in sets}
-    if problems := [
-        f"{folder or builtin_folder() / 'cases'}: no {loaded.set.category}.jsonl, which set {loaded.set.id} needs"
-        for loaded in sets
-        if not by_set[loaded.set.id]
-    ]:
-        raise ConfigError(problems)
+    by_set = _files(sets, folder)
     rows = {path: load_rows(path) for files in by_set.values() for path in files}
     scores = {path: score(of, path.name) for path, of in rows.items()}
     figures = []
@@ -107,6 +107,39 @@ def judge_cases(
                 name = f"{path.stem}/{language}"
                 figures.append(_figures(loaded, name, [of[n] for n in chosen], found[chosen], seed))
     return figures
+
+
+def sampled(rows: Sequence[LabelledRow]) -> list[LabelledRow]:
+    """A fixed sample of the rows of a file: up to ten of each label, chosen by the hashes of their ids."""
+    by_hash = sorted(rows, key=lambda row: hashlib.sha256(row.id.encode()).digest())
+    chosen = {row.id for label in (0, 1) for row in [r for r in by_hash if r.label == label][:_SAMPLE_ROWS]}
+    return [row for row in rows if row.id in chosen]
+
+
+def sample_scores(sets: Sequence[LoadedSet], score: Scorer, folder: Path | None = None) -> dict[str, Sample]:
+    """Scores of samples of all files of each set's category, by set id. Raises as judge_cases does."""
+    by_set = _files(sets, folder)
+    rows = {path: sampled(load_rows(path)) for files in by_set.values() for path in files}
+    scores = {path: score(of, path.name) for path, of in rows.items()}
+    return {
+        set_id: {
+            row.id: None if np.isnan(value) else float(value)
+            for path in files
+            for row, value in zip(rows[path], scores[path][set_id], strict=True)
+        }
+        for set_id, files in by_set.items()
+    }
+
+
+def _files(sets: Sequence[LoadedSet], folder: Path | None) -> dict[str, tuple[Path, ...]]:
+    by_set = {loaded.set.id: case_files(loaded.set.category, folder) for loaded in sets}
+    if problems := [
+        f"{folder or builtin_folder() / 'cases'}: no {loaded.set.category}.jsonl, which set {loaded.set.id} needs"
+        for loaded in sets
+        if not by_set[loaded.set.id]
+    ]:
+        raise ConfigError(problems)
+    return by_set
 
 
 def cases_table(figures: Sequence[CaseFigures]) -> str:
@@ -126,7 +159,9 @@ def _figures(loaded: LoadedSet, name: str, rows: Sequence[LabelledRow], scores: 
     fires = scores >= (1.0 if loaded.set.threshold is None else loaded.set.threshold)  # [row]; NaN does not
     labels = np.array([row.label for row in rows], dtype=np.int64)
     seen = scores[~np.isnan(scores)]
-    ranked = np.where(np.isnan(scores), seen.min(initial=0.0) - 1, scores)  # what a set does not see comes below all
+    ranked = np.where(
+        np.isnan(scores), seen.min(initial=0.0) - 1, scores
+    )  # rows that the set does not see rank below all others
     positive, negative = ranked[labels == 1], ranked[labels == 0]
     interval = (math.nan, math.nan)
     if positive.size and negative.size:

@@ -28,13 +28,13 @@ _NONE: Interval = (math.nan, math.nan)
 
 @dataclass(frozen=True)
 class JudgedFile:
-    """A labelled file as all detectors of one set judge it."""
+    """A labelled file as all detectors of one set see it."""
 
     set_id: str
     file: str
     rows: Sequence[LabelledRow]
     tokens: NDArray[np.int64]
-    """[row] Length of what the set looks at."""
+    """[row] The number of tokens that the set looks at."""
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -43,7 +43,7 @@ class JudgedFile:
 
     @property
     def source(self) -> str:
-        """What the rows name as their source; of several parts of one source (`source:part`), the source."""
+        """The source that the rows name. Several parts of one source (`source:part`) count as that source."""
         sources = sorted({row.source for row in self.rows if row.source})
         if len(sources) > 1:
             sources = sorted({source.partition(":")[0] for source in sources})
@@ -52,11 +52,11 @@ class JudgedFile:
 
 @dataclass(frozen=True)
 class Figures:
-    """What one detector measures on one file. NaN where a figure does not apply.
+    """The figures of one detector on one file. NaN if a figure does not apply.
 
-    AUROC and AUPRC compare the file's positives with its own negatives, or with the benign rows where it has none.
-    Recall at an FPR takes its threshold from the benign rows where there are any, else from the own negatives.
-    Intervals hold 95 %.
+    AUROC and AUPRC compare the file's positives with its own negatives, or with the benign rows if it has none.
+    Recall at an FPR takes its threshold from the benign rows if there are any, else from the file's negatives.
+    Intervals are 95 % intervals.
     """
 
     set_id: str
@@ -66,7 +66,7 @@ class Figures:
     source: str
     n_pos: int
     n_neg: int
-    """Negatives that AUROC is taken against."""
+    """Negatives that AUROC compares with."""
     n_benign: int
     auroc: float
     auroc_ci: Interval
@@ -80,11 +80,11 @@ class Figures:
     n_pairs: int
     length_matched_auroc: float
     fpr_at_shipped_threshold: float
-    """Of the benign rows; of the own negatives where there are none or where the file holds nothing else."""
+    """Over the benign rows, or over the file's negatives if there are no benign rows or no positives."""
     fpr_ci: Interval
 
     def row(self) -> dict[str, Any]:
-        """The figures under the names that `--json` writes."""
+        """The figures with the names that `--json` writes."""
         return {
             "set": self.set_id,
             "detector": self.detector,
@@ -101,7 +101,7 @@ class Figures:
         }
 
     def full_row(self) -> dict[str, Any]:
-        """All of it, as the run folder keeps it."""
+        """All figures, as the run folder keeps them."""
         return {
             **self.row(),
             "detail": self.detail,
@@ -127,8 +127,8 @@ def measure(
 ) -> Figures:
     """The figures of a detector with `scores` [row] on the file and `benign` [row] on harmless rows (may be empty).
 
-    NaN among the scores is a row of which the detector sees nothing: in the file it comes below all others, among the
-    benign rows it does not count. `threshold` is the score from which the detector fires.
+    NaN is the score of a row of which the detector sees nothing. In the file it ranks below all others; among the
+    benign rows it is ignored. The detector fires at `threshold` and above.
     """
     scores, benign = _comparable(scores, benign, threshold)
     labels = judged.labels
@@ -199,7 +199,7 @@ def _interval(
 
 
 def _mean_interval(wins: Floats, seed: int) -> Interval:
-    """Resamples pairs."""
+    """95 % interval of the mean, by resampling pairs."""
     if wins.size == 0:
         return _NONE
     drawn = np.random.default_rng(seed).choice(wins, (400, wins.size)).mean(axis=1)
@@ -208,14 +208,14 @@ def _mean_interval(wins: Floats, seed: int) -> Interval:
 
 
 def _json(value: float | Interval) -> Any:
-    """Rounded for readers; null where there is no figure."""
+    """Rounded for people; null if there is no figure."""
     if isinstance(value, tuple):
         return None if math.isnan(value[0]) else [round(v, 6) for v in value]
     return None if math.isnan(value) else round(value, 6)
 
 
 def by_file(figures: Iterable[Figures]) -> list[list[Figures]]:
-    """The figures of each set and file together, in the order in which these come."""
+    """The figures grouped by set and file, in the order of their first figure."""
     groups: dict[tuple[str, str], list[Figures]] = {}
     for of in figures:
         groups.setdefault((of.set_id, of.file), []).append(of)
@@ -223,7 +223,7 @@ def by_file(figures: Iterable[Figures]) -> list[list[Figures]]:
 
 
 def figure_text(value: float, interval: Interval | None = None, places: int = 2, form: str = "{} ({} to {})") -> str:
-    """A figure in words, with its interval where there is one; nothing for NaN."""
+    """A figure as text, with its interval if it has one; empty for NaN."""
     if math.isnan(value):
         return ""
     if interval is None or math.isnan(interval[0]):

@@ -1,4 +1,4 @@
-"""Evaluate: shipped sets and what they are compared with, on labelled files."""
+"""Evaluate: scores labelled files with sets and with the detectors that they are compared with."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from monitor.lab.evaluation.comparison import Figures, JudgedFile, measure
 from monitor.lab.fit.contenders import Contender, Floats, Missing, fitted
 from monitor.lab.fit.peers import Peers
 from monitor.lab.fit.workbench import Texts, Training
-from monitor.lab.reading.reading import RowReader
+from monitor.lab.reading.row_reader import RowReader
 from monitor.lab.reading.segment_table import SegmentTable
 from monitor.sets.load import LoadedSet, builtin_folder
 
 SHIPPED = "shipped"
-"""What reports call the set itself, with its own weights, pooling and threshold."""
+"""The name in reports of the set itself, with its own weights, pooling and threshold."""
 
 
 @dataclass(frozen=True)
-class Request:
-    """What is asked for."""
+class EvaluationRequest:
+    """What to evaluate, and how."""
 
     sets: tuple[str, ...]
     data: tuple[Path, ...]
     benign: tuple[Path, ...] = ()
     train: tuple[Path, ...] = ()
-    """Where empty, each set's contenders are fitted on the project's own contrasts of its category."""
+    """If empty, each set's contenders are fitted on the project's own contrasts of its category."""
     peers: bool = True
     seed: int = 0
     limit: int | None = None
-    """Most rows of each judged file, whole pairs drawn by `seed`; training rows are all taken, lest few make the
-    fitted detectors look worse than they are."""
+    """Most rows of each file, drawn with `seed`; pairs stay whole. Training rows are never limited, because the
+    fitted detectors would then look worse than they are."""
     cache: Path | None = None
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """One detector's scores on one file, `scores` [row] and `benign` [row]; NaN where it sees nothing."""
+class DetectorScores:
+    """One detector's scores [row] on one file and on the benign rows; NaN if it sees nothing of a row."""
 
     file: JudgedFile
     detector: str
@@ -57,44 +57,48 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Figures in the order of sets, files and detectors, and what a reader of them must know."""
+class EvaluationResult:
+    """Figures in the order of sets, files and detectors, and notes that anyone who reads them needs."""
 
     sets: tuple[LoadedSet, ...]
     figures: list[Figures]
-    judgements: list[Judgement]
+    detector_scores: list[DetectorScores]
     notes: list[str]
     rows: dict[str, int] = field(default_factory=dict)
-    """How many rows of each file took part."""
+    """How many rows of each file were used."""
 
 
-def evaluate(request: Request, config: Config, console: Console) -> Outcome:
-    """Judges the files. Raises ConfigError where a set, a file or a row cannot be used; nothing is skipped silently."""
+def evaluate(request: EvaluationRequest, config: Config, console: Console) -> EvaluationResult:
+    """Scores the files. Raises ConfigError if a set, a file or a row can't be used; nothing is skipped silently."""
     config = with_sets(config, request.sets)
     data = {path: _rows(path, request) for path in dict.fromkeys(request.data)}
     limits = config.events.limits
     benign = [
         row
         for path in dict.fromkeys(request.benign)
-        for row in _some(path, load_benign(path, request.limit, request.seed, limits, config.events.format))
+        for row in _not_empty(path, load_benign(path, request.limit, request.seed, limits, config.events.format))
     ]
-    desk = _Desk(request, RowReader(config, console, request.cache), data, benign)
-    judgements = list(desk.judgements())
+    evaluator = _Evaluator(request, RowReader(config, console, request.cache), data, benign)
+    detector_scores = list(evaluator.detector_scores())
     figures = []
-    for done in judgements:
+    for done in detector_scores:
         with console.status(f"figures of {done.detector} on {escape(done.file.file)}"):
             figures.append(
                 measure(done.file, done.detector, done.detail, done.scores, done.benign, done.threshold, request.seed)
             )
     counts = {str(path): len(rows) for path, rows in data.items()} | {"benign": len(benign)}
-    return Outcome(desk.reader.artefacts.sets, figures, judgements, desk.notes, counts)
+    return EvaluationResult(evaluator.reader.artefacts.sets, figures, detector_scores, evaluator.notes, counts)
 
 
-class _Desk:
-    """Reads every text once and lets all detectors of all sets judge it."""
+class _Evaluator:
+    """Reads every text once and scores it with all detectors of all sets."""
 
     def __init__(
-        self, request: Request, reader: RowReader, data: dict[Path, list[LabelledRow]], benign: list[LabelledRow]
+        self,
+        request: EvaluationRequest,
+        reader: RowReader,
+        data: dict[Path, list[LabelledRow]],
+        benign: list[LabelledRow],
     ) -> None:
         self.reader = reader
         self.notes: list[str] = []
@@ -104,8 +108,8 @@ class _Desk:
         self._peers = Peers() if request.peers else None
         self._train: dict[Path, tuple[list[LabelledRow], SegmentTable] | None] = {}
 
-    def judgements(self) -> Iterator[Judgement]:
-        """Every detector on every file, set by set."""
+    def detector_scores(self) -> Iterator[DetectorScores]:
+        """The scores of every detector on every file, set by set."""
         engine = {path: self.reader.scores(rows, path.name) for path, rows in self._data.items()}
         engine_benign = self.reader.scores(self._benign, "benign rows")
         tables = {path: self.reader.table(rows, path.name) for path, rows in self._data.items()}
@@ -125,10 +129,10 @@ class _Desk:
                 self._note_fitted_on(path, loaded)
                 threshold = 1.0 if used.threshold is None else used.threshold
                 detail = f"{used.detector} detector over {len(used.features)} latents, version {used.version}"
-                yield Judgement(file, SHIPPED, detail, scores, engine_benign[used.id], threshold)
+                yield DetectorScores(file, SHIPPED, detail, scores, engine_benign[used.id], threshold)
                 for contender, harmless in zip(contenders, benign_scores, strict=True):
                     by_row = _by_row(contender, texts, used)
-                    yield Judgement(file, contender.name, contender.detail, by_row, harmless, None)
+                    yield DetectorScores(file, contender.name, contender.detail, by_row, harmless, None)
 
     def _contenders(self, loaded: LoadedSet) -> list[Contender]:
         training = self._training(loaded)
@@ -139,12 +143,12 @@ class _Desk:
             found += self._peers.fitted(loaded.set, training)
         for missing in found:
             if isinstance(missing, Missing):
-                self._note(f"{loaded.set.id}: {missing.name} took no part: {missing.reason}")
+                self._note(f"{loaded.set.id}: {missing.name} is missing from the comparison: {missing.reason}")
         return [c for c in found if not isinstance(c, Missing)]
 
     def _training(self, loaded: LoadedSet) -> Training | None:
         files = self._request.train or own_contrasts(loaded.set)
-        fitted_ones = f"{loaded.set.id}: the fitted detectors took no part:"
+        fitted_ones = f"{loaded.set.id}: the fitted detectors are missing from the comparison:"
         if not files:
             self._note(f"{fitted_ones} no contrasts of category {loaded.set.category}; give --train")
             return None
@@ -153,23 +157,23 @@ class _Desk:
         groups = [(t, t.labelled(label), label, 1.0) for t in texts for label in (1, 0)]
         groups = [g for g in groups if g[1]]
         if {label for _, _, label, _ in groups} != {0, 1}:
-            self._note(f"{fitted_ones} the training rows that are left have not both labels; give --train")
+            self._note(f"{fitted_ones} the remaining training rows don't have both labels; give --train")
             return None
         return Training(groups)
 
     def _read_train(self, path: Path) -> tuple[list[LabelledRow], SegmentTable] | None:
-        """The training rows that are not judged, and what was read of them; None where all are judged."""
+        """The training rows of a file that are not evaluated on, with their table; None if there are none."""
         if path not in self._train:
-            rows = _some(path, load_rows(path))
+            rows = _not_empty(path, load_rows(path))
             judged = {_identity(row) for judged_rows in (*self._data.values(), self._benign) for row in judged_rows}
             dropped = {row.cluster for row in rows if _identity(row) in judged}
             kept = [row for row in rows if row.cluster not in dropped]
             if len(kept) < len(rows):
                 count = len(rows) - len(kept)
-                self._note(f"{path.name}: {count} training rows left out, for they or their twins are judged")
+                self._note(f"{path.name}: {count} training rows dropped, because they or their twins are evaluated on")
                 if path.parent == builtin_folder() / "contrasts":
                     self._note(
-                        f"{path.stem}: the shipped weights were fitted on rows that are judged; they flatter there"
+                        f"{path.stem}: the shipped weights were fitted on rows judged here; their figures are too good"
                     )
             self._train[path] = (kept, self.reader.table(kept, path.name)) if kept else None
         return self._train[path]
@@ -181,41 +185,41 @@ class _Desk:
     def _note_unseen(self, name: str, set_id: str, scores: Floats) -> None:
         unseen = int(np.isnan(scores).sum())
         if unseen:
-            counted = "do not count" if name == "benign" else "come below all others"
+            counted = "are not counted" if name == "benign" else "rank below all others"
             self._note(
-                f"{set_id}: {unseen} of {scores.size} rows of {name} have no text that the set looks at; {counted}"
+                f"{set_id}: {unseen} of {scores.size} rows of {name} have no text that the set looks at; they {counted}"
             )
 
     def _note_fitted_on(self, path: Path, loaded: LoadedSet) -> None:
         is_own = path.resolve() in [own.resolve() for own in own_contrasts(loaded.set)]
         if is_own or path.stem in loaded.set.metrics:
             self._note(
-                f"{loaded.set.id}: its weights were fitted on {path.stem}, too; the figures of {SHIPPED} flatter there"
+                f"{loaded.set.id}: its weights were also fitted on {path.stem}; the figures of {SHIPPED} are too good"
             )
 
 
-def _rows(path: Path, request: Request) -> list[LabelledRow]:
-    return _some(path, load_rows(path, request.limit, request.seed))
+def _rows(path: Path, request: EvaluationRequest) -> list[LabelledRow]:
+    return _not_empty(path, load_rows(path, request.limit, request.seed))
 
 
-def _some(path: Path, rows: list[LabelledRow]) -> list[LabelledRow]:
+def _not_empty(path: Path, rows: list[LabelledRow]) -> list[LabelledRow]:
     if not rows:
         raise ConfigError(f"{path}: no rows")
     return rows
 
 
 def _identity(row: LabelledRow) -> str:
-    """The row's texts without regard to case and white space."""
+    """The row's texts, ignoring case and white space."""
     return " ".join("\x00".join([*(turn.content for turn in row.turns), row.response]).casefold().split())
 
 
 def _lengths(texts: Texts, segments: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """[row] Tokens that a set with these segments looks at."""
+    """[row] The number of tokens that a set with these segments looks at."""
     return np.array([texts.table.tokens[entries].sum() for entries in texts.seen(tuple(segments))], dtype=np.int64)
 
 
 def _by_row(contender: Contender, texts: Texts | None, used: FeatureSet) -> Floats:
-    """The contender's score [row] of what the set looks at, put together as the set does; NaN where that is nothing."""
+    """The contender's score [row], combined over segments as in the set; NaN if the set sees nothing of a row."""
     if texts is None:
         return np.zeros(0)
     by_entry = contender.scores(texts)

@@ -1,4 +1,4 @@
-"""Tables of an evaluation's figures: one for each set and file, no wider than a terminal of 80 columns."""
+"""Tables of an evaluation's figures, one for each set and file, that fit a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _COLUMNS = (
 
 
 def figures_tables(figures: Sequence[Figures]) -> Iterable[Table]:
-    """The tables, in the order in which sets and files come; 95 % intervals stand below the figures."""
+    """The tables, in the order of sets and files. 95 % intervals are below the figures."""
     for of in by_file(figures):
         first = of[0]
         negatives = f"{first.n_neg} harmless" + (f", {first.n_benign} benign" if first.n_benign else "")

@@ -10,32 +10,32 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
-from monitor.lab.evaluation.evaluate import Judgement
+from monitor.lab.evaluation.evaluate import DetectorScores
 from monitor.lab.fit.contenders import Floats
 
 _BINS = 40
 _SIDES = (("risky", 1, "tab:red"), ("harmless", 0, "tab:blue"))
 
 
-def write_roc(stem: Path, judgements: Sequence[Judgement]) -> bool:
-    """ROC curves of all detectors of one set on one file, as `stem`.png and .svg; False where a side is missing."""
+def write_roc(stem: Path, detector_scores: Sequence[DetectorScores]) -> bool:
+    """ROC curves of all detectors of one set on one file, as `stem`.png and .svg. False if one label is missing."""
     figure = Figure(figsize=(5.5, 5), layout="constrained")
     axes = figure.subplots()
-    for done in judgements:
+    for done in detector_scores:
         labels, scores = _compared(done)
         if np.unique(labels).size < 2:
             return False
         fpr, tpr, _ = roc_curve(labels, scores)
         axes.plot(fpr, tpr, label=done.detector, linewidth=2 if done.threshold is not None else 1)
     axes.plot([0, 1], [0, 1], color="0.7", linestyle=":", linewidth=1)
-    axes.set(xlabel="false-positive rate", ylabel="recall", title=_title(judgements[0]))
+    axes.set(xlabel="false-positive rate", ylabel="recall", title=_title(detector_scores[0]))
     axes.legend(fontsize="small")
     _save(figure, stem)
     return True
 
 
-def write_histogram(stem: Path, done: Judgement) -> None:
-    """Scores of one detector by label, with benign rows and the shipped threshold, as `stem`.png and .svg."""
+def write_histogram(stem: Path, done: DetectorScores) -> None:
+    """Scores of one detector by label, with benign rows and the threshold, as `stem`.png and .svg."""
     figure = Figure(figsize=(6, 3.2), layout="constrained")
     axes = figure.subplots()
     scores, benign = done.scores[~np.isnan(done.scores)], done.benign[~np.isnan(done.benign)]
@@ -61,8 +61,8 @@ def _bars(axes: matplotlib.axes.Axes, values: Floats, edges: Floats, label: str,
         )
 
 
-def _compared(done: Judgement) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], Floats]:
-    """Labels and scores as AUROC compares them: benign rows stand in where the file has no negatives."""
+def _compared(done: DetectorScores) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], Floats]:
+    """Labels and scores as AUROC compares them: benign rows are the negatives if the file has none."""
     labels, scores = done.file.labels, done.scores
     if (labels == 1).all():
         labels = np.concatenate([labels, np.zeros(done.benign.size, np.int64)])
@@ -71,11 +71,11 @@ def _compared(done: Judgement) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64
     return labels, np.where(np.isnan(scores), floor, scores)
 
 
-def _title(done: Judgement) -> str:
+def _title(done: DetectorScores) -> str:
     return f"{done.file.set_id} on {Path(done.file.file).name}"
 
 
 def _save(figure: Figure, stem: Path) -> None:
     figure.savefig(stem.with_name(f"{stem.name}.png"), dpi=120)
-    with matplotlib.rc_context({"svg.hashsalt": "latentwatch"}):  # the same plot, the same bytes
+    with matplotlib.rc_context({"svg.hashsalt": "latentwatch"}):  # so that the same plot gives the same bytes
         figure.savefig(stem.with_name(f"{stem.name}.svg"), metadata={"Date": None})

@@ -1,4 +1,4 @@
-"""YamlEdit: single values of a YAML file changed in place, its comments and layout kept."""
+"""YamlEdit: changes single values of a YAML file and keeps its comments and layout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Value = str | int | float | Sequence[float]
 
 
 class YamlEdit:
-    """Collects changes to one file's text and writes them where the old values stand.
+    """Collects changes to the text of one file and puts them in place of the old values.
 
     Source of the positions: the marks of PyYAML's nodes, which count characters of the text.
     """
@@ -34,7 +34,7 @@ class YamlEdit:
         self._shared = _shared(root)
 
     def set(self, path: Sequence[Step], value: Value) -> None:
-        """Replaces a value, or adds it as the last key of its mapping, which must be there.
+        """Replaces a value, or adds it as the last key of its mapping, which must exist.
 
         Raises ConfigError if the value is used in several places (an alias), so that it cannot be changed by itself.
         """
@@ -46,7 +46,7 @@ class YamlEdit:
             for n, item in enumerate(value):
                 self.set((*path, n), item)
         else:
-            self._check_alone(path, node)
+            self._check_unshared(path, node)
             start, end = node.start_mark.index, _end(node)
             space = " " if start == end and self._text[start - 1 : start] == ":" else ""
             self._spliced.append((start, end, space + _written(value)))
@@ -63,7 +63,7 @@ class YamlEdit:
     def text(self) -> str:
         """The text with all changes."""
         text = self._text
-        # from the end, so that positions stay true; of two additions in one place the first stands in front
+        # from the end, so that positions stay valid; of two additions in one place, the first comes first
         for _, (start, end, new) in sorted(enumerate(self._spliced), key=lambda s: (s[1][0], s[0]), reverse=True):
             text = text[:start] + new + text[end:]
         return text
@@ -73,14 +73,14 @@ class YamlEdit:
         for step in path:
             found = _child(node, step)
             if found is None:
-                raise ConfigError(f"{self._name}: {_shown(path)}: not there")
-            self._check_alone(path, found)
+                raise ConfigError(f"{self._name}: {_shown(path)}: missing")
+            self._check_unshared(path, found)
             node = found
         return node
 
     def _add(self, path: Sequence[Step], parent: yaml.Node, value: Value) -> None:
         if not isinstance(parent, yaml.MappingNode) or not parent.value:
-            raise ConfigError(f"{self._name}: {_shown(path)}: nowhere to put it")
+            raise ConfigError(f"{self._name}: {_shown(path)}: there is no mapping to add it to")
         line = f"{path[-1]}: {_written(value)}"
         end = _end(parent.value[-1][1])
         if parent.flow_style:
@@ -88,22 +88,22 @@ class YamlEdit:
         else:
             self._insert_line(end, " " * parent.value[0][0].start_mark.column + line + "\n")
 
-    def _insert_line(self, behind: int, lines: str) -> None:
+    def _insert_line(self, after: int, lines: str) -> None:
         newline = "\r\n" if "\r\n" in self._text else "\n"
         lines = lines.replace("\n", newline)
-        at = self._text.find("\n", behind)
-        if at < 0:  # the file's last line has no end
+        at = self._text.find("\n", after)
+        if at < 0:  # the last line doesn't end with a newline
             self._spliced.append((len(self._text), len(self._text), newline + lines.removesuffix(newline)))
         else:
             self._spliced.append((at + 1, at + 1, lines))
 
-    def _check_alone(self, path: Sequence[Step], node: yaml.Node) -> None:
+    def _check_unshared(self, path: Sequence[Step], node: yaml.Node) -> None:
         if id(node) in self._shared:
-            raise ConfigError(f"{self._name}: {_shown(path)}: shared by an alias (*); write it out to have it changed")
+            raise ConfigError(f"{self._name}: {_shown(path)}: shared through an alias (*); write it out in each place")
 
 
 def _shared(root: yaml.Node) -> set[int]:
-    """The nodes that stand in several places: PyYAML composes an alias as the very node that it names."""
+    """The ids of nodes that occur in several places: PyYAML turns an alias into the node that it refers to."""
     seen: set[int] = set()
     shared: set[int] = set()
     waiting = [root]
@@ -130,7 +130,7 @@ def _child(node: yaml.Node, step: Step) -> yaml.Node | None:
 
 
 def _end(node: yaml.Node) -> int:
-    """Where the last character of a node stands; PyYAML ends block collections at the next token."""
+    """The position after the last character of a node; PyYAML ends block collections at the next token."""
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _end(last[1] if isinstance(last, tuple) else last)

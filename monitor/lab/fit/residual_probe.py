@@ -1,4 +1,4 @@
-"""ResidualProbe: a logistic model on the mean residual stream, as probe sets hold it."""
+"""ResidualProbe: a logistic model on the mean residual stream, as probe sets use it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Floats = NDArray[np.float32]
 class ResidualProbe:
     """logit = bias + shrink * (direction . mean residual + offset).
 
-    `shrink` is n / (n + prior tokens), since a set counts tokens without evidence into its means.
+    `shrink` is n / (n + prior tokens), because a set's means include prior tokens without evidence.
     """
 
     direction: NDArray[np.float64]  # [d]
@@ -24,7 +24,7 @@ class ResidualProbe:
     bias: float
 
     def evidence(self, residual: Floats, shrink: Floats) -> NDArray[np.float64]:
-        """The logits without the bias [entry], for mean residuals [entry, d] and shrink [entry]."""
+        """The logits [entry] without the bias, from mean residuals [entry, d] and shrink [entry]."""
         found: NDArray[np.float64] = shrink * (residual.astype(np.float64) @ self.direction + self.offset)
         return found
 
@@ -32,7 +32,7 @@ class ResidualProbe:
 def fit_residual_probe(
     residual: Floats, shrink: Floats, y: NDArray[np.int64], sample_weight: NDArray[np.float64], c: float
 ) -> ResidualProbe:
-    """Fitted on what lies beyond the harmless rows' mean, shrunk: a short text then says little instead of anything."""
+    """Fits on shrunk differences from the harmless rows' mean, so that a short text gives little evidence."""
     centre = np.average(residual[y == 0], axis=0, weights=sample_weight[y == 0])
     fitted = fit_logistic(((residual - centre) * shrink[:, None]).astype(np.float32), y, sample_weight, c)
     return ResidualProbe(fitted.weights, float(-centre @ fitted.weights), fitted.bias)

@@ -1,4 +1,4 @@
-"""Workbench: what was read of all sources, and models fitted and scored on it."""
+"""Workbench: fits the models of sets on the texts of all sources, and scores texts with them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROBE_C = 1e-3
 
 @dataclass(frozen=True)
 class Texts:
-    """The rows of one file, with everything read from them. `x` [entry, s] are latents shrunk as the set pools them."""
+    """The rows of one file with their activations. `x` [entry, s] are mean latents, shrunk as in the set's pooling."""
 
     rows: list[LabelledRow]
     table: SegmentTable
@@ -30,11 +30,11 @@ class Texts:
     entries: list[list[int]]
     """For each row, its entries in the table."""
     shrink: NDArray[np.float32]
-    """[entry], by which the set's pooling shrinks means."""
+    """[entry] The factor by which the set's pooling shrinks a mean."""
 
     @classmethod
     def of(cls, rows: list[LabelledRow], table: SegmentTable, prior_tokens: int) -> Texts:
-        """What was read of `rows`; `prior_tokens` tokens without activation are counted into every mean."""
+        """The texts of `rows`. Every mean includes `prior_tokens` more tokens without activation."""
         shrink = (table.tokens / (table.tokens + prior_tokens)).astype(np.float32)
         entries: list[list[int]] = [[] for _ in rows]
         for entry, row in enumerate(table.row):
@@ -51,11 +51,11 @@ class Texts:
         return found
 
     def seen(self, segments: tuple[str, ...]) -> list[list[int]]:
-        """For each row, the entries that a set with these segments looks at; none if it sees nothing."""
+        """For each row, the entries that a set with these segments looks at; may be empty."""
         return [[e for e in entries if self.table.segment[e] in segments] for entries in self.entries]
 
     def judged(self, segments: tuple[str, ...]) -> list[list[int]]:
-        """As `seen`, but all entries of a row of which the set would see nothing."""
+        """As `seen`, but with all entries of a row in which the set would see nothing."""
         return [seen or entries for seen, entries in zip(self.seen(segments), self.entries, strict=True)]
 
     def harmless(self, segments: tuple[str, ...]) -> list[int]:
@@ -64,7 +64,7 @@ class Texts:
         return [e for row, entries in pairs if row.label == 0 for e in entries]
 
     def combined(self, entries: list[int], by_entry: NDArray[np.float64], rule: CombineSegments) -> float:
-        """One score for some entries of a row, as FeatureSet.combine_segments says (logits, by entry)."""
+        """The score of some entries of a row by FeatureSet.combine_segments; `by_entry` [entry] are logits."""
         if rule == "max":
             return float(by_entry[entries].max())
         highest = highest_by_name((str(self.table.segment[entry]), float(by_entry[entry])) for entry in entries)
@@ -81,14 +81,14 @@ class Texts:
 
 @dataclass(frozen=True)
 class SetModel:
-    """What a set is fitted as: weights on latents, and for a probe set also a probe."""
+    """The fitted model of a set: weights on latents, and for a probe set also a probe."""
 
     features: SparseLogistic
     probe: ResidualProbe | None = None
 
     @property
     def bias(self) -> float:
-        """Of the logit."""
+        """The bias of the logit."""
         return self.features.bias + (0.0 if self.probe is None else self.probe.bias)
 
     def logits(self, texts: Texts) -> NDArray[np.float64]:
@@ -101,7 +101,7 @@ class SetModel:
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of the rows of one file by one model: over the segments looked at, as the set puts them together."""
+    """Scores of the rows of one file by one model, combined over segments as the set does."""
 
     scores: NDArray[np.float64]
     labels: NDArray[np.int64]
@@ -109,7 +109,7 @@ class Scored:
 
 
 class Workbench:
-    """Holds what was read and fits models on it."""
+    """Fits models on texts that were read, and scores texts with them."""
 
     def __init__(self, recipes: Recipes, texts: dict[str, Texts], benign: list[tuple[BenignUse, Texts]]) -> None:
         self._recipes = recipes
@@ -117,7 +117,7 @@ class Workbench:
         self._benign = benign
 
     def training(self, recipe: SetRecipe, held_out: str | None) -> Training:
-        """The weighted groups that a set is fitted on without the family `held_out`."""
+        """The weighted groups that a set is fitted on, without the family `held_out`."""
         groups: list[tuple[Texts, list[int], int, float]] = []
         for source in recipe.sources:
             if source.train and source.family != held_out:
@@ -125,7 +125,7 @@ class Workbench:
                 groups += [(texts, texts.labelled(label), label, 1.0) for label in (1, 0)]
         fit = [(use.kind, texts) for use, texts in self._benign if use.role == "fit"]
         alike = [texts for kind, texts in fit if kind == recipe.benign]
-        # what is harmless for one category is harmless for the others, prompts too
+        # harmless rows of other categories are harmless here, too, including their prompts
         others = [*(texts for kind, texts in fit if kind != recipe.benign), *self.other_own(recipe)]
         for harmless, share in ((alike, recipe.benign_share), (others, 1.0)):
             entries = [texts.harmless(recipe.segments) for texts in harmless]
@@ -158,7 +158,7 @@ class Workbench:
         return [t for use, t in self._benign if use.role == "judge" and use.kind == recipe.benign]
 
     def judge_all(self) -> list[Texts]:
-        """All of them, chat and code."""
+        """Harmless texts as in `judge_texts`, of chat and of code."""
         return [t for use, t in self._benign if use.role == "judge"]
 
     def other_own(self, recipe: SetRecipe) -> list[Texts]:
@@ -176,7 +176,7 @@ class Workbench:
 
 
 class Training:
-    """Entries of several sources with weights: each source counts the same on its side, the two sides the same."""
+    """Entries of several sources with weights. Sources of one label count the same, and so do the two labels."""
 
     def __init__(self, groups: list[tuple[Texts, list[int], int, float]]) -> None:
         self._groups = groups
@@ -195,11 +195,11 @@ class Training:
         return np.concatenate([t.table.residual[e] for t, e, _, _ in self._groups])
 
     def shrink(self) -> NDArray[np.float32]:
-        """By which the set's pooling shrinks means [entry]."""
+        """[entry] The factor by which the set's pooling shrinks a mean."""
         return np.concatenate([t.shrink[e] for t, e, _, _ in self._groups])
 
     def words(self) -> list[str]:
-        """The texts themselves."""
+        """The texts of the entries."""
         return [t.text(i) for t, e, _, _ in self._groups for i in e]
 
 
@@ -213,7 +213,7 @@ def joined(parts: Sequence[Scored]) -> Scored:
 
 
 def row_scores(recipe: SetRecipe, texts: Texts, by_entry: NDArray[np.float64]) -> Scored:
-    """Scores of the rows from those of their entries."""
+    """Scores of the rows, from the scores of their entries."""
     kept = [(row, entries) for row, entries in zip(texts.rows, texts.judged(recipe.segments), strict=True) if entries]
     return Scored(
         np.array([texts.combined(entries, by_entry, recipe.combine_segments) for _, entries in kept]),

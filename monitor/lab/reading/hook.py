@@ -23,18 +23,18 @@ from monitor.sae.weights import SaeWeights
 
 @dataclass(frozen=True)
 class Hook:
-    """What reads the texts. `reader` is as a set names it, with the SAE's folder as an absolute path."""
+    """The model, layer and SAE that texts are read with. `reader` is as in a set, with an absolute path of the SAE."""
 
     reader: ReaderRef
     model: ModelFiles
     sae: SaeWeights
     sae_folder: Path
     segments: tuple[SegmentName, ...] | None = None
-    """What the set looks at, where a set names the hook."""
+    """The segments that the set looks at, if a set names the hook."""
 
 
 def hook_of_set(config: Config, name: str) -> Hook:
-    """The hook of one set, checked against its hashes. Raises ConfigError where it does not fit."""
+    """The hook of one set, checked against its hashes. Raises ConfigError if it doesn't fit."""
     artefacts = load_model_artefacts(with_sets(config, [name]))
     if len(artefacts.sets) != 1:
         ids = ", ".join(loaded.set.id for loaded in artefacts.sets)
@@ -45,9 +45,9 @@ def hook_of_set(config: Config, name: str) -> Hook:
 
 
 def hook_of_sae(config: Config, folder: Path, layer: int, max_norm: float | None) -> Hook:
-    """The hook of an SAE in SAELens layout and `reader.model`, whose hashes are taken now.
+    """The hook of an SAE in SAELens layout and `reader.model`; computes their hashes.
 
-    Raises ConfigError where one of them cannot be had.
+    Raises ConfigError if one of them can't be loaded.
     """
     folder = folder.expanduser().resolve()
     sae = load_saelens(folder)
@@ -101,6 +101,6 @@ def _at(reader: ReaderRef, sae_folder: Path) -> ReaderRef:
 
 
 def _template(config: Config) -> str:
-    """Names a chat template of the user's own, which changes what is read."""
+    """The hash of a configured chat template, because it changes the tokens; empty if none is configured."""
     file = config.reader.chat_template
     return file_sha256(file) if file is not None and file.is_file() else ""

@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 def row_progress(console: Console) -> Progress:
-    """A bar that counts rows; nothing where `console` is not a terminal."""
+    """A bar that counts rows; shows nothing unless `console` is a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

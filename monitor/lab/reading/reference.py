@@ -1,4 +1,4 @@
-"""NewReference: reference activations of a few texts, read with torch, for the check when a reader starts."""
+"""NewReference: reference activations of a few texts, read with torch, for the self-test of readers at start."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from monitor.readers.sae_reference import REFERENCE_FILE, ReferenceInfo, Referen
 from monitor.readers.torch_reader import TorchReader
 from monitor.sae.encoder import CuratedEncoder
 
-# Short, because they are read at every start; together they have every role, code, several scripts and white space
-# that templates strip
+# Short, because they are read at every start. Together they contain every role, code, several scripts, and white
+# space that templates strip
 _TEXTS: tuple[tuple[tuple[tuple[str, str], ...], str], ...] = (
     (
         (("system", "You answer in one sentence."), ("user", "Why is the sky blue?")),
@@ -60,8 +60,8 @@ class NewReference:
 def read_reference(config: Config) -> NewReference:
     """Reads the texts with the model and the SAE of the config's sets, on the CPU in float32.
 
-    Raises ConfigError if model, SAE or sets do not fit, or if the chat template writes a date, because its tokens would
-    be different tomorrow.
+    Raises ConfigError if model, SAE and sets don't fit together, or if the chat template writes a date, because
+    its tokens would be different tomorrow.
     """
     artefacts = load_model_artefacts(config)
     sae, ref = artefacts.sae, artefacts.ref
@@ -95,9 +95,9 @@ def read_reference(config: Config) -> NewReference:
 
 
 def differences(config: Config, new: NewReference) -> dict[str, float]:
-    """How far from the reference a reader is that differs in a known way, by what differs; for choosing tolerances.
+    """Differences between the reference and readers that differ in a known way, by name; for choosing tolerances.
 
-    All in torch: the same reader again, its other precisions, and noise on the residual, as a share of its norm.
+    All in torch: the same reader again, other precisions, and noise on the residual stream, as a share of its norm.
     """
     artefacts = load_model_artefacts(config)
     encoder = CuratedEncoder(artefacts.sae, artefacts.latents, artefacts.ref.sae.activation_basis)

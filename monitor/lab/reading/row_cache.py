@@ -1,4 +1,4 @@
-"""RowCache: what was read of labelled rows, as arrays on disk, so that the same rows are not read twice."""
+"""RowCache: activations of labelled rows as arrays on disk, so that the same rows are not read twice."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Arrays = TypeVar("Arrays", bound="DataclassInstance")
 
 
 class RowCache:
-    """Names a file for rows, by everything that decides what is read of them."""
+    """Names the file of some rows by a hash of everything that decides their activations."""
 
     def __init__(self, folder: Path, key: str, prefix: str = "") -> None:
         """`key` names the model, the SAE, the precision and the layout of the file; names begin with `prefix`."""
@@ -36,7 +36,7 @@ class RowCache:
 
 
 def save_arrays(path: Path, arrays: DataclassInstance) -> None:
-    """Writes a dataclass of arrays. A run that is killed leaves no half of the file."""
+    """Writes a dataclass of arrays. A run that is killed never leaves half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part.npz")
     np.savez(part, **{field.name: getattr(arrays, field.name) for field in fields(arrays)})
@@ -49,4 +49,6 @@ def load_arrays(path: Path, kind: type[Arrays]) -> Arrays:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             return kind(**{field.name: kept[field.name] for field in fields(kind)})
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as e:
-        raise ConfigError(f"{path}: not readable as kept activations: {e}; delete it to have it read again") from None
+        raise ConfigError(
+            f"{path}: not a file of cached activations: {e}; delete it, and the texts are read again"
+        ) from None

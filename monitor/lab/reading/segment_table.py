@@ -1,4 +1,4 @@
-"""SegmentTable: all latents and the residual of many rows, pooled over each segment, kept on disk between runs."""
+"""SegmentTable: all latents and the residual stream of many rows, pooled over each segment and cached on disk."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class SegmentTable:
     """One entry for each non-empty segment of each row.
 
     `latents` [entry, s] are mean SAE activations over the segment's tokens, `residual` [entry, d] the mean residual
-    stream, `tokens` [entry] how many tokens there were; `row` [entry], `segment` [entry] and `turn` [entry] (the
-    position in the conversation, from 0) say whose they are.
+    stream, and `tokens` [entry] the number of tokens. `row` [entry], `segment` [entry] and `turn` [entry] (the
+    position in the conversation, from 0) say which segment it is.
     """
 
     row: NDArray[np.int64]
@@ -42,7 +42,7 @@ _Entry = tuple[int, str, int, int, NDArray[np.float16], NDArray[np.float32]]
 
 
 class SegmentReader:
-    """Reads labelled rows into SegmentTables, as the sidecar would read them: same template, windows and tokens."""
+    """Reads labelled rows into SegmentTables as the sidecar would: with the same template, windows and tokens."""
 
     def __init__(
         self,
@@ -55,9 +55,9 @@ class SegmentReader:
         key: str,
         folder: Path | None,
     ) -> None:
-        """`reader` gives the residual stream [token, d_model], `encoder` all latents.
+        """`reader` returns the residual stream [token, d_model], `encoder` all latents.
 
-        Tables are kept in `folder`, if there is one; `key` names model, SAE and precision.
+        Tables are stored in `folder`, if it is given; `key` names model, SAE and precision.
         """
         self._reader = reader
         self._d_model = d_model
@@ -114,9 +114,9 @@ class SegmentReader:
     def _means(
         self, tokens: NDArray[np.float32], counts: NDArray[np.int64]
     ) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
-        """Mean latents [entry, s] and mean residual [entry, d] of entries that have `counts` of the tokens [token, d].
+        """Mean latents [entry, s] and residual [entry, d]; entry n has the next `counts[n]` of `tokens` [token, d].
 
-        Tokens with massive activations read 0 but count, as they do for the detectors.
+        A token with massive activations counts as 0 in the mean, as it does for the detectors.
         """
         residual = torch.from_numpy(tokens)
         entry = torch.from_numpy(np.repeat(np.arange(counts.size), counts))

@@ -1,4 +1,4 @@
-"""Pooling over a segment's tokens, for many latents at once, from activations kept sparsely."""
+"""Pools many latents at once over the tokens of a segment, from sparse activations."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ POOLINGS = MappingProxyType(
         "topk_mean": Pooling(kind="topk_mean", k=STRONGEST),
     }
 )
-"""The poolings that latents are compared under, by name."""
+"""The poolings that latents are compared with, by name."""
 
 
 def pooled(shard: TokenShard, first: int, last: int) -> dict[str, NDArray[np.float32]]:
-    """The latents [first, last) of each segment under each of POOLINGS: [entry, latent], as `detectors.pooling` has it.
+    """The latents [first, last) of each segment, pooled in each way of POOLINGS: [entry, latent].
 
-    Activations must not be below 0, which no SAE's are.
+    Gives the same as `detectors.pooling`. Activations must not be negative, and no SAE's are.
     """
     width, entries = last - first, shard.tokens.size
     latent, token, value = shard.active(first, last)

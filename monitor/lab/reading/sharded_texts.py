@@ -1,4 +1,4 @@
-"""ShardedTexts: the rows of one kind with the shards read of them, and which of their segments are looked at."""
+"""ShardedTexts: rows together with the shards read from them, and which of their segments count."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from monitor.lab.reading.token_shards import SHARD_ROWS, TokenShard
 
 
 @dataclass(frozen=True)
-class Block:
-    """A few latents over all rows: pooled [row, latent] under each pooling, and tokens with activation [latent]."""
+class LatentBlock:
+    """Some latents over all rows: pooled activations [row, latent] by pooling, and active tokens [latent]."""
 
     pooled: dict[str, NDArray[np.float32]]
     active_tokens: NDArray[np.int64]
@@ -25,7 +25,7 @@ class Block:
 
 @dataclass(frozen=True)
 class ActiveTokens:
-    """The tokens looked at on which one latent is active: where they are [active] and how strong."""
+    """The counted tokens on which one latent is active: where they are [active] and how strongly."""
 
     shard: NDArray[np.int64]
     token: NDArray[np.int64]
@@ -36,17 +36,17 @@ class ActiveTokens:
 
 
 class ShardedTexts:
-    """Rows of which something is looked at. `tokens` [row] says how many tokens that is, `labels` [row] the label."""
+    """The rows with at least one counted segment. `tokens` [row] is the number of their counted tokens."""
 
     def __init__(
         self, name: str, rows: Sequence[LabelledRow], files: Sequence[Path], segments: Sequence[str] | None = None
     ) -> None:
-        """Looked at are all `segments`; where there are none given, the one segment that each row's label is about."""
+        """Counts all segments named in `segments`; by default, only the segment that each row's label is about."""
         self.name = name
         self._files = list(files)
         self._load = lru_cache(maxsize=4)(TokenShard.load)
-        self._entries: list[NDArray[np.int64]] = []  # for each shard, the entries looked at
-        self._rows: list[NDArray[np.int64]] = []  # and whose they are
+        self._entries: list[NDArray[np.int64]] = []  # for each shard, the entries that count
+        self._rows: list[NDArray[np.int64]] = []  # and the rows that they belong to
         self.rows: list[LabelledRow] = []
         sizes: list[int] = []
         for number, file in enumerate(self._files):
@@ -66,8 +66,8 @@ class ShardedTexts:
         self.tokens = np.array(sizes, dtype=np.int64)
         self.labels = np.array([row.label for row in self.rows], dtype=np.int64)
 
-    def block(self, first: int, last: int) -> Block:
-        """The latents [first, last). A row of several segments has the highest of them, as the sidecar would judge."""
+    def block(self, first: int, last: int) -> LatentBlock:
+        """The latents [first, last). A row with several segments gets their maximum, as in the sidecar."""
         found = {name: np.zeros((len(self.rows), last - first), np.float32) for name in POOLINGS}
         active = np.zeros(last - first, dtype=np.int64)
         for _, shard, entries, owners in self._shards():
@@ -76,10 +76,10 @@ class ShardedTexts:
             latent, token, _ = shard.active(first, last)
             seen = np.isin(shard.entry[token], entries)
             active += np.bincount(latent[seen] - first, minlength=last - first)
-        return Block(found, active)
+        return LatentBlock(found, active)
 
     def active_tokens(self, latents: Sequence[int]) -> dict[int, ActiveTokens]:
-        """Every token looked at on which one of `latents` is active."""
+        """Every counted token on which one of `latents` is active."""
         parts: dict[int, list[ActiveTokens]] = {latent: [] for latent in latents}
         for number, shard, entries, owners in self._shards():
             owner = np.full(shard.tokens.size, -1, dtype=np.int64)
@@ -116,7 +116,7 @@ def _joined(parts: Sequence[ActiveTokens]) -> ActiveTokens:
 
 
 def _seen(shard: TokenShard, n: int, row: LabelledRow, segments: Sequence[str] | None) -> list[int]:
-    """The entries of the shard's row `n` that are looked at."""
+    """The entries of the shard's row `n` that count."""
     entries = [int(e) for e in np.flatnonzero(shard.row == n)]
     if segments is not None:
         return [e for e in entries if shard.segment[e] in segments]

@@ -1,4 +1,4 @@
-"""TokenShard: the active latents of every token of a few rows, on disk, so that all figures come of one reading."""
+"""TokenShard: the active latents of every token of a few rows, stored so that each text is read only once."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _LAYOUT = "token shard 1"
 
 @dataclass(frozen=True)
 class TokenShard:
-    """One entry for each non-empty segment of each row; the tokens lie in the order of the entries.
+    """One entry for each non-empty segment of each row; tokens are in the order of the entries.
 
-    `row` [entry] counts from the shard's first row, `turn` [entry] is the position in the conversation, `tokens`
-    [entry] how many there are; `start` and `end` [token] are characters of the turn's text. `latent`, `token` and
-    `value` [active] are the activations that are not 0, ascending by latent, then by token.
+    `row` [entry] counts from the shard's first row, `turn` [entry] is the position in the conversation, and `tokens`
+    [entry] the number of tokens. `start` and `end` [token] are character offsets in the turn's text. `latent`, `token`
+    and `value` [active] are the activations that are not 0, sorted by latent, then by token.
     """
 
     row: NDArray[np.int64]
@@ -43,7 +43,7 @@ class TokenShard:
 
     @cached_property
     def entry(self) -> NDArray[np.int64]:
-        """[token] Whose token it is."""
+        """[token] The entry that the token belongs to."""
         return np.repeat(np.arange(self.tokens.size), self.tokens)
 
     def active(self, first: int, last: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
@@ -62,7 +62,7 @@ class TokenShard:
 
 
 class ShardReader:
-    """Reads rows into shards as the sidecar would read them: same template, windows and tokens."""
+    """Reads rows into shards as the sidecar would: with the same template, windows and tokens."""
 
     def __init__(
         self,
@@ -75,9 +75,9 @@ class ShardReader:
         key: str,
         folder: Path,
     ) -> None:
-        """`reader` gives the residual stream [token, d_model], `encoder` all latents.
+        """`reader` returns the residual stream [token, d_model], `encoder` all latents.
 
-        Shards are kept in `folder` and are not read again; `key` names model, SAE and precision.
+        Shards are stored in `folder`, and no text is read twice; `key` names model, SAE and precision.
         """
         self._reader = reader
         self._d_model = d_model
@@ -122,7 +122,7 @@ class ShardReader:
     def _active(
         self, residual: NDArray[np.float32]
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
-        """`latent`, `token` and `value` of the `residual` [token, d]; tokens with massive activations have none."""
+        """`latent`, `token` and `value` of `residual` [token, d]; none for tokens with massive activations."""
         latents, tokens, values = [], [], []
         for start in range(0, residual.shape[0], _TOKENS_AT_ONCE):
             part = torch.from_numpy(residual[start : start + _TOKENS_AT_ONCE]).to(self._encoder.device)

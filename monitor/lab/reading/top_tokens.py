@@ -1,4 +1,4 @@
-"""TopTokens: the tokens on which latents are most active, from which their labels are made."""
+"""TopTokens: the tokens on which each latent is most active, as a label for it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from monitor.readers.windows import WindowReader
 from monitor.tokens.tokeniser import EventTokeniser
 
 KEPT = 24
-"""Strongest tokens of a latent that its label is made from."""
+"""How many of a latent's strongest tokens its label is made from."""
 _SHOWN = 4
 _GROUP = 64
 
 
 def token_label(strongest: Iterable[tuple[float, str]]) -> str:
-    """What tokens (activation, text) are, those with the most activation first, such as: tokens "eval", "exec"."""
+    """A label such as: tokens "eval", "exec". Takes (activation, text); words with the most activation come first."""
     found: dict[str, float] = {}
     for activation, text in strongest:
         word = text.strip().lower()
@@ -29,7 +29,7 @@ def token_label(strongest: Iterable[tuple[float, str]]) -> str:
 
 
 class TopTokens:
-    """Collects, for each column of a reader, the strongest activations and the text of their tokens."""
+    """Collects the strongest activations of each column of a reader, with the text of their tokens."""
 
     def __init__(self, reader: WindowReader, tokeniser: EventTokeniser, columns: int) -> None:
         self._reader = reader
@@ -39,7 +39,7 @@ class TopTokens:
         self._texts = 0
 
     def look_at(self, rows: Sequence[LabelledRow]) -> None:
-        """Reads `rows` and remembers the strongest tokens."""
+        """Reads `rows` and keeps the strongest tokens."""
         for start in range(0, len(rows), _GROUP):
             items = self._tokeniser.tokenise([r.event(n) for n, r in enumerate(rows[start : start + _GROUP])])
             read = self._reader.read([item.ids for item in items], self._columns)
@@ -52,11 +52,11 @@ class TopTokens:
             self._texts += len(items)
 
     def label(self, column: int) -> str:
-        """What the strongest tokens are, most frequent first, such as: tokens "eval", "exec"."""
+        """The label of a column; see token_label."""
         return token_label((activation, text) for activation, _, text in self._heaps[column])
 
     def evidence(self) -> str:
-        """How labels were found."""
+        """How the labels were found, in words."""
         return f"the {KEPT} strongest tokens in {self._texts} texts"
 
     def _add(self, column: int, activation: float, text: str) -> None:

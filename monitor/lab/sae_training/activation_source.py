@@ -1,4 +1,4 @@
-"""ActivationSource: where an SAE's training data comes from, a store on disk or a model that reads as we train."""
+"""ActivationSource: an SAE's training data, from a store on disk or from a model that reads during training."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from monitor.readers.cut_model import TorchPrecision
 
 
 @dataclass(frozen=True)
-class Provenance:
-    """What activations are of; it goes into the metadata of the SAE and decides whether a run may be continued."""
+class ActivationProvenance:
+    """Where activations come from. Goes into the SAE's metadata; a run may only continue if it is the same."""
 
     model: str
     model_sha256: str
@@ -27,39 +27,39 @@ class Provenance:
     precision: TorchPrecision
     max_norm: float | None
     text: dict[str, Any]
-    """TextOptions."""
+    """TextOptions as a dict."""
     sources: tuple[str, ...]
     """Name and hash of each source of text."""
 
 
 class ActivationSource(Protocol):
-    """Residual activations of two splits, the same for each call with the same arguments."""
+    """Residual activations of two splits; calls with the same arguments give the same activations."""
 
-    provenance: Provenance
+    provenance: ActivationProvenance
     d_model: int
 
     def chunks(self, split: Split, epoch: int = 0) -> Iterator[Tensor]:
-        """All activations of a split [token, d], in pieces of any size; `epoch` may change their order."""
+        """All activations of a split [token, d], in pieces of any size. `epoch` may change their order."""
 
     def rows(self, split: Split) -> Iterator[PackedRow]:
         """The packed rows of a split."""
 
 
 class StoredActivations:
-    """One layer of a store. Shards come in an order drawn from `seed` and the epoch."""
+    """One layer of a store. `seed` and epoch decide the order of the shards."""
 
     def __init__(self, store: ActivationStore, layer: int, seed: int) -> None:
-        """Raises ConfigError where the store lacks the layer or has no finished training shard."""
+        """Raises ConfigError if the store lacks the layer or has no finished training shard."""
         recipe = store.manifest.recipe
         if layer not in recipe.layers:
-            raise ConfigError(f"{store.folder}: no layer {layer}; it holds {', '.join(map(str, recipe.layers))}")
+            raise ConfigError(f"{store.folder}: no layer {layer}; it has {', '.join(map(str, recipe.layers))}")
         if not store.manifest.tokens("train"):
             raise ConfigError(f"{store.folder}: no finished training shard")
         self._store = store
         self._layer = layer
         self._seed = seed
         self.d_model = int(store.activations(store.manifest.of("train")[0], layer).shape[1])
-        self.provenance = Provenance(
+        self.provenance = ActivationProvenance(
             recipe.model,
             recipe.model_sha256,
             layer,
@@ -84,15 +84,15 @@ class StoredActivations:
 
 
 class StreamedActivations:
-    """One layer, read by the model as it is asked for; nothing is stored, and every epoch is read anew."""
+    """One layer, read by the model on demand. Nothing is stored, so every epoch is read again."""
 
-    def __init__(self, stream: RowStream, reader: PackedReader, provenance: Provenance) -> None:
+    def __init__(self, stream: RowStream, reader: PackedReader, provenance: ActivationProvenance) -> None:
         self._stream = stream
         self._reader = reader
         self.provenance = provenance
         self.d_model = reader.d_model
 
-    def chunks(self, split: Split, epoch: int = 0) -> Iterator[Tensor]:  # noqa: ARG002 - each epoch is the same
+    def chunks(self, split: Split, epoch: int = 0) -> Iterator[Tensor]:  # noqa: ARG002 - all epochs are the same
         batch: list[PackedRow] = []
         for row in self.rows(split):
             batch.append(row)

@@ -1,4 +1,4 @@
-"""Collects residual activations of texts into an ActivationStore, and goes on where it was stopped."""
+"""Collects residual activations of texts in an ActivationStore, and continues a stopped run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitor.lab.sae_training.activation_store import ActivationStore, Recipe, SourceInfo
+from monitor.lab.sae_training.activation_store import ActivationStore, SourceHash, StoreRecipe
 from monitor.lab.sae_training.packed_reader import PackedReader, Residuals
 from monitor.lab.sae_training.packing import PackedRow
 from monitor.lab.sae_training.row_stream import RowStream, Split, TextOptions
@@ -18,7 +18,7 @@ from monitor.readers.cut_model import TorchPrecision
 
 @dataclass(frozen=True, kw_only=True)
 class CollectRequest:
-    """What to read with what, and where to."""
+    """What to read, with which model, and where to store it."""
 
     sources: tuple[str, ...]
     model: str
@@ -35,13 +35,13 @@ class CollectRequest:
 
 @dataclass(frozen=True)
 class CollectProgress:
-    """How far a run has come. All but `before` are of this run alone."""
+    """How far a run is. All numbers except `before` are of this run only."""
 
     read: int
-    """Tokens that went through the model, those that do not count among them."""
+    """Tokens that went through the model, including those that are not stored."""
     stored: int
     before: int
-    """Tokens that were stored already when the run began."""
+    """Tokens that were already stored when the run began."""
     seconds: float
 
 
@@ -50,9 +50,9 @@ def collect(
 ) -> ActivationStore:
     """Reads everything whose shard is not finished yet, and returns the complete store.
 
-    Shards are cut by rows, which depend on the texts alone, so a run that goes on makes the same shards as one that
-    was never stopped. Raises ConfigError for sources, models, layers and folders that cannot be used, and Permanent
-    as ActivationStore.add does.
+    Shards have a fixed number of rows, and rows depend only on the texts, so a continued run makes the same shards as
+    one that was never stopped. Raises ConfigError if a source, model, layer or folder can't be used, and Permanent as
+    ActivationStore.add does.
     """
     sources = open_sources(request.sources)
     model = locate(request.model, None, None)
@@ -69,7 +69,7 @@ def collect(
     reader.check_context(request.text.context)
     store = ActivationStore.create_or_resume(
         request.out,
-        Recipe(
+        StoreRecipe(
             model=request.model,
             model_sha256=model.sha256,
             layers=request.layers,
@@ -81,7 +81,7 @@ def collect(
             held_out=request.text.held_out,
             tokens=request.text.tokens,
             rows_per_shard=max(1, request.shard_tokens // request.text.context),
-            sources=tuple(SourceInfo(name=s.name, sha256=s.sha256) for s in sources),
+            sources=tuple(SourceHash(name=s.name, sha256=s.sha256) for s in sources),
         ),
     )
     if not store.manifest.complete:

@@ -1,4 +1,4 @@
-"""DatasetTexts: the rows of a Hugging Face dataset, from the hub or as `save_to_disk` left it."""
+"""DatasetTexts: the rows of a Hugging Face dataset, from the hub or from a folder that `save_to_disk` wrote."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from monitor.lab.sae_training.documents import Document, Unreadable, row_documen
 
 
 class DatasetTexts:
-    """Rows with `messages`, `prompt` and `response`, or `text`. `rows` yields dicts each time it is iterated."""
+    """Rows with `messages`, `prompt` and `response`, or `text`. `rows` yields the same dicts on every iteration."""
 
     def __init__(self, name: str, sha256: str, rows: Any) -> None:
         self.name = name
@@ -29,14 +29,14 @@ class DatasetTexts:
             present = {key: value for key, value in row.items() if value is not None}
             try:
                 value = json.dumps(present, default=_json_form).encode()
-            except TypeError:  # an image, say
+            except TypeError:  # such as an image
                 self.unreadable.rows += 1
                 continue
             yield from row_documents(Record(value, Origin(self.name, 0, number)), self.name, self.unreadable)
 
 
 def saved_dataset(folder: Path) -> DatasetTexts:
-    """A dataset that `Dataset.save_to_disk` wrote. Raises ConfigError where it cannot be read."""
+    """A dataset that `Dataset.save_to_disk` wrote. Raises ConfigError if it can't be read."""
     datasets = _library()
     try:
         rows = datasets.load_from_disk(str(folder))
@@ -46,9 +46,9 @@ def saved_dataset(folder: Path) -> DatasetTexts:
 
 
 def open_dataset(name: str) -> DatasetTexts:
-    """Split train of a dataset on the hub, streamed, at the revision of this moment.
+    """Streams split `train` of a dataset on the hub, at its current revision.
 
-    Raises ConfigError where there is none of that name, or none to be had.
+    Raises ConfigError if no dataset of that name exists or can be reached.
     """
     datasets = _library()
     path, _, config = name.partition(":")
@@ -59,7 +59,7 @@ def open_dataset(name: str) -> DatasetTexts:
         rows = datasets.load_dataset(path, config or None, split="train", streaming=True, revision=revision)
     except Exception as e:  # noqa: BLE001 - the libraries raise their own, requests' and fsspec's errors
         reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
-        raise ConfigError(f"{name}: no such file or folder, and not opened as a dataset: {reason}") from None
+        raise ConfigError(f"{name}: no such file or folder, and it can't be opened as a dataset: {reason}") from None
     return DatasetTexts(name, str(revision), rows)
 
 

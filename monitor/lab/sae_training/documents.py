@@ -16,9 +16,9 @@ _PIECE_CHARS = 32_768
 
 @dataclass(frozen=True)
 class Document:
-    """One text to read. `plain` text is read as it stands; all else is a conversation for the chat template.
+    """One text to read. `plain` text is read as it is; anything else is a conversation for the chat template.
 
-    Documents of one `group` (a pair of rows, the pieces of a long file) stay together when some are held out.
+    Documents of one `group` (a pair of rows, the pieces of a long file) are held out together.
     """
 
     group: str
@@ -28,24 +28,24 @@ class Document:
 
 @dataclass
 class Unreadable:
-    """Counts what a source held that is not text."""
+    """Counts the rows of a source that are not text."""
 
     rows: int = 0
 
 
 class TextSource(Protocol):
-    """Documents in an order that never changes; `sha256` names their content."""
+    """Documents, always in the same order. `sha256` identifies their content."""
 
     name: str
     sha256: str
     unreadable: Unreadable
 
     def documents(self) -> Iterator[Document]:
-        """All documents, from the first. What cannot be read is counted and passed over."""
+        """All documents, from the first. Rows that can't be read are counted and skipped."""
 
 
 def row_documents(record: Record, source: str, unreadable: Unreadable) -> Iterator[Document]:
-    """The documents of one row: one for each choice of an OpenAI response; none, and a count, if it is no event."""
+    """The documents of one row, one per choice of an OpenAI response. Counts a row that is no event as unreadable."""
     try:
         body = json.loads(record.value or b"")
     except ValueError:
@@ -62,7 +62,7 @@ def row_documents(record: Record, source: str, unreadable: Unreadable) -> Iterat
             yield plain_document(group, piece, record.origin)
         return
     if "id" not in body and "specversion" not in body and "request" not in body:
-        # what a dataset on disk need not have, other than an event on the wire
+        # unlike an event from Kafka, a row of a dataset may lack an id
         record = Record(json.dumps({**body, "id": f"{source}:{number}"}).encode(), record.origin)
     try:
         events = parse(record)
@@ -75,12 +75,12 @@ def row_documents(record: Record, source: str, unreadable: Unreadable) -> Iterat
 
 
 def plain_document(group: str, text: str, origin: Origin) -> Document:
-    """A document of text that no template stands around."""
+    """A document that is read without a template."""
     return Document(group, Event(group, (Message("text", text),), "", origin), plain=True)
 
 
 def pieces(text: str) -> Iterator[str]:
-    """`text` in pieces of a bounded size, cut behind a line where there is one; no piece is blank."""
+    """`text` in pieces of limited size, cut at line ends if possible. No piece is blank."""
     start = 0
     while start < len(text):
         end = min(start + _PIECE_CHARS, len(text))

@@ -1,4 +1,4 @@
-"""FileTexts: the texts of files, be they rows, prose or code."""
+"""FileTexts: the texts in files of rows, prose or code."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _MAX_BYTES = 16_777_216
 
 @dataclass
 class FileTexts:
-    """The texts of files: rows of JSONL and Parquet in any event format, or {"text": ...}; other files as plain text.
+    """The texts in files: JSONL and Parquet rows in any event format or as {"text": ...}; other files as plain text.
 
-    A row's `pair`, where it has one, is its group; a file's path is the group of its text.
+    The group of a row is its `pair`, if it has one; the group of a plain text is the path of its file.
     """
 
     name: str

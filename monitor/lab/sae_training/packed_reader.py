@@ -17,10 +17,10 @@ from monitor.readers.cut_model import CutModel, TorchPrecision
 
 @dataclass(frozen=True)
 class Residuals:
-    """What was read of some rows.
+    """The residual stream of some rows.
 
     `by_layer` maps a layer to [token, d] on the CPU, in the model's precision, one row for each True of
-    `kept` [row, token], in order. `massive` tokens were left out because of their norm.
+    `kept` [row, token], in order. `massive` tokens were skipped because of their norm.
     """
 
     by_layer: dict[int, Tensor]
@@ -29,7 +29,7 @@ class Residuals:
 
     @classmethod
     def joined(cls, parts: Sequence[Residuals]) -> Residuals:
-        """Several readings, one below the other."""
+        """Several results, one after the other."""
         return cls(
             {layer: torch.cat([p.by_layer[layer] for p in parts]) for layer in parts[0].by_layer},
             torch.cat([p.kept for p in parts]),
@@ -40,8 +40,8 @@ class Residuals:
 class PackedReader:
     """Reads rows with the model cut after the deepest layer. No piece of a row sees another.
 
-    A token whose residual is longer than `max_norm` at any of the layers is left out at all of them, so that rows of
-    different layers stay the same tokens.
+    A token whose residual is longer than `max_norm` at any of the layers is skipped at all of them, so that the rows
+    of all layers are the same tokens.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class PackedReader:
         max_norm: float | None = None,
         threads: int = 0,
     ) -> None:
-        """`folder` is in transformers layout. Raises ConfigError where it cannot be loaded or lacks a layer."""
+        """`folder` is in transformers layout. Raises ConfigError if it can't be loaded or lacks a layer."""
         if not layers or min(layers) < 0 or len(set(layers)) < len(layers):
             raise ConfigError(f"--layers: {list(layers)}: expected different numbers from 0")
         self.batch_rows = batch_rows
@@ -66,7 +66,7 @@ class PackedReader:
         self.d_model = self._model.d_model
 
     def check_context(self, context: int) -> None:
-        """Raises ConfigError where rows of `context` tokens are longer than what the model was built for."""
+        """Raises ConfigError if rows of `context` tokens are longer than the model's context."""
         if self.max_tokens is not None and context > self.max_tokens:
             raise ConfigError(f"--context: {context}: the model reads at most {self.max_tokens} tokens")
 
@@ -79,7 +79,7 @@ class PackedReader:
     @torch.inference_mode()
     def _batch(self, rows: Sequence[PackedRow]) -> Residuals:
         ids, positions, counts = stacked(rows, self._model.device)
-        # transformers keeps apart what restarts its positions, if there is neither a mask nor a cache
+        # without a mask and a cache, transformers separates pieces where the positions start again
         found = self._model.residuals(ids, position_ids=positions, use_cache=False)  # [row, token, d]
         kept = counts
         if self._max_norm is not None:

@@ -1,4 +1,4 @@
-"""PackedRow: the tokens of several texts side by side, so that no part of a batch is padding."""
+"""PackedRow: the tokens of several texts in one row, so that a batch needs no padding."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class PackedRow:
-    """`context` tokens of one or more pieces of text; a piece begins wherever `positions` is 0.
+    """`context` tokens from one or more pieces of text; a piece begins wherever `positions` is 0.
 
-    `ids`, `positions` and `documents` [token] are the tokens, their places in their pieces and whose they are.
-    `kept` [token] marks those that count: no special token, no template text, not the first of a piece.
+    `ids`, `positions` and `documents` [token] are the tokens, their positions in the piece and their documents.
+    `kept` [token] marks the tokens that count: no special tokens, no template text, not the first of a piece.
     """
 
     ids: NDArray[np.int32]
@@ -26,8 +26,8 @@ class PackedRow:
 class Packer:
     """Lays texts end to end into rows of `context` tokens.
 
-    What does not fit goes on in the next row, as a piece of its own that sees nothing of what came before; it begins
-    with the text's constant start (a BOS token, say), as the windows of the runtime do.
+    The part of a text that doesn't fit continues in the next row, as a piece of its own that can't see the part before
+    it. It begins with the text's shared prefix (such as a BOS token), like the runtime's windows.
     """
 
     def __init__(self, context: int) -> None:
@@ -36,14 +36,14 @@ class Packer:
         self._filled = 0
 
     def add(
-        self, ids: NDArray[np.int32], kept: NDArray[np.bool_], start: NDArray[np.int32], document: int
+        self, ids: NDArray[np.int32], kept: NDArray[np.bool_], prefix: NDArray[np.int32], document: int
     ) -> Iterator[PackedRow]:
-        """Adds a text of `ids` [token]; `start` [token] goes before its later pieces. Yields rows that are full."""
+        """Adds a text of `ids` [token], yields full rows. The shared `prefix` [token] goes before its later pieces."""
         done = 0
         while done < ids.size:
-            lead = start if done else start[:0]
+            lead = prefix if done else prefix[:0]
             room = self._context - self._filled - lead.size
-            if room <= 1:  # only for the first token of a piece, which counts for nothing
+            if room <= 1:  # only for the first token of a piece, which never counts
                 yield self._row()
                 continue
             take = slice(done, done + room)
@@ -57,7 +57,7 @@ class Packer:
                 yield self._row()
 
     def rest(self) -> Iterator[PackedRow]:
-        """The last row, filled up with tokens that do not count; none where all rows were full."""
+        """The last row, padded with tokens that don't count. Nothing if all rows were full."""
         if self._filled:
             yield self._row()
 

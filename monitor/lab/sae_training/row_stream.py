@@ -1,4 +1,4 @@
-"""RowStream: text sources as packed rows, some documents held out."""
+"""RowStream: text sources as packed rows, with some documents held out."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ class TextOptions:
     """How texts become rows."""
 
     context: int = 256
-    """Tokens of a row."""
+    """Tokens per row."""
     chat: bool = True
-    """Render conversations by the model's chat template; otherwise turns stand as plain text, one below the other."""
+    """Whether to render conversations with the model's chat template, or as plain text, one turn after another."""
     tokens: int | None = None
-    """Stop at so many tokens that count, of both splits together, the rows in hand on top; None reads all once."""
+    """Stop once both splits together have this many counted tokens; unfinished rows are still added. None reads all."""
     held_out: float = 0.02
     """Share of the documents that is held out."""
     seed: int = 0
 
 
 class RowStream:
-    """Packed rows of `sources`, the same each time they are asked for. No row mixes the two splits."""
+    """Packed rows of `sources`, the same on every call. No row mixes the two splits."""
 
     def __init__(self, sources: Sequence[TextSource], model: ModelFiles, options: TextOptions) -> None:
-        """Raises ConfigError for options that fit nothing."""
+        """Raises ConfigError if an option is out of range."""
         if options.context < 16:
-            raise ConfigError(f"--context: {options.context}: expected at least 16 tokens")
+            raise ConfigError(f"--context: {options.context}: must be at least 16 tokens")
         if not 0 <= options.held_out < 1:
-            raise ConfigError(f"--held-out: {options.held_out}: expected a share from 0 to below 1")
+            raise ConfigError(f"--held-out: {options.held_out}: must be at least 0 and below 1")
         self._sources = sources
         self._options = options
         plain = EventTokeniser.load(model.tokenizer_file, ChatTemplate(None))
@@ -56,7 +56,7 @@ class RowStream:
                 model.tokenizer_file, ChatTemplate(model.chat_template(), model.special_tokens())
             )
         self._tokenisers = {True: plain, False: chat}
-        self._starts = {kind: t.shared_prefixes()[:1] for kind, t in self._tokenisers.items()}
+        self._prefixes = {kind: t.shared_prefixes()[:1] for kind, t in self._tokenisers.items()}
 
     def rows(self) -> Iterator[tuple[Split, PackedRow]]:
         """All rows of both splits, in the order of their documents."""
@@ -66,8 +66,8 @@ class RowStream:
             "held_out": Packer(self._options.context),
         }
         tokens = 0
-        for number, (split, ids, kept, start) in enumerate(self._texts()):
-            for row in packers[split].add(ids, kept, start, number):
+        for number, (split, ids, kept, prefix) in enumerate(self._texts()):
+            for row in packers[split].add(ids, kept, prefix, number):
                 yield split, row
                 tokens += int(row.kept.sum())
                 if wanted is not None and tokens >= wanted:
@@ -79,7 +79,7 @@ class RowStream:
                 yield split, row
 
     def _texts(self) -> Iterator[tuple[Split, _Ids, NDArray[np.bool_], _Ids]]:
-        """Split, ids, which of them count, and constant start of every document."""
+        """Split, ids, which of them count, and shared prefix of every document."""
         documents = mixed(self._sources, self._options.seed)
         while group := list(itertools.islice(documents, _GROUP)):
             yield from self._tokenised(group)
@@ -94,12 +94,12 @@ class RowStream:
             kept = np.zeros(item.ids.size, np.bool_)
             for row in item.rows:
                 kept[row] = True
-            start = item.ids[:0]
-            for candidate in self._starts[document.plain]:
+            prefix = item.ids[:0]
+            for candidate in self._prefixes[document.plain]:
                 if (
                     np.array_equal(item.ids[: candidate.size], candidate)
                     and candidate.size < self._options.context // 4
                 ):
-                    start = candidate
+                    prefix = candidate
             out = held_out(document.group, self._options.seed, self._options.held_out)
-            yield "held_out" if out else "train", item.ids, kept, start
+            yield "held_out" if out else "train", item.ids, kept, prefix

@@ -1,4 +1,4 @@
-"""SaeFigures: what an SAE leaves unexplained, how many latents are active a token, and which never are."""
+"""SaeFigures: FVU, active latents per token, and latents that are never active."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _AT_ONCE = 1_024
 
 
 class WholeSae:
-    """Encoder and decoder of an SAE on disk, the encoder being the runtime's own with all latents."""
+    """Encoder and decoder of an SAE on disk. The encoder is the runtime's own, with all latents."""
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
-        """`folder` is in SAELens layout. Raises ConfigError where it cannot be used, or rescales what it reads."""
+        """`folder` is in SAELens layout. Raises ConfigError if it can't be used, or if the SAE normalises its input."""
         weights = load_saelens(folder)
         if weights.normalisation != "none":
-            # their reconstructions have to be scaled back, token by token
+            # the reconstruction would have to be scaled back, token by token
             raise ConfigError(
-                f"{folder}: normalize_activations: {weights.normalisation}: cannot be measured, only none"
+                f"{folder}: normalize_activations: {weights.normalisation}: only SAEs with `none` can be measured"
             )
         self._encoder = CuratedEncoder(weights, range(weights.d_sae), device=device)
         decoder: NDArray[np.float32] = load_file(folder / WEIGHTS_FILE)["W_dec"].astype(np.float32)
         if weights.rescale_by_decoder_norm and weights.decoder_norm is not None:
-            # activations are in units of the rescaled pre-activations, so the decoder's rows count as unit vectors
+            # activations are in units of the rescaled pre-activations, so the decoder rows must be unit vectors
             decoder /= np.maximum(weights.decoder_norm, 1e-12)[:, None]
         self._decoder = torch.from_numpy(decoder).to(device)  # [s, d]
         self._bias = torch.from_numpy(weights.b_dec).to(device)
@@ -46,17 +46,17 @@ class WholeSae:
         return self._encoder(residual.to(self.device))
 
     def decode(self, latents: Tensor) -> Tensor:
-        """The residual [token, d] that `latents` [token, s] stand for."""
+        """The reconstructed residual [token, d] of `latents` [token, s]."""
         return latents @ self._decoder + self._bias
 
     def reconstruct(self, residual: Tensor) -> Tensor:
-        """Decoded latents [token, d] of `residual` [token, d], in its dtype."""
+        """The reconstruction [token, d] of `residual` [token, d], in the same dtype."""
         parts = [self.decode(self.encode(part)) for part in torch.split(residual, _AT_ONCE)]
         return torch.cat(parts).to(residual.dtype)
 
 
 class SaeFigures:
-    """Adds up the figures over any number of tokens."""
+    """Accumulates the figures over any number of tokens."""
 
     def __init__(self, sae: WholeSae) -> None:
         self._sae = sae
@@ -68,7 +68,7 @@ class SaeFigures:
 
     @torch.inference_mode()
     def add(self, residual: Tensor) -> None:
-        """Counts `residual` [token, d]."""
+        """Adds the tokens of `residual` [token, d]."""
         for part in torch.split(residual.float(), _AT_ONCE):
             latents = self._sae.encode(part)
             rest = part.to(self._sae.device) - self._sae.decode(latents)
@@ -80,13 +80,13 @@ class SaeFigures:
 
     @property
     def mean(self) -> Tensor:
-        """The mean residual [d] of all tokens counted."""
+        """The mean residual [d] of all tokens added."""
         return (self._sum / max(self._tokens, 1)).float()
 
     def result(self) -> dict[str, Any]:
-        """FVU (unexplained share of the variance about the mean), L0 (active latents a token), latents never active.
+        """FVU (unexplained share of the variance about the mean), L0 (active latents per token), latents never active.
 
-        FVU and L0 are null where no token was counted.
+        FVU and L0 are None if no token was added.
         """
         variance = self._squares - float((self._sum**2).sum()) / max(self._tokens, 1)
         never = int((self._active == 0).sum())

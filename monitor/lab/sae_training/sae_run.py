@@ -1,4 +1,4 @@
-"""Trains an SAE on a store or a stream, and measures what was saved on held-out tokens."""
+"""Trains an SAE on a store or a stream of texts, and measures the saved SAE on held-out tokens."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 from monitor.errors import ConfigError
 from monitor.lab.sae_training.activation_source import (
+    ActivationProvenance,
     ActivationSource,
-    Provenance,
     StoredActivations,
     StreamedActivations,
 )
@@ -21,10 +21,10 @@ from monitor.lab.sae_training.packed_reader import PackedReader
 from monitor.lab.sae_training.packing import PackedRow
 from monitor.lab.sae_training.row_stream import RowStream, Split, TextOptions
 from monitor.lab.sae_training.sae_figures import SaeFigures, WholeSae, measure
-from monitor.lab.sae_training.sae_recipe import SaeRecipe
 from monitor.lab.sae_training.spliced_loss import SplicedLoss
 from monitor.lab.sae_training.text_sources import open_sources
 from monitor.lab.sae_training.train import TrainOptions, train
+from monitor.lab.sae_training.training_recipe import StreamRecipe, TrainingRecipe
 from monitor.lab.sae_training.training_run import TrainingRun
 from monitor.model.files import ModelFiles, locate
 from monitor.readers.cut_model import TorchPrecision
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StreamRequest:
-    """Texts to read with a model as activations are asked for."""
+    """Texts that a model reads whenever activations are needed."""
 
     sources: tuple[str, ...]
     model: str
@@ -46,31 +46,28 @@ class StreamRequest:
 
 @dataclass(frozen=True)
 class Compute:
-    """Where it runs, and how much is measured."""
+    """Where the model and the SAE run, and how much is measured."""
 
     device: str = "cpu"
     threads: int = 0
     held_out_tokens: int | None = 100_000
     ce_tokens: int = 8_192
-    """Predictions to measure the spliced loss on; 0 leaves it out."""
+    """Predictions to measure the spliced loss on; 0 skips it."""
 
 
 def run_training(
     out: Path,
-    recipe: SaeRecipe,
-    data: Path | StreamRequest,
-    layer: int,
-    options: TrainOptions,
-    compute: Compute,
+    recipe: TrainingRecipe,
+    resume: bool,
     on_step: Callable[[int, str], None] = lambda _step, _counts: None,
 ) -> dict[str, Any]:
-    """Trains, saves and measures; the figures also go to metrics.json of the run. Raises what the parts raise."""
-    source: ActivationSource
-    model: ModelFiles | None
-    if isinstance(data, StreamRequest):
-        source, model = open_stream(data, layer, compute)
-    else:
-        source, model = _open_store(data, layer, recipe.seed, compute)
+    """Trains, saves and measures. Returns the figures, which also go to the run's metrics.json.
+
+    `on_step` gets the number of each step and its figures in words. Raises ConfigError and Permanent as its parts do.
+    """
+    compute = Compute(recipe.device, recipe.threads, recipe.held_out_tokens, recipe.ce_tokens)
+    source, model = _open(recipe, compute)
+    options = TrainOptions(recipe.device, recipe.checkpoint_every, recipe.save_dtype, resume)
     run = TrainingRun(out)
     counts = ""
 
@@ -81,7 +78,7 @@ def run_training(
             counts = f"loss {loss:.4g}, FVU {1 - metrics['metrics.explained_variance']:.3f}, L0 {active:.1f}"
         on_step(step, counts)
 
-    folder = train(run, recipe, source, options, on_metrics)
+    folder = train(run, recipe.sae(), source, options, on_metrics)
     figures = measured(folder, source, "held_out", model, compute)
     run.figures.write_text(json.dumps(figures, indent=1) + "\n")
     log.info("measured %s", figures)
@@ -91,7 +88,7 @@ def run_training(
 def measured(
     folder: Path, source: ActivationSource, split: Split, model: ModelFiles | None, compute: Compute
 ) -> dict[str, Any]:
-    """FVU, L0 and latents never active over one split of `source`, and the spliced loss where `model` is given."""
+    """FVU, L0 and latents never active over one split of `source`, and the spliced loss if `model` is given."""
     sae = WholeSae(folder, compute.device)
     found: SaeFigures = measure(sae, source.chunks(split), compute.held_out_tokens)
     figures = found.result()
@@ -110,7 +107,7 @@ def measured(
 
 
 def open_stream(request: StreamRequest, layer: int, compute: Compute) -> tuple[StreamedActivations, ModelFiles]:
-    """The activations of `request` at one layer, and the model they are of."""
+    """The activations of `request` at one layer, and the model that they come from."""
     sources = open_sources(request.sources)
     model = locate(request.model, None, None)
     reader = PackedReader(
@@ -123,7 +120,7 @@ def open_stream(request: StreamRequest, layer: int, compute: Compute) -> tuple[S
         threads=compute.threads,
     )
     reader.check_context(request.text.context)
-    provenance = Provenance(
+    provenance = ActivationProvenance(
         request.model,
         model.sha256,
         layer,
@@ -135,6 +132,23 @@ def open_stream(request: StreamRequest, layer: int, compute: Compute) -> tuple[S
     return StreamedActivations(RowStream(sources, model, request.text), reader, provenance), model
 
 
+def _open(recipe: TrainingRecipe, compute: Compute) -> tuple[ActivationSource, ModelFiles | None]:
+    if recipe.stream is not None:
+        return open_stream(_stream_request(recipe.stream, recipe.seed), recipe.layer, compute)
+    return _open_store(recipe.data or Path(), recipe.layer, recipe.seed, compute)
+
+
+def _stream_request(stream: StreamRecipe, seed: int) -> StreamRequest:
+    return StreamRequest(
+        sources=stream.sources,
+        model=stream.model,
+        text=TextOptions(stream.context, stream.chat, None, stream.held_out, seed),
+        precision=stream.dtype,
+        max_norm=stream.max_norm or None,
+        batch_rows=stream.batch_rows,
+    )
+
+
 def _open_store(folder: Path, layer: int, seed: int, compute: Compute) -> tuple[StoredActivations, ModelFiles | None]:
     source = StoredActivations(ActivationStore.open(folder), layer, seed)
     if not compute.ce_tokens:
@@ -142,7 +156,7 @@ def _open_store(folder: Path, layer: int, seed: int, compute: Compute) -> tuple[
     model = locate(source.provenance.model, None, None)
     if model.sha256 != source.provenance.model_sha256:
         raise ConfigError(
-            f"{folder}: its activations are of a model with sha256 {source.provenance.model_sha256}, "
-            f"{source.provenance.model} has {model.sha256} now; --ce-tokens 0 does without the model"
+            f"{folder}: its activations come from a model with sha256 {source.provenance.model_sha256}, but "
+            f"{source.provenance.model} now has {model.sha256}; set ce_tokens to 0 to train without the model"
         )
     return source, model

@@ -1,4 +1,4 @@
-"""Shuffled batches of activations out of a bounded buffer."""
+"""Shuffled batches of activations from a bounded buffer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from monitor.lab.sae_training.activation_source import ActivationSource
 
 
 def shuffled_batches(chunks: Iterable[Tensor], batch: int, buffer: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Batches [batch, d] of the tokens of `chunks` [token, d]; what fills no batch at the end is left out.
+    """Batches [batch, d] of the tokens of `chunks` [token, d]. Tokens at the end that don't fill a batch are dropped.
 
-    Once `buffer` tokens have come together they are shuffled and half of them are handed out; the other half mixes
-    with what comes next. Needs `buffer` >= 2 * `batch`. sae-lens has the same scheme (`mixing_buffer`), drawing on
-    torch's global random state, with which a run could not be continued exactly.
+    Once the buffer holds `buffer` tokens, they are shuffled and half of them are yielded; the other half mixes with
+    the tokens that come next. Needs `buffer` >= 2 * `batch`. sae-lens has the same scheme (`mixing_buffer`), but it
+    draws on torch's global random state, so a stopped run could not continue exactly.
     """
     held: list[Tensor] = []
     size = 0
@@ -36,12 +36,12 @@ def shuffled_batches(chunks: Iterable[Tensor], batch: int, buffer: int, generato
 
 
 def endless_batches(source: ActivationSource, batch: int, buffer: int, seed: int, skip: int = 0) -> Iterator[Tensor]:
-    """Float32 training batches [batch, d], epoch after epoch, from batch number `skip` on.
+    """Float32 training batches [batch, d], epoch after epoch, after skipping `skip` batches.
 
-    Raises ConfigError for a buffer that is too small, or where a whole epoch does not fill one batch.
+    Raises ConfigError if the buffer is too small, or if a whole epoch does not fill one batch.
     """
     if buffer < 2 * batch:
-        raise ConfigError(f"--buffer: {buffer}: expected at least twice --batch, {2 * batch}")
+        raise ConfigError(f"buffer: {buffer}: it must be at least twice batch, {2 * batch}")
     epoch = number = 0
     while True:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
@@ -51,5 +51,5 @@ def endless_batches(source: ActivationSource, batch: int, buffer: int, seed: int
             if number > skip:
                 yield tokens.float()
         if number == before:
-            raise ConfigError(f"--batch: {batch}: the training split holds fewer tokens than one batch")
+            raise ConfigError(f"batch: {batch}: the training split has fewer tokens than one batch")
         epoch += 1

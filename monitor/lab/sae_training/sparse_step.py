@@ -1,7 +1,7 @@
-"""TopK and BatchTopK training SAEs of sae-lens, with a forward pass that computes active latents alone.
+"""TopK and BatchTopK training SAEs of sae-lens, with a forward pass that computes only active latents.
 
-The loss and its gradients are those of sae-lens, which multiplies zeros where a latent is not active: of the dense
-products [token, d] x [d, s] only the one that finds the active latents is left. docs/decisions/0004 has the figures.
+Loss and gradients are those of sae-lens, which multiplies by zeros for every inactive latent. Here, only the dense
+product [token, d] x [d, s] that finds the active latents remains. docs/decisions/0006 has the figures.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ with warnings.catch_warnings():
     from sae_lens.saes.sae import TrainStepInput, TrainStepOutput
 
 _STRIDE = 41
-_PAIRS_AT_ONCE = 1_024  # what is gathered for them stays in the cache
+_PAIRS_AT_ONCE = 1_024  # small enough that the gathered rows stay in the CPU cache
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """Which latents are active: pairs of `rows` and `latents` [pair], row by row, of a matrix [token, s]."""
+    """Which latents are active: pairs of `rows` and `latents` [pair] in a matrix [token, s], sorted by row."""
 
     rows: Tensor
     latents: Tensor
@@ -41,7 +41,7 @@ class Pattern:
         return _csr(self.latents[order], self.rows[order], values[order], self.width, self.tokens) @ dense
 
     def products(self, left: Tensor, right: Tensor) -> Tensor:
-        """The dot product of row and latent of each pair [pair]; `left` is [token, d], `right` [s, d]."""
+        """The dot product [pair] of each pair's row of `left` [token, d] and latent of `right` [s, d]."""
         parts = zip(torch.split(self.rows, _PAIRS_AT_ONCE), torch.split(self.latents, _PAIRS_AT_ONCE), strict=True)
         return torch.cat(
             [torch.linalg.vecdot(left.index_select(0, rows), right.index_select(0, latents)) for rows, latents in parts]
@@ -57,7 +57,7 @@ def _csr(rows: Tensor, columns: Tensor, values: Tensor, height: int, width: int)
 
 
 class _Autoencode(torch.autograd.Function):
-    """max(x @ w_enc + b_enc, 0) @ w_dec over the pairs of a pattern alone; also gives the activations [pair]."""
+    """max(x @ w_enc + b_enc, 0) @ w_dec over only the pairs of a pattern; also returns the activations [pair]."""
 
     @staticmethod
     def forward(
@@ -99,7 +99,7 @@ def _forward(sae: Any, step: Any, choose: Any) -> Any:
         pattern: Pattern = choose(pre)
     with torch.autocast(x.device.type, enabled=False):
         decoded, acts = _autoencode(x, sae.W_enc, sae.b_enc, sae.W_dec, pattern)
-        acts = acts * gain[pattern.latents]  # decoding divides by the norm again, so only these values see it
+        acts = acts * gain[pattern.latents]  # decoding divides by the norm again, so it only shows in these values
         out = decoded + sae.b_dec
         mse = sae.mse_loss_fn(out, step.sae_in).sum(dim=-1).mean()
     aux = _revival_loss(sae, step, x, out)
@@ -120,7 +120,7 @@ def _forward(sae: Any, step: Any, choose: Any) -> Any:
 
 
 def _revival_loss(sae: Any, step: Any, x: Tensor, out: Tensor) -> Tensor:
-    """sae-lens's calculate_topk_aux_loss, over the columns of the dead latents alone (Gao et al. 2024, A.2)."""
+    """sae-lens's calculate_topk_aux_loss, over only the columns of the dead latents (Gao et al. 2024, A.2)."""
     mask = step.dead_neuron_mask
     if mask is None or not bool(mask.any()):
         return out.new_tensor(0.0)
@@ -142,7 +142,7 @@ def _largest_of_rows(pre: Tensor, k: int) -> Pattern:
 
 
 def _largest_of_batch(pre: Tensor, count: int) -> Pattern:
-    """The `count` largest positive entries, found among those above a bound that a sample of all entries gives."""
+    """The `count` largest positive entries, searched only above a bound that a sample of the entries gives."""
     flat = pre.flatten()
     sample = flat[::_STRIDE]
     bound = sample.topk(min(count // _STRIDE * 5 // 4 + 64, sample.numel()), sorted=False).values.min().clamp(min=0)

@@ -1,4 +1,4 @@
-"""SplicedLoss: how much a model's next-token loss suffers when an SAE's reconstruction replaces its residual stream."""
+"""SplicedLoss: how much a model's next-token loss rises when an SAE's reconstruction replaces its residual stream."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from monitor.readers.cut_model import TorchPrecision, usable_device
 from monitor.readers.residual_hook import hook_residual, text_blocks
 from monitor.readers.transformers_log import quiet_transformers
 
-_TOKENS = 1_024  # logits of the whole vocabulary are held for so many
+_TOKENS = 1_024  # tokens at once; each needs the logits of the whole vocabulary
 _VARIANTS = ("clean", "sae", "zero", "mean")
 
 
@@ -37,7 +37,7 @@ class SplicedLoss:
         max_norm: float | None = None,
         threads: int = 0,
     ) -> None:
-        """`folder` is in transformers layout. Raises ConfigError where no causal LM can be loaded from it."""
+        """`folder` is in transformers layout. Raises ConfigError if no causal LM can be loaded from it."""
         if device == "cpu":
             torch.set_num_threads(threads or usable_cores())
         self._device = usable_device(device)
@@ -52,7 +52,7 @@ class SplicedLoss:
                     use_safetensors=True,
                 )
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
-            raise ConfigError(f"{folder}: not loaded as a causal language model: {e}") from e
+            raise ConfigError(f"{folder}: can't be loaded as a causal language model: {e}") from e
         self._model = model.to(self._device).eval().requires_grad_(False)
         blocks = text_blocks(self._model, self._model.config.get_text_config().num_hidden_layers)
         hook_residual(blocks[layer], self._spliced)
@@ -67,11 +67,11 @@ class SplicedLoss:
         mean: Tensor,
         tokens: int | None = None,
     ) -> dict[str, Any]:
-        """Mean next-token cross-entropy in nats: clean, with `reconstruct` [token, d], zeros and `mean` [d] in place.
+        """Mean next-token cross-entropy in nats: clean, and with `reconstruct` [token, d], zeros or `mean` [d] instead.
 
-        Only tokens that count are replaced, and only predictions made at them (of the next token of the same piece)
-        are scored; stops behind `tokens` of those. Recovered shares are 1 for no harm and 0 for as much as ablation
-        does: (CE_ablated - CE_sae) / (CE_ablated - CE_clean), null where ablation does no harm.
+        Only tokens that count are replaced, and only predictions at those tokens (of the next token in the same piece)
+        are scored. Stops after about `tokens` predictions. The recovered share is 1 for no harm and 0 for as much harm
+        as ablation: (CE_ablated - CE_sae) / (CE_ablated - CE_clean). It is None if ablation does no harm.
         """
         fill = mean.to(self._device)
         replacements: dict[str, Callable[[Tensor], Tensor] | None] = {

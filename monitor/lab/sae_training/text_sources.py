@@ -1,4 +1,4 @@
-"""Text sources: opened by name, mixed with each other, and split by document."""
+"""Opens text sources by name, mixes them, and splits them by document."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WINDOW = 4_096
 def open_sources(names: Sequence[str]) -> list[TextSource]:
     """A source for each file, folder or Hugging Face dataset (`owner/name` or `owner/name:config`, split train).
 
-    Folders are searched for files in name order; hidden ones are passed over. Raises ConfigError with every problem.
+    Files in folders are read in name order; hidden ones are skipped. Raises ConfigError with every problem.
     """
     sources: list[TextSource] = []
     problems: list[str] = []
@@ -53,10 +53,9 @@ def _folder(path: Path) -> FileTexts:
 
 
 def mixed(sources: Sequence[TextSource], seed: int) -> Iterator[Document]:
-    """The documents of all sources, each source's shuffled within a bounded window, the same for the same `seed`.
+    """The documents of all sources, each shuffled within a limited window, always in the same order for a `seed`.
 
-    Next comes the source of which the least text has been handed out, so that all are read at the same rate as long
-    as they last.
+    The source with the least text so far comes next, so that all sources are read at the same rate until they end.
     """
     streams: dict[int, Iterator[Document]] = {
         n: _shuffled(source.documents(), random.Random(f"{seed}-{n}"))  # noqa: S311 - an order, not a secret
@@ -88,6 +87,6 @@ def _shuffled(documents: Iterable[Document], order: random.Random) -> Iterator[D
 
 
 def held_out(group: str, seed: int, share: float) -> bool:
-    """Whether the documents of `group` are held out: about `share` of all groups, the same for the same `seed`."""
+    """Whether the documents of `group` are held out. A `seed` always gives the same groups, about `share` of all."""
     digest = hashlib.sha256(f"{seed}\n{group}".encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:8]) < share * 2**64

@@ -1,4 +1,4 @@
-"""Trains an SAE with sae-lens on an ActivationSource, with checkpoints that a run can go on from."""
+"""Trains an SAE with sae-lens on an ActivationSource, with checkpoints that a run can continue from."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _NOTE_EVERY = 10
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What does not change the result, other than how numbers are saved."""
+    """Options that don't change the result, except how numbers are saved."""
 
     device: str = "cpu"
     checkpoint_every: int = 200
-    """Steps."""
+    """In steps."""
     precision: Literal["float32", "float16"] = "float32"
-    """Of the saved SAE."""
+    """Precision of the saved SAE."""
     resume: bool = False
 
 
@@ -44,9 +44,9 @@ def train(
 ) -> Path:
     """Runs all steps, saves the SAE in SAELens layout and returns its folder.
 
-    The loop is ours, for checkpoints, metrics and progress; each step is sae-lens's `SAETrainer.step`. A run that goes
-    on from a checkpoint takes the same batches as one that was never stopped. Raises ConfigError as TrainingRun.begin
-    and endless_batches do.
+    The loop is our own, for checkpoints, metrics and progress; each step is sae-lens's `SAETrainer.step`. A run that
+    continues from a checkpoint gets the same batches as one that was never stopped. Raises ConfigError as
+    TrainingRun.begin and endless_batches do.
     """
     checkpoint = run.begin({"sae": recipe.model_dump(mode="json"), "data": asdict(source.provenance)}, options.resume)
 
@@ -56,26 +56,26 @@ def train(
     trainer = make_trainer(recipe, source.provenance, source.d_model, batches(), options.device)
     if checkpoint is not None:
         load_checkpoint(trainer, checkpoint)
-        log.info("going on from %s", checkpoint)
+        log.info("continuing from %s", checkpoint)
     else:
         factor = fit_to_data(trainer, batches())
         log.info("inputs are multiplied by %.6g in training", factor)
     data = batches(trainer.n_training_steps)
     first, began = trainer.n_training_steps, time.monotonic()
-    while trainer.n_training_steps < recipe.steps:
+    while trainer.n_training_steps < recipe.total_steps:
         output = trainer.step(next(data))
         trainer.n_training_steps += 1
         step = trainer.n_training_steps
         metrics: dict[str, Any] = {}
-        if step % _NOTE_EVERY == 0 or step == recipe.steps:
+        if step % _NOTE_EVERY == 0 or step == recipe.total_steps:
             found = trainer.build_train_step_log_dict(output, trainer.n_training_samples)
             metrics = {"step": step} | {name.replace("/", "."): value for name, value in found.items()}
             run.note(metrics)
-        if step % options.checkpoint_every == 0 and step < recipe.steps:
+        if step % options.checkpoint_every == 0 and step < recipe.total_steps:
             run.checkpoint(step, lambda folder: _save(trainer, folder))
         on_step(step, metrics)
-    if checkpoint is None or not checkpoint.name.endswith(f"{recipe.steps:07d}"):
-        run.checkpoint(recipe.steps, lambda folder: _save(trainer, folder))
+    if checkpoint is None or not checkpoint.name.endswith(f"{recipe.total_steps:07d}"):
+        run.checkpoint(recipe.total_steps, lambda folder: _save(trainer, folder))
     taken = (trainer.n_training_steps - first) * recipe.batch
     log.info("trained on %d tokens at %.0f tokens/s", taken, taken / max(time.monotonic() - began, 1e-9))
     settle_threshold(trainer, batches())

@@ -1,4 +1,4 @@
-"""TrainingRun: one training run on disk: config.json, metrics.jsonl, train.log, checkpoints/, sae/, metrics.json."""
+"""TrainingRun: the folder of one training run, with config, metrics, log, checkpoints and the saved SAE."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KEPT = 2
 
 
 class TrainingRun:
-    """Files of a run. A checkpoint appears complete or not at all."""
+    """config.json, metrics.jsonl, train.log, checkpoints/, sae/ and metrics.json. Checkpoints are always complete."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -26,17 +26,19 @@ class TrainingRun:
         self._checkpoints = folder / "checkpoints"
 
     def begin(self, config: dict[str, Any], resume: bool) -> Path | None:
-        """Makes the folder, or finds the newest checkpoint of a run with the same `config` under `resume`.
+        """Creates the folder, or with `resume` returns the newest checkpoint of the run, if there is one.
 
-        Raises ConfigError where there is a run already and `resume` is not set, or `config` is another.
+        Raises ConfigError if the folder holds a run and `resume` is not set, or if that run has another `config`.
         """
         config = json.loads(json.dumps(config))
         if self._config.is_file():
             if not resume:
-                raise ConfigError(f"{self.folder}: holds a run; --resume goes on with it, another --out starts anew")
+                raise ConfigError(
+                    f"{self.folder}: already holds a run; continue it with --resume, or give another --out"
+                )
             old = json.loads(self._config.read_text())
             if different := sorted(key for key in {*old, *config} if old.get(key) != config.get(key)):
-                raise ConfigError(f"{self.folder}: the run there has other values of {', '.join(different)}")
+                raise ConfigError(f"{self.folder}: the run there has different values of {', '.join(different)}")
         else:
             self._checkpoints.mkdir(parents=True, exist_ok=True)
             self._config.write_text(json.dumps(config, indent=1) + "\n")
@@ -45,7 +47,7 @@ class TrainingRun:
         return self._checkpoints / f"step-{max(done):07d}" if done else None
 
     def checkpoint(self, step: int, save: Callable[[Path], None]) -> None:
-        """Lets `save` fill a folder, which then becomes the checkpoint of `step`; the two newest are kept."""
+        """Lets `save` fill a folder, which becomes the checkpoint of `step`. Only the two newest are kept."""
         part = self._checkpoints / ".part"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
@@ -63,7 +65,7 @@ class TrainingRun:
         return [int(f.name.removeprefix("step-")) for f in self._checkpoints.glob("step-*")]
 
     def _cut_metrics(self, step: int) -> None:
-        """Drops lines of steps that will be taken again."""
+        """Drops the lines of steps that will run again."""
         if not self._metrics.is_file():
             return
         lines = self._metrics.read_text().splitlines()

@@ -1,4 +1,4 @@
-"""The SAE and trainer of sae-lens that a recipe asks for, and the saved inference SAE."""
+"""Builds sae-lens's SAE and trainer for a recipe, and saves the inference SAE."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from monitor.errors import ConfigError, Permanent
-from monitor.lab.sae_training.activation_source import Provenance
+from monitor.lab.sae_training.activation_source import ActivationProvenance
 from monitor.lab.sae_training.sae_recipe import SaeRecipe
 from monitor.lab.sae_training.sparse_step import SparseBatchTopKTrainingSAE, SparseTopKTrainingSAE
 from monitor.sae.formats.saelens import WEIGHTS_FILE
@@ -38,9 +38,9 @@ _CLASSES: dict[str, tuple[Any, Any]] = {
 
 
 def make_trainer(
-    recipe: SaeRecipe, provenance: Provenance, d_model: int, batches: Iterator[Tensor], device: str
+    recipe: SaeRecipe, provenance: ActivationProvenance, d_model: int, batches: Iterator[Tensor], device: str
 ) -> Any:
-    """sae-lens's SAETrainer around a fresh training SAE of width `recipe.width` over `d_model` dimensions.
+    """sae-lens's SAETrainer with a new training SAE of width `recipe.width` over `d_model` dimensions.
 
     Inputs are scaled to a mean norm of sqrt(d) (normalize_activations = expected_average_only_in, Anthropic's April
     2024 update); `save_sae` folds the factor into the weights.
@@ -59,7 +59,7 @@ def make_trainer(
         sae = make(config)
     return SAETrainer(
         SAETrainerConfig(
-            total_training_samples=recipe.steps * recipe.batch,
+            total_training_samples=recipe.total_steps * recipe.batch,
             train_batch_size_samples=recipe.batch,
             lr=recipe.lr,
             lr_end=recipe.lr / 10,  # unused by the constant schedule, which decays to 0
@@ -78,10 +78,10 @@ def make_trainer(
 
 @torch.no_grad()
 def fit_to_data(trainer: Any, batches: Iterator[Tensor], count: int = 32) -> float:
-    """Sets up a fresh trainer by the tokens of `count` batches [token, d] and returns the factor of its inputs.
+    """Fits a new trainer's input scale and b_dec to `count` batches [token, d], and returns the scale.
 
-    The factor is sqrt(d) over the mean norm, as sae-lens's ActivationScaler has it. b_dec begins at the mean of the
-    scaled tokens (Bricken et al. 2023 begin at the median): from 0, Adam would need thousands of steps to get there.
+    The scale is sqrt(d) over the mean norm, as in sae-lens's ActivationScaler. b_dec starts at the mean of the scaled
+    tokens (Bricken et al. 2023 start at the median); from 0, Adam would need thousands of steps to get there.
     """
     tokens = torch.cat(list(islice(batches, count)))
     factor = math.sqrt(tokens.shape[1]) / float(tokens.norm(dim=1).mean())
@@ -92,9 +92,9 @@ def fit_to_data(trainer: Any, batches: Iterator[Tensor], count: int = 32) -> flo
 
 @torch.no_grad()
 def settle_threshold(trainer: Any, batches: Iterator[Tensor]) -> None:
-    """Sets the inference threshold of a BatchTopK SAE to the mean, over batches, of the smallest activation kept.
+    """Sets the inference threshold of a BatchTopK SAE to the mean, over batches, of the smallest active activation.
 
-    That is what sae-lens's running mean tends to (Bussmann et al. 2024, eq. 7), without its lag behind the weights.
+    sae-lens's running mean converges to the same value (Bussmann et al. 2024, eq. 7), but lags behind the weights.
     """
     sae = trainer.sae
     if not hasattr(sae, "topk_threshold"):
@@ -107,10 +107,10 @@ def settle_threshold(trainer: Any, batches: Iterator[Tensor]) -> None:
 
 
 def save_sae(trainer: Any, folder: Path, precision: Literal["float32", "float16"]) -> None:
-    """Writes the inference SAE in SAELens layout, to be used on raw residuals. The trainer is of no use afterwards.
+    """Writes the inference SAE for raw residuals in SAELens layout. The trainer can't be used afterwards.
 
     BatchTopK and Matryoshka SAEs are saved as JumpReLU with one threshold, as sae-lens does.
-    Raises Permanent where a weight is not finite in `precision`.
+    Raises Permanent if a weight is not finite in `precision`.
     """
     sae = trainer.sae
     factor = trainer.activation_scaler.scaling_factor
@@ -120,7 +120,7 @@ def save_sae(trainer: Any, folder: Path, precision: Literal["float32", "float16"
     if wrong := [name for name, t in tensors.items() if not np.isfinite(t).all()]:
         raise Permanent(f"{folder / WEIGHTS_FILE}: {wrong[0]} is not finite in {precision}")
     save_file(tensors, weights)
-    weights.chmod(0o644)  # safetensors writes for its owner alone, and a sidecar runs as another user
+    weights.chmod(0o644)  # safetensors lets only the owner read, but a sidecar runs as another user
     cfg = json.loads(config.read_text())
     config.write_text(json.dumps(cfg | {"dtype": precision, "device": "cpu"}, indent=1) + "\n")
 
@@ -131,14 +131,14 @@ def _own_fields(recipe: SaeRecipe) -> dict[str, Any]:
             "jumprelu_sparsity_loss_mode": "quadratic",
             "target_l0": float(recipe.k),
             "l0_coefficient": recipe.sparsity,
-            "l0_warm_up_steps": recipe.steps // 5,
+            "l0_warm_up_steps": recipe.total_steps // 5,
         }
     if recipe.arch == "matryoshka":
-        return {"k": recipe.k, "matryoshka_widths": list(recipe.widths)}
+        return {"k": recipe.k, "matryoshka_widths": list(recipe.nested_widths)}
     return {"k": recipe.k}
 
 
-def _metadata(provenance: Provenance, recipe: SaeRecipe) -> dict[str, Any]:
+def _metadata(provenance: ActivationProvenance, recipe: SaeRecipe) -> dict[str, Any]:
     return {
         "model_name": provenance.model,
         "model_sha256": provenance.model_sha256,
@@ -149,12 +149,12 @@ def _metadata(provenance: Provenance, recipe: SaeRecipe) -> dict[str, Any]:
         "exclude_special_tokens": True,
         "max_norm": provenance.max_norm,
         "dataset_path": ", ".join(source.split(" ")[0] for source in provenance.sources),
-        "training_tokens": recipe.steps * recipe.batch,
+        "training_tokens": recipe.total_steps * recipe.batch,
     }
 
 
 def load_checkpoint(trainer: Any, folder: Path) -> None:
-    """Puts trainer and SAE back to where `folder` was written. Raises ConfigError where it cannot be read."""
+    """Restores trainer and SAE from `folder`. Raises ConfigError if it can't be read."""
     try:
         trainer.sae.load_weights_from_checkpoint(folder)
         trainer.load_trainer_state(folder)

@@ -1,4 +1,4 @@
-"""`latentwatch lab`: loaded when it is asked for, and what it says where something is missing."""
+"""`latentwatch lab`: loaded only on demand, with a clear message if something is missing."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ def test_faults_in_what_is_given_are_2(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "neither a YAML file nor the id or category of a set" in errors(done)[0]
     done = latentwatch("lab", "evaluate", "--set", "bias", "--data", str(rows), "--out", str(tmp_path))
-    assert errors(done) == [f"error: --out {tmp_path}: not empty; a run gets a folder of its own"]
+    assert errors(done) == [f"error: --out {tmp_path}: the folder is not empty; every run needs a folder of its own"]
     done = latentwatch("lab", "calibrate", "--set", "bias", "--benign", str(rows), "--target-fpr", "1.5")
-    assert errors(done) == ["error: --target-fpr: a rate above 0 and below 0.5"]
+    assert errors(done) == ["error: --target-fpr: must be above 0 and below 0.5"]
 
 
 def test_only_the_own_cases_are_recorded(tmp_path: Path) -> None:
     done = latentwatch("lab", "cases", "--cases", str(tmp_path), "--write")
     assert (done.returncode, done.stdout) == (2, "")
-    assert errors(done) == ["error: --write: records the project's own cases; leave out --cases"]
+    assert errors(done) == ["error: --write: only the project's own cases are recorded; drop --cases"]
 
 
 @pytest.mark.model
@@ -90,10 +90,12 @@ def test_cases_are_counted_recorded_and_compared(tmp_path: Path, monkeypatch: py
         in done.stdout
     )
     record = own.with_name("cases.json")
-    assert json.loads(record.read_text()) == {"bias": {"version": row["version"], "cases": {"bias": counts}}}
+    written = json.loads(record.read_text())["bias"]
+    assert (written["version"], written["cases"]) == (row["version"], {"bias": counts})
+    assert written["sample"].keys() == {json.loads(line)["id"] for line in cases.read_text().splitlines()}
 
     better = counts | {"found": counts["found"] + 1, "flagged": counts["flagged"]}
-    record.write_text(json.dumps({"bias": {"version": row["version"], "cases": {"bias": better}}}))
+    record.write_text(json.dumps({"bias": {**written, "cases": {"bias": better}}}))
     done = CliRunner().invoke(app, ["lab", "cases", "--set", str(own)])
     assert done.exit_code == 1
     assert f"error: bias on bias: {row['found']} of {row['positives']} positives found" in done.stderr

@@ -1,4 +1,4 @@
-"""`lab curate` with a small model and an SAE of which one latent knows the word that makes a text risky."""
+"""`lab curate` with a small model and an SAE with one latent for the word that makes a text risky."""
 
 from __future__ import annotations
 
@@ -156,9 +156,9 @@ def test_texts_of_attackers_stay_texts(run: Path, metrics: list[dict[str, Any]])
 def test_a_page_shows_what_it_takes_to_name_a_latent(run: Path) -> None:
     source = (run / "candidates" / f"latent-{LATENT:05d}.html").read_text()
     page = _Page(source)
-    for heading in ("Strongest", "From the middle of the range", "Drawn from all active tokens", "Logit lens"):
+    for heading in ("Strongest", "From the middle of the range", "Random active tokens", "Logit lens"):
         assert heading in page.text
-    assert "Tokens made likelier" in page.text
+    assert "Tokens made more likely" in page.text
     assert '<rect class="risky"' in source
     assert f'<mark class="s8" title="100 % of the strongest">{WORD}</mark>' in source
     assert f'href="candidates/latent-{LATENT:05d}.html"' in (run / "index.html").read_text()
@@ -166,7 +166,7 @@ def test_a_page_shows_what_it_takes_to_name_a_latent(run: Path) -> None:
     assert line in page.text
 
 
-def test_the_run_folder_says_what_it_was_made_of(run: Path, files: dict[str, Path]) -> None:
+def test_the_run_folder_says_what_the_run_was_made_from(run: Path, files: dict[str, Path]) -> None:
     config = json.loads((run / "config.json").read_text())
     assert (config["seed"], config["category"], config["pooling"], config["top"]) == (4, "planted", "mean", 3)
     assert set(config["data"]) == {str(files["a"]), str(files["b"])}
@@ -192,7 +192,7 @@ def test_what_is_cached_is_not_read_again(
     done = lab(*_arguments(files, tmp_path / "damaged"))
     damaged.write_bytes(kept)
     assert isinstance(done.exception, ConfigError)
-    assert f"{damaged}: not readable" in str(done.exception)
+    assert f"{damaged}: not a file of cached activations" in str(done.exception)
 
 
 def test_a_set_names_the_hook(run: Path, files: dict[str, Path], tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_set_names_the_hook(run: Path, files: dict[str, Path], tmp_path: Path)
     before, after = (load_feature_set(f / "candidates.yaml").set for f in (run, tmp_path / "run"))
     assert after.reader == before.reader
     assert (after.indices(), after.pooling.kind) == ((LATENT,), "max")
-    assert "few.jsonl: no rows of label 0; compared with the benign texts" in done.stderr
+    assert "few.jsonl: no rows of label 0, so it is compared with the benign texts" in done.stderr
     assert "few.jsonl: fewer than 20 rows of a label" in done.stderr
 
 
@@ -218,19 +218,19 @@ def test_yaml_survives_any_label(run: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"--category": "Not This"}, "--category: Not This: lower-case letters, digits and _ alone"),
-        ({"--target-fpr": 0.7}, "--target-fpr: a rate above 0 and below 0.5"),
+        ({"--category": "Not This"}, "--category: Not This: only lower-case letters, digits and _ are allowed"),
+        ({"--target-fpr": 0.7}, "--target-fpr: must be above 0 and below 0.5"),
         ({"--sae": None}, "give either --set or --sae"),
         ({"--set": "bias"}, "give either --set or --sae"),
-        ({"--layer": None}, "--layer: missing; --sae needs the block whose output the SAE reads"),
-        ({"--sae": None, "--set": "bias"}, "--layer and --max-norm go with --sae; --set names its own"),
+        ({"--layer": None}, "--layer: missing; with --sae, give the block whose output the SAE reads"),
+        ({"--sae": None, "--set": "bias"}, "--layer and --max-norm go with --sae; a set names its own"),
         ({"--data": "{benign}"}, "{benign}: label: no row has label 1"),
         ({"--data": "{unlabelled}"}, "{unlabelled}:1: label: Field required"),
-        ({"--benign": "{a}"}, "{a}:2: label: 1 in a file of benign rows"),
-        ({"--benign": "{prompts}"}, "--benign: no row has text in a segment that is looked at (response)"),
+        ({"--benign": "{a}"}, "{a}:2: label: a file of benign rows must not contain label 1"),
+        ({"--benign": "{prompts}"}, "--benign: no row has text in the segments that are read (response)"),
         ({"--layer": 7}, "{model}: no layer 7: the model has 2"),
         ({"--sae": "{narrow}"}, "{narrow}: d_in is 16, but the residual stream of {model} has width 32"),
-        ({"--data": "{same}"}, "--data: no latent is more active on the rows of label 1"),
+        ({"--data": "{same}"}, "--data: no latent is more active on label 1"),
     ],
     ids=lambda value: " ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else "",
 )

@@ -1,4 +1,4 @@
-"""The logit lens on the small model, against the same product by hand, and where it is not to be had."""
+"""The logit lens on the small model, against the same product by hand, and why it may be unavailable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pooling, ranking, thresholds and contexts on activations that are made up."""
+"""Pooling, ranking, thresholds and contexts on made-up activations."""
 
 from __future__ import annotations
 

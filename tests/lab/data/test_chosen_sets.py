@@ -1,4 +1,4 @@
-"""How a lab command finds the sets that it is given."""
+"""How a lab command finds the sets that it works on."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_every_unknown_name_is_listed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as e:
         with_sets(config(tmp_path), ["one", "three", "no.yaml"])
     assert len(e.value.problems) == 2
-    assert "there are one, two" in e.value.problems[0]
+    assert "the sets are one, two" in e.value.problems[0]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The recipes that the shipped sets were made by."""
+"""The recipes of the shipped sets."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_no_text_sets_a_threshold_and_measures_it() -> None:
                 assert apart or different, f"{file} is used for {role} and {other_role}"
 
 
-def test_rows_outside_a_definition_are_left_out(tmp_path: Path) -> None:
+def test_rows_outside_a_definition_are_skipped(tmp_path: Path) -> None:
     rows = [
         {"id": f"{kind}-{n}", "response": "some text", "label": n % 2} for n in range(20) for kind in ("lie", "harm")
     ]

@@ -78,7 +78,7 @@ def test_a_row_becomes_the_traffic_that_a_sidecar_sees() -> None:
             b'{"id": "a", "label": 1, "prompt": "", "response": null}',
             "rows.jsonl:2: prompt and response are both empty",
         ),
-        (b'{"id": "a", "label": 1, "prompt": "\\ud800"}', "rows.jsonl:2: a lone surrogate"),
+        (b'{"id": "a", "label": 1, "prompt": "\\ud800"}', "rows.jsonl:2: contains a lone surrogate"),
     ],
 )
 def test_faults_carry_file_and_line(tmp_path: Path, line: bytes, fault: str | None) -> None:
@@ -131,7 +131,10 @@ def test_benign_traffic_comes_in_every_format(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "fault"),
     [
-        ({"id": "a", "label": 1, "prompt": "p"}, "benign.jsonl:1: label: 1 in a file of benign rows"),
+        (
+            {"id": "a", "label": 1, "prompt": "p"},
+            "benign.jsonl:1: label: a file of benign rows must not contain label 1",
+        ),
         ({"id": "a", "messages": "hello"}, r"benign.jsonl:1: \$.messages"),
         ({"id": "a", "messages": [{"role": "user", "content": "x" * 50}]}, "over events.max_chars = 40"),
     ],

@@ -16,7 +16,7 @@ from monitor.errors import ConfigError
 from monitor.lab.evaluation import calibrate as module
 from monitor.lab.evaluation.calibrate import (
     Calibrated,
-    Request,
+    CalibrationRequest,
     calibrate,
     changed_values,
     edited,
@@ -149,4 +149,4 @@ def test_too_few_events_are_refused_with_the_number_needed(tmp_path: Path, monke
     path = tmp_path / "set.yaml"
     path.write_text(yaml.safe_dump(weighted_data()))
     with pytest.raises(ConfigError, match=r"needs at least 200 benign events .* there are 199"):
-        calibrate(Request((str(path),), (benign,), 0.01), Config(), None)  # type: ignore[arg-type]
+        calibrate(CalibrationRequest((str(path),), (benign,), 0.01), Config(), None)  # type: ignore[arg-type]

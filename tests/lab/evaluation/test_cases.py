@@ -1,4 +1,4 @@
-"""Regression cases: which belong to a set, what is counted, and when a record calls it a step back."""
+"""Regression cases: which ones belong to a set, what is counted, and what counts as a regression."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from monitor.errors import ConfigError
 from monitor.lab.data.rows import LabelledRow, load_rows
 from monitor.lab.evaluation.case_record import CaseRecord, recorded
-from monitor.lab.evaluation.cases import CaseFigures, case_files, cases_table, judge_cases
+from monitor.lab.evaluation.cases import CaseFigures, case_files, cases_table, judge_cases, sample_scores, sampled
 from monitor.lab.statistics import Floats
 from monitor.sets.load import LoadedSet
 from tests.feature_set_factory import make_weighted
@@ -78,7 +78,7 @@ def test_a_score_at_the_threshold_counts_and_a_row_unseen_does_not(folder: Path)
     assert unseen.auroc == pytest.approx(3 / 6), "what a set does not see comes below all others"
 
 
-def test_one_label_alone_has_no_auroc(tmp_path: Path) -> None:
+def test_one_label_by_itself_has_no_auroc(tmp_path: Path) -> None:
     write_cases(tmp_path / "bias.jsonl", [(0.9, 0, None), (0.1, 0, None)])
     figures = judge_cases([loaded()], score, tmp_path)
     assert math.isnan(figures[0].auroc)
@@ -94,8 +94,8 @@ def test_twins_are_counted_by_pair(tmp_path: Path) -> None:
         for n, (value, label, pair) in enumerate(twins)
     ]
     (tmp_path / "bias_twins.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    alone, paired = judge_cases([loaded()], score, tmp_path)
-    assert (alone.cases, alone.row()["pair_win_rate"]) == ("bias", None)
+    unpaired, paired = judge_cases([loaded()], score, tmp_path)
+    assert (unpaired.cases, unpaired.row()["pair_win_rate"]) == ("bias", None)
     assert (paired.cases, paired.row()["pair_win_rate"]) == ("bias_twins", 0.666667)
     assert cases_table([paired]).endswith(" | 0.67 |")
 
@@ -115,13 +115,16 @@ def test_the_language_is_no_part_of_what_a_cache_knows_a_row_by(folder: Path) ->
     assert "language" not in json.loads(row.model_dump_json())
 
 
+SAMPLES = {"bias": {"bias-0": 0.9, "bias-1": None}, "other": {"bias-0": 0.5}}
+
+
 @pytest.fixture
 def figures(folder: Path) -> list[CaseFigures]:
     return judge_cases([loaded(), loaded("other")], score, folder)
 
 
 def test_a_record_is_read_as_it_was_written(figures: list[CaseFigures], tmp_path: Path) -> None:
-    record = recorded(figures)
+    record = recorded(figures, SAMPLES)
     record.save(tmp_path / "cases.json")
     assert CaseRecord.load(tmp_path / "cases.json") == record
     assert '   "bias": {"positives": 3, "found": 2, "negatives": 2, "flagged": 1}' in (
@@ -142,17 +145,17 @@ def test_a_record_is_read_as_it_was_written(figures: list[CaseFigures], tmp_path
 )
 def test_a_step_back_is_named_with_its_cure(figures: list[CaseFigures], changes: dict[str, Any], fault: str) -> None:
     worse = [replace(figures[0], **changes), *figures[1:]]
-    problems = recorded(figures).steps_back(worse)
+    problems = recorded(figures, SAMPLES).steps_back(worse)
     assert any(p.startswith(fault) and p.endswith("record it with: latentwatch lab cases --write") for p in problems)
 
 
 def test_a_step_forward_is_none_back(figures: list[CaseFigures]) -> None:
-    assert recorded(figures).steps_back([replace(figures[0], found=3, flagged=0), *figures[1:]]) == []
+    assert recorded(figures, SAMPLES).steps_back([replace(figures[0], found=3, flagged=0), *figures[1:]]) == []
 
 
 def test_another_version_has_to_be_recorded(figures: list[CaseFigures]) -> None:
     newer = [replace(f, version="1.3.0") for f in figures]
-    problems = recorded(figures).steps_back(newer)
+    problems = recorded(figures, SAMPLES).steps_back(newer)
     assert [p.partition(";")[0] for p in problems] == [
         f"{name}: version 1.3.0, but version 1.2.0 is recorded" for name in ("bias", "other")
     ]
@@ -160,9 +163,9 @@ def test_another_version_has_to_be_recorded(figures: list[CaseFigures]) -> None:
 
 def test_recording_one_set_leaves_the_others(figures: list[CaseFigures]) -> None:
     better = [replace(f, found=f.positives) for f in figures if f.set_id == "bias"]
-    record = recorded(figures).with_figures(better)
-    assert record.sets["bias"] == recorded(better).sets["bias"]
-    assert record.sets["other"] == recorded(figures).sets["other"]
+    record = recorded(figures, SAMPLES).with_figures(better, SAMPLES)
+    assert record.sets["bias"] == recorded(better, SAMPLES).sets["bias"]
+    assert record.sets["other"] == recorded(figures, SAMPLES).sets["other"]
     assert record.steps_back(better) == []
 
 
@@ -181,3 +184,37 @@ def test_a_record_that_cannot_be_used(content: str | None, fault: str, tmp_path:
     with pytest.raises(ConfigError) as e:
         CaseRecord.load(path)
     assert all(problem.startswith(f"{path}: {fault}") for problem in e.value.problems)
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    write_cases(tmp_path / "bias.jsonl", [(n / 100, int(n >= 60), None) for n in range(100)])
+    return tmp_path
+
+
+def test_a_sample_has_ten_rows_of_each_label_and_stays_the_same(many: Path) -> None:
+    rows = load_rows(many / "bias.jsonl")
+    chosen = sampled(rows)
+    assert [sum(row.label == label for row in chosen) for label in (0, 1)] == [10, 10]
+    assert [row.id for row in chosen] == [row.id for row in rows if row in chosen], "in the order of the file"
+    assert sorted(row.id for row in sampled(rows[::-1])) == sorted(row.id for row in chosen)
+    # a row more or less changes one row of the sample at most
+    assert len({row.id for row in sampled(rows[:-1])} - {row.id for row in chosen}) <= 1
+    assert sampled(rows[:5]) == rows[:5]
+
+
+def test_sampled_scores_that_moved_are_named(folder: Path) -> None:
+    samples = sample_scores([loaded(), loaded("other")], score, folder)
+    assert samples["bias"]["bias_languages-1"] == 0.8
+    assert samples["other"]["bias-1"] is None
+    record = recorded(judge_cases([loaded(), loaded("other")], score, folder), samples)
+    assert record.moved_scores(samples) == []
+    near = {row: None if value is None else value + 0.004 for row, value in samples["bias"].items()}
+    assert record.moved_scores({"bias": near}) == []
+    for change in ({"bias-2": 0.21}, {"bias-2": 0.19}, {"bias-2": None}, {"bias-7": 0.2}):
+        (problem,) = record.moved_scores({**samples, "bias": {**samples["bias"], **change}})
+        assert problem.startswith(
+            f"bias: 1 of {9 + ('bias-7' in change)} sampled scores differ, such as {next(iter(change))}: "
+        )
+        assert problem.endswith("record it with: latentwatch lab cases --write")
+    assert len(record.moved_scores({"new": {"bias-0": 0.9}, "bias": {}})) == 2

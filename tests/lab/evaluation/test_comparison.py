@@ -1,4 +1,4 @@
-"""The figures of a detector on a file: what is compared with what."""
+"""The figures of a detector on a file: which rows are compared."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ def test_without_pairs_and_threshold_there_are_no_such_figures() -> None:
     assert row["fpr_at_shipped_threshold"] is None
 
 
-def test_positives_alone_are_compared_with_benign_rows_or_not_at_all() -> None:
-    alone = measured([3, 1], [1, 1])
-    assert math.isnan(alone.auroc)
-    assert alone.row()["auroc_ci"] is None
+def test_only_positives_are_compared_with_benign_rows_or_not_at_all() -> None:
+    single_label = measured([3, 1], [1, 1])
+    assert math.isnan(single_label.auroc)
+    assert single_label.row()["auroc_ci"] is None
     against = measured([3, 1], [1, 1], benign=[0, 2], threshold=2)
     assert against.auroc == pytest.approx(0.75)
     assert (against.n_neg, against.fpr_at_shipped_threshold) == (2, 0.5)
 
 
-def test_negatives_alone_tell_their_own_false_positives() -> None:
+def test_only_negatives_tell_their_own_false_positives() -> None:
     figures = measured([3, 1, 0, 0], [0, 0, 0, 0], benign=[0] * 9, threshold=2)
     assert math.isnan(figures.auroc)
     assert (figures.n_pos, figures.n_neg, figures.fpr_at_shipped_threshold) == (0, 4, 0.25)

@@ -13,9 +13,10 @@ from monitor.assembly.build import build_engine
 from monitor.config.sections import Config
 from monitor.lab.data.chosen_sets import with_sets
 from monitor.lab.data.rows import load_benign
-from monitor.lab.evaluation.evaluate import SHIPPED, Outcome, Request, evaluate
-from monitor.lab.evaluation.run_folder import new_run_folder, write_run
-from monitor.lab.reading.reading import RowReader
+from monitor.lab.evaluation.evaluate import SHIPPED, EvaluationRequest, EvaluationResult, evaluate
+from monitor.lab.evaluation.evaluation_run import write_run
+from monitor.lab.reading.row_reader import RowReader
+from monitor.lab.run_folder import new_run_folder
 from monitor.sets.load import builtin_folder
 
 pytestmark = pytest.mark.model
@@ -44,18 +45,18 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def request_(files: dict[str, Path]) -> Request:
-    return Request(("bias",), (files["judged"],), (files["chat"],), (files["train"],), peers=False, seed=3)
+def request_(files: dict[str, Path]) -> EvaluationRequest:
+    return EvaluationRequest(("bias",), (files["judged"],), (files["chat"],), (files["train"],), peers=False, seed=3)
 
 
 @pytest.fixture(scope="module")
-def outcome(request_: Request) -> Outcome:
+def result(request_: EvaluationRequest) -> EvaluationResult:
     return evaluate(request_, Config(), Console(quiet=True))
 
 
-def test_every_detector_has_a_row(outcome: Outcome, files: dict[str, Path]) -> None:
-    assert {f.detector for f in outcome.figures} == {SHIPPED} | FITTED
-    for figures in outcome.figures:
+def test_every_detector_has_a_row(result: EvaluationResult, files: dict[str, Path]) -> None:
+    assert {f.detector for f in result.figures} == {SHIPPED} | FITTED
+    for figures in result.figures:
         row = figures.row()
         assert (row["set"], row["file"], row["source"]) == ("bias", str(files["judged"]), "own")
         assert (row["n_pos"], row["n_neg"], figures.n_pairs, figures.n_benign) == (6, 6, 6, 3)
@@ -65,22 +66,22 @@ def test_every_detector_has_a_row(outcome: Outcome, files: dict[str, Path]) -> N
         assert (row["fpr_at_shipped_threshold"] is None) == (figures.detector != SHIPPED)
 
 
-def test_no_judged_row_is_fitted_on(outcome: Outcome) -> None:
-    assert "train.jsonl: 2 training rows left out, for they or their twins are judged" in outcome.notes
+def test_no_judged_row_is_fitted_on(result: EvaluationResult) -> None:
+    assert "train.jsonl: 2 training rows dropped, because they or their twins are evaluated on" in result.notes
 
 
 def test_all_own_files_of_the_category_train(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("monitor.lab.evaluation.evaluate.own_contrasts", lambda _: (files["first"], files["second"]))
-    found = evaluate(Request(("bias",), (files["judged"],), peers=False), Config(), Console(quiet=True))
-    assert {f.detector for f in found.figures} == {SHIPPED} | FITTED, "either file has both labels together alone"
-    notes = [note for note in found.notes if "left out" in note]
-    assert notes == ["second.jsonl: 2 training rows left out, for they or their twins are judged"]
+    found = evaluate(EvaluationRequest(("bias",), (files["judged"],), peers=False), Config(), Console(quiet=True))
+    assert {f.detector for f in found.figures} == {SHIPPED} | FITTED, "only both files together have both labels"
+    notes = [note for note in found.notes if "rows dropped" in note]
+    assert notes == ["second.jsonl: 2 training rows dropped, because they or their twins are evaluated on"]
 
 
-def test_the_shipped_score_is_that_of_the_sidecar(outcome: Outcome, files: dict[str, Path]) -> None:
+def test_the_shipped_score_is_that_of_the_sidecar(result: EvaluationResult, files: dict[str, Path]) -> None:
     config = with_sets(Config.model_validate({"reader": {"engine": "torch"}}), ["bias"])
     reader = RowReader(config, Console(quiet=True))
-    shipped = next(j for j in outcome.judgements if j.detector == SHIPPED)
+    shipped = next(j for j in result.detector_scores if j.detector == SHIPPED)
     assert shipped.threshold is not None
     alerts = list(
         build_engine(config, reader.artefacts).evaluate([row.event(n) for n, row in enumerate(shipped.file.rows)])
@@ -95,9 +96,9 @@ def test_the_shipped_score_is_that_of_the_sidecar(outcome: Outcome, files: dict[
     assert np.isfinite(reader.scores(chat, "chat")["bias"]).all()
 
 
-def test_the_run_folder_holds_everything(outcome: Outcome, request_: Request, tmp_path: Path) -> None:
+def test_the_run_folder_holds_everything(result: EvaluationResult, request_: EvaluationRequest, tmp_path: Path) -> None:
     folder = new_run_folder(tmp_path / "run")
-    write_run(folder, request_, outcome, "0" * 64)
+    write_run(folder, request_, result, "0" * 64)
     names = {path.name for path in folder.iterdir()}
     plots = {f"{kind}-bias-judged.{end}" for kind in ("roc", "scores") for end in ("png", "svg")}
     assert names == {"config.json", "log.txt", "metrics.json", "report.md"} | plots
@@ -108,4 +109,4 @@ def test_the_run_folder_holds_everything(outcome: Outcome, request_: Request, tm
     config = json.loads((folder / "config.json").read_text())
     assert config["seed"] == 3
     assert list(config["sets"]) == ["bias"]
-    assert (folder / "log.txt").read_text().count("\n") == len(outcome.notes) + len(outcome.rows)
+    assert (folder / "log.txt").read_text().count("\n") == len(result.notes) + len(result.rows)

@@ -88,7 +88,7 @@ def test_odd_layouts(text: str, path: tuple[str, ...], expected: str) -> None:
 def test_an_alias_is_refused() -> None:
     text = "a: &x {n: 1}\nb: *x\n"
     for key in "ab":
-        with pytest.raises(ConfigError, match=rf"set.yaml: {key}: shared by an alias"):
+        with pytest.raises(ConfigError, match=rf"set.yaml: {key}: shared through an alias"):
             edited(((key, "n"), 2), text=text)
 
 
@@ -97,5 +97,5 @@ def test_faults_name_the_file() -> None:
         YamlEdit("set.yaml", "a: [")
     with pytest.raises(ConfigError, match=r"set.yaml: expected keys"):
         YamlEdit("set.yaml", "- a")
-    with pytest.raises(ConfigError, match=r"set.yaml: none: not there"):
+    with pytest.raises(ConfigError, match=r"set.yaml: none: missing"):
         edited((("none", "x"), 1))

@@ -1,4 +1,4 @@
-"""Other projects' detectors: what they are given, and what is said where they are missing."""
+"""Detectors of other projects: their input, and the message if one is missing."""
 
 from __future__ import annotations
 

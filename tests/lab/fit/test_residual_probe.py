@@ -25,7 +25,7 @@ def residuals(rows: int) -> tuple[np.ndarray, np.ndarray]:
     return (50 + DRAW.standard_normal((rows, 4)) + np.outer(y, AXIS)).astype(np.float32), y
 
 
-def test_it_finds_the_direction_and_leaves_short_texts_alone() -> None:
+def test_it_finds_the_direction_and_does_not_change_short_texts() -> None:
     x, y = residuals(400)
     probe = fit_residual_probe(x, np.ones(400, np.float32), y, np.ones(400), c=1.0)
     cosine = probe.direction @ AXIS / np.linalg.norm(probe.direction) / np.linalg.norm(AXIS)

@@ -1,4 +1,4 @@
-"""Texts: which entries of a row are looked at, and their texts."""
+"""Texts: which entries of a row count, and their texts."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_every_entry_has_the_text_of_its_turn() -> None:
     assert TEXTS.texts() == ["asked", "said", "one", "two", "three", "alone"]
 
 
-def test_a_set_sees_its_segments_alone() -> None:
+def test_a_set_sees_only_its_segments() -> None:
     assert TEXTS.seen(("response",)) == [[1], [4], []]
     assert TEXTS.judged(("response",)) == [[1], [4], [5]]
     assert TEXTS.seen(("user",)) == [[0], [2, 3], [5]]

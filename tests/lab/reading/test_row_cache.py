@@ -45,5 +45,5 @@ def test_a_damaged_file_is_refused_by_name(keep: int, tmp_path: Path) -> None:
     path = tmp_path / "made.npz"
     save_arrays(path, MADE)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ConfigError, match=r"made\.npz: not readable as kept activations: .*; delete it"):
+    with pytest.raises(ConfigError, match=r"made\.npz: not a file of cached activations: .*; delete it"):
         load_arrays(path, Arrays)

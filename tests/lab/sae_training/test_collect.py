@@ -1,4 +1,4 @@
-"""Collecting: what is stored, and that a killed run goes on as if nothing had happened."""
+"""Collecting: what is stored, and that a killed run continues as if it had never stopped."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def test_a_piece_begins_where_positions_do_and_its_first_token_does_not_count() 
         assert (row.documents[1:][~first[1:]] == row.documents[:-1][~first[1:]]).all(), "a piece is of one document"
 
 
-def test_later_pieces_begin_with_the_constant_start() -> None:
+def test_later_pieces_begin_with_the_shared_prefix() -> None:
     rows = pack([40], 16, lead=2)
     assert [row.ids[:2].tolist() for row in rows] == [[1, 2], [9_000, 9_000], [9_000, 9_000]]
     for row in rows[1:]:

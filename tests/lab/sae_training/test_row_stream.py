@@ -58,6 +58,6 @@ def test_plain_puts_no_template_around(small_llama: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("options", [{"context": 15}, {"held_out": 1.0}, {"held_out": -0.1}])
-def test_options_that_fit_nothing(options: dict[str, float], small_llama: Path) -> None:
-    with pytest.raises(ConfigError, match="expected"):
+def test_options_out_of_range(options: dict[str, float], small_llama: Path) -> None:
+    with pytest.raises(ConfigError, match="must be at least"):
         RowStream([], locate(str(small_llama), None, None), TextOptions(**options))  # type: ignore[arg-type]

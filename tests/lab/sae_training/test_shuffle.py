@@ -1,4 +1,4 @@
-"""Shuffled batches: everything once, well mixed, and the same when a run goes on."""
+"""Shuffled batches: everything once, well mixed, and the same when a run continues."""
 
 from __future__ import annotations
 

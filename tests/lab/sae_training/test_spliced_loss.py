@@ -52,7 +52,7 @@ def by_hand(folder: Path, change: float | None) -> tuple[float, int]:
     return total / count, count
 
 
-def test_losses_are_those_of_each_text_alone(small_llama: Path) -> None:
+def test_losses_are_those_of_each_text_by_itself(small_llama: Path) -> None:
     loss = SplicedLoss(small_llama, 0, precision="float32", threads=1)
     found = loss.measure(rows(), lambda r: torch.full_like(r, 0.3), torch.full((D_MODEL,), 0.7))
     for name, change in (("clean", None), ("sae", 0.3), ("zero", 0.0), ("mean", 0.7)):
@@ -83,5 +83,5 @@ def test_long_residuals_stay_as_they_are(small_llama: Path) -> None:
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="not loaded as a causal language model"):
+    with pytest.raises(ConfigError, match="can't be loaded as a causal language model"):
         SplicedLoss(tmp_path, 0, threads=1)

@@ -1,8 +1,9 @@
-"""Worker: an object in a process of its own, so that its memory, threads and libraries are its own as well."""
+"""WorkerProcess: an object in a child process, with its own memory, threads and libraries."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
@@ -17,15 +18,15 @@ from monitor.errors import LatentwatchError, Permanent
 
 _STOP_TIMEOUT_S = 10.0
 
-# What goes over the pipe. To the worker: (method, arguments). Back: (_DONE, result) or (_FAILED, reason).
+# Messages in the pipe. To the child: (method, arguments). Back: (_DONE, result) or (_FAILED, reason).
 _DONE, _FAILED = "done", "failed"
 
 
-class Worker:
-    """A context manager around a child process that makes `make(*arguments)` and calls its methods when it is told to.
+class WorkerProcess:
+    """A context manager for a child process that creates `make(*arguments)` and calls its methods on request.
 
-    Several workers may be alive, but nothing of one runs unless it is asked: who takes the answer before the next
-    question has the machine's cores go to one worker at a time.
+    Several workers may be alive, but each runs only while it handles a call. So a caller that waits for each answer
+    gives all cores to one worker at a time.
     """
 
     def __init__(self, make: Callable[..., Any], *arguments: Any) -> None:
@@ -34,9 +35,10 @@ class Worker:
         self._process = context.Process(target=_serve, args=(theirs, make, arguments), daemon=True)
         self._theirs = theirs
         self._made = False
+        self._stopped = ""
 
-    def __enter__(self) -> Worker:
-        """Starts the process; the object is being made from now on."""
+    def __enter__(self) -> WorkerProcess:
+        """Starts the process, which then creates the object."""
         self._process.start()
         self._theirs.close()  # so that the pipe ends when the child does
         return self
@@ -47,26 +49,34 @@ class Worker:
         self._pipe.close()
         if kind is None:
             self._process.join(_STOP_TIMEOUT_S)
-        self._process.kill()  # in the middle of something, or done already
+        self._process.kill()  # whether it is still busy or already done
         self._process.join()
 
-    def wait_made(self) -> None:
-        """Returns when the object is there. Raises Permanent with the reason why it cannot be."""
+    def wait_made(self, within_s: float = math.inf) -> None:
+        """Waits until the object exists. Raises Permanent with the reason if it can't be created in time."""
         if not self._made:
-            self._answer()
+            self._answer(within_s)
             self._made = True
 
-    def call(self, method: str, *arguments: Any) -> Any:
-        """What the method returns. Raises Permanent where it fails or the process dies."""
+    def call(self, method: str, *arguments: Any, within_s: float = math.inf) -> Any:
+        """Calls the method and returns its result. Raises Permanent if it fails or the process dies.
+
+        A process that has not answered after `within_s` seconds is killed.
+        """
         self.wait_made()
         try:
             self._pipe.send((method, arguments))
         except OSError:
             raise Permanent(self._death()) from None
-        return self._answer()
+        return self._answer(within_s)
 
-    def _answer(self) -> Any:
+    def _answer(self, within_s: float) -> Any:
         try:
+            if not self._pipe.poll(None if math.isinf(within_s) else within_s):
+                self._process.kill()
+                self._process.join()
+                self._stopped = f"stopped: it took longer than {within_s:.0f} s"
+                raise Permanent(self._stopped)
             outcome, value = self._pipe.recv()
         except (EOFError, OSError):
             raise Permanent(self._death()) from None
@@ -75,6 +85,8 @@ class Worker:
         return value
 
     def _death(self) -> str:
+        if self._stopped:
+            return self._stopped
         self._process.join(_STOP_TIMEOUT_S)
         code = self._process.exitcode
         hint = " (out of memory?)" if code == -signal.SIGKILL else ""
@@ -82,10 +94,10 @@ class Worker:
 
 
 def _serve(pipe: Connection, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business; the pipe's end is the sign
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and closes the pipe
     warnings.simplefilter("ignore")
     with contextlib.suppress(OSError):
-        # libraries print while they are imported, and the parent draws a table
+        # libraries print on import, which would garble the parent's table
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     try:
         outcome, made = _outcome(make, arguments)
@@ -94,16 +106,16 @@ def _serve(pipe: Connection, make: Callable[..., Any], arguments: tuple[Any, ...
             method, given = pipe.recv()
             pipe.send(_outcome(getattr(made, method), given))
     except (EOFError, OSError):
-        return  # the parent has what it wanted, or is gone
+        return  # the parent is done or gone
 
 
 def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:
-    """_DONE and the result, or _FAILED and the reason as a line."""
+    """_DONE and the result, or _FAILED and the reason in one line."""
     try:
         return _DONE, function(*arguments)
     except ImportError as e:
         return _FAILED, f"needs {e.name}; run: pip install 'latentwatch[bench]'"
     except LatentwatchError as e:
         return _FAILED, str(e)
-    except Exception as e:  # noqa: BLE001 - whatever a library raises, the other readers are still to be measured
+    except Exception as e:  # noqa: BLE001 - whatever a library raises, the other readers must still be measured
         return _FAILED, f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else 'no reason given'}"

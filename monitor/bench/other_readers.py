@@ -1,4 +1,4 @@
-"""Readers that are not ours: what somebody would write with transformers and sae-lens, and llama.cpp."""
+"""Readers to compare with: what one would write with transformers and sae-lens, and llama.cpp."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from monitor.readers.transformers_log import quiet_transformers
 
 
 def make_naive(config: Config, dtype: Literal["float32", "bfloat16"]) -> Measured:
-    """See Naive."""
-    return Measured(Naive(config, dtype))
+    """A NaiveReader to measure."""
+    return Measured(NaiveReader(config, dtype))
 
 
 def make_llama_cpp(config: Config) -> Measured:
-    """See LlamaCpp."""
-    return Measured(LlamaCpp(config))
+    """A LlamaCppReader to measure."""
+    return Measured(LlamaCppReader(config))
 
 
-class Naive:
-    """The whole model with all its hidden states, then the whole SAE; batches in order of arrival, padded.
+class NaiveReader:
+    """The whole model with all hidden states, then the whole SAE, on padded batches in order of arrival.
 
-    Model and SAE in the same precision, torch in its default mode, as in the examples of both libraries.
+    Model and SAE have the same precision, and torch runs in its default mode, as in the examples of both libraries.
     """
 
     def __init__(self, config: Config, dtype: Literal["float32", "bfloat16"]) -> None:
@@ -66,7 +66,7 @@ class Naive:
             yield len(batch)
 
     def fresh(self) -> None:
-        """It remembers nothing."""
+        """Nothing to forget."""
 
     def padding(self, events: Sequence[Event]) -> float:
         masks = [self._tokens(batch)["attention_mask"] for batch in _batches(events)]
@@ -78,10 +78,10 @@ class Naive:
         return self._tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=not self._template.exists)
 
 
-class LlamaCpp:
-    """llama.cpp's prompt processing of the same model's GGUF: the whole model, and no activations come of it.
+class LlamaCppReader:
+    """llama.cpp's prompt processing of the same model's GGUF: the whole model, without activations.
 
-    What an engine built for speed takes to read the same tokens, quantised as the file is.
+    It shows what an engine built for speed takes to read the same tokens, quantised as in the file.
     """
 
     def __init__(self, config: Config) -> None:
@@ -90,7 +90,7 @@ class LlamaCpp:
         except ImportError:
             raise Permanent("needs llama_cpp; run: pip install llama-cpp-python") from None
         if not config.reader.model.startswith(PACKAGE_PREFIX):
-            raise Permanent(f"reader.model: {config.reader.model} is no GGUF in a Python package")
+            raise Permanent(f"reader.model: {config.reader.model} is not a GGUF in a Python package")
         gguf: Path = packaged_gguf(config.reader.model.removeprefix(PACKAGE_PREFIX))
         threads = config.reader.threads or usable_cores()
         self._tokeniser = build_tokeniser(config, load_artefacts(config).model)
@@ -111,9 +111,9 @@ class LlamaCpp:
             yield 1
 
     def fresh(self) -> None:
-        """`reset` before every event forgets the one before."""
+        """Nothing to forget: `reset` runs before every event."""
 
-    def padding(self, events: Sequence[Event]) -> float:  # noqa: ARG002 - nothing is padded, whatever comes
+    def padding(self, events: Sequence[Event]) -> float:  # noqa: ARG002 - it never pads
         return 0.0
 
 

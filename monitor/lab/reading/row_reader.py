@@ -1,4 +1,4 @@
-"""RowReader: labelled rows through the real engine, and all that the model shows of them."""
+"""RowReader: scores of labelled rows from the real engine, and all their latents and residuals."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _AT_ONCE = 64
 
 
 class RowReader:
-    """Reads rows by the model and the SAE that the sets of a config name."""
+    """Reads rows with the model and the SAE that the sets of a config name."""
 
     def __init__(self, config: Config, console: Console, cache: Path | None = None) -> None:
-        """`cache` is a folder in which `table` keeps what was read. Raises ConfigError where artefacts do not fit.
+        """`table` keeps its results in the folder `cache`. Raises ConfigError if model, SAE and sets don't match.
 
-        Reads with torch whatever engine the config says: a compiled reader of less precision leaves what comes near a
-        threshold to an exact one, so the exact scores are those that decide.
+        Always reads with torch, whatever engine the config names. A compiled reader with less precision hands every
+        score near a threshold to an exact one, so the exact scores decide in the sidecar, too.
         """
         settings = config.reader.changed(engine="torch", bundle=None)
         config = config.changed(reader=settings)
@@ -44,7 +44,7 @@ class RowReader:
         self.artefacts = load_model_artefacts(config)
 
     def scores(self, rows: Sequence[LabelledRow], name: str) -> dict[str, NDArray[np.float64]]:
-        """For each set the score [row] that the sidecar would give; NaN where a row has nothing that the set sees."""
+        """For each set the score [row] that the sidecar would give; NaN if the set sees nothing of a row."""
         found: dict[str, list[float]] = {loaded.set.id: [] for loaded in self.artefacts.sets}
         with row_progress(self._console) as progress:
             task = progress.add_task(f"scoring {name}", total=len(rows))
@@ -56,7 +56,7 @@ class RowReader:
         return {set_id: np.array(values, dtype=np.float64) for set_id, values in found.items()}
 
     def table(self, rows: Sequence[LabelledRow], name: str) -> SegmentTable:
-        """All latents and the residual stream of the rows, pooled over each segment."""
+        """All latents and the residual stream, pooled over each segment of the rows."""
         with row_progress(self._console) as progress, torch.inference_mode():
             task = progress.add_task(f"reading {name}", total=len(rows))
             return self._segments.read(rows, lambda count: progress.advance(task, count))
@@ -92,7 +92,7 @@ class RowReader:
 
 
 def row_scores(engine: Engine, rows: Sequence[LabelledRow], start: int = 0) -> dict[str, list[float]]:
-    """For each set of `engine` the score [row]; NaN where a row has nothing that the set sees."""
+    """For each set of `engine` the score [row]; NaN if the set sees nothing of a row."""
     found: dict[str, list[float]] = {}
     for scores in engine.scores([row.event(start + n) for n, row in enumerate(rows)]):
         for set_id, score in scores.items():

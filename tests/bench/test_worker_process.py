@@ -1,12 +1,13 @@
-"""A worker answers from a process of its own, and says why where it cannot."""
+"""A worker answers from its own process, or says why it can't."""
 
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
-from monitor.bench.worker import Worker
+from monitor.bench.worker_process import WorkerProcess
 from monitor.errors import ConfigError, Permanent
 
 
@@ -24,6 +25,9 @@ class Counter:
     def fail(self) -> None:
         raise ValueError("seven\nlines of detail")
 
+    def wait(self) -> None:
+        time.sleep(600)
+
     def die(self) -> None:
         os._exit(9)
 
@@ -37,13 +41,13 @@ def lacking() -> None:
 
 
 def test_state_stays_between_calls_in_another_process() -> None:
-    with Worker(Counter, 5) as worker:
+    with WorkerProcess(Counter, 5) as worker:
         assert [worker.call("add", 2), worker.call("add", 3)] == [7, 10]
         assert worker.call("pid") != os.getpid()
 
 
 def test_an_error_is_told_in_a_line_and_the_worker_goes_on() -> None:
-    with Worker(Counter, 1) as worker:
+    with WorkerProcess(Counter, 1) as worker:
         with pytest.raises(Permanent, match=r"^ValueError: seven$"):
             worker.call("fail")
         assert worker.call("add", 1) == 2
@@ -57,17 +61,33 @@ def test_an_error_is_told_in_a_line_and_the_worker_goes_on() -> None:
     ],
 )
 def test_what_cannot_be_made_says_why(make: object, reason: str) -> None:
-    with Worker(make) as worker, pytest.raises(Permanent, match=reason):  # type: ignore[arg-type]
+    with WorkerProcess(make) as worker, pytest.raises(Permanent, match=reason):  # type: ignore[arg-type]
         worker.wait_made()
 
 
 def test_a_process_that_dies_is_an_error_and_not_a_wait() -> None:
-    with Worker(Counter, 0) as worker, pytest.raises(Permanent, match="ended with exit code 9"):
+    with WorkerProcess(Counter, 0) as worker, pytest.raises(Permanent, match="ended with exit code 9"):
         worker.call("die")
 
 
 def test_no_process_is_left_over() -> None:
-    with Worker(Counter, 0) as worker:
+    with WorkerProcess(Counter, 0) as worker:
         pid = worker.call("pid")
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_process_that_takes_too_long_is_stopped() -> None:
+    with WorkerProcess(Counter, 0) as worker:
+        pid = worker.call("pid")
+        with pytest.raises(Permanent, match=r"^stopped: it took longer than 0 s$"):
+            worker.call("wait", within_s=0.1)
+        with pytest.raises(Permanent, match=r"^stopped: it took longer than 0 s$"):
+            worker.call("add", 1)
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_one_that_is_not_made_in_time_is_stopped() -> None:
+    with WorkerProcess(time.sleep, 600) as worker, pytest.raises(Permanent, match=r"^stopped: "):
+        worker.wait_made(0.1)

@@ -1,4 +1,4 @@
-"""What runs in a benchmark's worker, and ends its process when it is told to."""
+"""A stand-in for a reader in a benchmark's worker process, which ends that process on request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from monitor.bench.readers import Repetition
 from monitor.events.event import Event
 
 
-class Mortal:
+class DyingReader:
     """A reader whose process dies in the `call`-th call of `method`."""
 
     def __init__(self, method: str = "", call: int = 1) -> None:
