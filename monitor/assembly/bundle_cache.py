@@ -67,7 +67,8 @@ def compile_artefacts(
 ) -> Bundle:
     """Compiles the model and the SAE of `artefacts` into the bundle `out`; see compile_bundle."""
     # what usual traffic looks like, rather than what a set alerts on
-    events = [e.event for e in load_calibration_events(limit=4 * REFERENCE_TEXTS) if e.label != 1]
+    labelled = load_calibration_events(limit=4 * REFERENCE_TEXTS, lines_per_file=REFERENCE_TEXTS)
+    events = [e.event for e in labelled if e.label != 1]
     inputs = CompileInputs(
         model=artefacts.original,
         sae=artefacts.sae,

@@ -44,7 +44,7 @@ from monitor.tokens.tokeniser import EventTokeniser
 
 MAX_POSITIONS = 8_192
 """The longest past plus chunk of a graph; the tables of the rotary embedding end there."""
-REFERENCE_TEXTS, REFERENCE_TOKENS = 32, 48
+REFERENCE_TEXTS, REFERENCE_TOKENS = 32, 24
 """Texts of the self-test, and the most tokens of each that follow the shared prefix."""
 
 

@@ -34,7 +34,7 @@ from tests.readers.conftest import Residual
 
 CONVERT = "import sys; from pathlib import Path; from monitor.model.gguf.convert import convert; "
 RUN = "convert(Path(sys.argv[1]), Path(sys.argv[2]))"
-KILLED = (  # once the weights are written
+KILLED = (  # while the texts are written
     "import os, signal; Path.write_text = lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL); "
 )
 LIGHT = "sys.modules |= dict.fromkeys(('torch', 'transformers', 'onnx', 'sentencepiece')); "
