@@ -228,8 +228,11 @@ class _Blocks:
         return g.add("Reshape", scaled, g.integers(-1, (a.heads + a.kv_heads) * a.head_dim))
 
     def _rope(self, rope: Rope) -> tuple[str, str]:
-        cos, sin = rope.tables(self._positions)
-        return self._g.constant(f"cos.{rope.name}", cos), self._g.constant(f"sin.{rope.name}", sin)
+        names = f"cos.{rope.name}", f"sin.{rope.name}"
+        if not self._g.has_constant(names[0]):
+            for name, table in zip(names, rope.tables(self._positions), strict=True):
+                self._g.constant(name, table)
+        return names
 
     def _mlp(self, prefix: str, x: str) -> str:
         g = self._g

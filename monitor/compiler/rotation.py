@@ -7,12 +7,17 @@ it costs nothing when the model runs and changes no result (Ashkboos et al. 2024
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
 
+@cache
 def rotation(channels: int, seed: int = 0) -> NDArray[np.float32]:
     """An orthogonal matrix [channel, channel], the same for the same seed."""
     normal = np.random.default_rng(seed).standard_normal((channels, channels))
     q, r = np.linalg.qr(normal)
-    return (q * np.sign(np.diag(r))).astype(np.float32)
+    turn: NDArray[np.float32] = (q * np.sign(np.diag(r))).astype(np.float32)
+    turn.setflags(write=False)  # everybody gets the same array
+    return turn
