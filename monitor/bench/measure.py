@@ -257,7 +257,8 @@ def _begin(
 ) -> _Trial:
     """Reads single events in `time`, which also warms up, and chooses events that take at most `repetition_s`.
 
-    A call that takes longer than `limit_s` ends the reader's process. Raises Permanent if even a short repetition would take too long.
+    A call that takes longer than `limit_s` ends the reader's process. Raises Permanent if even a short repetition would
+    take too long.
     """
     in_order = reader.caching and workload.name == "multi_turn"
     count = max(1, sizes.single_events // 4) if reader.slow else sizes.single_events
