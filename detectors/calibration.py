@@ -1,4 +1,4 @@
-"""Calibration: how a set's threshold was chosen, and which false-positive rate it was then measured to have."""
+"""Calibration: how a set's threshold was chosen, and the false-positive rate measured with it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from detectors.frozen_model import ActivationBasis, FrozenModel
 
 
 class Calibration(FrozenModel):
-    """The benign traffic that the threshold was set on, and what it then measured."""
+    """The benign texts that set the threshold, and the false-positive rate measured on others."""
 
     benign: str
-    """Which texts."""
+    """Which texts set the threshold."""
     n: Annotated[int, Field(gt=0)]
     target_fpr: Annotated[float, Field(gt=0, lt=1)]
     measured_fpr: Annotated[float, Field(ge=0, le=1)]
@@ -25,4 +25,4 @@ class Calibration(FrozenModel):
     unit: str | None = None
     """What the threshold is compared with: logistic, activation, or activation/threshold."""
     activation_basis: ActivationBasis | None = None
-    """The basis of the activations that the score was made of."""
+    """The basis of the activations in the score."""

@@ -1,4 +1,4 @@
-"""Detector: what judges the pooled activations of a segment, and the registry of its kinds."""
+"""Detector: scores the pooled activations of a segment; and the registry of detectors."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Detector(Protocol):
 
     @property
     def threshold(self) -> float:
-        """The score from which the set counts as active."""
+        """The lowest score at which the set is active."""
 
     @property
     def scale(self) -> Scale:
-        """What the score counts; one of the class's `scales`."""
+        """The scale of the score; one of the class's `scales`."""
 
     def score(self, pooled: NDArray[np.float32]) -> Score:
         """Scores pooled activations [column], in the order of FeatureSet.columns."""
@@ -52,12 +52,12 @@ DETECTORS: Registry[DetectorType] = Registry(
 
 
 def detector_of(feature_set: FeatureSet) -> Detector:
-    """The detector that the set names. Raises ValueError if there is none, or if it can't judge this set."""
+    """The detector that the set names. Raises ValueError if there is none, or if it can't be used for this set."""
     return DETECTORS.load(feature_set.detector)(feature_set)
 
 
 def scale_of(detector: str, unit: str) -> Scale:
-    """The scale of an alert's score. One that only knows its unit if the alert's detector isn't installed here."""
+    """The scale of an alert's score. If the alert's detector isn't installed here, one that only has the unit."""
     plain = Scale(unit, unit)
     try:
         scales = DETECTORS.load(detector).scales

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def _not_empty(items: tuple[T, ...]) -> tuple[T, ...]:
-    # not min_length, which also counts items that were refused and would add a second, misleading complaint
+    # not min_length, which also counts items that were refused and would add a second, misleading error
     if not items:
         raise ValueError("needs at least one item")
     return items
@@ -29,7 +29,7 @@ class SaeRef(FrozenModel):
     """The exact SAE that the feature indices belong to."""
 
     format: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "saelens"
-    """How its files are laid out: saelens, or a format that an installed package adds."""
+    """The layout of its files: saelens, or a format that an installed package adds."""
     path: str
     """Folder of the SAE's files, relative to the file that names it."""
     sha256: Sha256
@@ -48,7 +48,7 @@ class ReaderRef(FrozenModel):
     """Zero-based index of the transformer block; the hook is its output."""
     hook: Literal["resid_post"] = "resid_post"
     max_norm: Annotated[float, Field(gt=0)] | None = None
-    """Tokens whose residual is longer than this carry massive activations that no SAE was trained on; they read 0."""
+    """Tokens whose residual has a larger norm have massive activations that no SAE was trained on; they count as 0."""
     sae: SaeRef
 
 
@@ -83,12 +83,12 @@ class Condition(FrozenModel):
     @model_validator(mode="after")
     def _parameters(self) -> Condition:
         if (self.k is not None) != (self.kind == "k_of_n"):
-            raise ValueError("k belongs to k_of_n, and k_of_n needs it")
+            raise ValueError("k is required for k_of_n, and not allowed otherwise")
         return self
 
 
 class Escalation(FrozenModel):
-    """From this score on, the alert has this severity."""
+    """Alerts with at least this score have this severity."""
 
     score: Finite
     severity: Severity
@@ -111,14 +111,14 @@ class FeatureSet(FrozenModel):
     """How the scores of an event's segments become the event's. max: the highest of all. mean: the mean over the
     segment names that it has (user, response), each with its highest; of log-odds if scores are logistic."""
     min_tokens: Annotated[int, Field(gt=0)] = 1
-    """Segments of fewer tokens are not judged."""
+    """Segments of fewer tokens are not scored."""
     detector: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
     """threshold, weighted, probe, or one that an installed package adds."""
     pooling: Pooling
     threshold: Finite | None = None
-    """The score from which the set is active. A set has either this or a `condition`."""
+    """The lowest score at which the set is active. A set has either this or a `condition`."""
     condition: Condition | None = None
-    """`threshold` detectors only: active by the features' own thresholds, without a score."""
+    """`threshold` detectors only: the features' own thresholds decide, without a threshold for the set."""
     bias: Finite = 0.0
     """`weighted` and `probe`: the logit if nothing is active."""
     weights: WeightsRef | None = None
@@ -140,10 +140,10 @@ class FeatureSet(FrozenModel):
     @model_validator(mode="after")
     def _consistent(self) -> FeatureSet:
         self._check_indices()
-        if self.detector in ("threshold", "weighted", "probe"):  # one from a package checks for itself what it needs
+        if self.detector in ("threshold", "weighted", "probe"):  # one from a package does its own checks
             self._check_decision()
         if self.summary is not None and self.summary != summarised(self.metrics):
-            raise ValueError("summary: differs from the metrics; write what they say: " + _in_short(self.metrics))
+            raise ValueError("summary: differs from the metrics; it should be: " + _in_short(self.metrics))
         return self
 
     def _check_indices(self) -> None:
@@ -161,7 +161,7 @@ class FeatureSet(FrozenModel):
         if self.threshold is None and self.condition is None:
             raise ValueError("threshold: needed (a threshold detector may have a `condition` instead)")
         if self.threshold is not None and self.condition is not None:
-            raise ValueError("threshold: does not go with `condition`, under which the features' own thresholds decide")
+            raise ValueError("threshold: not allowed with `condition`, under which the features' own thresholds decide")
         if self.condition is None:
             self._check_weights()
         else:
@@ -170,13 +170,13 @@ class FeatureSet(FrozenModel):
     def _check_weights(self) -> None:
         missing = [f.index for f in self.features if f.weight is None]
         if missing:
-            raise ValueError(f"features: index {missing[0]} needs a weight, as the set has a score")
+            raise ValueError(f"features: index {missing[0]} needs a weight, because the set has no condition")
 
     def _check_thresholds(self, condition: Condition) -> None:
         if self.detector != "threshold":
             raise ValueError(f"condition: a {self.detector} detector has a score; use threshold")
         if condition.k is not None and condition.k > len(self.features):
-            raise ValueError(f"condition: k = {condition.k} of {len(self.features)} features never holds")
+            raise ValueError(f"condition: k = {condition.k} of {len(self.features)} features can never hold")
         for feature in self.features:
             if feature.threshold is None:
                 raise ValueError(f"features: index {feature.index} needs a threshold under condition {condition.kind}")
@@ -188,7 +188,7 @@ class FeatureSet(FrozenModel):
         return tuple(f.index for f in self.features)
 
     def columns(self) -> tuple[int | str, ...]:
-        """What a reader must hand out for this set: its latents, and behind them its probe, named by its hash."""
+        """What a reader must return for this set: its latents, then its probe, named by its hash."""
         return (*self.indices(), *([] if self.probe is None else [self.probe]))
 
 
@@ -211,7 +211,7 @@ class SetOverride(FrozenModel):
     enabled: bool = True
     severity: Severity | None = None
     threshold: Finite | None = None
-    """The score from which the set is active; only for sets that have a threshold."""
+    """The lowest score at which the set is active; only for sets that have a threshold."""
     features: dict[int, FeatureOverride] = Field(default_factory=dict)
 
 
@@ -225,7 +225,7 @@ def overridden(feature_set: FeatureSet, override: SetOverride) -> FeatureSet:
     data: dict[str, Any] = feature_set.model_dump()
     if override.severity is not None:
         data["severity"] = override.severity
-        data["escalations"] = ()  # the user's word is final: no score raises it again
+        data["escalations"] = ()  # the user's choice is final: no score raises it
     if override.threshold is not None:
         if feature_set.condition is not None:
             raise ValueError(

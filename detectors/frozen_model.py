@@ -1,4 +1,4 @@
-"""FrozenModel: what every part of a feature set is, with the number and hash types that they share."""
+"""FrozenModel: base of every part of a feature set, with the number and hash types that they share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Matcher: one feature set, its detector, and the evidence behind a match."""
+"""Matcher: one feature set with its detector, and the evidence for a match."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SegmentActivations:
     _pooled: dict[Pooling, NDArray[np.float32]] = field(default_factory=dict, repr=False, compare=False)
 
     def pooled(self, pooling: Pooling) -> NDArray[np.float32]:
-        """Pooled into [column], once for all sets that pool alike."""
+        """Pooled into [column]; computed once for all sets with the same pooling."""
         if pooling not in self._pooled:
             self._pooled[pooling] = pool(self.values, pooling)
         return self._pooled[pooling]
@@ -82,7 +82,7 @@ def highest_by_name(scores: Iterable[tuple[str, float]]) -> list[float]:
 
 
 class Matcher:
-    """Judges the segments of one event for one feature set."""
+    """Matches the segments of one event with one feature set."""
 
     def __init__(
         self,

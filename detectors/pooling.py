@@ -1,4 +1,4 @@
-"""Pooling: from activations over a segment's tokens to one number a feature."""
+"""Pooling: turns activations over a segment's tokens into one number per feature."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Pooling(FrozenModel):
     @model_validator(mode="after")
     def _parameters(self) -> Pooling:
         if (self.k is not None) != (self.kind == "topk_mean"):
-            raise ValueError("k belongs to topk_mean, and topk_mean needs it")
+            raise ValueError("k is required for topk_mean, and not allowed otherwise")
         if (self.above is not None) != (self.kind == "count"):
-            raise ValueError("above belongs to count, and count needs it")
+            raise ValueError("above is required for count, and not allowed otherwise")
         if self.prior_tokens and self.kind != "mean":
-            raise ValueError("prior_tokens belongs to mean")
+            raise ValueError("prior_tokens is only allowed for mean")
         return self
 
 

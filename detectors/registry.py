@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class RegistryError(ValueError):
-    """A name that nothing is registered under, or a plugin that can't be used; the text says what to do."""
+    """A name that is not registered, or a plugin that can't be used; the text says what to do."""
 
 
 class Registry(Generic[T]):
@@ -54,7 +54,7 @@ class Registry(Generic[T]):
             raise RegistryError(f"the {self._noun} {name!r} is in several packages: {packages}; uninstall all but one")
         try:
             loaded = found[0].load()
-        except Exception as e:  # whatever the package raises
+        except Exception as e:  # a package may raise anything
             raise RegistryError(
                 f"the {self._noun} {name!r} of package {packages} can't be imported: {type(e).__name__}: {e}"
             ) from e

@@ -1,4 +1,4 @@
-"""Scale: what a detector's scores count, how they are compared, and how a view shows them."""
+"""Scale: the unit of a detector's scores, how they are compared, and how views show them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Scale:
-    """Scores on a straight scale, such as sums of activations."""
+    """Scores on a linear scale, such as sums of activations."""
 
     unit: str
     """The name in alerts, metrics and calibrations."""
@@ -18,7 +18,7 @@ class Scale:
     contribution_label: str = "to the score"
     """What a view writes after a contribution."""
     highest: float | None = None
-    """The score that none exceeds; None if there is no such bound."""
+    """The highest possible score; None if there is no limit."""
 
     def margin(self, score: float, threshold: float) -> float:
         """How far `score` lies above `threshold`; below 0 if it doesn't reach it."""

@@ -1,4 +1,4 @@
-"""Score: what a detector says about one segment, and how much each feature had to do with it."""
+"""Score: a detector's score of one segment, and what each feature contributed to it."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def auroc(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
-    """Probability that a positive scores above a negative, ties counted half (Mann-Whitney). NaN without either."""
+    """Probability that a positive scores above a negative, counting ties half (Mann-Whitney). NaN if one is empty."""
     if positive.size == 0 or negative.size == 0:
         return math.nan
     ordered = np.sort(negative)

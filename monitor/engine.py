@@ -48,7 +48,7 @@ class Confirmation:
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """How events are judged and what alerts carry."""
+    """How events are evaluated and what alerts carry."""
 
     config_sha256: str
     """Goes into every alert."""
@@ -66,7 +66,7 @@ class EngineSettings:
 
 @dataclass(frozen=True)
 class SetMatcher:
-    """A set, its matcher, and how far below its threshold the exact reader is asked."""
+    """A set, its matcher, and how far below its threshold a score still needs the exact reader."""
 
     loaded: LoadedSet
     matcher: Matcher
@@ -74,7 +74,7 @@ class SetMatcher:
 
 
 class Engine:
-    """Tokenises, reads and judges events.
+    """Tokenises, reads and evaluates events.
 
     Events are taken in groups of about `group_tokens` tokens, so that memory for activations is bounded however many
     events the caller passes. A longer event is a group by itself, read in parts of that size.
@@ -124,7 +124,7 @@ class Engine:
         return self._reader.reader.cached_tokens
 
     def evaluate(self, events: Sequence[Event], on_group: Callable[[], None] = lambda: None) -> Iterator[Evaluation]:
-        """Judges events in order. Calls `on_group` after each group, and after each part of a long event.
+        """Evaluates events in order. Calls `on_group` after each group, and after each part of a long event.
 
         Raises BadEvent if an event has too many tokens.
         """
@@ -156,7 +156,7 @@ class Engine:
                 )
 
     def scores(self, events: Sequence[Event]) -> Iterator[dict[str, Score | None]]:
-        """The highest score of every set on each event, in order. The exact reader is not asked."""
+        """The highest score of every set on each event, in order, without the exact reader."""
         for group in self._groups(self._tokeniser.tokenise(events)):
             for item, (values, _) in zip(group, self._read(group, self._reader, lambda: None), strict=True):
                 segments = _segments(item, values)

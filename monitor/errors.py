@@ -14,13 +14,13 @@ from typing import Literal
 
 
 class LatentwatchError(Exception):
-    """Base of all errors raised on purpose; its text is fit to show to a user."""
+    """Base of all errors raised on purpose; its text may be shown to a user."""
 
 
 class ConfigError(LatentwatchError):
     """The configuration, a feature set or an artefact cannot be used.
 
-    `problems` holds one line each: where (file, key), what rule was broken, what to do.
+    `problems` has one line for each problem: where (file, key), which rule was broken, what to do.
     """
 
     def __init__(self, problems: Iterable[str] | str) -> None:
@@ -34,8 +34,8 @@ BadEventKind = Literal["size", "encoding", "json", "schema", "unreadable"]
 class BadEvent(LatentwatchError):
     """A record that is not a valid event. `path` is the JSON path of the fault ("$" for the whole record).
 
-    `kind` is one of a few words fit for a metric's label: over a size limit, not text, not JSON, not an event, or an
-    event that the reader failed on.
+    `kind` is one of a few words, because it becomes a metric's label: over a size limit, not text, not JSON, not an
+    event, or an event that the reader failed on.
     """
 
     def __init__(self, reason: str, path: str = "$", kind: BadEventKind = "schema") -> None:
@@ -45,11 +45,18 @@ class BadEvent(LatentwatchError):
         super().__init__(f"{path}: {reason}")
 
 
-class Retryable(LatentwatchError):
-    """A failure that may pass. `retry_after_s` is the least time to wait, in seconds."""
+RetryableKind = Literal["broker_down", "topic_missing", "topic_unauthorized", "group_unauthorized", "other"]
 
-    def __init__(self, reason: str, retry_after_s: float = 1.0) -> None:
+
+class Retryable(LatentwatchError):
+    """A failure that may pass. `retry_after_s` is the least time to wait, in seconds.
+
+    `kind` is one of a few words fit for a metric's label.
+    """
+
+    def __init__(self, reason: str, retry_after_s: float = 1.0, kind: RetryableKind = "other") -> None:
         self.retry_after_s = retry_after_s
+        self.kind = kind
         super().__init__(reason)
 
 

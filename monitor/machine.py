@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def machine() -> str:
-    """The processor, for what was measured and what rounds."""
+    """The name of the processor, on which measured times and rounding depend."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

@@ -13,6 +13,7 @@ from monitor.engine import Engine, Evaluation
 from monitor.errors import BadEvent, Permanent, Retryable
 from monitor.events.event import Event, EventLimits, Origin, Record
 from monitor.events.parse import parse
+from monitor.events.unread_range import UnreadRange
 from monitor.sinks.sink import DeadLetters, Sink
 from monitor.sources.source import Source
 from monitor.telemetry.health import Health
@@ -20,7 +21,7 @@ from monitor.telemetry.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
-# With this many unreadable events in a row, something else is wrong than the events
+# With this many unreadable events in a row, the fault is not in the events
 _BROKEN_AFTER = 10
 _LONGEST_PAUSE_S = 30.0
 _DOUBLINGS = 10  # the longest pause is reached earlier, and a float overflows after a thousand
@@ -33,6 +34,8 @@ class Totals:
     records: int = 0
     events: int = 0
     bad: int = 0
+    unread: int = 0
+    """Offsets whose records could not be read."""
     alerts: int = 0
     tokens: int = 0
 
@@ -78,40 +81,46 @@ class Pipeline:
         self.totals = Totals()
 
     def run(self) -> Totals:
-        """Runs until the source is exhausted or `stop` is set. Raises Permanent if there is no point in going on."""
+        """Runs until the source is exhausted or `stop` is set. Raises Permanent if going on is pointless."""
         while not self._stop.is_set() and not self._source.exhausted:
             started = time.perf_counter()
-            records: Sequence[Record] = ()
+            polled: Sequence[Record | UnreadRange] = ()
             try:
-                records = self._source.poll()
+                polled = self._source.poll()
             except Retryable as e:
+                self._telemetry.source_failed(e.kind)
                 self._pause(e, 0)
+            records = [item for item in polled if isinstance(item, Record)]
             self._telemetry.polled(len(records), time.perf_counter() - started)
             self._report_readiness()  # before the first batch, which may take a minute
-            if records:
-                self._process_batch(records)
+            if polled:
+                self._process_batch(records, [item for item in polled if isinstance(item, UnreadRange)])
+            else:
+                # what has no records for us, such as the end of a transaction, is committed too
+                self._retry(self._source.commit)
             self._telemetry.lag(self._source.lag())
             self._health.progress()
         return self.totals
 
     def _report_readiness(self) -> None:
-        connected, assigned = self._source.connected, self._source.assigned
-        reason = "no broker answers" if not connected else "" if assigned else "waiting for partitions"
+        reason = self._source.unready
         self._health.set_ready("consumer", not reason, reason)
         if reason != self._not_ready:
             self._not_ready = reason
-            log.log(logging.INFO if connected else logging.WARNING, "consumer: %s", reason or "ready")
+            log.log(logging.WARNING if reason else logging.INFO, "consumer: %s", reason or "ready")
 
-    def _process_batch(self, records: Sequence[Record]) -> None:
+    def _process_batch(self, records: Sequence[Record], unread: Sequence[UnreadRange]) -> None:
         self._telemetry.queue(len(records))
         events, bad = self._parse(records)
         evaluations = self._evaluate(events, {r.origin: r for r in records}, bad)
         alerts = [alert for evaluation in evaluations for alert in self._record_telemetry(evaluation)]
-        if not self._retry(lambda: self._deliver(alerts, bad), self._reset):
+        letters = [*bad.values(), *(item.dead_letter() for item in unread)]
+        self._note_failures(records, unread)
+        if not self._retry(lambda: self._deliver(alerts, letters), self._reset):
             return  # stopped while a destination was down: nothing is committed, all is read again
         if not self._retry(self._source.commit):
             return
-        self._count(records, evaluations, bad)
+        self._count(records, evaluations, bad, unread)
         self._on_batch(self.totals)
 
     def _parse(self, records: Sequence[Record]) -> tuple[list[Event], dict[Origin, tuple[Record, BadEvent]]]:
@@ -131,7 +140,7 @@ class Pipeline:
             done = list(self._engine.evaluate(events, self._between_groups))
             self._unreadable = 0 if done else self._unreadable
         except BadEvent:
-            pass  # below, one by one, we find out which event it is
+            pass  # the loop below finds out which event it is
         except Exception:
             log.exception("a batch of %d events could not be read; trying them one by one", len(events))
         else:
@@ -155,14 +164,21 @@ class Pipeline:
         self._source.keep_alive()
         self._health.progress()
 
-    def _deliver(self, alerts: Sequence[Alert], bad: dict[Origin, tuple[Record, BadEvent]]) -> None:
-        """Returns when every alert and every bad record is delivered."""
-        for record, error in bad.values():
+    def _note_failures(self, records: Sequence[Record], unread: Sequence[UnreadRange]) -> None:
+        """Readiness tells of data that cannot be read, and of a reader that fails, until something goes well again."""
+        undecodable = f"not read: {unread[-1]}" if unread and not records else ""
+        self._health.set_ready("records", not undecodable, undecodable)
+        failing = f"the reader failed on the last {self._unreadable} events" if self._unreadable else ""
+        self._health.set_ready("reader", not failing, failing)
+
+    def _deliver(self, alerts: Sequence[Alert], letters: Sequence[tuple[Record, BadEvent]]) -> None:
+        """Returns when every alert and every dead letter is delivered."""
+        for record, error in letters:
             self._delivery.dead_letters.add(record, error)
         for sink in self._delivery.sinks:
             for alert in alerts:
                 sink.add(alert)
-        if bad:
+        if letters:
             self._delivery.dead_letters.flush()
         for sink in self._delivery.sinks:
             started = time.perf_counter()
@@ -190,7 +206,7 @@ class Pipeline:
                 attempt += 1
             else:
                 if attempt:
-                    log.info("it works again (failed attempts: %d)", attempt)
+                    log.info("recovered (failed attempts: %d)", attempt)
                 return True
             try:
                 before_retry()
@@ -233,11 +249,15 @@ class Pipeline:
         records: Sequence[Record],
         evaluations: Sequence[Evaluation],
         bad: dict[Origin, tuple[Record, BadEvent]],
+        unread: Sequence[UnreadRange],
     ) -> None:
         self._telemetry.committed()
         self._telemetry.queue(0)
         for _, error in bad.values():
             self._telemetry.bad_event(error.kind)
+        for item in unread:
+            self._telemetry.unread(item.kind, item.offsets)
+            self.totals.unread += item.offsets
         self.totals.records += len(records)
         self.totals.bad += len(bad)
         self.totals.events += len(evaluations)

@@ -1,4 +1,4 @@
-"""YAML files read strictly (plain data, no key twice), and the faults that pydantic finds in a file, in words."""
+"""YAML files, read strictly (plain data, no key twice), and pydantic's faults as readable messages."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _StrictLoader(_Loader):
         return super().construct_mapping(node, deep)
 
     def number(self, node: yaml.ScalarNode) -> int | float:
-        """A number in base 10 (or one that says its base, such as 0x1f)."""
+        """A number in base 10, or with a base that is written out, such as 0x1f."""
         text = node.value
         if _OCTAL.fullmatch(text) or _BASE_60.fullmatch(text):
             base = "base 8" if _OCTAL.fullmatch(text) else "base 60"
@@ -112,7 +112,7 @@ def _one_line(error: Exception) -> str:
 def faults(
     where: Path | str, error: ValidationError, whole: str, renamed: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Where, key and rule of each fault; `whole` stands for the key if the fault is in none of them.
+    """Where, key and rule of each fault; `whole` is used instead of the key if the fault is in no single key.
 
     `renamed` says what to write instead of an unknown key, by its name at the top or by its section and name
     (`pooling.over`).
@@ -132,5 +132,5 @@ def _instead(kind: str, keys: tuple[str | int, ...], renamed: Mapping[str, str])
 
 
 def rule(kind: str, message: str) -> str:
-    """The broken rule in plain words, from a fault's type and message."""
+    """The broken rule as a message, from a fault's type and message."""
     return "unknown key" if kind == "extra_forbidden" else message.removeprefix("Value error, ")

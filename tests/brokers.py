@@ -70,6 +70,11 @@ class ApacheKafka:
         """host:port of the client listener; its certificate names localhost."""
         return f"{'localhost' if self._tls else '127.0.0.1'}:{self.port}"
 
+    @property
+    def data_folder(self) -> Path:
+        """Where the node keeps a folder for each partition."""
+        return self._folder / "data"
+
     def start(self) -> None:
         """Starts the node on its data and waits until it answers."""
         log = (self._folder / "kafka.log").open("ab")

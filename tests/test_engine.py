@@ -133,7 +133,7 @@ def test_scores_equal_the_reference(
         assert found.value * 1e-3 == pytest.approx(float(best), rel=1e-4, abs=1e-4)
 
 
-def test_a_prompt_alone_is_judged_where_a_set_looks_at_prompts(evaluations: list[Evaluation]) -> None:
+def test_an_event_with_only_a_prompt_is_scored_by_sets_that_look_at_prompts(evaluations: list[Evaluation]) -> None:
     alerts = {a.set.id for a in evaluations[-2].alerts}
     assert "any-latent" not in alerts
     assert evaluations[-2].tokens > 0
@@ -158,7 +158,7 @@ def test_groups_change_nothing(
         assert [plain(a) for a in one.alerts] == [plain(a) for a in other.alerts]
 
 
-def test_ids_depend_on_event_and_set_alone(evaluations: list[Evaluation], engine: Engine, events: list[Event]) -> None:
+def test_ids_depend_only_on_event_and_set(evaluations: list[Evaluation], engine: Engine, events: list[Event]) -> None:
     alerts = [a for e in evaluations for a in e.alerts]
     assert len({a.id for a in alerts}) == len(alerts)
     again = [a.id for e in engine.evaluate(list(reversed(events))) for a in e.alerts]
@@ -213,7 +213,7 @@ def test_the_alert_names_what_it_was_read_with(evaluations: list[Evaluation], wa
     assert alert.message.startswith("feature active: Unsafe code in response (latent ")
 
 
-def test_every_token_of_a_long_conversation_is_judged(
+def test_every_token_of_a_long_conversation_is_evaluated(
     engine: Engine, reader_model: ReaderModel, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A response of over 6,000 tokens, with one odd word at its far end and another at its start."""
@@ -302,7 +302,7 @@ def test_a_model_or_sae_of_another_hash_is_refused(watch: Watch, tmp_path: Path)
         load_artefacts(config)
     model, weights = caught.value.problems
     assert "feature indices mean nothing on another model" in model
-    assert "was made on " + "1" * 64 in weights
+    assert "was made with " + "1" * 64 in weights
 
 
 def test_a_device_that_is_not_there(watch: Watch) -> None:

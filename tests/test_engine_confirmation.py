@@ -194,7 +194,7 @@ def test_of_a_set_that_nothing_was_measured_of_everything_is_read_again() -> Non
     assert sum(exact.calls) == 4
 
 
-def test_scores_are_those_of_the_first_reader_alone() -> None:
+def test_scores_are_only_those_of_the_first_reader() -> None:
     """Precisions are compared by them."""
     engine, _, exact = confirming(0.5, {"one": 9.0})
     found = [scores["one"] for scores in engine.scores([make_event("2.0"), make_event("none")])]

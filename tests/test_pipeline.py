@@ -15,6 +15,7 @@ from monitor.config.sinks import OtelConfig
 from monitor.engine import Evaluation
 from monitor.errors import BadEvent, Permanent, Retryable
 from monitor.events.event import Event, EventLimits, Origin, Record
+from monitor.events.unread_range import UnreadRange
 from monitor.pipeline import Delivery, Pipeline, Totals
 from monitor.sinks.jsonl import JsonlDeadLetters, JsonlSink
 from monitor.sources.file import FileSource
@@ -41,21 +42,22 @@ class SmallEngine:
 class RecordingSource:
     """Hands out batches of records and writes down what it is asked for."""
 
-    connected = True
-    assigned = True
+    unready = ""
 
-    def __init__(self, calls: list[str], *batches: list[Record], commit_errors: int = 0, poll_errors: int = 0) -> None:
+    def __init__(
+        self, calls: list[str], *batches: list[Record | UnreadRange], commit_errors: int = 0, poll_errors: int = 0
+    ) -> None:
         self._calls = calls
         self._batches = list(batches)
         self._commit_errors = commit_errors
         self._poll_errors = poll_errors
-        self.uncommitted: list[Record] = []
+        self.uncommitted: list[Record | UnreadRange] = []
 
     @property
     def exhausted(self) -> bool:
         return not self._batches
 
-    def poll(self) -> Sequence[Record]:
+    def poll(self) -> Sequence[Record | UnreadRange]:
         self._calls.append("poll")
         if self._poll_errors:
             self._poll_errors -= 1
@@ -200,11 +202,55 @@ def test_the_source_is_kept_alive_between_groups(loop: Loop) -> None:
     assert loop.calls == ["poll", *["keep_alive"] * 5, "sink.flush", "commit", "report"]
 
 
-def test_an_empty_poll_neither_flushes_nor_commits(loop: Loop) -> None:
+def test_an_empty_poll_flushes_nothing_and_commits_what_has_no_records(loop: Loop) -> None:
     totals = loop.run(RecordingSource(loop.calls, [], [record(1)], []), RecordingSink(loop.calls))
-    assert loop.calls.count("commit") == 1
-    assert loop.calls[-1] == "poll"
+    assert loop.calls.count("commit") == 3
+    assert loop.calls.count("sink.flush") == 1
     assert totals.records == 1
+
+
+# ---- what cannot be read
+
+GAP = UnreadRange("t", 0, 5, 8, "codec", "the compression codec lz5 is unknown")
+
+
+def test_an_unread_range_is_dead_lettered_and_counted_before_the_commit(loop: Loop, telemetry: Telemetry) -> None:
+    totals = loop.run(RecordingSource(loop.calls, [record(4), GAP, record(9, "alert")]), RecordingSink(loop.calls))
+    assert (totals.records, totals.unread, totals.bad, totals.alerts) == (2, 4, 0, 1)
+    ((letter, error),) = loop.letters.safe
+    assert (letter.origin, letter.value) == (Origin("t", 0, 5), None)
+    assert error.reason == GAP.reason
+    assert loop.calls.index("letters.flush") < loop.calls.index("commit")
+    assert metric(telemetry, "latentwatch_source_unread_total", error_type="codec") == 4
+    assert metric(telemetry, "latentwatch_source_unread_total", error_type="corrupt") == 0
+    assert metric(telemetry, "latentwatch_events_dead_lettered_total", error_type="unreadable") is None
+
+
+def test_nothing_is_committed_past_a_range_whose_dead_letter_is_not_safe(loop: Loop, stop: threading.Event) -> None:
+    loop.letters = RecordingSink(loop.calls, "letters", errors=1, on_error=stop.set)
+    loop.run(RecordingSource(loop.calls, [GAP], [record(9)]), RecordingSink(loop.calls))
+    assert "commit" not in loop.calls
+
+
+def test_data_that_cannot_be_read_is_a_reason_until_a_record_is(loop: Loop) -> None:
+    loop.health.set_ready("model", True)
+    loop.run(RecordingSource(loop.calls, [record(4), GAP]), RecordingSink(loop.calls))
+    assert loop.health.ready() == []
+    loop.run(RecordingSource(loop.calls, [GAP]), RecordingSink(loop.calls))
+    assert loop.health.ready() == ["records: not read: t-0 offsets 5 to 8: the compression codec lz5 is unknown"]
+    loop.run(RecordingSource(loop.calls, [record(9)]), RecordingSink(loop.calls))
+    assert loop.health.ready() == []
+
+
+def test_a_failing_reader_is_a_reason_until_it_works(loop: Loop) -> None:
+    loop.health.set_ready("model", True)
+    loop.run(RecordingSource(loop.calls, [record(1, "boom"), record(2, "boom")]), RecordingSink(loop.calls))
+    assert loop.health.ready() == ["reader: the reader failed on the last 2 events"]
+
+
+def test_failed_polls_are_counted_by_reason(loop: Loop, telemetry: Telemetry) -> None:
+    loop.run(RecordingSource(loop.calls, [record(1)], poll_errors=2), RecordingSink(loop.calls))
+    assert metric(telemetry, "latentwatch_source_failures_total", error_type="other") == 2
 
 
 # ---- failures that pass
@@ -249,23 +295,23 @@ def test_an_outage_of_many_hours_is_waited_out(loop: Loop, monkeypatch: pytest.M
 def test_readiness_is_kept_up_to_date_during_an_outage(loop: Loop) -> None:
     class LeavingSource(RecordingSource):
         def keep_alive(self) -> None:
-            self.connected = self.assigned = False
+            self.unready = "no broker of x:1 answers"
             super().keep_alive()
 
     seen: list[list[str]] = []
     sink = RecordingSink(loop.calls, errors=2, on_error=lambda: seen.append(loop.health.ready()))
     loop.run(LeavingSource(loop.calls, [record(1, "alert")]), sink)
-    assert "consumer: no broker answers" in seen[-1]
+    assert "consumer: no broker of x:1 answers" in seen[-1]
 
 
 def test_an_outage_is_logged_from_its_start_to_its_end(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
     class ReturningSource(RecordingSource):
         def keep_alive(self) -> None:
-            self.connected = False
+            self.unready = "no broker of x:1 answers"
             super().keep_alive()
 
         def commit(self) -> None:
-            self.connected = True
+            self.unready = ""
             super().commit()
 
     caplog.set_level("INFO", "monitor.pipeline")
@@ -274,8 +320,8 @@ def test_an_outage_is_logged_from_its_start_to_its_end(loop: Loop, caplog: pytes
     told = [(r.levelname, r.getMessage()) for r in caplog.records]
     assert told == [
         ("WARNING", "disk full; trying again in 0.5 s"),
-        ("WARNING", "consumer: no broker answers"),
-        ("INFO", "it works again (failed attempts: 1)"),
+        ("WARNING", "consumer: no broker of x:1 answers"),
+        ("INFO", "recovered (failed attempts: 1)"),
         ("INFO", "consumer: ready"),
     ]
 
@@ -414,19 +460,12 @@ def test_batches_of_nothing_but_bad_records_do_not_start_the_count_anew(loop: Lo
 
 
 @pytest.mark.parametrize(
-    ("connected", "assigned", "reasons"),
-    [
-        (True, True, []),
-        (True, False, ["consumer: waiting for partitions"]),
-        (False, False, ["consumer: no broker answers"]),
-    ],
+    ("unready", "reasons"), [("", []), ("waiting for partitions", ["consumer: waiting for partitions"])]
 )
-def test_the_consumer_is_ready_when_connected_and_assigned(
-    loop: Loop, connected: bool, assigned: bool, reasons: list[str]
-) -> None:
+def test_the_consumer_is_ready_when_the_source_is(loop: Loop, unready: str, reasons: list[str]) -> None:
     assert loop.health.ready() == ["consumer: has not reported yet"]
     source = RecordingSource(loop.calls, [record(1)])
-    source.connected, source.assigned = connected, assigned
+    source.unready = unready
     loop.run(source, RecordingSink(loop.calls))
     assert loop.health.ready() == reasons
 

@@ -11,7 +11,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from monitor.config.sections import KafkaConfig
 from monitor.kafka.client import client_settings
-from tests.brokers import AnyBroker
+from tests.brokers import AnyBroker, ApacheKafka
 
 
 def new_topic(broker: AnyBroker, partitions: int = 1, prefix: str = "topic") -> str:
@@ -23,7 +23,8 @@ def new_topic(broker: AnyBroker, partitions: int = 1, prefix: str = "topic") -> 
 
 def fill(broker: AnyBroker, topic: str, values: Sequence[bytes], partitions: int = 1, **more: Any) -> None:
     """Writes the values to the partitions in turn."""
-    producer = KafkaProducer(bootstrap_servers=broker.bootstrap_servers)
+    plain = KafkaConfig(bootstrap_servers=broker.bootstrap_servers)
+    producer = KafkaProducer(**client_settings(broker.admin_config() if isinstance(broker, ApacheKafka) else plain))
     for i, value in enumerate(values):
         producer.send(topic, value=value, partition=i % partitions, **more)
     producer.flush(10)

@@ -1,4 +1,4 @@
-"""Alert: a feature set was active in an event; what is delivered, and its wire format."""
+"""Alert: what is delivered if a feature set is active in an event, and its JSON format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Model(BaseModel):
 
 
 class AlertOrigin(_Model):
-    """Coordinates of the record: topic, partition and offset in Kafka; path, 0 and line number in a file."""
+    """Where the record came from: topic, partition and offset in Kafka; path, 0 and line or row number in a file."""
 
     topic: str
     partition: int
@@ -32,7 +32,7 @@ class AlertEvent(_Model):
     id: str
     time: datetime | None
     model: str | None
-    """The model that served the response, as the event says."""
+    """The model that wrote the response, according to the event."""
     conversation_id: str | None = None
     """The conversation, if the event's attributes name one."""
     origin: AlertOrigin
@@ -44,14 +44,14 @@ class AlertSet(_Model):
     id: str
     version: str
     sha256: str
-    """Of the feature-set file."""
+    """Hash of the set's files."""
     category: str
     title: str
     status: str
 
 
 class AlertSegment(_Model):
-    """The part of the event that was judged. Offsets of tokens count from the start of this segment's text."""
+    """The segment with the highest score. Token offsets count from the start of its text."""
 
     name: SegmentName
     index: int
@@ -60,7 +60,7 @@ class AlertSegment(_Model):
 
 
 class TokenActivation(_Model):
-    """One token: characters [start, end) of the segment. `text` only where content capture is on."""
+    """One token: characters [start, end) of the segment. `text` is set only if content capture is on."""
 
     start: int
     end: int
@@ -69,7 +69,7 @@ class TokenActivation(_Model):
 
 
 class AlertFeature(_Model):
-    """One SAE feature that speaks for the alert."""
+    """One SAE feature that contributed to the alert."""
 
     index: int
     label: str
@@ -83,12 +83,12 @@ class AlertFeature(_Model):
 
 
 class AlertProbe(_Model):
-    """What the set's linear probe on the residual stream has to do with the alert."""
+    """What the set's linear probe on the residual stream contributed to the alert."""
 
     contribution: float
-    """To the logit; below 0 where the features alone made the alert."""
+    """To the logit; below 0 if only the features made the alert."""
     tokens: tuple[TokenActivation, ...]
-    """Those that speak most for it, strongest first."""
+    """The tokens with the largest projections, strongest first."""
 
 
 class AlertReader(_Model):
@@ -103,13 +103,13 @@ class AlertReader(_Model):
 
 
 class AlertContent(_Model):
-    """The segment itself with the strength of every token, 0 to 1. Only where content capture is on."""
+    """The text of the segment, and how strongly each token is evidence. Only if content capture is on."""
 
     prompt: str
     """The user's last turn."""
     text: str
     strengths: tuple[tuple[int, int, float], ...]
-    """(start, end, strength) of each token that is not 0."""
+    """(start, end, strength) of each token with evidence; the strongest has strength 1."""
 
 
 class Alert(_Model):
@@ -119,7 +119,7 @@ class Alert(_Model):
         default="latentwatch.alert/1", alias="schema", serialization_alias="schema"
     )
     id: str
-    """Hash of event id, set id and set revision: the same event judged again gives the same id."""
+    """Hash of event id, set id and set revision: evaluating the same event again gives the same id."""
     time: datetime
     severity: Severity
     message: str
@@ -132,7 +132,7 @@ class Alert(_Model):
     segment: AlertSegment
     features: tuple[AlertFeature, ...]
     probe: AlertProbe | None = None
-    """Of a set with a probe."""
+    """None if the set has no probe."""
     reader: AlertReader
     config_sha256: str
     trace_id: str | None

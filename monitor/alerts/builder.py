@@ -29,7 +29,7 @@ from monitor.tokens.tokeniser import Tokenised
 
 
 class AlertBuilder:
-    """Puts evidence into words and offsets; text goes in only where `capture_content` is on."""
+    """Builds alerts with labels and offsets as evidence. They hold text of the event only with `capture_content`."""
 
     def __init__(self, config_sha256: str, capture_content: bool) -> None:
         self._config_sha256 = config_sha256

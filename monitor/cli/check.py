@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One part that was checked, or could not be."""
+    """The result for one part."""
 
     part: str
     problems: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""CommandGroup: the commands of latentwatch; those of the lab are loaded when someone asks for them."""
+"""CommandGroup: the commands of latentwatch; those of the lab are loaded only when they are used."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import typer
 
 
 class CommandGroup(typer.core.TyperGroup):
-    """Adds `lab`. Its module is imported late: the runtime never loads the lab, nor the libraries that it needs.
+    """Adds `lab`. Its module is imported late, so that the runtime never loads the lab or its libraries.
 
-    A command that does not exist is answered with the ones that were perhaps meant, or with all of them.
+    The error for an unknown command suggests similar ones, or lists all.
     """
 
     def list_commands(self, ctx: Any) -> list[str]:

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What a code other than 0 means."""
+    """The codes other than 0."""
 
     FAILED = 1
     BAD_CONFIG = 2

@@ -27,7 +27,7 @@ def figures_table(sets: Iterable[FeatureSet]) -> str:
 
 
 def false_positive_table(sets: Iterable[FeatureSet]) -> str:
-    """What each threshold was set to, and what it then let through on texts by other authors."""
+    """The target false-positive rate of each set, and the rate measured on texts by other authors."""
     lines = ["| Set | Target FPR | Measured FPR (95 % interval) | n |", "|---|---|---|---|"]
     for used in sets:
         if (c := used.calibration) is not None:

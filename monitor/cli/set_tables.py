@@ -69,7 +69,7 @@ def show(console: Console, loaded: LoadedSet) -> None:
     say(f"{used.detector}, {len(used.features)} features, {used.pooling.kind} over tokens", "Detector")
     say(f"{threshold_text(used)}, severity {used.severity}", "Threshold")
     for escalation in used.escalations:
-        say(f"{escalation.severity} from a score of {escalation.score:.3g} on", "Escalation")
+        say(f"{escalation.severity} at a score of {escalation.score:.3g} or more", "Escalation")
     if (c := used.calibration) is not None:
         say(
             f"target {c.target_fpr:.2%} false positives, measured {c.measured_fpr:.2%} (95 % interval "

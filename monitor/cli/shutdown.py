@@ -1,4 +1,4 @@
-"""Shutdown: signals stop the loop after the batch in hand, and everything that was opened is closed."""
+"""Shutdown: signals stop the loop after the current batch, and everything that was opened is closed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def stop_on_signals() -> threading.Event:
     stop = threading.Event()
 
     def announce(name: str) -> None:
-        log.info("%s: finishing the batch in hand; a second signal ends the process at once", name)
+        log.info("%s: finishing the current batch; a second signal ends the process at once", name)
         stop.set()
 
     def on_signal(number: int, _frame: FrameType | None) -> None:

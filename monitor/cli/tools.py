@@ -35,7 +35,7 @@ def compile_(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle; must not exist.")] = Path("bundle"),
     precision: Annotated[
         PrecisionOption,
-        typer.Option(help="auto measures on this machine and takes the fastest that decides as fp32 does."),
+        typer.Option(help="auto measures on this machine and takes the fastest that agrees with fp32."),
     ] = PrecisionOption.auto,
     calibration: Annotated[
         list[Path] | None,
@@ -119,15 +119,19 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Measure only as much as fits into three minutes.")] = False,
     as_json: Annotated[Path | None, typer.Option("--json", help="File for the figures as JSON.")] = None,
     as_markdown: Annotated[Path | None, typer.Option("--markdown", help="File for the tables as Markdown.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="PNG, or folder for one, of how cost grows.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="PNG file, or a folder for it, that shows how cost grows.")] = None,
     readers: Annotated[
         str | None, typer.Option(help="Readers to measure, separated by commas (default: all).", show_default=False)
     ] = None,
     workloads: Annotated[
-        str | None, typer.Option(help="Of short, long and multi_turn (default: all).", show_default=False)
+        str | None,
+        typer.Option(
+            help="Workloads to measure: short, long, multi_turn, separated by commas (default: all).",
+            show_default=False,
+        ),
     ] = None,
     skip_pipeline: Annotated[bool, typer.Option("--skip-pipeline", help="Skip the pipeline through Kafka.")] = False,
-    skip_scaling: Annotated[bool, typer.Option("--skip-scaling", help="Skip how cost grows.")] = False,
+    skip_scaling: Annotated[bool, typer.Option("--skip-scaling", help="Skip measuring how cost grows.")] = False,
 ) -> None:
     """Measure what a deployment costs on this machine, next to what one would write without latentwatch."""
     from rich.console import Console

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # the command line starts without these; they take half a sec
 
 
 def load_settings(path: Path | None, device: str | None = None, capture_content: bool = False) -> Config:
-    """The config in `path`, with the options of the command line over it."""
+    """The config in `path`, overridden by command-line options."""
     from monitor.config.load import load_config
 
     settings = load_config(path, os.environ)

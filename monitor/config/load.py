@@ -29,7 +29,7 @@ def load_config(path: Path | None, env: Mapping[str, str]) -> Config:
         data = {key: value for key, value in data.items() if value is not None or key not in Config.model_fields}
     where = str(path) if path is not None else "config"
     problems = [
-        f"{where}: {key}: secrets stay out of files like this one; use {f'{key}_file, or ' if has_file else ''}"
+        f"{where}: {key}: secrets are not allowed in the config file; use {f'{key}_file, or ' if has_file else ''}"
         f"{ENV_PREFIX}{key.upper().replace('.', '__')} in the environment"
         for key, has_file in _secrets_in(Config, data)
     ]
@@ -112,7 +112,7 @@ def _put(data: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
 def _problem(error: Any, where: str, from_env: Mapping[tuple[str, ...], str]) -> str:
     loc = tuple(str(step) for step in error["loc"])
     name = next((from_env[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in from_env), None)
-    if name is None and error["type"] != "value_error":  # not a rule of the section: a variable made one of a plain key
+    if name is None and error["type"] != "value_error":  # a variable made a section of a plain key
         name = next((variable for keys, variable in from_env.items() if keys[: len(loc)] == loc), None)
     key = ".".join(loc)
     broken = rule(error["type"], error["msg"])
@@ -120,7 +120,7 @@ def _problem(error: Any, where: str, from_env: Mapping[tuple[str, ...], str]) ->
 
 
 def config_schema() -> dict[str, Any]:
-    """The JSON schema of the config file. Sections of sinks from packages are let through unchecked."""
+    """The JSON schema of the config file. Sections of sinks from packages are not checked."""
     description = Config.model_fields["sinks"].description
     sinks: Any = sinks_model(), Field(default_factory=dict, description=description)
     return create_model(Config.__name__, __base__=Config, __doc__=Config.__doc__, sinks=sinks).model_json_schema()

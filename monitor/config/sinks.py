@@ -1,6 +1,6 @@
 """SinksConfig: the sections of the sinks, and the registry of sinks that they are found by.
 
-Every sink brings the model of its own section, so that a new one needs no change here except its line in SINKS.
+Every sink brings the model of its own section, so a new sink needs only its line in SINKS here.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class OtelConfig(SinkConfig):
     endpoint: str = "http://127.0.0.1:4318"
     """Base URL of an OTLP/HTTP receiver."""
     headers_file: Path | None = None
-    """File of `name: value` lines sent with every export, for tokens."""
+    """File of `name: value` lines, sent as headers with every export; for access tokens."""
     required: bool = False
-    """Whether an event counts as done only when the receiver has its alerts; if not, failures are counted."""
+    """If true, nothing is committed before the receiver has the alerts; if false, failures are only counted."""
     timeout_s: Seconds = 5.0
     """Longest wait for one export."""
     metrics_interval_s: Seconds = 15.0

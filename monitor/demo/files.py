@@ -27,7 +27,7 @@ class DemoFiles:
 
     @property
     def alerts(self) -> Path:
-        """All alerts, one a line."""
+        """All alerts, one per line."""
         return self.folder / "alerts.jsonl"
 
     @property

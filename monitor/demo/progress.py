@@ -1,4 +1,4 @@
-"""ProgressLine: says what is being done and for how long, on a terminal and in a file."""
+"""ProgressLine: shows what is being done and for how long, on a terminal and in a file."""
 
 from __future__ import annotations
 

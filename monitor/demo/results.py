@@ -9,24 +9,24 @@ from rich.text import Text
 
 from monitor.alerts.alert import Alert
 from monitor.demo.files import DemoFiles
-from monitor.report.flagged_event import flagged_events, gravest_of_each_category
+from monitor.report.flagged_event import flagged_events, most_severe_of_each_category
 from monitor.report.summary import Summary
 from monitor.report.terminal import EventInFull, EventLines
 from monitor.report.terminal_summary import SummaryTable
 
 MAX_LINES = 32
-"""Events listed; the report has them all."""
+"""Most events listed; the report has all of them."""
 IN_FULL = 3
 
 
 def print_results(console: Console, alerts: Sequence[Alert], summary: Summary, files: DemoFiles) -> None:
-    """One line an event, a few events in full, the figures, and where to read on."""
+    """One line per event, a few events in full, the figures, and where to read on."""
     events = flagged_events(alerts)
     if events:
-        _heading(console, "Flagged events, gravest first: score/threshold, feature sets, strongest words")
+        _heading(console, "Flagged events, most severe first: score/threshold, categories, strongest words")
         console.print(EventLines(events, MAX_LINES))
-        _heading(console, "\nThe gravest in full")
-        for event in gravest_of_each_category(events, IN_FULL):
+        _heading(console, "\nThe most severe in full")
+        for event in most_severe_of_each_category(events, IN_FULL):
             console.print(EventInFull(event))
     else:
         console.print("No alerts: no feature set reached its threshold.")

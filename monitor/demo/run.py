@@ -94,7 +94,7 @@ def run_demo(
 
 
 class _Run:
-    """One demo, from a running broker to the findings."""
+    """One demo, from a running broker to the results."""
 
     def __init__(
         self, files: DemoFiles, console: Console, broker: Broker, events: Sequence[DemoEvent], timeouts: DemoTimeouts
@@ -199,7 +199,7 @@ def _alerts(lines: Iterable[bytes], where: str) -> list[Alert]:
 def _problems(summary: Summary, exit_code: int, in_file: set[str], on_topic: set[str]) -> list[str]:
     problems = []
     if summary.lag:
-        problems.append(f"lag {summary.lag}: published events that are not committed")
+        problems.append(f"{summary.lag} published events were not committed")
     if in_file != on_topic:
         problems.append(
             f"alerts differ: {len(in_file - on_topic)} only in the file, {len(on_topic - in_file)} only on the topic"

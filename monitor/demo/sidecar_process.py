@@ -27,10 +27,10 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class SidecarProcess:
-    """A context manager around one child process, which has always ended when the block is left.
+    """A context manager around one child process, which never outlives the block.
 
-    Enter it on a thread that outlives it: the kernel ends the child with that thread, so that no child is left over
-    if this process is killed.
+    Enter it on a thread that outlives it: the kernel ends the child with that thread, so none is left running if this
+    process is killed.
 
     The child reads `config`, serves its health endpoints on `port`, and writes its output to `log`. Of the overrides
     in the environment it only gets those for the reader, the feature sets and the log: an override that is meant for
@@ -59,7 +59,7 @@ class SidecarProcess:
             stderr=subprocess.STDOUT,
             env={k: v for k, v in os.environ.items() if not k.upper().startswith(dropped)},
             preexec_fn=end_with_parent,
-            start_new_session=True,  # Ctrl-C reaches only the parent, which then stops the child in order
+            start_new_session=True,  # Ctrl-C reaches only the parent, which then stops the child properly
         )
         return self
 

@@ -15,9 +15,9 @@ _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-
 
 @dataclass(frozen=True)
 class Context:
-    """The record that a body came in, where in it the body is, and what its envelopes say.
+    """The record that a body came in, where the body is in it, and the attributes of its envelope.
 
-    `attributes` are those of an envelope that an event can use: id, source, time and traceparent, as text.
+    `attributes` holds those that an event can use: id, source, time and traceparent, as text.
     """
 
     record: Record
@@ -26,12 +26,12 @@ class Context:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
     def time(self) -> datetime | None:
-        """When the envelope was made. Raises BadEvent if it says so badly."""
+        """The envelope's time, if it has one. Raises BadEvent if it is not an RFC 3339 time."""
         value = self.attributes.get("time")
         return None if value is None else rfc3339(value, "$.time")
 
     def traceparent(self, of_body: str | None) -> str | None:
-        """The first valid W3C traceparent of Kafka header, envelope and body. A broken one counts as none."""
+        """The first valid W3C traceparent: of the Kafka header, the envelope or the body. Invalid ones are skipped."""
         for value in (self.record.header("traceparent"), self.attributes.get("traceparent"), of_body):
             if value is not None and _TRACEPARENT.fullmatch(value):
                 return value
@@ -39,7 +39,7 @@ class Context:
 
 
 def rfc3339(value: str, path: str) -> datetime:
-    """The time in UTC or with its own offset. Raises BadEvent naming `path`."""
+    """The time, in UTC if it has no offset. Raises BadEvent naming `path`."""
     try:
         time = datetime.fromisoformat(value)
     except ValueError:

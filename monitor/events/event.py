@@ -47,10 +47,10 @@ class Message:
 
 @dataclass(frozen=True)
 class Event:
-    """A conversation and the reply that the model gave.
+    """A conversation and the model's response.
 
-    `messages` are the turns before the reply, in order. `response` is the reply and may be empty if only a
-    prompt was captured. `traceparent` is a valid W3C header value or None.
+    `messages` are the turns before the response, in order. `response` may be empty if only a prompt was captured.
+    `traceparent` is a valid W3C header value or None.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""EventFormat and Envelope: the promises of what reads bodies and of what unwraps them."""
+"""EventFormat and Envelope: the interfaces that read bodies and unwrap them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class EventFormat(Protocol):
     """Reads the bodies that one kind of producer writes. A module with these two functions is one. Pure: no I/O."""
 
     def recognises(self, data: JsonObject) -> bool:
-        """Whether `data` has the marks of this format. Looks at the marks only: `parse` may still refuse it."""
+        """Whether `data` has the fields that are typical of this format. `parse` may still refuse it."""
 
     def parse(self, data: JsonObject, context: Context) -> Sequence[Event]:
         """The events in `data`, at least one. Ignores unknown fields.
@@ -24,10 +24,10 @@ class EventFormat(Protocol):
 
 
 class Envelope(Protocol):
-    """Unwraps bodies that a carrier put into a document of its own. A module with these two functions is one."""
+    """Unwraps bodies that a transport put into a document of its own. A module with these two functions is one."""
 
     def recognises(self, data: JsonObject, context: Context) -> bool:
-        """Whether `data`, or the record's headers, have the marks of this envelope."""
+        """Whether `data`, or the record's headers, have the fields that are typical of this envelope."""
 
     def unwrap(self, data: JsonObject, context: Context) -> tuple[JsonObject, Context]:
-        """The body, and what is known about it now. Raises BadEvent if the envelope is broken."""
+        """The body, and its context with what the envelope adds. Raises BadEvent if the envelope is broken."""

@@ -1,4 +1,4 @@
-"""JSON as events are sent: one object, strictly read."""
+"""The JSON of events: one object, read strictly."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ JsonObject = dict[str, Any]
 
 
 def read_json(text: str) -> Any:
-    """The value that `text` stands for. Raises BadEvent for NaN and Infinity, and what json.loads raises."""
+    """The value that `text` encodes. Raises BadEvent for NaN and Infinity, and otherwise what json.loads raises."""
     return json.loads(text, parse_constant=_refuse_constant)
 
 

@@ -1,4 +1,4 @@
-"""Parse: the events in a record, whatever format and envelope they came in."""
+"""Parse: the events in a record, in any known format and envelope."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AUTO = "auto"
 EVENT_FORMATS: Registry[EventFormat] = Registry(
     "event format",
     "latentwatch.event_formats",
-    # the most specific marks first
+    # the format with the most specific fields comes first
     {
         "openai": "monitor.events.formats.openai_chat",
         "native": "monitor.events.formats.native",
@@ -26,7 +26,7 @@ EVENT_FORMATS: Registry[EventFormat] = Registry(
     members=("recognises", "parse"),
 )
 _UNRECOGNISED = "native"
-"""Reads what no format recognises, and so says what is missing."""
+"""Reads bodies that no format recognises, so that the error names what is missing."""
 # outermost first; each is unwrapped once
 _ENVELOPES: tuple[Envelope, ...] = (cloudevents,)
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -1,4 +1,4 @@
-"""Wire: base of the models of what producers write, with faults named by their JSON path."""
+"""Wire: base class of the models of wire formats, whose faults are named by their JSON path."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def validated(model: type[W], data: JsonObject, context: Context) -> W:
         return model.model_validate(data)
     except ValidationError as e:
         faults = [(_json_path(f["loc"], data), _reason(f)) for f in e.errors(include_url=False, include_input=False)]
-        # a field that may be text or a list gets one complaint for each; the one that got furthest is meant
+        # a field that may be text or a list gets one error for each type; report the one that got furthest
         path, reason = max((f for f in faults if f[0].startswith(faults[0][0])), key=lambda f: len(f[0]))
         raise BadEvent(reason, context.path + path) from None
 

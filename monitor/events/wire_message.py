@@ -32,7 +32,7 @@ class _ToolCall(Wire):
 
 
 class WireMessage(Wire):
-    """A message with all that it may say."""
+    """A message, with every field that can hold text."""
 
     role: Annotated[str, Field(min_length=1, max_length=64)]
     content: str | list[_TextPart] | None = None
@@ -40,7 +40,7 @@ class WireMessage(Wire):
     tool_calls: list[_ToolCall] | None = None
 
     def text(self) -> str:
-        """All text of the message: content parts, refusal and tool calls, one below the other."""
+        """All text of the message: content parts, refusal and tool calls, each on a new line."""
         parts: list[str] = []
         if isinstance(self.content, str):
             parts.append(self.content)

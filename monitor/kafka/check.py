@@ -33,6 +33,8 @@ def broker_problems(config: Config, timeout_s: float = 10.0) -> list[str]:
     servers = bootstrap_servers(config.kafka)
 
     def check_address(server: str) -> str | None:
+        if "proxy_url" in settings:
+            return None  # only the proxy has to reach it
         return address_problem(server, settings, config.kafka.ssl_certfile is not None, timeout_s * _ADDRESS_SHARE)
 
     with ThreadPoolExecutor(max_workers=min(8, len(servers))) as pool:

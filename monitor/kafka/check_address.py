@@ -18,7 +18,7 @@ _NOT_A_BROKER = "the port answers, but not as a Kafka broker"
 _CERTIFICATE = {
     9: "the certificate is not valid yet; check the clocks",
     10: "the certificate has expired; renew it on the broker",
-    18: "the certificate is self-signed; put it into kafka.ssl_cafile",
+    18: "the certificate is self-signed; add it to kafka.ssl_cafile",
     19: "the certificate is not signed by an authority in kafka.ssl_cafile",
     20: "the certificate is not signed by an authority in kafka.ssl_cafile",
     21: "the certificate is not signed by an authority in kafka.ssl_cafile",

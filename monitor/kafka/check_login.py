@@ -118,14 +118,20 @@ def _login_wanted(exchange: Exchange, settings: dict[str, Any]) -> str | None:
 
 def _refusal(exchange: Exchange, mechanism: str, settings: dict[str, Any], host: str) -> str | None:
     user = settings.get("sasl_plain_username")
-    check = "the token" if mechanism == "OAUTHBEARER" else f"kafka.sasl_username {user!r} and kafka.sasl_password"
+    checks = {"OAUTHBEARER": "the token", "AWS_MSK_IAM": "the AWS credentials", "GSSAPI": "the Kerberos ticket"}
+    check = checks.get(mechanism, f"kafka.sasl_username {user!r} and kafka.sasl_password")
     failed = f"kafka.sasl_mechanism: {mechanism}: authentication failed; check {check}"
-    state = get_sasl_mechanism(mechanism)(host=host, **settings)
+    try:
+        state = get_sasl_mechanism(mechanism)(host=host, **settings)
+    except Exception as e:  # noqa: BLE001 - Kerberos asks for a ticket here
+        return f"{failed} ({e})"
     while not state.is_done():
         try:
             token = state.auth_bytes()
         except LatentwatchError as e:  # the token provider names its own key
             return str(e)
+        except Exception as e:  # noqa: BLE001 - AWS and Kerberos have their own errors
+            return f"{failed} ({e})"
         code, message, answer = exchange.authenticate(token)
         if code != 0:
             return f"{failed} ({message})" if message else failed

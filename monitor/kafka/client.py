@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ssl
 import urllib.parse
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from kafka import errors
 from kafka.net.compat import KafkaNetClient
 from pydantic import SecretStr
 
+from monitor.config.kafka_options import CONNECTION
 from monitor.config.sections import KafkaConfig
 from monitor.errors import ConfigError, LatentwatchError, Permanent, Retryable
 from monitor.kafka.connection_errors import ConnectionErrors
@@ -29,6 +31,7 @@ _PERMANENT = (
     errors.InvalidGroupIdError,
     errors.InvalidSessionTimeoutError,
 )
+_NEEDED_PACKAGES = {"AWS_MSK_IAM": "botocore", "GSSAPI": "gssapi"}
 _BOOTSTRAP_TIMEOUT_MS = 5_000
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -58,11 +61,20 @@ def client_settings(config: KafkaConfig) -> dict[str, Any]:
         settings["sasl_mechanism"] = config.sasl_mechanism
     if config.sasl_mechanism == "OAUTHBEARER":
         settings["sasl_oauth_token_provider"] = _attempt(problems, lambda: token_provider(config))
+    elif config.sasl_mechanism in _NEEDED_PACKAGES:
+        package = _NEEDED_PACKAGES[config.sasl_mechanism]
+        if importlib.util.find_spec(package) is None:
+            problems.append(f"kafka.sasl_mechanism: {config.sasl_mechanism} needs a package: pip install {package}")
     elif config.sasl_mechanism is not None:
         settings["sasl_plain_username"] = config.sasl_username
         settings["sasl_plain_password"] = _attempt(
             problems, lambda: _secret("kafka.sasl_password", config.sasl_password, config.sasl_password_file)
         )
+    settings |= {name: value for name, value in config.options.items() if name in CONNECTION}
+    if "api_version" in settings:
+        settings["api_version"] = tuple(settings["api_version"])
+    if config.proxy_url_file is not None:
+        settings["proxy_url"] = _attempt(problems, lambda: _secret("kafka.proxy_url", None, config.proxy_url_file))
     if problems:
         raise ConfigError(problems)
     return settings
@@ -110,7 +122,7 @@ def tls_context(config: KafkaConfig) -> ssl.SSLContext:
 def token_provider(config: KafkaConfig) -> TokenFile | ClientCredentials:
     """Where OAUTHBEARER tokens come from. Raises ConfigError."""
     if config.oauth_token_file is not None:
-        return TokenFile(config.oauth_token_file)
+        return TokenFile(config.oauth_token_file, config.oauth_extensions)
     url = urllib.parse.urlsplit(config.oauth_token_url or "")
     if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOOPBACK):
         raise ConfigError(
@@ -125,7 +137,12 @@ def token_provider(config: KafkaConfig) -> TokenFile | ClientCredentials:
             raise ConfigError(problems)
     secret = _secret("kafka.oauth_client_secret", config.oauth_client_secret, config.oauth_client_secret_file)
     return ClientCredentials(
-        config.oauth_token_url or "", config.oauth_client_id or "", secret, config.oauth_scope, tls
+        config.oauth_token_url or "",
+        config.oauth_client_id or "",
+        secret,
+        config.oauth_scope,
+        tls,
+        config.oauth_extensions,
     )
 
 
@@ -143,12 +160,18 @@ def open_client(make: Callable[..., C], config: KafkaConfig, **settings: Any) ->
 
     with ConnectionErrors() as seen:
         try:
-            return make(**(client_settings(config) | {"kafka_client": net_client} | settings))
+            # the rest of the options belongs to the consumer or to the producer
+            known = getattr(make, "DEFAULT_CONFIG", {})
+            options = {n: v for n, v in config.options.items() if n not in CONNECTION and n in known}
+            return make(**(client_settings(config) | {"kafka_client": net_client} | settings | options))
         except (errors.KafkaError, OSError) as e:
             # a constructor that fails leaves its network thread running
             for client in opened:
                 client.close()
-            raise failure(e, f"cannot reach a broker of {config.bootstrap_servers}", seen.reason) from None
+            found = failure(e, f"cannot reach a broker of {config.bootstrap_servers}", seen.reason)
+            if isinstance(found, Retryable):
+                found.kind = "broker_down"
+            raise found from None
 
 
 def failure(error: Exception, doing: str, reason: str | None = None) -> LatentwatchError:

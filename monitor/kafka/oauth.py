@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,23 @@ _DEFAULT_LIFE_S = 300.0  # for servers that do not send expires_in (RFC 6749, 5.
 _MAX_ANSWER_BYTES = 1_000_000
 
 
-class TokenFile(AbstractTokenProvider):  # type: ignore[misc]
+class _WithExtensions(AbstractTokenProvider):  # type: ignore[misc]
+    """Names and values that go with each token (RFC 7628, 3.1)."""
+
+    def __init__(self, extensions: Mapping[str, str] | None) -> None:
+        super().__init__()
+        self._extensions = dict(extensions or {})
+
+    def extensions(self) -> dict[str, str]:
+        """Called by the client with each token."""
+        return self._extensions
+
+
+class TokenFile(_WithExtensions):
     """The token in a file that another process keeps fresh; read for every new connection."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__()
+    def __init__(self, path: Path, extensions: Mapping[str, str] | None = None) -> None:
+        super().__init__(extensions)
         self._path = path
 
     def token(self) -> str:
@@ -44,14 +57,22 @@ class TokenFile(AbstractTokenProvider):  # type: ignore[misc]
         return token
 
 
-class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
+class ClientCredentials(_WithExtensions):
     """Tokens of the client-credentials flow (RFC 6749, 4.4), kept until shortly before they expire.
 
     The client authenticates by HTTP Basic (RFC 6749, 2.3.1). `tls` verifies the token endpoint.
     """
 
-    def __init__(self, url: str, client_id: str, client_secret: str, scope: str | None, tls: ssl.SSLContext) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        url: str,
+        client_id: str,
+        client_secret: str,
+        scope: str | None,
+        tls: ssl.SSLContext,
+        extensions: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(extensions)
         self._url = url
         self._basic = base64.b64encode(f"{_quoted(client_id)}:{_quoted(client_secret)}".encode()).decode()
         self._form = {"grant_type": "client_credentials"} | ({"scope": scope} if scope else {})

@@ -17,7 +17,7 @@ MAX_PROMPT = 4_000
 
 @dataclass(frozen=True)
 class EventCard:
-    """One event with all its alerts, gravest first."""
+    """One event with all its alerts, most severe first."""
 
     event_id: str
     severity: str
@@ -25,7 +25,7 @@ class EventCard:
     model: str
     time: str
     ratio: float
-    """Score divided by threshold of the gravest alert."""
+    """Score divided by threshold of the most severe alert."""
     prompt: str | None
     prompt_is_long: bool
     alerts: tuple[AlertCard, ...]
@@ -33,16 +33,16 @@ class EventCard:
 
 def event_card(event: FlaggedEvent) -> EventCard:
     """The card of one event."""
-    gravest = event.gravest
-    origin = gravest.event.origin
+    main = event.most_severe
+    origin = main.event.origin
     prompt = next((shortened(a.content.prompt, MAX_PROMPT) for a in event.alerts if a.content is not None), None)
     return EventCard(
         event_id=visible_line(event.id),
         severity=event.severity,
         origin=visible_line(f"{origin.topic} / {origin.partition} @ {origin.offset}"),
-        model=visible_line(gravest.event.model or ""),
-        time=_time(gravest.event.time or gravest.time),
-        ratio=ratio(gravest),
+        model=visible_line(main.event.model or ""),
+        time=_time(main.event.time or main.time),
+        ratio=ratio(main),
         prompt=None if prompt is None else visible(prompt),
         prompt_is_long=prompt is not None and (len(prompt) > LONG_PROMPT or prompt.count("\n") > 6),
         alerts=tuple(alert_card(alert) for alert in event.alerts),

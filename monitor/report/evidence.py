@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from monitor.alerts.alert import AlertFeature
 
-# A feature that nobody has named yet carries its strongest tokens as a label, or the remark that it has none.
+# A feature that nobody has named yet carries its strongest tokens as a label, or a note that it has none.
 _UNNAMED = re.compile(r'tokens? ["\']|no clear tokens\Z')
 
 

@@ -30,7 +30,7 @@ class Provenance:
 
 
 def write_report(path: Path, alerts: Sequence[Alert], summary: Summary, now: datetime | None = None) -> int:
-    """Writes the page, gravest events first, and returns how many alerts it shows.
+    """Writes the page, most severe events first, and returns how many alerts it shows.
 
     It stops before the cards exceed MAX_BYTES, and the page says how many alerts are missing. With content capture
     the page holds the text of users and models, so only its owner may read it. Raises OSError.
@@ -82,7 +82,7 @@ def _heading(summary: Summary) -> str:
 
 
 def _figures(summary: Summary) -> Iterator[str]:
-    """What is known of the run, in words."""
+    """The known figures of the run, as text."""
     for value, words in (
         (summary.events, "events read"),
         (summary.tokens, "tokens"),

@@ -30,7 +30,7 @@ def unit(alert: Alert) -> str:
 
 
 def score_bar(alert: Alert) -> ScoreBar:
-    """The bar of one alert. It ends at the highest score there can be, or a little above the score if there is none."""
+    """The bar of one alert. It ends at the highest possible score, or a little above the score if there is no limit."""
     low = min(0.0, alert.score, alert.threshold)
     high = max(alert.score, alert.threshold)
     limit = scale_of(alert.detector, alert.unit).highest

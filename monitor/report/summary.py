@@ -75,7 +75,7 @@ class Summary:
 
     @property
     def by_severity(self) -> dict[Severity, int]:
-        """Alerts by severity, gravest first; only severities that occur."""
+        """Alerts by severity, most severe first; only severities that occur."""
         counts = Counter[Severity]()
         for row in self.by_category.values():
             counts.update(row)
@@ -128,12 +128,12 @@ def categories_by_event(alerts: Iterable[Alert]) -> dict[str, set[str]]:
 
 
 def count_by_category(alerts: Iterable[Alert]) -> dict[str, dict[Severity, int]]:
-    """Alerts by category, then severity, each gravest first; categories of one severity by number of alerts."""
+    """Alerts by category, then severity, each most severe first; categories of one severity by number of alerts."""
     counts: dict[str, Counter[Severity]] = {}
     for alert in alerts:
         counts.setdefault(alert.set.category, Counter())[alert.severity] += 1
-    gravest_first = sorted(counts, key=lambda c: ([-counts[c][s] for s in reversed(SEVERITIES)], c))
-    return {c: {s: counts[c][s] for s in reversed(SEVERITIES) if counts[c][s]} for c in gravest_first}
+    most_severe_first = sorted(counts, key=lambda c: ([-counts[c][s] for s in reversed(SEVERITIES)], c))
+    return {c: {s: counts[c][s] for s in reversed(SEVERITIES) if counts[c][s]} for c in most_severe_first}
 
 
 def category_results(

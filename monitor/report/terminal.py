@@ -24,7 +24,7 @@ _MAX_ID = 16
 _CATEGORIES_WIDTH = 16
 _MAX_FEATURES = 4
 _MIN_TEXT = 12
-"""A narrower piece of text tells nothing."""
+"""A narrower piece of text is of no use."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class EventLines:
         width = options.max_width
         shown, rest = self.events[: self.limit], self.events[self.limit :]
         ids = [terminal.fit(event.id, _MAX_ID) for event in shown]
-        scores = [_score(event.gravest) for event in shown]
+        scores = [_score(event.most_severe) for event in shown]
         id_width = max((Text(text).cell_len for text in ids), default=0)
         score_width = max(map(len, scores), default=0)
         for event, event_id, score in zip(shown, ids, scores, strict=True):
@@ -59,19 +59,19 @@ class EventLines:
         line.append(names, style="bold")
         line.pad_right(max(0, _CATEGORIES_WIDTH - Text(names).cell_len) + _GAP)
         if (room := width - line.cell_len) >= _MIN_TEXT:
-            line.append_text(terminal.judged(event.gravest, room))
+            line.append_text(terminal.strongest_text(event.most_severe, room))
 
 
 @dataclass(frozen=True)
 class EventInFull:
-    """One event: its sets with scores, the user's turn, the text and the evidence of the gravest alert."""
+    """One event: its sets with scores, the user's turn, the text and the evidence of the most severe alert."""
 
     event: FlaggedEvent
     text_lines: int = 2
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         terminal = TerminalText.of(console, options)
-        alert = self.event.gravest
+        alert = self.event.most_severe
         width = max(1, options.max_width - _GAP)
         heading = terminal.severity(alert.severity).append("  ", style="not bold")
         heading.append(terminal.safe(spoken(alert.set.category)), style="bold")
@@ -82,8 +82,8 @@ class EventInFull:
         if alert.content is not None and alert.content.prompt:
             yield _indented(Text(terminal.fit(f"User: {alert.content.prompt}", width), style="dim"))
         # wrapping leaves the ends of lines empty, so a little less than full lines
-        judged = terminal.judged(alert, max(width, self.text_lines * (width - 6)))
-        for line in judged.wrap(console, width)[: self.text_lines]:
+        text = terminal.strongest_text(alert, max(width, self.text_lines * (width - 6)))
+        for line in text.wrap(console, width)[: self.text_lines]:
             line.rstrip()
             yield _indented(line)
         evidence = "; ".join(_evidence(alert))

@@ -58,7 +58,7 @@ class TerminalText:
         """The severity as a word on its colour."""
         return Text(severity.upper(), style=SEVERITY_STYLES[severity])
 
-    def judged(self, alert: Alert, width: int) -> Text:
+    def strongest_text(self, alert: Alert, width: int) -> Text:
         """The text of the alert around its strongest tokens, shaded, in at most `width` columns."""
         if alert.content is None:
             segment = alert.segment

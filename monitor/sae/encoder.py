@@ -17,9 +17,9 @@ from monitor.sae.weights import Array, SaeWeights
 class CuratedEncoder:
     """Encodes the residual stream into only the latents `indices` (see SaeWeights for the maths).
 
-    Every latent of a ReLU, JumpReLU or gated SAE stands by itself, so only its rows are computed. Whether a latent
-    of a TopK SAE is active depends on all others: for tokens on which a chosen latent could be active, the full
-    pre-activations decide.
+    The latents of a ReLU, JumpReLU or gated SAE don't depend on each other, so only the chosen rows are computed.
+    Whether a latent of a TopK SAE is active depends on all others: for tokens on which a chosen latent could be active,
+    the full pre-activations decide.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""ProbedEncoder: SAE activations, and behind them the projections on probes, computed with torch."""
+"""ProbedEncoder: SAE activations followed by the projections on probes, computed with torch."""
 
 from __future__ import annotations
 

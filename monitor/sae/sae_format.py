@@ -45,7 +45,7 @@ SAE_FORMATS: Registry[SaeFormat] = Registry(
 
 
 def load_sae(folder: Path, ref: SaeRef, named_by: Path) -> SaeWeights:
-    """The SAE in `folder`, checked against what the feature set `named_by` says of it. Raises ConfigError."""
+    """The SAE in `folder`, checked against the feature set in `named_by`. Raises ConfigError."""
     try:
         sae_format = SAE_FORMATS.load(ref.format)
     except RegistryError as e:
@@ -56,7 +56,7 @@ def load_sae(folder: Path, ref: SaeRef, named_by: Path) -> SaeWeights:
         raise ConfigError(f"{named_by}: reader.sae.path: {problem}" for problem in e.problems) from None
     if found != ref.sha256:
         files = ", ".join(str(folder / name) for name in sae_format.weights_files)
-        raise ConfigError(f"{files}: sha256 is {found}, but {named_by} was made on {ref.sha256}")
+        raise ConfigError(f"{files}: sha256 is {found}, but {named_by} was made with {ref.sha256}")
     sae = sae_format.load(folder)
     if sae.d_sae != ref.width:
         raise ConfigError(f"{named_by}: reader.sae.width: {ref.width}, but the SAE has {sae.d_sae} latents")

@@ -40,7 +40,7 @@ class SaeWeights:
     b_mag: Array | None = None  # [s], gated
     r_mag: Array | None = None  # [s], gated
     k: int | None = None  # topk
-    decoder_norm: Array | None = None  # [s]; where folding or rescaling asks for it
+    decoder_norm: Array | None = None  # [s]; needed for folding and rescaling
     rescale_by_decoder_norm: bool = False
 
     @property

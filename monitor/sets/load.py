@@ -1,4 +1,4 @@
-"""FeatureSetFiles: feature sets read from disk, checked against each other, and changed as the config asks."""
+"""LoadedSet: a feature set read from disk, checked together with the others, with the config's changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BUILTIN_PREFIX = "builtin:"
 
 @dataclass(frozen=True)
 class LoadedSet:
-    """One feature set in use: as the file says (`shipped`) and as the config changed it (`set`)."""
+    """One feature set in use: as it is in its files (`shipped`) and with the config's changes (`set`)."""
 
     path: Path
     sha256: str
@@ -129,7 +129,8 @@ def _differing_readers(sets: list[LoadedSet]) -> list[str]:
     """One process runs one model, layer and SAE; sets of another need another sidecar."""
     first = sets[0]
     return [
-        f"{s.path}: reader: differs from that of {first.path}; one process reads one model, layer and SAE"
+        f"{s.path}: reader: differs from that of {first.path}; one process reads one model, layer and SAE, "
+        "so run these sets in separate processes"
         for s in sets[1:]
         if s.shipped.reader.model_copy(update={"sae": None}) != first.shipped.reader.model_copy(update={"sae": None})
         or s.shipped.reader.sae.sha256 != first.shipped.reader.sae.sha256

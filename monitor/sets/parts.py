@@ -26,7 +26,7 @@ LABELS_FILE = "latents.json"
 
 _RENAMED = {
     "across": "it is now called combine_segments: max (once highest) or mean",
-    "condition.at_least": "it is now called threshold and stands at the top of the set, without a condition",
+    "condition.at_least": "it is now called threshold and is a key of the set itself, without a condition",
     "pooling.over": "it is now called above",
     "metrics.left_out": "it is now called held_out",
 }
@@ -65,7 +65,7 @@ def read_parts(path: Path, raw: bytes) -> SetParts:
     probe: Probe | None = None
     problems: list[str] = []
     broken: set[str] = set()
-    """Keys that are not there because of a problem that is known already."""
+    """Keys that are missing because of a problem that is already reported."""
     if data.pop("probe", None) is not None:
         problems.append(f"{path}: probe: unknown key; a probe is now part of the file that `weights` names")
         broken.add("probe")
@@ -117,7 +117,7 @@ def _weights(path: Path, data: Mapping[str, Any]) -> _Part:
     try:
         ref = WeightsRef.model_validate(data["weights"])
     except ValidationError:
-        return _Part()  # FeatureSet says what is wrong
+        return _Part()  # validation of FeatureSet reports what is wrong
     file = path.parent / ref.path
     weights, raw = load_weights(file, ref.sha256)
     files = [(ref.path, raw)]
@@ -127,7 +127,7 @@ def _weights(path: Path, data: Mapping[str, Any]) -> _Part:
         files += [] if labels_raw is None else [(LABELS_FILE, labels_raw)]
         named = _named(path, ref.path, data.get("features", []), set(weights.indices.tolist()))
         keys["features"] = [
-            # the decimal number that was fitted, and not the float32 next to it: it is what alerts show
+            # the decimal number that was fitted, not the nearest float32, because alerts show it
             {"label": labels.get(index, f"latent {index}"), **named.get(index, {}), "index": index, "weight": weight}
             for index, weight in zip(weights.indices.tolist(), map(float, weights.weights.astype(str)), strict=True)
         ]
@@ -139,7 +139,7 @@ def _named(path: Path, file: str, features: object, known: set[int]) -> dict[int
     if not isinstance(features, list) or not all(
         isinstance(f, dict) and isinstance(f.get("index"), int) for f in features
     ):
-        raise ConfigError(f"{path}: features: a list of index and label needed; the weights are in {file}")
+        raise ConfigError(f"{path}: features: must be a list of items with index and label; the weights are in {file}")
     problems = []
     named: dict[int, dict[str, Any]] = {}
     for n, feature in enumerate(features):

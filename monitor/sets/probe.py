@@ -1,4 +1,4 @@
-"""Probe: a linear direction in the residual stream, as probe sets name it by hash."""
+"""Probe: a linear direction in the residual stream, which probe sets name by its hash."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from monitor.errors import ConfigError
 class Probe:
     """A token's projection is x @ `direction` + `offset`, for its residual stream x [d] at the sets' hook.
 
-    The offset puts 0 where a token says nothing, so that pooling may count in tokens without evidence.
+    The offset makes the projection 0 for a token without evidence, so that pooling may add such tokens.
     """
 
     sha256: str

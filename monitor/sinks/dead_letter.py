@@ -26,12 +26,12 @@ class _Form:
 
 
 class KafkaDeadLetters:
-    """DeadLetters on a Kafka topic. Key, value and headers are those of the record; these headers are added:
+    """DeadLetters on a Kafka topic. Key, value and headers are those of the record, with these headers added:
 
-    latentwatch-reason, -path, -topic, -partition, -offset and -time. A value too large for the broker is cut, with its
-    length and hash in latentwatch-original-bytes and -original-sha256; if that isn't enough, headers and key go too,
-    named in latentwatch-dropped. Kafka clients cannot send a record without key and value: it gets
-    an empty value and latentwatch-value: null.
+    latentwatch-reason, -path, -topic, -partition, -offset and -time. A value that is too large for the broker is cut,
+    with its length and hash in latentwatch-original-bytes and -original-sha256; if that is not enough, headers and
+    key are dropped and named in latentwatch-dropped. Kafka clients cannot send a record without key and value: it
+    gets an empty value and latentwatch-value: null. docs/events.md has the whole format.
     """
 
     def __init__(self, kafka: KafkaConfig, topic: str) -> None:

@@ -1,4 +1,4 @@
-"""JsonlSink and JsonlDeadLetters: alerts and bad records to files, one JSON object a line."""
+"""JsonlSink and JsonlDeadLetters: alerts and bad records in files, one JSON object per line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class JsonlSinkConfig(SinkConfig):
-    """Alerts to a file, one JSON object a line."""
+    """Alerts to a file, one JSON object per line."""
 
     enabled: bool = False
     """Whether alerts go to a file."""
@@ -58,7 +58,7 @@ class _LineFile:
             if self._fsync:
                 os.fsync(self._file.fileno())
         except OSError as e:
-            with suppress(OSError):  # a pipe or a device has no end to cut
+            with suppress(OSError):  # a pipe or a device cannot be truncated
                 os.ftruncate(self._file.fileno(), end)  # half a line would corrupt the next one
             raise Retryable(f"{self._path}: not written: {e}") from None
         self._pending.clear()
@@ -74,7 +74,7 @@ class JsonlSink:
     """Alerts to a file.
 
     A process that was killed while writing may leave an unfinished last line. The next start removes it, and the
-    alert in it comes again.
+    alert in it is delivered again.
     """
 
     name = "jsonl"
@@ -85,7 +85,7 @@ class JsonlSink:
         self._lines = _LineFile(path, fsync, key)
         if path.is_file():
             try:
-                _close_last_line(path)
+                _remove_unfinished_line(path)
             except OSError as e:
                 self._lines.close()
                 raise ConfigError(f"{key}: {path}: cannot be read back: {e.strerror}") from None
@@ -135,7 +135,7 @@ class JsonlDeadLetters:
         self._lines.close()
 
 
-def _close_last_line(path: Path) -> None:
+def _remove_unfinished_line(path: Path) -> None:
     """Removes an unfinished last line, which only a process killed in the middle of a write leaves behind."""
     with path.open("r+b") as f:
         end = f.seek(0, os.SEEK_END)

@@ -27,9 +27,9 @@ class KafkaSinkConfig(SinkConfig):
     topic: Annotated[str, Field(min_length=1)] = "llm.alerts"
     """Topic of alerts."""
     compression_type: Literal["none", "gzip", "lz4", "zstd"] = "lz4"
-    """Codec of produced batches."""
+    """Compression of produced batches."""
     delivery_timeout_ms: Positive = 30_000
-    """Longest wait for the brokers to take an alert before the whole batch is tried again."""
+    """Longest wait for the brokers to accept an alert before the whole batch is sent again."""
 
     def kafka_topics(self) -> dict[str, str]:
         return {"topic": self.topic}

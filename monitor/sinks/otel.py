@@ -63,7 +63,7 @@ class OtelSink:
     dropped and counted in latentwatch.export.dropped. An `add` that finds the buffer full exports it first, so it may
     do the same. Both block for at most config.timeout_s; `flush` then also exports spans.
 
-    An answer of partial success counts as delivered, because OTLP forbids sending it again; refused alerts are counted.
+    A partial success counts as delivered, because OTLP forbids sending the batch again; refused alerts are counted.
     """
 
     name = "otel"

@@ -1,4 +1,4 @@
-"""Sink: the promises that every destination of alerts keeps, and the same for bad records."""
+"""Sink and DeadLetters: the interfaces of every destination for alerts and for bad records."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class SinkContext:
 
 
 class SinkType(ConfiguredSink, Protocol):
-    """A class of sinks, which is what SINKS knows by name."""
+    """The class of a sink, as SINKS lists it by name."""
 
     def open(self, config: Any, context: SinkContext) -> Sink:
-        """The sink of a section, which is a `config_type`. Raises ConfigError if it can't work as configured."""
+        """The sink of its config section, a `config_type`. Raises ConfigError if it can't work as configured."""
 
 
 def open_sinks(config: SinksConfig, context: SinkContext) -> list[Sink]:

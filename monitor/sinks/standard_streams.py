@@ -1,4 +1,4 @@
-"""StdoutSink and StderrDeadLetters: alerts and complaints of a command that runs in a terminal or a pipe."""
+"""StdoutSink and StderrDeadLetters: alerts and bad events of a command that runs in a terminal or a pipe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MOST_SHOWN = 20
 
 
 class StdoutSink:
-    """Alerts to standard output, one JSON object a line."""
+    """Alerts to standard output, one JSON object per line."""
 
     name = "stdout"
 
@@ -36,7 +36,7 @@ class StdoutSink:
 
 
 class StderrDeadLetters:
-    """Says on standard error which records could not be read and why; a long list is cut short."""
+    """Lists on standard error which records could not be read and why, up to a limit."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -47,7 +47,7 @@ class StderrDeadLetters:
         if self._count <= _MOST_SHOWN:
             sys.stderr.write(f"bad event: {origin.topic}:{origin.offset}: {error}\n")
         elif self._count == _MOST_SHOWN + 1:
-            sys.stderr.write("bad event: more of them; --bad FILE keeps all\n")
+            sys.stderr.write("bad event: there are more; --bad FILE keeps all of them\n")
 
     def flush(self) -> None:
         sys.stderr.flush()

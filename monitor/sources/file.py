@@ -22,8 +22,7 @@ class FileSource:
     for the parser to refuse it, so that no line fills the memory.
     """
 
-    connected = True
-    assigned = True
+    unready = ""
 
     def __init__(self, path: str, max_bytes: int, batch: int = 64) -> None:
         self._exit = ExitStack()

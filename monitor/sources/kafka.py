@@ -10,14 +10,17 @@ from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition, errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.structs import MemberState, OffsetAndMetadata
+from kafka.structs import OffsetAndMetadata
 
 from monitor.config.sections import KafkaConfig, SourceConfig
-from monitor.errors import Retryable
+from monitor.errors import LatentwatchError, Retryable
 from monitor.events.event import Origin, Record
+from monitor.events.unread_range import UnreadRange
 from monitor.kafka.client import failure, open_client
 from monitor.kafka.connection_errors import ConnectionErrors
 from monitor.kafka.kept_joins import KeptJoins
+from monitor.kafka.unread_ranges import UnreadRanges
+from monitor.sources.kafka_health import KafkaHealth, unauthorized_topic
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +41,7 @@ _MOVED = (
 class KafkaSource:
     """A Source. Joins the group at the first poll and commits exactly what it handed out.
 
-    poll and commit come from one thread; `connected`, `assigned` and `lag` may be asked from any.
+    poll and commit come from one thread; `unready`, `connected`, `assigned` and `lag` may be asked from any.
     """
 
     exhausted = False
@@ -47,14 +50,26 @@ class KafkaSource:
         self._kafka = kafka
         self._source = source
         self._consumer: KafkaConsumer | None = None
-        self._health: _Health | None = None
+        self._health: KafkaHealth | None = None
         self._joins: KeptJoins | None = None
+        self._unread: UnreadRanges | None = None
+        self._trouble = ""
         self._next: dict[TopicPartition, OffsetAndMetadata] = {}  # handed out, not yet committed
+        self._committed: dict[TopicPartition, int] = {}
         self._held: list[Any] = []  # fetched while only keeping alive; handed out by the next poll
         self._failure: Exception | None = None
         self._lag: int | None = None
         self.lost_commits = 0
         """Partitions that moved between handing out and commit; their new owner reads again."""
+
+    @property
+    def unready(self) -> str:
+        """See Source."""
+        if self._trouble:
+            return self._trouble
+        if not self.connected:
+            return f"no broker of {self._kafka.bootstrap_servers} answers"
+        return "" if self.assigned else "waiting for partitions"
 
     @property
     def connected(self) -> bool:
@@ -68,9 +83,19 @@ class KafkaSource:
         health = self._health
         return health is not None and health.joined()
 
-    def poll(self) -> Sequence[Record]:
+    def poll(self) -> Sequence[Record | UnreadRange]:
         """See Source. The first call, and those after a failure, may take some seconds to connect."""
+        try:
+            found = self._poll()
+        except LatentwatchError as e:
+            self._trouble, self._lag = str(e), None
+            raise
+        self._trouble = ""
+        return found
+
+    def _poll(self) -> Sequence[Record | UnreadRange]:
         consumer = self._consumer or self._open()
+        health = self._health
         try:
             if self._failure is not None:
                 raise self._failure
@@ -79,17 +104,19 @@ class KafkaSource:
                 self._fill(consumer)
         except Exception as e:
             self._drop()
-            raise failure(e, f"cannot read topic {self._source.topic}") from e
+            raise self._unavailable(e, f"cannot read topic {self._source.topic}") from e
+        if health is not None and health.topic_was_replaced():
+            self._start_over(consumer)
+        if not self._held and health is not None:
+            if health.silent():
+                self._drop()
+                raise Retryable(f"no broker of {self._kafka.bootstrap_servers} answers", kind="broker_down")
+            if (problem := health.topic_problem()) is not None:
+                raise problem
         found, self._held = self._held, []
-        if not found and self._health is not None and self._health.silent():
-            self._drop()
-            raise Retryable(f"no broker of {self._kafka.bootstrap_servers} answers")
-        for record in found:
-            self._next[TopicPartition(record.topic, record.partition)] = OffsetAndMetadata(
-                record.offset + 1, "", -1 if record.leader_epoch is None else record.leader_epoch
-            )
+        self._note_positions(consumer)
         self._lag = self._measured_lag(consumer)
-        return [_record(record) for record in found]
+        return [_handed_out(record) for record in found]
 
     def keep_alive(self) -> None:
         """See Source. Takes part in rebalances without handing anything out; failures wait for the next poll."""
@@ -108,7 +135,7 @@ class KafkaSource:
             self._failure = e
 
     def commit(self) -> None:
-        """See Source. Where the group is rebalancing, the offsets still ours go with the next commit."""
+        """See Source. While the group is rebalancing, the offsets still ours go with the next commit."""
         consumer = self._consumer
         if consumer is None or not self._next:
             return
@@ -126,11 +153,14 @@ class KafkaSource:
                 _log.info("offsets not committed yet, the group is rebalancing: %s", e)
                 return
             except errors.KafkaError as e:
-                raise failure(e, f"cannot commit offsets of group {self._source.group_id}", seen.reason) from e
+                raise self._unavailable(
+                    e, f"cannot commit offsets of group {self._source.group_id}", seen.reason
+                ) from e
+        self._committed.update((partition, place.offset) for partition, place in self._next.items())
         self._next.clear()
 
     def lag(self) -> int | None:
-        """See Source. As of the last poll; None until every partition of ours was fetched from."""
+        """See Source. As of the last poll; None until every partition of ours was fetched from, and without a topic."""
         return self._lag
 
     def close(self) -> None:
@@ -143,7 +173,10 @@ class KafkaSource:
             if self._next.pop(partition, None) is not None:
                 self.lost_commits += 1
                 _log.info("%s-%d moved before its commit; its new owner reads again", *partition)
+            self._committed.pop(partition, None)
         self._held = [r for r in self._held if TopicPartition(r.topic, r.partition) not in partitions]
+        if self._unread is not None:
+            self._unread.forget(partitions)
 
     def _open(self) -> KafkaConsumer:
         source = self._source
@@ -153,6 +186,7 @@ class KafkaSource:
             group_id=source.group_id,
             enable_auto_commit=False,
             auto_offset_reset=source.auto_offset_reset,
+            isolation_level=source.isolation_level,
             # partitions that stay are read on while others move, and keep their place
             partition_assignment_strategy=[CooperativeStickyAssignor()],
             max_poll_records=source.max_poll_records,
@@ -161,17 +195,23 @@ class KafkaSource:
             heartbeat_interval_ms=source.heartbeat_interval_ms,
             fetch_max_wait_ms=min(500, self._kafka.request_timeout_ms - 1),
             allow_auto_create_topics=False,
+            # a batch that the brokers took must not break the connection, whatever its size
+            **({} if "receive_message_max_bytes" in self._kafka.options else {"receive_message_max_bytes": 2**31 - 1}),
         )
+        health = KafkaHealth(consumer, source)
         consumer.subscribe([source.topic], listener=_Moves(self))
         # a member that joins before it knows the topic's partitions is given none, and has to join once more
         with contextlib.suppress(errors.KafkaError):
             consumer._net.run(consumer._manager.wait_for, consumer._cluster.request_update(), _MAX_BLOCK_MS)
-        self._consumer, self._health, self._joins = consumer, _Health(consumer, source), KeptJoins(consumer)
+        self._consumer, self._health, self._joins = consumer, health, KeptJoins(consumer)
+        self._unread = UnreadRanges(consumer)
         return consumer
 
     def _drop(self) -> None:
         consumer, self._consumer, self._health, self._joins = self._consumer, None, None, None
+        self._unread = None
         self._next.clear()
+        self._committed.clear()
         self._held, self._failure, self._lag = [], None, None
         if consumer is not None:
             try:
@@ -193,6 +233,31 @@ class KafkaSource:
             self._fetch(consumer, max(1, int(left * 1000)))
             if len(self._held) == before:
                 return
+
+    def _note_positions(self, consumer: KafkaConsumer) -> None:
+        """What the next commit holds: positions, as records may be followed by markers of transactions."""
+        for partition in consumer.assignment():
+            place: OffsetAndMetadata | None = consumer._subscription.assignment[partition].position
+            if place is None or (self._unread is not None and self._unread.pending(partition)):
+                continue  # what was stepped over is committed once it was handed out
+            if place.offset > self._committed.get(partition, -1):
+                self._next[partition] = OffsetAndMetadata(place.offset, "", place.leader_epoch)
+
+    def _start_over(self, consumer: KafkaConsumer) -> None:
+        """The topic is a new one of the same name, of which nothing has been read."""
+        _log.warning("topic %s was deleted and created again; reading it from its beginning", self._source.topic)
+        if partitions := consumer.assignment():
+            self.forget(partitions)
+            consumer.seek_to_beginning(*partitions)
+
+    def _unavailable(self, error: Exception, doing: str, reason: str | None = None) -> LatentwatchError:
+        """Like `failure`, but permissions may be granted while we wait."""
+        if isinstance(error, errors.TopicAuthorizationFailedError):
+            return unauthorized_topic(self._source.topic)
+        if isinstance(error, errors.GroupAuthorizationFailedError):
+            group = self._source.group_id
+            return Retryable(f"not authorised to join group {group}: grant READ on it", kind="group_unauthorized")
+        return failure(error, doing, reason)
 
     def _measured_lag(self, consumer: KafkaConsumer) -> int | None:
         # from the high watermarks of the fetches: not every broker answers ListOffsets rightly
@@ -218,34 +283,10 @@ class _Moves(ConsumerRebalanceListener):  # type: ignore[misc]
         """Nothing to do: the consumer goes to their committed offsets."""
 
 
-class _Health:
-    """Whether brokers answer: the consumer itself stays silent while they are away."""
-
-    def __init__(self, consumer: KafkaConsumer, source: SourceConfig) -> None:
-        self._consumer = consumer
-        self._quiet_s = source.session_timeout_ms / 1000
-        self._opened_at_s = time.monotonic()
-        # the public metric counts heartbeats that were sent; what matters is those that were answered
-        self._heartbeat = consumer._coordinator.heartbeat
-        metrics = {(name.group, name.name): metric for name, metric in consumer.metrics(raw=True).items()}
-        self._connections = metrics[("consumer-metrics", "connection-count")]
-
-    def connected(self) -> bool:
-        return self._connections.value() > 0 and not self.silent()
-
-    def joined(self) -> bool:
-        return bool(self._consumer.group_metadata().state == MemberState.STABLE)
-
-    def silent(self) -> bool:
-        """No heartbeat was answered for a session timeout, though the member should get answers."""
-        if not self.joined() and self._connections.value() > 0:
-            # a join lasts as long as the slowest member takes to come; there are no heartbeats meanwhile
-            return False
-        answered_at_s = max(self._heartbeat.last_receive, self._heartbeat.last_reset, self._opened_at_s)
-        return bool(time.monotonic() - answered_at_s > self._quiet_s)
-
-
-def _record(record: Any) -> Record:
+def _handed_out(record: Any) -> Record | UnreadRange:
+    if isinstance(record.value, UnreadRange):
+        _log.warning("not read: %s", record.value)
+        return record.value
     return Record(
         value=record.value,
         key=record.key,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from monitor.events.event import Record
+from monitor.events.unread_range import UnreadRange
 
 
 class Source(Protocol):
@@ -16,30 +17,27 @@ class Source(Protocol):
         """True once no further record will ever come (end of a file); a stream never is."""
 
     @property
-    def connected(self) -> bool:
-        """Whether the origin has answered lately; for readiness."""
+    def unready(self) -> str:
+        """Why no records can come right now, such as a broker that is down; empty when they can."""
 
-    @property
-    def assigned(self) -> bool:
-        """Whether there is a settled claim to records, such as a place in a consumer group; for readiness."""
-
-    def poll(self) -> Sequence[Record]:
+    def poll(self) -> Sequence[Record | UnreadRange]:
         """The next records, oldest first in each partition; empty when none came in time. Blocks for a second at most.
 
-        Raises Retryable when the origin is away and Permanent when it refuses us.
+        An UnreadRange stands in the place of records that cannot be read. Raises Retryable when the origin is down or
+        does not let us read yet, and Permanent when trying again cannot help.
         """
 
     def keep_alive(self) -> None:
         """Called between model batches of a long computation, so that a group member is not taken for dead."""
 
     def commit(self) -> None:
-        """Everything handed out so far is dealt with. Called only after all sinks have flushed.
+        """Everything handed out so far is dealt with. Called only after all sinks have flushed, and after empty polls.
 
         Raises Retryable. A partition that was taken away meanwhile is not an error: its new owner reads again.
         """
 
     def lag(self) -> int | None:
-        """Records not yet handed out, or None where that is unknown."""
+        """Records not yet handed out; None if that is unknown."""
 
     def close(self) -> None:
         """Leaves the group and frees everything. Does not commit."""

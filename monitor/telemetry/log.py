@@ -15,7 +15,16 @@ from typing import TextIO
 
 from monitor.config.sections import LogConfig
 
-NOISY = ("kafka", "opentelemetry", "urllib3", "monitor.telemetry.telemetry")
+NOISY = (
+    "kafka",
+    "opentelemetry",
+    "urllib3",
+    "monitor.telemetry.telemetry",
+    "monitor.pipeline",
+    "monitor.sources.kafka",
+)
+# what the Kafka client says in an outage, we say in one line; of its many messages a few are enough
+_CHATTY = ("kafka",)
 _MAX_KEYS = 1_024
 _NUMBER = re.compile(r"0x[0-9a-f]+|\d+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
@@ -24,8 +33,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 class RateLimit(logging.Filter):
     """Passes at most `limit` equal messages of the named loggers every `period_s` seconds.
 
-    Messages that differ only in numbers are equal. The first one of the next period says how many were suppressed. Add
-    it to a handler: a filter on a logger does not see the records of its child loggers.
+    Messages that differ only in numbers are equal, and so are all messages of a `chatty` logger. The first one of the
+    next period says how many were suppressed. Add it to a handler: a filter on a logger does not see the records of
+    its child loggers.
     """
 
     def __init__(
@@ -34,8 +44,10 @@ class RateLimit(logging.Filter):
         limit: int = 3,
         period_s: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
+        chatty: tuple[str, ...] = _CHATTY,
     ) -> None:
         super().__init__()
+        self._chatty = chatty
         self._loggers = loggers
         self._limit = limit
         self._period_s = period_s
@@ -45,9 +57,12 @@ class RateLimit(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to show the record. Sets `suppressed` on it if others like it were not shown before."""
-        if not any(record.name == name or record.name.startswith(f"{name}.") for name in self._loggers):
+        limited = next((n for n in self._loggers if record.name == n or record.name.startswith(f"{n}.")), None)
+        if limited is None:
             return True
         key = (record.name, record.levelno, _NUMBER.sub("#", record.getMessage()))
+        if limited in self._chatty:
+            key = (limited, 0, "")
         now = self._clock()
         with self._lock:
             start, count = self._seen.get(key, (now, 0))
@@ -109,7 +124,7 @@ def configure_logging(config: LogConfig, stream: TextIO | None = None) -> None:
         root.removeHandler(handler)
     handler = _Handler(stream or sys.stderr)
     handler.setFormatter(_Json() if config.format == "json" else _Text())
-    handler.addFilter(RateLimit())
+    handler.addFilter(RateLimit(chatty=() if config.level == "debug" else _CHATTY))
     root.addHandler(handler)
     root.setLevel(config.level.upper())
     # clients log every reconnect at info; show only their warnings unless debugging

@@ -1,4 +1,4 @@
-"""MetricExporter: OTLP metrics, with a word about every export that failed."""
+"""MetricExporter: exports metrics over OTLP and reports every export that failed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monitor.telemetry.otlp import Session, options
 
 
 class MetricExporter(OTLPMetricExporter):
-    """Tells `failed` why an export failed; the SDK's periodic reader keeps that to itself. Raises ConfigError."""
+    """Calls `failed` with the reason if an export fails; the SDK's periodic reader hides it. Raises ConfigError."""
 
     def __init__(self, config: OtelConfig, failed: Callable[[str], None]) -> None:
         self._own_session = Session()
@@ -23,7 +23,7 @@ class MetricExporter(OTLPMetricExporter):
     def export(
         self, metrics_data: MetricsData, timeout_millis: float | None = 10_000, **kwargs: Any
     ) -> MetricExportResult:
-        """Sends one collection. Metrics are cumulative, so the next one makes up for one that is lost."""
+        """Sends one collection. Metrics are cumulative, so the next export makes up for a lost one."""
         result = super().export(metrics_data, timeout_millis, **kwargs)
         if self._own_session.outcome.failure is not None:
             self._failed(self._own_session.outcome.failure)

@@ -108,7 +108,13 @@ TEMPLATE_FALLBACKS = Name(
     "latentwatch.chat_template.fallbacks",
     "counter",
     "{event}",
-    "Events that the chat template refused; their turns were read one below the other.",
+    "Events that the chat template refused; they were read as plain text, turn after turn.",
+)
+SOURCE_UNREAD = Name(
+    "latentwatch.source.unread", "counter", "{offset}", "Offsets whose records could not be read.", (ERROR_TYPE,)
+)
+SOURCE_FAILURES = Name(
+    "latentwatch.source.failures", "counter", "{poll}", "Polls that failed and were tried again.", (ERROR_TYPE,)
 )
 TOKENS = Name("latentwatch.tokens", "counter", "{token}", "Tokens that the model read.")
 TOKENS_CACHED = Name(
@@ -139,7 +145,7 @@ LAG = Name(
     "Records in the topic that the source has not returned yet; absent while unknown.",
 )
 QUEUE = Name(
-    "latentwatch.queue.depth", "gauge", "{event}", "Records of the batch in hand: polled and not yet committed."
+    "latentwatch.queue.depth", "gauge", "{event}", "Records of the current batch: polled and not yet committed."
 )
 SINK_ALERTS = Name("latentwatch.sink.alerts", "counter", "{alert}", "Alerts that a sink delivered.", (SINK,))
 SINK_DURATION = Name("latentwatch.sink.flush.duration", "histogram", "s", "Time that one flush took.", (SINK,))
@@ -173,6 +179,8 @@ METRICS = (
     PROCESS_DURATION,
     BAD_EVENTS,
     TEMPLATE_FALLBACKS,
+    SOURCE_UNREAD,
+    SOURCE_FAILURES,
     TOKENS,
     TOKENS_CACHED,
     CONFIRMED,
@@ -224,7 +232,7 @@ _ATTRIBUTES = (
     (OPERATION_TYPE, "string", "receive or process."),
     (DESTINATION, "string", "Topic, or path of the file."),
     (PARTITION, "string", "Partition of the record."),
-    (OFFSET, "int", "Offset of the record; the line number in a file."),
+    (OFFSET, "int", "Offset of the record; the line or row number in a file."),
     (GROUP, "string", "Consumer group."),
     (CLIENT_ID, "string", "Client id as the brokers see it."),
     (BATCH_COUNT, "int", "Records that a poll returned."),
@@ -239,8 +247,8 @@ _ATTRIBUTES = (
     (EXPLANATION, "string", "The alert's message. Holds no text of the event."),
     (RESPONSE_ID, "string", "Id of the event; the response id for OpenAI-style events that have no id of their own."),
     (CONVERSATION_ID, "string", "Conversation, if the event's attributes name one."),
-    (REQUEST_MODEL, "string", "Model that served the response, as the event says."),
-    (RULE_UUID, "string", "SHA-256 of the feature-set file."),
+    (REQUEST_MODEL, "string", "Model that wrote the response, according to the event."),
+    (RULE_UUID, "string", "SHA-256 of the feature set's files."),
     (RULE_NAME, "string", "Id of the feature set."),
     (RULE_VERSION, "string", "Version of the feature set."),
     (RULE_CATEGORY, "string", "Category of the feature set."),
@@ -255,10 +263,10 @@ _ATTRIBUTES = (
     (SET_STATUS, "string", "experimental, test or stable."),
     (CATEGORY, "string", "Category of the feature set, as a metric label."),
     (DETECTOR, "string", "Kind of detector."),
-    (THRESHOLD, "double", "Score from which the set raises an alert."),
-    (SCORE_UNIT, "string", "What the score counts."),
+    (THRESHOLD, "double", "Lowest score that raises an alert."),
+    (SCORE_UNIT, "string", "Unit of the score and the threshold."),
     (SEGMENT_NAME, "string", "Part of the conversation with the highest score."),
-    (SEGMENT_INDEX, "int", "Which of the segments of that name, from 0."),
+    (SEGMENT_INDEX, "int", "Index among the segments of that name, from 0."),
     (SEGMENT_TOKENS, "int", "Tokens in the segment."),
     (FEATURE_INDEX, "string", "SAE latent, as a metric label; curated features only."),
     (FEATURE_INDICES, "int[]", "SAE latents that contributed to the alert, strongest first."),

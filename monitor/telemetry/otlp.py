@@ -1,4 +1,4 @@
-"""SignalExporter: sends one signal to an OTLP/HTTP receiver and says what became of every export."""
+"""SignalExporter: sends one signal to an OTLP/HTTP receiver and returns the outcome of every export."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 @dataclass(frozen=True)
 class ExportOutcome:
-    """What became of one export."""
+    """The outcome of one export."""
 
     failure: str | None = None
     """Why it failed; None if the receiver answered 2xx."""
     rejected: int = 0
-    """Items that the receiver refused in an answer of partial success."""
+    """Items that the receiver refused in a partial-success response."""
     retry_after_s: float | None = None
     """The receiver's Retry-After."""
 
@@ -140,7 +140,7 @@ def _seconds(value: str | None) -> float | None:
 
 
 def _rejected(response: requests.Response, body: bytes) -> int:
-    """Items refused in an answer of partial success; logs, traces and metrics use the same protobuf layout."""
+    """Items refused in a partial-success response; logs, traces and metrics use the same protobuf layout."""
     if "protobuf" not in response.headers.get("content-type", ""):
         return 0
     try:

@@ -73,7 +73,7 @@ class Spans:
         report: Callable[[ExportOutcome, int], None],
         limit: int = 2_048,
     ) -> None:
-        """`stream` goes on every span; `report` is told of every failed export and of how many spans were dropped."""
+        """`stream` goes on every span; `report` is called for every failed export and for dropped spans."""
         self._timeout_s = config.timeout_s
         self._stream = stream
         self._report = report

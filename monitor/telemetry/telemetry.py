@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, get_args
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation
@@ -18,7 +18,9 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from monitor.alerts.alert import Alert
 from monitor.config.sinks import OtelConfig
+from monitor.errors import RetryableKind
 from monitor.events.event import Event
+from monitor.events.unread_range import UnreadKind
 from monitor.telemetry import names as names
 from monitor.telemetry.metric_exporter import MetricExporter
 from monitor.telemetry.otlp import ExportOutcome
@@ -129,6 +131,10 @@ class Telemetry:
         for signal in ("logs", "traces", "metrics") if self.config.enabled else ():
             self._add(names.EXPORT_FAILURES, 0, {names.SIGNAL: signal})
             self._add(names.EXPORT_DROPPED, 0, {names.SIGNAL: signal})
+        for kind in get_args(UnreadKind):
+            self._add(names.SOURCE_UNREAD, 0, {names.ERROR_TYPE: kind})
+        for kind in get_args(RetryableKind):
+            self._add(names.SOURCE_FAILURES, 0, {names.ERROR_TYPE: kind})
         for row in (names.TOKENS, names.CONFIRMED, names.TEMPLATE_FALLBACKS, names.WINDOWS, names.COMMITS):
             self._add(row, 0, {})
 
@@ -149,13 +155,23 @@ class Telemetry:
         self._add(names.BAD_EVENTS, 1, {names.ERROR_TYPE: reason_kind})
 
     @_harmless
+    def unread(self, kind: UnreadKind, offsets: int) -> None:
+        """Records of a range of offsets could not be read; their place was dead-lettered."""
+        self._add(names.SOURCE_UNREAD, offsets, {names.ERROR_TYPE: kind})
+
+    @_harmless
+    def source_failed(self, kind: RetryableKind) -> None:
+        """A poll failed and is tried again."""
+        self._add(names.SOURCE_FAILURES, 1, {names.ERROR_TYPE: kind})
+
+    @_harmless
     def template_fallback(self) -> None:
-        """The chat template refused a conversation; its turns were read one below the other."""
+        """The chat template refused a conversation; it was read as plain text, turn after turn."""
         self._add(names.TEMPLATE_FALLBACKS, 1, {})
 
     @_harmless
     def confirmed(self) -> None:
-        """An event came near a threshold, and the exact reader decided."""
+        """An event came near a threshold, and the float32 reader decided."""
         self._add(names.CONFIRMED, 1, {})
 
     @_harmless

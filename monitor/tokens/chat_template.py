@@ -64,7 +64,7 @@ class Rendered:
 
 
 class ChatTemplate:
-    """Renders events with a Jinja chat template, sandboxed, with the names that transformers gives to templates.
+    """Renders events with a Jinja chat template, sandboxed, with the globals and filters that transformers provides.
 
     The text around the turns is rendered once for each sequence of roles, with marks in place of the turns. So the
     offsets are exact for every template that shows each turn once and in order. A conversation that the template
@@ -99,7 +99,7 @@ class ChatTemplate:
         return self._template is not None
 
     def render(self, event: Event) -> Rendered:
-        """The event's turns and response; nothing after the last of them."""
+        """The event's turns and response, without the template's text after the last of them."""
         turns = [(m.role, m.content) for m in event.messages]
         names: list[SegmentName] = [_SEGMENTS.get(role, "user") for role, _ in turns]
         if event.response or not turns:

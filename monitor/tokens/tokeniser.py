@@ -21,7 +21,7 @@ class Tokenised:
 
     `ids` [token]; `starts` and `ends` [token] are characters of the rendered text; `rows[i]` are the tokens of
     `segments[i]` that count as evidence. Special tokens, template text and the first position, which is an attention
-    sink with unusual activations, are in no row.
+    sink with unusual activations, are never evidence.
     """
 
     event: Event

@@ -1,4 +1,4 @@
-"""docs/alerts.md has every field of the schema, and no other; its example is an alert."""
+"""docs/alerts.md has every field of the schema and no others; its example is an alert."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command as a user meets it: help, results, messages and exit codes."""
+"""The command as a user sees it: help, results, messages and exit codes."""
 
 from __future__ import annotations
 

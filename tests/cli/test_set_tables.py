@@ -1,4 +1,4 @@
-"""Tables of sets: they fit 80 columns, and say what an operator asks for."""
+"""Tables of sets: they fit 80 columns, and show what an operator needs."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_show_says_how_the_set_decides() -> None:
     text = " ".join(" ".join(show_lines(loaded(used))).split())
     assert "Segments: user, response; the event's score is their mean" in text
     assert "Threshold: 0.5, severity medium" in text
-    assert "Escalation: high from a score of 0.9 on" in text
+    assert "Escalation: high at a score of 0.9 or more" in text
     assert "target 1.00% false positives, measured 0.25% (95 % interval 0.03% to 0.90%)" in text
     assert "fitted * 9, 9 1.00" in text
 

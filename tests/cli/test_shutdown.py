@@ -40,7 +40,7 @@ def test_the_first_signal_is_logged_and_ends_the_loop(child: subprocess.Popen[st
     child.send_signal(number)
     out, err = child.communicate(timeout=60)
     assert (child.returncode, out) == (0, "stopped\n")
-    assert err == f"{number.name}: finishing the batch in hand; a second signal ends the process at once\n"
+    assert err == f"{number.name}: finishing the current batch; a second signal ends the process at once\n"
 
 
 @pytest.mark.parametrize("child", [["busy"]], indirect=True)

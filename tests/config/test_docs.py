@@ -25,7 +25,7 @@ def test_every_key_is_documented(key: Key) -> None:
 
 
 @pytest.mark.parametrize("section", list(sections()), ids=lambda section: section.path)
-def test_every_section_stands_as_printed(section: Section) -> None:
+def test_every_section_is_as_printed(section: Section) -> None:
     assert section.table() in DOCS, "run: python -m tests.config.documented_keys"
 
 

@@ -107,7 +107,7 @@ BAD: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("fault", BAD)
-def test_bad_configs_are_refused_for_their_fault_alone(tmp_path: Path, fault: str) -> None:
+def test_bad_configs_are_refused_only_for_their_fault(tmp_path: Path, fault: str) -> None:
     data, problem = BAD[fault]
     (found,) = problems(tmp_path, data)
     assert found.startswith(f"config.yaml: {problem}")
@@ -236,7 +236,7 @@ def test_secrets_in_files_are_refused_and_not_repeated(tmp_path: Path, key: str)
     section, name = key.split(".")
     (found,) = problems(tmp_path, {section: {name: "hunter2"}})
     assert found == (
-        f"config.yaml: {key}: secrets stay out of files like this one; use {key}_file, "
+        f"config.yaml: {key}: secrets are not allowed in the config file; use {key}_file, "
         f"or {_variable(key)} in the environment"
     )
 

@@ -119,11 +119,11 @@ def test_a_package_s_secrets_are_refused_in_files_by_their_type(tmp_path: Path) 
     login = {"code": "hunter2", "user": "me"}
     found = problems(tmp_path, {"pager": {"token": "hunter2", "login": login, "logins": [login]}})
     assert found == [
-        "config.yaml: sinks.pager.login.code: secrets stay out of files like this one; use "
+        "config.yaml: sinks.pager.login.code: secrets are not allowed in the config file; use "
         "LATENTWATCH__SINKS__PAGER__LOGIN__CODE in the environment",
-        "config.yaml: sinks.pager.logins.code: secrets stay out of files like this one; use "
+        "config.yaml: sinks.pager.logins.code: secrets are not allowed in the config file; use "
         "LATENTWATCH__SINKS__PAGER__LOGINS__CODE in the environment",
-        "config.yaml: sinks.pager.token: secrets stay out of files like this one; use sinks.pager.token_file, "
+        "config.yaml: sinks.pager.token: secrets are not allowed in the config file; use sinks.pager.token_file, "
         "or LATENTWATCH__SINKS__PAGER__TOKEN in the environment",
     ]
 

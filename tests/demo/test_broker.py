@@ -1,4 +1,4 @@
-"""EmbeddedBroker: starts, says why not, and leaves nothing behind."""
+"""EmbeddedBroker: starts or says why it can't, and leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress is told on a terminal and in a file."""
+"""Progress is shown on a terminal and in a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo against a real broker and a stand-in sidecar: its verdict, its files, its cleaning up."""
+"""The demo against a real broker and a stand-in sidecar: its exit code, its files, its clean-up."""
 
 from __future__ import annotations
 

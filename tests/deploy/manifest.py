@@ -1,4 +1,4 @@
-"""Finding one's way in deploy/kubernetes/sidecar.yaml."""
+"""Finds objects and containers in deploy/kubernetes/sidecar.yaml."""
 
 from __future__ import annotations
 

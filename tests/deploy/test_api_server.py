@@ -1,4 +1,4 @@
-"""What a real API server says to the manifest, and to copies of it that were made worse."""
+"""How a real API server answers the manifest, and copies of it with faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Makefile's promises to somebody who has just cloned the repository."""
+"""The Makefile works for somebody who has just cloned the repository."""
 
 from __future__ import annotations
 

@@ -62,31 +62,35 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "weight_missing_under_score": (
         summed_data(features=[FEATURE]),
         "",
-        "index 3 needs a weight, as the set has a score",
+        "index 3 needs a weight, because the set has no condition",
     ),
     "weight_missing_in_weighted": (
         weighted_data(features=[FEATURE]),
         "",
-        "index 3 needs a weight, as the set has a score",
+        "index 3 needs a weight, because the set has no condition",
     ),
     "weighted_without_score": (
         weighted_data(threshold=None, condition={"kind": "any"}),
         "",
         "a weighted detector has a score; use threshold",
     ),
-    "threshold_and_condition": (set_data(threshold=1.0), "", "threshold: does not go with `condition`"),
+    "threshold_and_condition": (set_data(threshold=1.0), "", "threshold: not allowed with `condition`"),
     "neither_threshold_nor_condition": (weighted_data(threshold=None), "", "threshold: needed"),
     "set_threshold_not_finite": (weighted_data(threshold=float("nan")), "threshold", "finite number"),
     "score_as_condition": (set_data(condition={"kind": "score"}), "condition.kind", "'any' or 'k_of_n'"),
     "unknown_way_to_combine": (set_data(combine_segments="highest"), "combine_segments", "'max' or 'mean'"),
-    "k_over_n": (set_data(condition={"kind": "k_of_n", "k": 3}), "", "k = 3 of 2 features never holds"),
-    "k_missing": (set_data(condition={"kind": "k_of_n"}), "condition", "k belongs to k_of_n"),
+    "k_over_n": (set_data(condition={"kind": "k_of_n", "k": 3}), "", "k = 3 of 2 features can never hold"),
+    "k_missing": (set_data(condition={"kind": "k_of_n"}), "condition", "k is required for k_of_n"),
     "k_zero": (set_data(condition={"kind": "k_of_n", "k": 0}), "condition.k", "greater than 0"),
-    "k_under_any": (set_data(condition={"kind": "any", "k": 1}), "condition", "k belongs to k_of_n"),
-    "pooling_k_missing": (set_data(pooling={"kind": "topk_mean"}), "pooling", "k belongs to topk_mean"),
-    "pooling_k_under_max": (set_data(pooling={"kind": "max", "k": 2}), "pooling", "k belongs to topk_mean"),
-    "pooling_above_missing": (set_data(pooling={"kind": "count"}), "pooling", "above belongs to count"),
-    "pooling_above_under_mean": (set_data(pooling={"kind": "mean", "above": 1}), "pooling", "above belongs to count"),
+    "k_under_any": (set_data(condition={"kind": "any", "k": 1}), "condition", "k is required for k_of_n"),
+    "pooling_k_missing": (set_data(pooling={"kind": "topk_mean"}), "pooling", "k is required for topk_mean"),
+    "pooling_k_under_max": (set_data(pooling={"kind": "max", "k": 2}), "pooling", "k is required for topk_mean"),
+    "pooling_above_missing": (set_data(pooling={"kind": "count"}), "pooling", "above is required for count"),
+    "pooling_above_under_mean": (
+        set_data(pooling={"kind": "mean", "above": 1}),
+        "pooling",
+        "above is required for count",
+    ),
     "min_tokens_zero": (set_data(min_tokens=0), "min_tokens", "greater than 0"),
     "unknown_escalation": (set_data(escalations=[{"score": 1, "severity": "max"}]), "escalations.0.severity", "'info'"),
     "model_hash_short": (set_data(reader={**READER, "model_sha256": "abc"}), "reader.model_sha256", "match pattern"),
@@ -106,7 +110,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "summary_of_other_metrics": (
         set_data(summary={**SUMMARY, "auroc_by_others": [0.5, 0.9]}, metrics=METRICS),
         "",
-        "write what they say: auroc_by_others: [0.7, 0.8], auroc_own: [0.9, 0.9]",
+        "it should be: auroc_by_others: [0.7, 0.8], auroc_own: [0.9, 0.9]",
     ),
     "summary_without_metrics": (set_data(summary=SUMMARY), "", "summary: differs from the metrics"),
     "metric_not_finite": (
@@ -123,7 +127,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize("fault", BAD)
-def test_bad_sets_are_refused_for_their_fault_alone(fault: str) -> None:
+def test_bad_sets_are_refused_only_for_their_fault(fault: str) -> None:
     data, where, rule = BAD[fault]
     with pytest.raises(ValidationError) as caught:
         FeatureSet.model_validate(data)
@@ -141,7 +145,7 @@ def test_every_key_without_a_default_is_needed(missing: str) -> None:
         FeatureSet.model_validate(data)
 
 
-def test_thresholds_may_be_anything_where_only_the_score_counts() -> None:
+def test_thresholds_may_be_anything_if_only_the_score_counts() -> None:
     feature = {"index": 3, "label": "x", "weight": 1.0, "threshold": -5.0}
     assert make_summed(features=[feature]).features[0].threshold == -5.0
 
@@ -194,7 +198,7 @@ def test_features_are_changed_and_switched_off() -> None:
         (
             make_set(condition={"kind": "k_of_n", "k": 2}),
             {"features": {3: {"enabled": False}}},
-            "k = 2 of 1 features never holds",
+            "k = 2 of 1 features can never hold",
         ),
     ],
     ids=["unknown_index", "threshold_without_score", "all_features_off", "threshold_zero", "too_few_left_for_k"],

@@ -1,4 +1,4 @@
-"""Matcher: which segment is judged, how severe it is, and the evidence that goes with it."""
+"""Matcher: which segments are scored, how severe a match is, and its evidence."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def test_the_mean_of_ratios_and_of_sums() -> None:
     assert match(sums, *halves).score == pytest.approx((2 + 10) / 2)
 
 
-def test_segments_of_other_names_are_not_judged() -> None:
+def test_segments_of_other_names_are_not_scored() -> None:
     matcher = Matcher(make_set())  # only the response
     assert matcher.match([segment([[99, 99]], name) for name in ("system", "user", "assistant", "tool")]) is None
     assert matcher.match([]) is None
     assert match(matcher, segment([[99, 99]], "user"), segment([[2, 0]])).score == 1.0
 
 
-def test_short_and_empty_segments_are_not_judged() -> None:
+def test_short_and_empty_segments_are_not_scored() -> None:
     matcher = Matcher(make_set(min_tokens=3))
     assert matcher.match([segment([[9, 9], [9, 9]]), segment([], index=1)]) is None
     assert match(matcher, segment([[9, 9], [9, 9], [9, 9]])).score == 4.5
@@ -112,7 +112,7 @@ def test_strength_is_weighted_as_the_score_is() -> None:
     np.testing.assert_allclose(found.strength, [0.8, 1.0, 0.0], rtol=1e-6)
 
 
-def test_a_match_on_bias_alone_has_no_evidence() -> None:
+def test_a_match_only_because_of_the_bias_has_no_evidence() -> None:
     found = match(Matcher(make_weighted(bias=3.0)), segment([[0, 0], [0, 4]]))
     assert found.hits == ()
     assert found.strength.tolist() == [0, 0]

@@ -1,4 +1,4 @@
-"""Probe sets: the score, the evidence, and what a set must hold."""
+"""Probe sets: the score, the evidence, and what a set must contain."""
 
 from __future__ import annotations
 

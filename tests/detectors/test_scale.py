@@ -1,4 +1,4 @@
-"""Scales: margins and means, and what a view is told about an alert's score."""
+"""Scales: margins and means, and how views show an alert's score."""
 
 from __future__ import annotations
 

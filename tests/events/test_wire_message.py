@@ -1,4 +1,4 @@
-"""Everything that a message says is read."""
+"""All text of a message is read."""
 
 from __future__ import annotations
 

@@ -194,7 +194,11 @@ def test_sigterm_while_there_never_was_a_broker(tmp_path: Path) -> None:
         stream = Stream(broker)
         config = write_config(tmp_path, broker, stream)
     with Sidecar(config) as sidecar:
-        sidecar.until(lambda: "no broker answers" in sidecar.get("/readyz")[1], "the missing broker noticed", READY_S)
+        sidecar.until(
+            lambda: f"broker of {broker.bootstrap_servers}" in sidecar.get("/readyz")[1],
+            "the missing broker noticed",
+            READY_S,
+        )
         assert sidecar.get("/readyz")[0] == 503
         assert sidecar.get("/livez")[0] == 200
         assert sidecar.stop(20) == 0

@@ -1,4 +1,4 @@
-"""A token endpoint over HTTPS for tests, and the unsigned tokens that a test broker takes."""
+"""A token endpoint over HTTPS for tests, and the unsigned tokens that a test broker accepts."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def admin(secure: dict[str, Any], secure_kafka: ApacheKafka) -> dict[str, Any]:
     return secure_kafka.admin_config().model_dump()
 
 
-def test_nothing_to_say_where_all_is_well(broker: AnyBroker, admin: dict[str, Any]) -> None:
+def test_no_problems_if_everything_works(broker: AnyBroker, admin: dict[str, Any]) -> None:
     broker.create_topics(TOPICS)
     assert check({"bootstrap_servers": broker.bootstrap_servers}) == []
     assert check(admin) == []
@@ -76,7 +76,7 @@ def test_missing_topics_are_all_named(broker: AnyBroker) -> None:
     ]
 
 
-def test_addresses_that_lead_nowhere_are_all_named() -> None:
+def test_all_unusable_addresses_are_named() -> None:
     (port,) = free_ports(1)
     assert check({"bootstrap_servers": f"127.0.0.1:{port}, no.such.host.invalid:9092,127.0.0.1:x"}) == [
         f"kafka.bootstrap_servers: 127.0.0.1:{port}: connection refused; no broker listens there",
@@ -86,7 +86,7 @@ def test_addresses_that_lead_nowhere_are_all_named() -> None:
     ]
 
 
-def test_one_bad_address_beside_a_good_one(embedded_broker: AnyBroker) -> None:
+def test_one_bad_address_next_to_a_good_one(embedded_broker: AnyBroker) -> None:
     embedded_broker.create_topics(TOPICS)
     (port,) = free_ports(1)
     problems = check({"bootstrap_servers": f"127.0.0.1:{port},{embedded_broker.bootstrap_servers}"})
@@ -188,7 +188,7 @@ def test_logins(admin: dict[str, Any], tmp_path: Any) -> None:
     ]
 
 
-def test_a_login_where_none_is_wanted(apache_kafka: ApacheKafka) -> None:
+def test_a_login_that_the_broker_does_not_take(apache_kafka: ApacheKafka) -> None:
     kafka = {
         "bootstrap_servers": apache_kafka.bootstrap_servers,
         "security_protocol": "SASL_PLAINTEXT",

@@ -1,4 +1,4 @@
-"""The reasons that the Kafka client tells its log alone."""
+"""The reasons that the Kafka client writes only to its log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OAUTHBEARER tokens: asked for over HTTPS, kept while fresh, and taken by a real broker."""
+"""OAUTHBEARER tokens: requested over HTTPS, kept until they expire, and accepted by a real broker."""
 
 from __future__ import annotations
 
@@ -91,6 +91,8 @@ def test_a_token_file_is_read_each_time(tmp_path: Path) -> None:
 def test_a_broker_takes_the_token(server: TokenServer, authority: Authority, secure_kafka: ApacheKafka) -> None:
     server.answer = (200, {"access_token": unsecured_token("admin"), "expires_in": 600})
     secure_kafka.create_topics({"oauth": 1})
-    kafka = config(server, authority, bootstrap_servers=secure_kafka.bootstrap_servers)
+    extensions = {"logicalCluster": "lkc-1", "identityPoolId": "pool"}
+    kafka = config(server, authority, bootstrap_servers=secure_kafka.bootstrap_servers, oauth_extensions=extensions)
+    assert token_provider(kafka).extensions() == extensions
     settings = {"source": {"topic": "oauth", "dead_letter_topic": "oauth"}, "sinks": {"kafka": {"topic": "oauth"}}}
     assert broker_problems(Config.model_validate({"kafka": kafka, **settings})) == []

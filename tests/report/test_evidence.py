@@ -1,4 +1,4 @@
-"""Evidence in words comes before lists of tokens."""
+"""Features with a name come before those with only a list of tokens."""
 
 from __future__ import annotations
 

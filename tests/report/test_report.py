@@ -99,7 +99,7 @@ def test_no_alerts_prove_nothing() -> None:
     assert "does not prove" in page
 
 
-def test_the_gravest_events_come_first() -> None:
+def test_the_most_severe_events_come_first() -> None:
     page = page_of(
         [
             make_alert(event_id=f"{s}-{score}", severity=s, score=score)

@@ -44,7 +44,7 @@ def test_without_labels_nothing_is_found_or_missed() -> None:
     assert (summary.categories, summary.benign) == ((), ())
 
 
-def test_alerts_by_category_and_severity_gravest_first() -> None:
+def test_alerts_by_category_and_severity_most_severe_first() -> None:
     alerts = [
         make_alert(category="bias", severity="low"),
         make_alert(category="bias", severity="high"),

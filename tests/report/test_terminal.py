@@ -37,7 +37,7 @@ def test_one_line_names_severity_event_score_category_and_the_strongest_words() 
     assert shown == "HIGH      chat-000117  0.94/0.71  unsafe code       …the input to [eval(] and…\n"
 
 
-def test_alerts_of_several_sets_on_one_event_are_one_line_with_the_sets_gravest_first() -> None:
+def test_alerts_of_several_sets_on_one_event_are_one_line_with_the_sets_most_severe_first() -> None:
     alerts = [
         make_alert(category="sycophancy", severity="low"),
         make_alert(category="backdoors", severity="critical", score=0.9, threshold=0.8),

@@ -130,7 +130,7 @@ def topk_weights(bias: list[float], k: int) -> SaeWeights:
     )
 
 
-def test_topk_keeps_fewer_than_k_where_fewer_are_positive() -> None:
+def test_topk_keeps_fewer_than_k_if_fewer_are_positive() -> None:
     acts = CuratedEncoder(topk_weights([3, -1, 2, -5], k=3), (0, 1, 2, 3))(torch.zeros(1, 2))
     assert acts.tolist() == [[3, 0, 2, 0]]
 

@@ -1,4 +1,4 @@
-"""load_sae: the SAE that a set names, or why it is not that one."""
+"""load_sae: the SAE that a set names, or why the folder holds another."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_an_unknown_format(folder: Path) -> None:
 def test_another_sae(folder: Path) -> None:
     problem = refused(folder, ref(folder, sha256="1" * 64))
     assert problem.startswith(f"SAE/{WEIGHTS_FILE}: sha256 is ")
-    assert problem.endswith(f", but sets/one.yaml was made on {'1' * 64}")
+    assert problem.endswith(f", but sets/one.yaml was made with {'1' * 64}")
 
 
 def test_another_width(folder: Path) -> None:

@@ -89,7 +89,7 @@ def test_every_problem_in_every_file(tmp_path: Path) -> None:
     assert problems(tmp_path, only=["nothing"], overrides={"nothing": SetOverride()}) == [
         "a.yaml: severity: Input should be 'info', 'low', 'medium', 'high' or 'critical'",
         "a.yaml: tresholds: unknown key",
-        "c.yaml: set: condition: k = 3 of 2 features never holds",
+        "c.yaml: set: condition: k = 3 of 2 features can never hold",
         "d.yaml:2: the key 'id' is given twice",
         "e.yaml: expected keys and values at the top",
     ]
@@ -108,7 +108,7 @@ def test_one_id_in_two_files(tmp_path: Path) -> None:
     assert found == "b.yaml: id: unsafe-code is also the id of a.yaml"
 
 
-def test_paths_that_lead_nowhere_are_all_named(tmp_path: Path) -> None:
+def test_all_paths_that_do_not_exist_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError) as caught:
         load_feature_sets([str(tmp_path / "no"), str(tmp_path / "empty"), "builtin:none"])

@@ -151,7 +151,7 @@ BAD: dict[str, tuple[Mapping[str, Any], str]] = {
     "named_twice": ({"features": NAMED * 2}, "a.yaml: features.1.index: 3 is listed twice"),
     "features_without_index": (
         {"features": [{"label": "x"}]},
-        "a.yaml: features: a list of index and label needed; the weights are in a.safetensors",
+        "a.yaml: features: must be a list of items with index and label; the weights are in a.safetensors",
     ),
     "empty_label": ({"features": [{"index": 7, "label": ""}]}, "a.yaml: features.0.label: String should have at least"),
     "metrics_in_both": ({"metrics": {"one": METRIC}}, "a.yaml: metrics: they are in a.metrics.json, too; keep one"),
@@ -163,7 +163,7 @@ BAD: dict[str, tuple[Mapping[str, Any], str]] = {
     "probe_that_is_not_there": ({"detector": "probe"}, "a.yaml: set: detector: a probe detector needs a probe in"),
     "summary_without_its_metrics": (
         {"summary": dict.fromkeys(MetricsSummary.model_fields)},
-        "a.yaml: set: summary: differs from the metrics; write what they say: auroc_by_others: [0.75, 0.75]",
+        "a.yaml: set: summary: differs from the metrics; it should be: auroc_by_others: [0.75, 0.75]",
     ),
 }  # fmt: skip
 
@@ -254,6 +254,6 @@ def test_a_set_in_the_old_form_says_what_each_key_is_called_now(tmp_path: Path) 
         load_feature_set(path)
     found = "\n".join(caught.value.problems)
     assert f"{path}: across: unknown key; it is now called combine_segments: max (once highest) or mean" in found
-    assert "condition.at_least: unknown key; it is now called threshold and stands at the top of the set" in found
+    assert "condition.at_least: unknown key; it is now called threshold and is a key of the set itself" in found
     assert "pooling.over: unknown key; it is now called above" in found
     assert "metrics.one.left_out: unknown key; it is now called held_out" in found

@@ -1,4 +1,4 @@
-"""Probes: named by their numbers, and put side by side for a reader."""
+"""Probes: named by the hash of their numbers, and stacked for a reader."""
 
 from __future__ import annotations
 

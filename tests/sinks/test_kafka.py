@@ -1,4 +1,4 @@
-"""KafkaSink against real brokers: what flush returns for is there, however large it was."""
+"""KafkaSink against real brokers: after a flush every alert is on the topic, even a very large one."""
 
 from __future__ import annotations
 

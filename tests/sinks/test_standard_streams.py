@@ -39,7 +39,7 @@ def test_complaints_are_cut_short_after_twenty(capsys: pytest.CaptureFixture[str
     lines = err.splitlines()
     assert len(lines) == 21
     assert lines[0] == "bad event: in.jsonl:1: $.x: not JSON"
-    assert lines[-1] == "bad event: more of them; --bad FILE keeps all"
+    assert lines[-1] == "bad event: there are more; --bad FILE keeps all of them"
 
 
 _CLOSED = """

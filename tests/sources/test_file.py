@@ -95,7 +95,7 @@ def test_batches_origin_and_lag(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"1\n2\n3\n4\n5\n")
     source = FileSource(str(path), 100, batch=2)
-    assert (source.connected, source.assigned, source.lag()) == (True, True, None)
+    assert (source.unready, source.lag()) == ("", None)
     assert [r.origin for r in source.poll()] == [Origin(str(path), 0, 1), Origin(str(path), 0, 2)]
     source.keep_alive()
     assert [r.value for r in source.poll()] == [b"3", b"4"]

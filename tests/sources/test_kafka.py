@@ -3,50 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 
 import pytest
 from kafka import KafkaProducer
 
 from monitor.config.sections import KafkaConfig, SourceConfig
-from monitor.errors import Permanent, Retryable
+from monitor.errors import Retryable
 from monitor.events.event import Record
 from monitor.sources.kafka import KafkaSource
-from tests.brokers import USER_PASSWORD, AnyBroker, ApacheKafka
+from tests.brokers import AnyBroker, ApacheKafka
+from tests.sources.polling import Open, take, values
 from tests.topics import fill, new_topic
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
-
-Open = Callable[..., KafkaSource]
-
-
-@pytest.fixture
-def open_source() -> Iterator[Open]:
-    opened: list[KafkaSource] = []
-
-    def open_(broker: AnyBroker, topic: str, **settings: object) -> KafkaSource:
-        settings = {"session_timeout_ms": 4_000, "heartbeat_interval_ms": 300, "poll_timeout_ms": 200} | settings
-        source = SourceConfig.model_validate({"topic": topic, "group_id": f"group-{topic}", **settings})
-        kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, request_timeout_ms=5_000)
-        opened.append(KafkaSource(kafka, source))
-        return opened[-1]
-
-    yield open_
-    for source in opened:
-        source.close()
-
-
-def take(source: KafkaSource, count: int, timeout_s: float = 20.0) -> list[Record]:
-    """Polls until `count` records came."""
-    found: list[Record] = []
-    give_up_at = time.monotonic() + timeout_s
-    while len(found) < count and time.monotonic() < give_up_at:
-        found.extend(source.poll())
-    return found
-
-
-def values(records: list[Record]) -> list[bytes | None]:
-    return [record.value for record in records]
 
 
 def test_hands_out_in_order_and_lag_falls_to_zero(broker: AnyBroker, open_source: Open) -> None:
@@ -191,14 +160,4 @@ def test_no_broker_is_retryable_with_the_reason(open_source: Open) -> None:
     source.commit()
     assert source.lag() is None
     assert not source.connected
-    source.close()
-
-
-def test_no_permission_is_permanent(secure_kafka: ApacheKafka) -> None:
-    topic = new_topic(secure_kafka)
-    kafka = secure_kafka.admin_config().model_copy(update={"sasl_username": "nobody"})
-    kafka = KafkaConfig.model_validate(kafka.model_dump() | {"sasl_password": USER_PASSWORD})
-    source = KafkaSource(kafka, SourceConfig(topic=topic))
-    with pytest.raises(Permanent, match="AuthorizationFailed"):
-        take(source, 1)
     source.close()

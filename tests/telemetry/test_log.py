@@ -67,14 +67,22 @@ def test_clients_are_quiet_unless_debugging() -> None:
     assert "connected" in out.getvalue()
 
 
+def test_the_kafka_client_has_a_few_lines_whatever_it_says() -> None:
+    out = io.StringIO()
+    configure_logging(LogConfig(), out)
+    for word in ("one", "two", "three", "four", "five"):
+        logging.getLogger(f"kafka.{word}").warning("%s went wrong", word)
+    assert out.getvalue().count("went wrong") == 3
+
+
 def test_repetitions_are_limited_and_told_of() -> None:
     now = 0.0
     out = io.StringIO()
     configure_logging(LogConfig(), out)
     root = logging.getLogger()
     ours = root.handlers[-1]
-    ours.filters[:] = [RateLimit(("kafka",), limit=2, period_s=30, clock=lambda: now)]
-    log = logging.getLogger("kafka.conn")
+    ours.filters[:] = [RateLimit(("urllib3",), limit=2, period_s=30, clock=lambda: now)]
+    log = logging.getLogger("urllib3.pool")
     for attempt in range(10):
         log.warning("attempt %d to reach node failed", attempt)
         log.warning("something else")
@@ -90,8 +98,8 @@ def test_repetitions_are_limited_and_told_of() -> None:
 
 
 def test_the_memory_of_messages_is_bounded() -> None:
-    limit = RateLimit(("kafka",))
+    limit = RateLimit(("urllib3",))
     for n in range(3_000):
         word = "".join(chr(ord("a") + int(d)) for d in str(n))
-        limit.filter(logging.makeLogRecord({"name": "kafka", "msg": word, "levelno": 30}))
+        limit.filter(logging.makeLogRecord({"name": "urllib3", "msg": word, "levelno": 30}))
     assert len(limit._seen) == 1_024

@@ -58,7 +58,7 @@ INST = """\
 {{ '[INST] ' + message['content'] + ' [/INST]' }}{% else %}\
 {{ message['content'] + eos_token }}{% endif %}{% endfor %}"""
 
-# shows the last turn alone
+# shows only the last turn
 DROPS_TURNS = "{{ messages[-1]['role'] }}: {{ messages[-1]['content'] }}"
 # shows a turn twice
 REPEATS_TURNS = "{% for m in messages %}{{ m['content'] }}|{{ m['content'] }}{% endfor %}"

@@ -1,1 +1,1 @@
-"""What carriers wrap around the body of an event, one module each."""
+"""Envelopes around the body of an event, one module each."""

@@ -1,6 +1,6 @@
 """CloudEvents 1.0: structured mode, with the body in `data`, and binary mode, with the envelope in Kafka headers.
 
-Marks: `specversion` at the top, or the header `ce_specversion`.
+Recognised by `specversion` at the top level, or by the header `ce_specversion`.
 Source: CloudEvents 1.0.2, JSON event format 3.1 and Kafka protocol binding 3.2.
 """
 
@@ -33,7 +33,7 @@ def unwrap(data: JsonObject, context: Context) -> tuple[JsonObject, Context]:
 
 def _attributes(data: JsonObject, context: Context) -> dict[str, str]:
     if data["specversion"] != "1.0":
-        raise BadEvent("only CloudEvents 1.0 is read", f"{context.path}.specversion")
+        raise BadEvent("only CloudEvents 1.0 is supported", f"{context.path}.specversion")
     for name in ("id", "source", "type"):
         if not isinstance(data.get(name), str) or not data[name]:
             raise BadEvent("a CloudEvent needs a non-empty string here", f"{context.path}.{name}")

@@ -1,6 +1,6 @@
-"""The native format, for producers that are free to choose: messages or a prompt, and the response.
+"""The native format, for producers that can choose their own: messages or a prompt, and the response.
 
-Marks: `messages`, `prompt` or `response` at the top.
+Recognised by `messages`, `prompt` or `response` at the top level.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from monitor.events.json_object import JsonObject
 from monitor.events.wire import MAX_ID_CHARS, EventId, Wire, validated
 from monitor.events.wire_message import WireMessage
 
-_MARKS = {"messages", "prompt", "response"}
+_TEXT_FIELDS = {"messages", "prompt", "response"}
 
 
 class NativeEvent(Wire):
@@ -31,12 +31,12 @@ class NativeEvent(Wire):
 
 
 def recognises(data: JsonObject) -> bool:
-    """Whether any text stands at the top."""
-    return not _MARKS.isdisjoint(data)
+    """Whether any of the text fields is at the top level."""
+    return not _TEXT_FIELDS.isdisjoint(data)
 
 
 def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
-    """The one event in `data`. Its id and time go before those of the envelope."""
+    """The one event in `data`. Its id and time take precedence over the envelope's."""
     wire, path = validated(NativeEvent, data, context), context.path
     event_id = wire.id or context.attributes.get("id")
     if not event_id:

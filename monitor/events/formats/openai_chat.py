@@ -1,6 +1,6 @@
 """OpenAI chat completions: the request as it was sent and the response as it came, next to each other.
 
-Marks: `request` or `choices` at the top.
+Recognised by `request` or `choices` at the top level.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from monitor.events.json_object import JsonObject
 from monitor.events.wire import EventId, Wire, validated
 from monitor.events.wire_message import WireMessage
 
-_MARKS = {"request", "choices"}
+_TYPICAL_FIELDS = {"request", "choices"}
 
 
 class Request(Wire):
@@ -55,8 +55,8 @@ class Pair(Wire):
 
 
 def recognises(data: JsonObject) -> bool:
-    """Whether there is a request, or a response outside of a pair."""
-    return not _MARKS.isdisjoint(data)
+    """Whether there is a request, or a response that is not part of a pair."""
+    return not _TYPICAL_FIELDS.isdisjoint(data)
 
 
 def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:

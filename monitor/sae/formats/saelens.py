@@ -55,14 +55,14 @@ def load_saelens(folder: Path) -> SaeWeights:
     if architecture == "jumprelu":
         shapes["threshold"] = (s,)
     problems = [
-        f"{weights_path}: {name}: shape {tensors[name].shape}, cfg.json asks for {shape}"
+        f"{weights_path}: {name}: shape is {tensors[name].shape}, but cfg.json needs {shape}"
         if name in tensors
-        else f"{weights_path}: {name}: missing, architecture {cfg.get('architecture')} needs it"
+        else f"{weights_path}: {name}: missing; architecture {cfg.get('architecture')} needs it"
         for name, shape in shapes.items()
         if name not in tensors or tensors[name].shape != shape
     ]
     problems += [
-        f"{weights_path}: {name}: holds values that are not finite"
+        f"{weights_path}: {name}: has values that are not finite"
         for name in shapes
         if name in tensors and not np.isfinite(tensors[name]).all()
     ]
@@ -108,19 +108,19 @@ def _architecture(cfg: dict[str, Any], path: Path) -> Architecture:
     if name == "standard" and activation == "topk":
         name = "topk"
     elif name == "standard" and activation != "relu":
-        raise ConfigError(f"{path}: activation_fn: {activation!r} is not read; relu and topk are")
+        raise ConfigError(f"{path}: activation_fn: {activation!r} is not supported; relu and topk are")
     if name not in _ARCHITECTURES:
-        raise ConfigError(f"{path}: architecture: {name!r} is not read; {', '.join(_ARCHITECTURES)} are")
+        raise ConfigError(f"{path}: architecture: {name!r} is not supported; {', '.join(_ARCHITECTURES)} are")
     # files from before 6.0 may leave the reshaping to the hook's name
     by_name = "hook_z" if "hook_z" in str(cfg.get("hook_name", cfg.get("hook_point", ""))) else "none"
     if cfg.get("reshape_activations", by_name) != "none":
-        raise ConfigError(f"{path}: reshape_activations: only none is read, for SAEs on the residual stream")
+        raise ConfigError(f"{path}: reshape_activations: only none is supported (SAEs on the residual stream)")
     return _ARCHITECTURES[name]
 
 
 def _normalisation(cfg: dict[str, Any], path: Path) -> Normalisation:
     name: Any = cfg.get("normalize_activations")
-    if name is None or isinstance(name, bool):  # as SAELens wrote it before it had several ways
+    if name is None or isinstance(name, bool):  # older versions of SAELens wrote a boolean
         name = "expected_average_only_in" if name else "none"
     if name in ("none", "layer_norm", "constant_norm_rescale"):
         normalisation: Normalisation = name
@@ -130,7 +130,7 @@ def _normalisation(cfg: dict[str, Any], path: Path) -> Normalisation:
             f"{path}: normalize_activations: expected_average_only_in hides a factor that is not in the file; "
             "fold it into the weights (SAELens: fold_activation_norm_scaling_factor) and save again"
         )
-    raise ConfigError(f"{path}: normalize_activations: {name!r} is not known")
+    raise ConfigError(f"{path}: normalize_activations: {name!r} is not supported")
 
 
 def _size(cfg: dict[str, Any], key: str, path: Path) -> int:

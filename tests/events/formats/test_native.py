@@ -34,7 +34,7 @@ def test_every_field() -> None:
     )
 
 
-def test_a_prompt_alone_and_a_response_alone() -> None:
+def test_only_a_prompt_and_only_a_response() -> None:
     assert native({"id": "a", "prompt": "Hi"}).messages == (Message("user", "Hi"),)
     assert native({"id": "a", "prompt": "Hi"}).response == ""
     only_response = native({"id": "a", "response": "Hello"})

@@ -73,7 +73,7 @@ def test_refusals_and_tool_calls_are_the_response() -> None:
     assert parse(record(response(call)))[0].response == "run({})"
 
 
-def test_one_empty_choice_beside_others_is_no_fault_but_nothing_at_all_is() -> None:
+def test_one_empty_choice_is_fine_but_no_text_at_all_is_refused() -> None:
     request = {"messages": []}
     assert len(parse(record({**response(choice(""), choice("x")), "request": request}))) == 2
     assert refused({**response(choice("")), "request": request}).reason.startswith("no text")
