@@ -10,19 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
 
 from detectors.feature_set import FeatureSet, ReaderRef
 from monitor.compiler.calibration_events import CalibrationEvent
-from monitor.compiler.compile import CompileInputs, PrecisionChoice, compile_bundle
-from monitor.compiler.precision_trials import ScoreFn
+from monitor.compiler.compile import CompileInputs, compile_bundle
 from monitor.model.files import ModelFiles, file_sha256
 from monitor.readers.onnx.bundle import Bundle
-from monitor.readers.onnx.reader import OnnxReader
 from monitor.sae.formats.saelens import WEIGHTS_FILE, load_saelens
 from monitor.sets.load import LoadedSet
-from monitor.sets.probe import Probe
 from monitor.tokens.chat_template import ChatTemplate
 from monitor.tokens.tokeniser import EventTokeniser
 from tests.feature_set_factory import weighted_data
@@ -84,11 +80,7 @@ class TinySource:
     def compile(
         self,
         out: Path,
-        scores: ScoreFn | None = None,
         events: Sequence[CalibrationEvent] = (),
-        precision: PrecisionChoice = "fp32",
-        sets: Sequence[LoadedSet] = (),
-        probes: Sequence[Probe] = (),
         progress: Callable[[str], None] = lambda _: None,
     ) -> Bundle:
         """A bundle in the folder `out`."""
@@ -96,13 +88,8 @@ class TinySource:
             model=self.model,
             sae=load_saelens(self.folder / "sae"),
             ref=self.ref,
-            latents=LATENTS,
-            probes=probes,
-            sets=list(sets) or [self.feature_set()],
-            tokeniser=self.tokeniser,
-            events=events or calibration_events(6),
-            scores=scores or no_scores,
-            precision=precision,
+            tokeniser=lambda files: EventTokeniser.load(files.tokenizer_file, ChatTemplate(files.chat_template())),
+            events=[e.event for e in events or calibration_events(6)],
             threads=1,
             progress=progress,
         )
@@ -133,8 +120,3 @@ def calibration_events(
         text = " ".join(np.roll(_WORDS, n)[: 3 + n % 9])
         made.append(CalibrationEvent(event(text, f"Well {n}?", event_id=str(n)), labels[n % len(labels)], category))
     return made
-
-
-def no_scores(reader: OnnxReader, events: Sequence[CalibrationEvent]) -> NDArray[np.float64]:
-    """For bundles whose precision is not measured."""
-    raise AssertionError("nothing is scored")

@@ -21,6 +21,7 @@ from monitor.compiler.linear import Precision
 from monitor.compiler.model_graph import add_blocks
 from monitor.compiler.model_weights import ModelWeights, read_config
 from monitor.compiler.rotation import rotation
+from monitor.readers.onnx.columns import OutputColumns
 from monitor.readers.onnx.graph import GraphShape
 from monitor.readers.onnx.reader import OnnxReader
 from monitor.readers.onnx.sparse import ACTIVATIONS, RESIDUAL
@@ -125,15 +126,16 @@ class TinyModel:
         """A reader whose activations are the residual stream itself."""
         a = self.architecture
         turn = rotation(a.d_model) if rotated else None
-        graph = Graph()
-        residual = add_blocks(graph, ModelWeights(self.folder), a, blocks, precision, turn, POSITIONS)
-        graph.output(residual, ACTIVATIONS, "float32", ["token", a.d_model])
-        graph.output(residual, RESIDUAL, "float32", ["token", a.d_model])
-        graph.save(out)
-        shape = self.shape(blocks, a.d_model, tuple(range(a.d_model)), a.d_model)
-        return TurnedReader(OnnxReader(out, shape, self.embeddings(turn), range(a.d_model), threads=1, **options), turn)
+        with Graph(out) as graph:
+            residual = add_blocks(graph, ModelWeights(self.folder), a, blocks, precision, turn, POSITIONS)
+            graph.output(residual, ACTIVATIONS, "float32", ["token", a.d_model])
+            graph.output(residual, RESIDUAL, "float32", ["token", a.d_model])
+            graph.save()
+        columns = OutputColumns({}, a.d_model)
+        reader = OnnxReader(out, self.shape(blocks), self.embeddings(turn), columns, threads=1, **options)
+        return TurnedReader(reader, turn)
 
-    def shape(self, blocks: int, width: int, latents: tuple[int, ...] | None, slots: int) -> GraphShape:
+    def shape(self, blocks: int) -> GraphShape:
         """What the reader has to know of a graph of the first `blocks` blocks."""
         a = self.architecture
         windows = tuple(sorted({w for w in a.windows[:blocks] if w is not None}))
@@ -142,9 +144,6 @@ class TinyModel:
             heads=Heads(a.heads, a.kv_heads, windows),
             head_dim=a.head_dim,
             max_tokens=POSITIONS,
-            width=width,
-            latents=latents,
-            slots=slots,
         )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from detectors.feature_set import ReaderRef
 from monitor.config.sections import Config
 from monitor.errors import ConfigError
-from monitor.model.files import ModelFiles, locate
+from monitor.model.files import ModelFiles, converted, find_model
+from monitor.model.gguf_model import GgufModel
 from monitor.readers.onnx.bundle import Bundle, load_bundle
 from monitor.readers.sae_reference import ReferenceCheck
 from monitor.sae.sae_format import load_sae
@@ -23,8 +25,11 @@ class Artefacts(ABC):
     """The feature sets, and the files that they are read with: ModelArtefacts or BundleArtefacts."""
 
     sets: tuple[LoadedSet, ...]
-    model: ModelFiles
-    """Of a bundle, only tokenizer and chat template."""
+
+    @property
+    @abstractmethod
+    def model(self) -> ModelFiles:
+        """The model in transformers layout, which a GGUF is first converted into; of a bundle, only its text files."""
 
     @abstractmethod
     def bundle(self, compiled: Callable[[ModelArtefacts], Bundle]) -> Bundle:
@@ -64,7 +69,13 @@ class Artefacts(ABC):
 class ModelArtefacts(Artefacts):
     """A model and an SAE, to be read by torch or to be compiled."""
 
+    original: ModelFiles | GgufModel
+    """The model as it was published."""
     sae: SaeWeights
+
+    @cached_property
+    def model(self) -> ModelFiles:
+        return converted(self.original)
 
     def bundle(self, compiled: Callable[[ModelArtefacts], Bundle]) -> Bundle:
         return compiled(self)
@@ -78,6 +89,10 @@ class BundleArtefacts(Artefacts):
     """A bundle that was compiled before, which holds both."""
 
     compiled: Bundle
+
+    @property
+    def model(self) -> ModelFiles:
+        return self.compiled.files
 
     def bundle(self, compiled: Callable[[ModelArtefacts], Bundle]) -> Bundle:  # noqa: ARG002 - nothing to compile
         return self.compiled
@@ -98,7 +113,7 @@ def load_artefacts(config: Config, loaded: Sequence[LoadedSet] | None = None) ->
         return _load_model(config, sets)
     bundle = load_bundle(config.reader.bundle)
     check_bundle(bundle, sets[0].shipped.reader)
-    return BundleArtefacts(sets, bundle.files, bundle)
+    return BundleArtefacts(sets, bundle)
 
 
 def load_model_artefacts(config: Config) -> ModelArtefacts:
@@ -133,16 +148,17 @@ def _load_sets(config: Config) -> tuple[LoadedSet, ...]:
 def _load_model(config: Config, sets: tuple[LoadedSet, ...]) -> ModelArtefacts:
     ref = sets[0].shipped.reader
     problems: list[str] = []
-    model: ModelFiles | None = None
+    model: ModelFiles | GgufModel | None = None
     sae: SaeWeights | None = None
     try:
-        model = locate(config.reader.model, config.reader.revision, config.reader.cache_dir)
+        model = find_model(config.reader.model, config.reader.revision, config.reader.cache_dir)
         if model.sha256 != ref.model_sha256:
             problems.append(
                 f"reader.model: {config.reader.model} has sha256 {model.sha256}, but the feature sets were made on "
                 f"{ref.model} with {ref.model_sha256}; feature indices mean nothing on another model"
             )
-        _ = model.tokenizer_file
+        if isinstance(model, ModelFiles):
+            _ = model.tokenizer_file
     except ConfigError as e:
         problems += e.problems
     try:

@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from monitor.assembly.artefacts import Artefacts, ModelArtefacts
 from monitor.assembly.bundle_cache import cached_bundle
+from monitor.assembly.compiled_reader import open_reader
 from monitor.assembly.engine import assemble_engine
+from monitor.assembly.self_test import MIN_GAIN, compare, run_self_test
 from monitor.assembly.tokeniser import build_tokeniser
 from monitor.config.sections import Config
 from monitor.engine import Engine
 from monitor.errors import ConfigError
 from monitor.readers.onnx.bundle import Bundle
+from monitor.readers.onnx.reader import OnnxReader
 from monitor.readers.reader import Reader
 from monitor.readers.reference import read_texts
 
 log = logging.getLogger(__name__)
 
 EXACT_CACHE = 0.25
-"""The exact reader's share of the prefix cache's bytes: both readers read few of the events."""
+"""The exact reader's share of the prefix cache's bytes, next to an int8 reader: it reads few of the events."""
+
+
+@dataclass(frozen=True)
+class CompiledReaders:
+    """What reads events: one reader, or one that rounds and an exact one for events near a threshold."""
+
+    reader: OnnxReader
+    exact: OnnxReader | None = None
+    margins: Mapping[str, float] | None = None
+    """By set id: how near a threshold the exact reader is asked."""
+
+    @property
+    def in_float32(self) -> OnnxReader:
+        """The reader whose activations do not round."""
+        return self.exact or self.reader
 
 
 def build_engine(config: Config, artefacts: Artefacts, progress: Callable[[str], None] = lambda _: None) -> Engine:
@@ -27,39 +46,70 @@ def build_engine(config: Config, artefacts: Artefacts, progress: Callable[[str],
 
     `progress` is told each step that takes long: the onnx engine compiles a bundle if there is none yet.
     """
-    tokeniser = build_tokeniser(config, artefacts.model)
     check = artefacts.reference_check()
+    if config.reader.engine == "torch":
+        tokeniser = build_tokeniser(config, artefacts.model)
+        if check is not None:
+            check.tokens(tokeniser)
+        return assemble_engine(
+            config,
+            artefacts,
+            tokeniser,
+            build_torch_reader(config, artefacts.uncompiled("engine: torch"), artefacts.columns),
+        )
+    bundle = find_bundle(config, artefacts, progress)
+    tokeniser = build_tokeniser(config, bundle.files)
     if check is not None:
         check.tokens(tokeniser)
-    if config.reader.engine == "torch":
-        return assemble_engine(config, artefacts, tokeniser, build_reader(config, artefacts, artefacts.columns))
-    bundle = find_bundle(config, artefacts, progress)
     progress(f"loading the compiled reader {bundle.folder}")
-    reader = bundle.reader(artefacts.columns, **reader_options(config))
-    exact = bundle.exact_reader(artefacts.columns, **reader_options(config, EXACT_CACHE))
+    readers = load_readers(config, bundle, artefacts)
     if check is not None:
-        check.activations(artefacts.latents, (exact or reader).read_uncached)
-    margins = bundle.manifest.precision.margins
-    unknown = [loaded.set.id for loaded in artefacts.sets if loaded.set.id not in margins]
-    if exact is not None and unknown:
-        log.warning(
-            "%s was not compiled with the sets %s: every event that they look at is read twice; compile it again",
-            bundle.folder,
-            ", ".join(unknown),
-        )
-    return assemble_engine(config, artefacts, tokeniser, reader, exact, margins)
+        check.activations(artefacts.latents, readers.in_float32.read_uncached)
+    return assemble_engine(config, artefacts, tokeniser, readers.reader, readers.exact, readers.margins)
 
 
-def build_reader(
-    config: Config,
-    artefacts: Artefacts,
-    columns: Sequence[int | str],
-    progress: Callable[[str], None] = lambda _: None,
-) -> Reader:
-    """The reader that the config asks for, with `columns`: latents, followed by probes by their hashes."""
-    if config.reader.engine == "torch":
-        return _torch_reader(config, artefacts.uncompiled("engine: torch"), columns)
-    return find_bundle(config, artefacts, progress).reader(columns, **reader_options(config))
+def load_readers(config: Config, bundle: Bundle, artefacts: Artefacts) -> CompiledReaders:
+    """The readers of a bundle in the precision of the config, after a self-test on this machine.
+
+    `auto` takes int8 with confirmation in fp32 if that is right here and reads more tokens a second than fp32 does.
+    Raises ConfigError if a graph is not right here that is needed.
+    """
+    latents, probes, wanted = artefacts.latents, artefacts.probes, config.reader.precision
+    if wanted == "fp32":
+        reader = open_reader(bundle, "fp32", latents, probes, **reader_options(config, 1.0))
+        bundle.check("fp32", latents, reader.read_uncached(bundle.reference("fp32").texts))
+        return CompiledReaders(reader)
+    # it reads few events, so it saves memory rather than time
+    exact = open_reader(bundle, "fp32", latents, probes, packed=False, **reader_options(config, EXACT_CACHE))
+    rounding = open_reader(bundle, "int8", latents, probes, **reader_options(config, 1 - EXACT_CACHE))
+    test = run_self_test(bundle, exact, rounding, latents)
+    try:
+        bundle.check("int8", latents, test.rounded)
+    except ConfigError as e:
+        if wanted == "int8":
+            raise
+        return _only_exact(config, bundle, artefacts, str(e))
+    comparison = compare(test, artefacts.sets, artefacts.columns)
+    speeds = ", ".join(f"{name} reads {speed:,.0f} tokens/s" for name, speed in test.tokens_per_s.items())
+    gain = f"{comparison.gain:.2f} times as fast with {comparison.confirmed:.0%} of texts read again ({speeds})"
+    verification, reason = bundle.manifest.verification, None
+    if verification is not None and not verification.accepted:
+        reason = "when the bundle was verified, int8 decided otherwise than fp32 too often"
+    elif comparison.gain < MIN_GAIN:
+        reason = f"int8 is {gain}"
+    if reason is not None and wanted == "auto":
+        return _only_exact(config, bundle, artefacts, reason)
+    if reason is not None:
+        log.warning("reading in int8, as reader.precision says, but %s", reason)
+    else:
+        log.info("reading in int8, and in fp32 near thresholds: %s", gain)
+    return CompiledReaders(rounding, exact, comparison.margins)
+
+
+def _only_exact(config: Config, bundle: Bundle, artefacts: Artefacts, reason: str) -> CompiledReaders:
+    log.info("reading in fp32: %s", reason)
+    options = reader_options(config, 1.0)
+    return CompiledReaders(open_reader(bundle, "fp32", artefacts.latents, artefacts.probes, **options))
 
 
 def find_bundle(config: Config, artefacts: Artefacts, progress: Callable[[str], None]) -> Bundle:
@@ -67,7 +117,7 @@ def find_bundle(config: Config, artefacts: Artefacts, progress: Callable[[str], 
     return artefacts.bundle(lambda model: cached_bundle(config, model, progress))
 
 
-def reader_options(config: Config, share: float = 1 - EXACT_CACHE) -> dict[str, int]:
+def reader_options(config: Config, share: float) -> dict[str, int]:
     """The config's options for a reader that gets that share of the prefix cache."""
     reader = config.reader
     return {
@@ -78,7 +128,8 @@ def reader_options(config: Config, share: float = 1 - EXACT_CACHE) -> dict[str, 
     }
 
 
-def _torch_reader(config: Config, artefacts: ModelArtefacts, columns: Sequence[int | str]) -> Reader:
+def build_torch_reader(config: Config, artefacts: ModelArtefacts, columns: Sequence[int | str]) -> Reader:
+    """The torch reader with `columns`: latents, followed by probes by their hashes. Raises ConfigError."""
     try:
         from monitor.readers.cut_model import usable_device
         from monitor.readers.torch_reader import TorchReader

@@ -47,16 +47,17 @@ class Ceilings:
     def _onnx(self) -> Iterator[tuple[str, float]]:
         try:
             from monitor.compiler.graph import Graph
-            from monitor.compiler.linear import operand, product, quantise_columns
+            from monitor.compiler.linear import operand, product
+            from monitor.compiler.quantise import quantise_columns
         except ImportError:
             return
         source = np.random.default_rng(0)
         weight = source.standard_normal((CHANNELS, OUTPUTS)).astype(np.float32)
         with tempfile.TemporaryDirectory(prefix="latentwatch-bench-") as folder:
-            plain = Graph()
+            plain = Graph(Path(folder) / "fp32.onnx")
             x = plain.input("x", "float32", ["token", CHANNELS])
             plain.output(product(plain, operand(plain, x, "fp32"), "w", weight), "y", "float32", ["token", OUTPUTS])
-            plain.save(Path(folder) / "fp32.onnx")
+            plain.save()
             rows = source.standard_normal((TOKENS, CHANNELS)).astype(np.float32)
             yield "fp32", self._best(_runner(self._session(Path(folder) / "fp32.onnx"), rows))
             _save_int8(Path(folder) / "int8.onnx", *quantise_columns(weight))
@@ -121,7 +122,7 @@ def _save_int8(path: Path, weight: NDArray[np.int8], scales: NDArray[np.float32]
     """One product of levels [token, channel] with weights [channel, out], without the quantisation before it."""
     from monitor.compiler.graph import CONTRIB, Graph
 
-    graph = Graph()
+    graph = Graph(path)
     y = graph.add(
         "MatMulIntegerToFloat",
         graph.input("x", "uint8", ["token", CHANNELS]),
@@ -132,7 +133,7 @@ def _save_int8(path: Path, weight: NDArray[np.int8], scales: NDArray[np.float32]
         domain=CONTRIB,
     )
     graph.output(y, "y", "float32", ["token", OUTPUTS])
-    graph.save(path)
+    graph.save()
 
 
 def _runner(session: onnxruntime.InferenceSession, x: NDArray[Any]) -> Callable[[], object]:

@@ -47,7 +47,7 @@ def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes,
     ):
         broker.create_topics(PARTITIONS)
         path, port = Path(folder) / "config.yaml", _free_port()
-        sidecar_config = _sidecar_config(config, bundle, broker.bootstrap_servers, Path(folder), port)
+        sidecar_config = _sidecar_config(config, bundle, precision, broker.bootstrap_servers, Path(folder), port)
         path.write_text(yaml.safe_dump(sidecar_config, sort_keys=False), encoding="utf-8")
         with (
             DemoTopics(broker.bootstrap_servers, GROUP) as topics,
@@ -108,13 +108,15 @@ class _KafkaPath:
         return time.monotonic() - started
 
 
-def _sidecar_config(config: Config, bundle: Path, servers: str, folder: Path, port: int) -> dict[str, Any]:
+def _sidecar_config(
+    config: Config, bundle: Path, precision: str, servers: str, folder: Path, port: int
+) -> dict[str, Any]:
     """Reader, sets and alerts as configured, with the benchmark's own broker and sinks."""
     reader = config.reader.model_dump(mode="json", exclude_defaults=True, exclude={"device", "dtype", "precision"})
     own = demo_config(servers, folder / "alerts.jsonl", port)
     return {
         **own,
-        "reader": {**reader, "engine": "onnx", "bundle": str(bundle.resolve())},
+        "reader": {**reader, "engine": "onnx", "bundle": str(bundle.resolve()), "precision": precision},
         "feature_sets": config.feature_sets.model_dump(mode="json", exclude_defaults=True),
         "alerts": config.alerts.model_dump(mode="json", exclude_defaults=True),
     }

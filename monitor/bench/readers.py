@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Protocol
 
 from monitor.assembly.artefacts import load_artefacts
-from monitor.assembly.build import EXACT_CACHE, build_reader, reader_options
+from monitor.assembly.build import EXACT_CACHE, build_torch_reader, load_readers, reader_options
+from monitor.assembly.compiled_reader import open_reader
 from monitor.assembly.engine import assemble_engine, window_reader
 from monitor.assembly.tokeniser import build_tokeniser
 from monitor.config.sections import Config
 from monitor.engine import Engine
-from monitor.errors import Permanent
 from monitor.events.event import Event
 from monitor.readers.batches import token_budgeted
 from monitor.readers.onnx.bundle import load_bundle
+from monitor.readers.onnx.manifest import PrecisionName
 from monitor.readers.onnx.reader import OnnxReader
 from monitor.readers.reader import Chunk
 from monitor.readers.windows import WindowReader
@@ -90,30 +91,25 @@ class Measured:
 def make_latentwatch(name: str, config: Config, bundle: Path) -> Measured:
     """The reader `torch`, or `onnx_PRECISION`, which may end in `_cache` or `_confirmed`."""
     artefacts = load_artefacts(config)
-    tokeniser = build_tokeniser(config, artefacts.model)
     if name == "torch":
         torch = config.changed(reader=config.reader.changed(engine="torch", bundle=None))
-        windows = window_reader(config, tokeniser, build_reader(torch, artefacts, artefacts.columns))
+        tokeniser = build_tokeniser(config, artefacts.model)
+        read = build_torch_reader(torch, artefacts.uncompiled("engine: torch"), artefacts.columns)
+        windows = window_reader(config, tokeniser, read)
         return Measured(Plain(tokeniser, windows, len(artefacts.columns), config.reader.batch_tokens))
     compiled = load_bundle(bundle)
+    tokeniser = build_tokeniser(config, compiled.files)
     _, precision, *rest = name.split("_")
-    chosen = compiled.manifest.precision.chosen
-    if precision not in (chosen, "fp32"):
-        raise Permanent(f"the bundle {bundle} has no graph in {precision}")
-
-    if rest != ["confirmed"]:
-        share = 1.0 - EXACT_CACHE if rest else 0.0
-        exact = (
-            compiled.exact_reader(artefacts.columns, **reader_options(config, share)) if precision != chosen else None
-        )
-        reader = exact or compiled.reader(artefacts.columns, **reader_options(config, share))
-        windows = window_reader(config, tokeniser, reader)
-        return Measured(Plain(tokeniser, windows, len(artefacts.columns), config.reader.batch_tokens))
-    reader = compiled.reader(artefacts.columns, **reader_options(config))
-    exact = compiled.exact_reader(artefacts.columns, **reader_options(config, EXACT_CACHE))
-    margins = compiled.manifest.precision.margins
-    engine = assemble_engine(config, artefacts, tokeniser, reader, exact, margins)
-    return Measured(Whole(engine, [r for r in (reader, exact) if r is not None]))
+    if rest == ["confirmed"]:
+        chosen = config.changed(reader=config.reader.changed(precision=precision))
+        readers = load_readers(chosen, compiled, artefacts)
+        engine = assemble_engine(config, artefacts, tokeniser, readers.reader, readers.exact, readers.margins)
+        return Measured(Whole(engine, [r for r in (readers.reader, readers.exact) if r is not None]))
+    options = reader_options(config, 1.0 - EXACT_CACHE if rest else 0.0)
+    name_of: PrecisionName = "int8" if precision == "int8" else "fp32"
+    reader = open_reader(compiled, name_of, artefacts.latents, artefacts.probes, **options)
+    windows = window_reader(config, tokeniser, reader)
+    return Measured(Plain(tokeniser, windows, len(artefacts.columns), config.reader.batch_tokens))
 
 
 class Plain:

@@ -33,6 +33,7 @@ from monitor.config.sections import Config
 from monitor.errors import ConfigError, LatentwatchError, Permanent
 from monitor.machine import machine, usable_cores
 from monitor.readers.onnx.bundle import Bundle
+from monitor.readers.onnx.manifest import PrecisionName
 
 READERS = (
     "naive_fp32",
@@ -101,8 +102,8 @@ def run_bench(config: Config, options: Options, show: Show, clock: Callable[[], 
     progress = Progress(show, 3 + len(options.workloads) + options.pipeline + len(curves))
     progress.stage("the compiled reader")
     artefacts = load_artefacts(config)
-    bundle = _bundle(config, artefacts, options, progress.detail)
-    precision = bundle.manifest.precision.chosen
+    bundle = find_bundle(config, artefacts, progress.detail)
+    precision: PrecisionName = "fp32" if config.reader.precision == "fp32" else "int8"
     stages = {"bundle": clock() - started}
     measured = ("load", *options.workloads, *(["pipeline"] if options.pipeline else []), *curves)
     whole_s = max(_LEAST_S, _QUICK_S - stages["bundle"]) if options.quick else math.inf
@@ -140,7 +141,7 @@ def run_bench(config: Config, options: Options, show: Show, clock: Callable[[], 
             report.skipped.append(f"pipeline: {e}")
     stages["pipeline"] = clock() - started - sum(stages.values())
     if options.scaling:
-        _measure_curves(config, bundle, sizes, report, budget, progress)
+        _measure_curves(config, bundle, precision, sizes, report, budget, progress)
     stages["scaling"] = clock() - started - sum(stages.values())
     report.machine["seconds"] = clock() - started
     return report
@@ -156,9 +157,14 @@ def _shortened_pipeline(result: PipelineResult, sizes: Sizes) -> list[str]:
 
 
 def _measure_curves(
-    config: Config, bundle: Bundle, wanted: Sizes, report: BenchReport, budget: Budget, progress: Progress
+    config: Config,
+    bundle: Bundle,
+    precision: PrecisionName,
+    wanted: Sizes,
+    report: BenchReport,
+    budget: Budget,
+    progress: Progress,
 ) -> None:
-    precision = bundle.manifest.precision.chosen
     speeds = [row.tokens_per_s for row in report.results if row.reader == f"onnx_{precision}"]
     first = budget.begin(CURVES[0])
     sizes = wanted.for_speed(min(speeds), first.left_s) if speeds else wanted
@@ -178,18 +184,6 @@ def _measure_curves(
             done = min(point.repetitions for point in points)
             if done < wanted.scaling_repetitions:
                 report.shortened.append(f"curve of {curve}: {done} of {wanted.scaling_repetitions} repetitions")
-
-
-def _bundle(config: Config, artefacts: Artefacts, options: Options, report_progress: Callable[[str], None]) -> Bundle:
-    """The configured bundle, or one from the cache; with int8 if an int8 reader is requested."""
-    bundle = find_bundle(config, artefacts, report_progress)
-    if bundle.manifest.precision.chosen == "int8" or not any("int8" in name for name in options.readers):
-        return bundle
-    return find_bundle(_with_precision(config, "int8"), artefacts, report_progress)
-
-
-def _with_precision(config: Config, precision: str) -> Config:
-    return config.changed(reader=config.reader.changed(precision=precision))
 
 
 def _operations(artefacts: Artefacts) -> dict[str, Operations]:

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from monitor.assembly.artefacts import load_artefacts
+from monitor.assembly.build import reader_options
+from monitor.assembly.compiled_reader import open_reader
 from monitor.assembly.engine import window_reader
 from monitor.assembly.tokeniser import build_tokeniser
 from monitor.bench.budget import Slice
 from monitor.bench.results import CurvePoint
 from monitor.bench.sizes import BATCH_LENGTH, Sizes
 from monitor.bench.workloads import make_workloads, multi_turn
+from monitor.compiler.architectures import architecture_of
+from monitor.compiler.encoder_inputs import encoder_columns
+from monitor.compiler.model_weights import open_model
 from monitor.config.sections import Config
-from monitor.readers.onnx.bundle import EMBEDDINGS, EXACT_GRAPH, GRAPH, PREFIXES, load_bundle, load_prefixes
-from monitor.readers.onnx.graph import GraphShape
+from monitor.readers.onnx.bundle import PREFIXES, load_bundle, load_prefixes
 from monitor.readers.onnx.reader import OnnxReader
 from monitor.readers.reader import Chunk
-from monitor.sae.formats.saelens import load_saelens
+from monitor.sae.weights import SaeWeights
 
 CURATED = 64
 """Curated features, unless their number is the variable."""
-_WIDTH = 8_192
-"""Latents of the random SAE, unless its width is the variable."""
 _K = 32
 _CACHE_BYTES = 268_435_456
 
@@ -57,9 +55,8 @@ class Curves:
         self._sizes = sizes
         self._time = Slice()
         self._artefacts = load_artefacts(config)
-        self._tokeniser = build_tokeniser(config, self._artefacts.model)
+        self._tokeniser = build_tokeniser(config, load_bundle(bundle).files)
         self._bundle = load_bundle(bundle)
-        self._embeddings = np.load(bundle / EMBEDDINGS, mmap_mode="r", allow_pickle=False)
         self._prefixes = load_prefixes(bundle / PREFIXES)
         events = [event for workload in make_workloads(["long"], sizes) for event in workload.events]
         self._ids = np.concatenate([item.ids for item in self._tokeniser.tokenise(events)])
@@ -113,100 +110,67 @@ class Curves:
     def features(self) -> list[CurvePoint]:
         """Number of curated features of a JumpReLU SAE."""
         with tempfile.TemporaryDirectory(prefix="latentwatch-bench-") as folder:
-            made = _make_sae(Path(folder) / "sae", "jumprelu", self._bundle.manifest.model.d_model, _WIDTH)
             cases = [
-                self._case("features", "jumprelu", n, Path(folder), made, list(range(n))) for n in self._sizes.features
+                self._case("features", "jumprelu", n, Path(folder), _make_sae("jumprelu", self._d_model, n))
+                for n in self._sizes.features
             ]
             return self._measure(cases)
 
     def widths(self) -> list[CurvePoint]:
         """SAEs of different widths: JumpReLU, where only curated latents are computed, and TopK, which needs all."""
         cases = []
-        d_model = self._bundle.manifest.model.d_model
         kinds: tuple[Literal["jumprelu", "topk"], ...] = ("jumprelu", "topk")
         with tempfile.TemporaryDirectory(prefix="latentwatch-bench-") as folder:
             for kind in kinds:
                 for width in self._sizes.widths:
-                    made = _make_sae(Path(folder) / f"{kind}-{width}", kind, d_model, width)
-                    cases.append(self._case("sae_width", kind, width, Path(folder), made, list(range(CURATED))))
+                    made = _make_sae(kind, self._d_model, width if kind == "topk" else CURATED)
+                    cases.append(self._case("sae_width", kind, width, Path(folder), made))
             return self._measure(cases)
+
+    @property
+    def _d_model(self) -> int:
+        return self._bundle.manifest.model.d_model
 
     @property
     def _name(self) -> str:
         return f"onnx_{self._precision}"
 
     def _shipped(self, cache_bytes: int = 0) -> OnnxReader:
-        """The reader of the bundle."""
-        own = self._precision == self._bundle.manifest.precision.chosen
-        graph = self._bundle.folder / (GRAPH if own else EXACT_GRAPH)
-        return self._reader(graph, self._bundle.manifest.shape(), self._artefacts.latents, cache_bytes)
+        """The reader of the bundle itself."""
+        latents, probes = self._artefacts.latents, self._artefacts.probes
+        options = reader_options(self._config, 0.0) | {"cache_bytes": cache_bytes}
+        return open_reader(self._bundle, self._precision, latents, probes, **options)
 
-    def _reader(self, graph: Path, shape: GraphShape, latents: Sequence[int], cache_bytes: int = 0) -> OnnxReader:
-        options = self._config.reader
-        reader = OnnxReader(
-            graph,
-            shape,
-            self._embeddings,
-            latents,
-            batch_tokens=options.batch_tokens,
-            window_tokens=options.window_tokens,
-            cache_bytes=cache_bytes,
-            threads=options.threads,
+    def _case(self, variable: str, kind: str, value: int, folder: Path, sae: SaeWeights) -> _Case:
+        """Reads with the model and that SAE."""
+        graph = self._graph(kind, folder, sae)
+        columns = encoder_columns(
+            sae, (), folded=False, turn=self._bundle.turn, precision=self._precision, latents=range(CURATED)
         )
+        shape, embeddings = self._bundle.manifest.shape(), self._bundle.embeddings
+        options: dict[str, Any] = reader_options(self._config, 0.0)
+        reader = OnnxReader(graph, shape, embeddings, columns, **options)
         for prefix in self._prefixes:
             reader.preload(*prefix)
-        return reader
-
-    def _case(self, variable: str, kind: str, value: int, folder: Path, sae: Path, latents: list[int]) -> _Case:
-        """A case that reads with the model and the SAE in folder `sae`, compiled into `folder`."""
-        graph = folder / f"{kind}-{value}.onnx"
-        shape = self._compile(graph, sae, latents)
-        reader = self._reader(graph, shape, latents)
         tokens = self._sizes.scaling_tokens
         return _Case(variable, kind, value, tokens, self._read(reader, tokens // BATCH_LENGTH, BATCH_LENGTH))
 
-    def _compile(self, path: Path, sae_folder: Path, latents: list[int]) -> GraphShape:
+    def _graph(self, kind: str, folder: Path, sae: SaeWeights) -> Path:
+        """The model with an SAE of that kind, of any width."""
+        from monitor.compiler.graph import Graph
+        from monitor.compiler.model_graph import add_blocks
         from monitor.compiler.sae_graph import add_encoder
 
-        ref = self._artefacts.ref
-        graph, residual, turn = copy.deepcopy(self._blocks())
-        sae = load_saelens(sae_folder)
-        add_encoder(
-            graph,
-            residual,
-            sae,
-            latents=latents,
-            basis=ref.sae.activation_basis,
-            max_norm=ref.max_norm,
-            turn=turn,
-            precision=self._precision,
-        )
-        graph.save(path)
-        topk = sae.architecture == "topk"
-        return replace(
-            self._bundle.manifest.shape(),
-            width=sae.d_sae,
-            latents=None if topk else tuple(latents),
-            slots=_K if topk else len(latents),
-        )
-
-    def _blocks(self) -> tuple[Any, str, NDArray[np.float32] | None]:
-        """The graph up to the hook, the name of its residual stream, and the rotation of that stream."""
-        if not hasattr(self, "_made_blocks"):
-            from monitor.compiler.architectures import architecture_of
-            from monitor.compiler.graph import Graph
-            from monitor.compiler.model_graph import add_blocks
-            from monitor.compiler.model_weights import ModelWeights, read_config
-            from monitor.compiler.rotation import rotation
-
-            folder, graph = self._artefacts.model.folder, Graph()
-            a = architecture_of(read_config(folder), str(folder / "config.json"))
-            shape = self._bundle.manifest.shape()
-            turn = None if a.branch_norms else rotation(a.d_model)
-            weights = ModelWeights(folder)
-            residual = add_blocks(graph, weights, a, shape.layers, self._precision, turn, shape.max_tokens)
-            self._made_blocks = (graph, residual, turn)
-        return self._made_blocks
+        path = folder / f"{kind}.onnx"
+        if not path.exists():
+            config, tensors = open_model(self._artefacts.uncompiled("measuring how cost grows").original)
+            a, shape, turn = architecture_of(config), self._bundle.manifest.shape(), self._bundle.turn
+            with Graph(path) as graph:
+                residual = add_blocks(graph, tensors, a, shape.layers, self._precision, turn, shape.max_tokens)
+                max_norm = self._artefacts.ref.max_norm
+                add_encoder(graph, residual, sae, folded=False, max_norm=max_norm, turn=turn, precision=self._precision)
+                graph.save()
+        return path
 
     def _read(self, reader: OnnxReader, sequences: int, length: int) -> Callable[[], object]:
         known = [tokens for tokens, _, _ in self._prefixes]
@@ -250,24 +214,15 @@ def _point(variable: str, series: str, value: int, tokens: int, times: Sequence[
     )
 
 
-def _make_sae(folder: Path, architecture: Literal["jumprelu", "topk"], d: int, width: int) -> Path:
-    """A random SAE [d -> width] in SAELens layout. Its latents mean nothing, but cost as much as real ones."""
+def _make_sae(architecture: Literal["jumprelu", "topk"], d: int, width: int) -> SaeWeights:
+    """A random encoder [d, width]; its latents mean nothing, but cost as much as real ones."""
     source = np.random.default_rng(width)
-    tensors = {
-        "W_enc": source.standard_normal((d, width), dtype=np.float32) / np.float32(np.sqrt(d)),
-        "b_enc": np.zeros(width, np.float32),
-        "W_dec": np.zeros((width, d), np.float32),
-        "b_dec": np.zeros(d, np.float32),
-    }
-    if architecture == "jumprelu":
-        tensors["threshold"] = np.ones(width, np.float32)
-    # decoder rows of length 1 with a single number each, because only the encoder is used
-    tensors["W_dec"][np.arange(width), np.arange(width) % d] = 1.0
-    cfg = {"architecture": architecture, "d_in": d, "d_sae": width, "dtype": "float32"}
-    cfg |= {"apply_b_dec_to_input": True, "normalize_activations": "none", "reshape_activations": "none"}
-    if architecture == "topk":
-        cfg |= {"k": _K, "rescale_acts_by_decoder_norm": False}
-    folder.mkdir(parents=True)
-    save_file(tensors, folder / "sae_weights.safetensors")
-    (folder / "cfg.json").write_text(json.dumps(cfg))
-    return folder
+    return SaeWeights(
+        architecture=architecture,
+        w_enc=source.standard_normal((d, width), dtype=np.float32) / np.float32(np.sqrt(d)),
+        b_enc=np.zeros(width, np.float32),
+        b_dec=np.zeros(d, np.float32),
+        subtract_b_dec=True,
+        threshold=np.ones(width, np.float32) if architecture == "jumprelu" else None,
+        k=_K if architecture == "topk" else None,
+    )

@@ -9,6 +9,7 @@ import sys
 
 import typer
 
+from monitor.cli.cache import cache_app
 from monitor.cli.command_group import CommandGroup
 from monitor.cli.exit_code import ExitCode
 from monitor.cli.run import run
@@ -34,6 +35,7 @@ app.command()(demo)
 app.command()(version)
 app.add_typer(sets_app, name="sets")
 app.add_typer(config_app, name="config")
+app.add_typer(cache_app, name="cache")
 app.add_typer(alerts_app, name="alerts")
 
 

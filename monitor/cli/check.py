@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,33 +101,30 @@ def _reading(config: Config) -> Iterator[CheckResult]:
         yield CheckResult("reader", detail="not checked without feature sets", checked=False)
         return
     yield CheckResult("feature sets", detail=", ".join(f"{s.set.id} {s.set.version}" for s in sets))
-    with ExitStack() as stack:
-        try:
-            artefacts, detail = _artefacts(config, sets, stack)
-        except ConfigError as e:
-            yield CheckResult("model and SAE", e.problems)
-            yield CheckResult("reader", detail="not checked without model and SAE", checked=False)
-            return
-        yield CheckResult("model and SAE", detail=detail)
-        yield _result("reader", lambda: _reader(config, artefacts))
+    try:
+        artefacts, detail = _artefacts(config, sets)
+    except ConfigError as e:
+        yield CheckResult("model and SAE", e.problems)
+        yield CheckResult("reader", detail="not checked without model and SAE", checked=False)
+        return
+    yield CheckResult("model and SAE", detail=detail)
+    yield _result("reader", lambda: _reader(config, artefacts))
 
 
-def _artefacts(config: Config, sets: list[LoadedSet], stack: ExitStack) -> tuple[Artefacts, str]:
-    """Model and SAE as at start-up, but a GGUF that is not converted yet is converted into a folder of `stack`."""
+def _artefacts(config: Config, sets: list[LoadedSet]) -> tuple[Artefacts, str]:
+    """Model and SAE as at start-up. Nothing is converted: the text files of a model go to a temporary folder."""
     from monitor.assembly.artefacts import load_artefacts
     from monitor.assembly.tokeniser import build_tokeniser
-    from monitor.model.files import needs_conversion
+    from monitor.model.files import ModelFiles
 
-    settings, converted = config, ""
-    if config.reader.bundle is None and needs_conversion(config.reader.model, config.reader.cache_dir):
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="latentwatch-check-"))
-        settings = config.changed(reader=config.reader.changed(cache_dir=Path(scratch)))
-        converted = "; the first start converts the model"
-    artefacts = load_artefacts(settings, sets)
+    artefacts = load_artefacts(config, sets)
     reference = artefacts.reference_check()
+    model = artefacts.original if isinstance(artefacts, ModelArtefacts) else artefacts.model
     if reference is not None:
-        reference.tokens(build_tokeniser(settings, artefacts.model))
-    return artefacts, f"{len(artefacts.latents)} features, model {artefacts.model.sha256[:16]}{converted}"
+        with tempfile.TemporaryDirectory(prefix="latentwatch-check-") as scratch:
+            model.write_texts(Path(scratch))
+            reference.tokens(build_tokeniser(config, ModelFiles(Path(scratch), model.sha256)))
+    return artefacts, f"{len(artefacts.latents)} features, model {model.sha256[:16]}"
 
 
 def _reader(config: Config, artefacts: Artefacts) -> str:
@@ -144,13 +140,17 @@ def _reader(config: Config, artefacts: Artefacts) -> str:
     if not isinstance(artefacts, ModelArtefacts):
         build_engine(config, artefacts)
         return f"compiled, self-test passed ({config.reader.bundle})"
-    folder = cached_folder(config, artefacts)
+    folder, state = cached_folder(config, artefacts), "not compiled yet"
     if folder.exists():
-        bundle = load_bundle(folder)  # not through the cache, which notes when a bundle was last used
-        build_engine(config, BundleArtefacts(artefacts.sets, bundle.files, bundle))
-        return f"compiled, self-test passed ({folder})"
-    compiled_architecture(artefacts.model)
+        try:
+            bundle = load_bundle(folder)
+        except ConfigError as e:
+            state = f"the compiled reader is damaged ({e})"
+        else:
+            build_engine(config, BundleArtefacts(artefacts.sets, bundle))
+            return f"compiled, self-test passed ({folder})"
+    compiled_architecture(artefacts.original)
     problem = folder_problem(folder.parent)
     if problem is not None:
         raise ConfigError(f"reader.cache_dir: {folder.parent}: {problem}; set it to a folder that can be written")
-    return f"not compiled yet: the first start compiles it, which takes minutes, into {folder}"
+    return f"{state}: the first start compiles it, which takes seconds, into {folder}"

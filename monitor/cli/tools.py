@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,74 +12,68 @@ import typer
 from monitor.cli.exit_code import ExitCode
 from monitor.cli.options import ConfigOption
 from monitor.cli.wiring import load_settings
+from monitor.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from monitor.readers.onnx.manifest import PrecisionCandidate
+    from monitor.readers.onnx.manifest import Verification
 
 log = logging.getLogger("monitor")
-
-
-class PrecisionOption(StrEnum):
-    """The values of --precision."""
-
-    auto = "auto"
-    fp32 = "fp32"
-    int8 = "int8"
 
 
 def compile_(
     config: ConfigOption = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle; must not exist.")] = Path("bundle"),
-    precision: Annotated[
-        PrecisionOption,
-        typer.Option(help="auto measures on this machine and takes the fastest that agrees with fp32."),
-    ] = PrecisionOption.auto,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Also compare how int8 and fp32 decide on many events; takes minutes.")
+    ] = False,
     calibration: Annotated[
         list[Path] | None,
         typer.Option(
-            help="JSONL file of events to compare precisions on; repeatable (default: bundled labelled texts).",
+            help="With --verify: JSONL file of events; repeatable (default: bundled labelled texts).",
             show_default=False,
         ),
     ] = None,
-    events: Annotated[int, typer.Option(min=1, help="Most events to compare precisions on.")] = 1_000,
+    events: Annotated[int, typer.Option(min=1, help="With --verify: most events to compare on.")] = 1_000,
 ) -> None:
-    """Compile model, SAE and feature sets into a bundle that runs without torch and transformers."""
+    """Compile model and SAE into a bundle that runs without torch and transformers, for any feature sets."""
     settings = load_settings(config)
     from rich.console import Console
     from rich.markup import escape
 
     from monitor.assembly.artefacts import load_artefacts
     from monitor.assembly.bundle_cache import compile_artefacts
+    from monitor.assembly.verify import verify as verify_bundle
     from monitor.compiler.calibration_events import load_calibration_events
     from monitor.telemetry.log import configure_logging
 
     configure_logging(settings.log)
-    traffic = load_calibration_events(calibration or (), events)
+    if calibration and not verify:
+        raise ConfigError("--calibration: only --verify reads these events; add --verify")
+    traffic = load_calibration_events(calibration or (), events) if verify else []
     artefacts = load_artefacts(settings).uncompiled("compiling")
-    bundle = compile_artefacts(settings, artefacts, out, precision.value, traffic, log.info)
-    measured, console = bundle.manifest.precision, Console()
-    if measured.candidates:
-        console.print(_precision_table(measured.candidates, measured.chosen))
+    bundle = compile_artefacts(settings, artefacts, out, log.info)
+    console = Console()
+    if verify:
+        bundle = verify_bundle(settings, artefacts, bundle, traffic, log.info)
+        if bundle.manifest.verification is not None:
+            console.print(_verification_table(bundle.manifest.verification))
     size = sum(path.stat().st_size for path in bundle.folder.iterdir()) / 1e6
-    console.print(f"{escape(str(bundle.folder))}: {measured.chosen}, {size:,.0f} MB", highlight=False)
+    console.print(f"{escape(str(bundle.folder))}: {size:,.0f} MB", highlight=False)
 
 
-def _precision_table(candidates: tuple[PrecisionCandidate, ...], chosen: str) -> Table:
+def _verification_table(v: Verification) -> Table:
     from rich.table import Table
 
-    table = Table("precision", "tokens/s", "confirmed", "agreement", "residual FVU", "largest AUROC loss", "chosen")
-    for c in candidates:
-        table.add_row(
-            c.precision,
-            f"{c.tokens_per_s:,.0f}",
-            f"{c.confirmed:.1%}",
-            f"{c.agreement:.2%}",
-            f"{c.residual_fvu:.4f}",
-            f"{max(c.auroc_loss.values(), default=0.0):+.4f}",
-            "yes" if c.precision == chosen else "",
-        )
+    table = Table("int8 against fp32", "", show_header=True)
+    table.add_row("events", f"{v.events:,}")
+    table.add_row("read again in fp32", f"{v.confirmed:.1%}")
+    table.add_row("decide as fp32 without reading again", f"{v.raw_agreement:.2%}")
+    table.add_row("decide as fp32", f"{v.agreement:.2%}")
+    table.add_row("largest AUROC loss", f"{max(v.auroc_loss.values(), default=0.0):+.4f}")
+    table.add_row("residual FVU", f"{v.residual_fvu:.4f}")
+    table.add_row("accepted", "yes" if v.accepted else "no: reader.precision: auto reads in fp32")
     return table
 
 

@@ -22,12 +22,14 @@ class CalibrationEvent:
     category: str | None = None
 
 
-def load_calibration_events(files: Iterable[Path] = (), limit: int = 1_000) -> list[CalibrationEvent]:
+def load_calibration_events(
+    files: Iterable[Path] = (), limit: int = 1_000, lines_per_file: int | None = None
+) -> list[CalibrationEvent]:
     """Events of JSONL files in any format that the sidecar reads, each perhaps with a `label` and a `category`.
 
     Without files, the labelled texts that ship with the feature sets. If there are more than `limit`, every n-th event
     of each label is taken, so that all files and both labels are included. Raises ConfigError with file and line if
-    something cannot be read.
+    something cannot be read. Only the first `lines_per_file` lines of each file are looked at.
     """
     found: list[CalibrationEvent] = []
     files = list(files) or sorted((builtin_folder() / "contrasts").glob("*.jsonl"))
@@ -36,7 +38,7 @@ def load_calibration_events(files: Iterable[Path] = (), limit: int = 1_000) -> l
             lines = file.read_bytes().split(b"\n")
         except OSError as e:
             raise ConfigError(f"{file}: cannot be read: {e.strerror}") from None
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(lines[:lines_per_file], 1):
             if line.strip():
                 found += _events(line, file, number)
     if not found:

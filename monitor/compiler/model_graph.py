@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from monitor.compiler.architectures import Architecture, Rope
 from monitor.compiler.graph import CONTRIB, Graph
 from monitor.compiler.linear import Operand, Precision, operand, product
-from monitor.compiler.model_weights import ModelWeights
+from monitor.compiler.model_weights import ModelTensors
 from monitor.compiler.rotation import rotation
 from monitor.readers.onnx import step
 
@@ -25,7 +25,7 @@ _NORMED_LIMIT = 4.0
 
 def add_blocks(
     graph: Graph,
-    weights: ModelWeights,
+    weights: ModelTensors,
     architecture: Architecture,
     blocks: int,
     precision: Precision,
@@ -46,7 +46,7 @@ class _Blocks:
     def __init__(
         self,
         graph: Graph,
-        weights: ModelWeights,
+        weights: ModelTensors,
         architecture: Architecture,
         precision: Precision,
         turn: Array | None,

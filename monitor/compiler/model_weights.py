@@ -5,15 +5,35 @@ from __future__ import annotations
 import importlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from monitor.errors import ConfigError
+from monitor.model.files import ModelFiles
+from monitor.model.gguf_model import GgufModel
+from monitor.model.narrow import narrowed
 
 _FLOATS = ("float64", "float32", "float16", "bfloat16")
+
+
+class ModelTensors(Protocol):
+    """The tensors of a language model. Raises ConfigError if one cannot be read."""
+
+    def get(self, name: str) -> NDArray[np.float32]:
+        """A tensor by its name inside the language model, such as `layers.0.mlp.up_proj.weight`."""
+
+    def embeddings(self) -> tuple[NDArray[Any], NDArray[np.float16] | None]:
+        """The table [vocabulary, d_model] and, if it is in int8, its scales; see EmbeddingTable."""
+
+
+def open_model(model: ModelFiles | GgufModel) -> tuple[dict[str, Any], ModelTensors]:
+    """Config and tensors of a model. Raises ConfigError if they cannot be read."""
+    if isinstance(model, GgufModel):
+        return model.config(), model
+    return read_config(model.folder), ModelWeights(model.folder)
 
 
 class ModelWeights:
@@ -46,6 +66,10 @@ class ModelWeights:
                 f"{self.folder}: {full} is {stored.dtype.name}: quantised weights cannot be built as a graph"
             )
         return stored.astype(np.float32)
+
+    def embeddings(self) -> tuple[NDArray[Any], NDArray[np.float16] | None]:
+        """The table [vocabulary, d_model], in 16 bits if that loses nothing."""
+        return narrowed(self.get("embed_tokens.weight")), None
 
 
 def read_config(folder: Path) -> dict[str, Any]:

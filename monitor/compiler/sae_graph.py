@@ -1,19 +1,15 @@
-"""The curated rows of an SAE's encoder as ONNX operators: residual stream in, feature activations out."""
+"""The encoder of an SAE as ONNX operators: residual stream in, feature activations out; its weights are inputs."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.compiler import encoder_inputs as inputs
 from monitor.compiler.graph import Graph
-from monitor.compiler.linear import Precision, operand, product
-from monitor.errors import ConfigError
+from monitor.compiler.linear import Operand, Precision, operand, product_of_inputs
 from monitor.readers.onnx.sparse import ACTIVATIONS, LATENTS, VALUES
 from monitor.sae.weights import SaeWeights
-from monitor.sets.probe import Probe, stacked
 
 Array = NDArray[np.float32]
 
@@ -23,96 +19,62 @@ def add_encoder(
     residual: str,
     sae: SaeWeights,
     *,
-    latents: Sequence[int],
-    basis: Literal["raw", "decoder_norm_folded"],
+    folded: bool,
     max_norm: float | None,
     turn: Array | None,
     precision: Precision,
-    probes: Sequence[Probe] = (),
 ) -> None:
-    """Adds the encoder (see SaeWeights for the maths) and the probes, and their outputs.
+    """Adds the encoder (see SaeWeights for the maths), linear probes, and their inputs and outputs.
 
-    ReLU, JumpReLU and gated SAEs: `activations` [token, latent], only of `latents`. TopK, where all latents decide
-    which are active: `values` and `latents` [token, k] of the active ones, whichever they are. Probes follow in
-    further slots, with numbers after the SAE's latents; they are always in float32.
+    The inputs are those of `encoder_columns`, for any latents and any probes; of `sae`, only the kind counts here.
+    ReLU, JumpReLU and gated SAEs put out `activations` [token, latent and probe]. A TopK SAE, all of whose latents
+    decide which are active, puts out `values` and `latents` [token, k and probe] of the active ones; probes have
+    numbers after the latents'. Probes are always in float32.
     `residual` [token, d] is the residual stream, rotated by `turn`. A token whose residual is longer than `max_norm`
     reads 0.
     """
-    if sae.decoder_norm is None and (basis == "decoder_norm_folded" or sae.rescale_by_decoder_norm):
-        raise ConfigError("the SAE has no decoder, whose norms the activation basis needs")
-    folded = basis == "decoder_norm_folded"
-    _Encoder(graph, sae, latents=latents, fold=folded, turn=turn, precision=precision, probes=probes).add(
-        residual, max_norm
-    )
+    _Encoder(graph, sae, folded, turn, precision).add(residual, max_norm)
 
 
 class _Encoder:
-    def __init__(
-        self,
-        graph: Graph,
-        sae: SaeWeights,
-        *,
-        latents: Sequence[int],
-        fold: bool,
-        turn: Array | None,
-        precision: Precision,
-        probes: Sequence[Probe],
-    ) -> None:
+    def __init__(self, graph: Graph, sae: SaeWeights, folded: bool, turn: Array | None, precision: Precision) -> None:
         self._g = graph
         self._sae = sae
-        self._rows = np.array(latents, dtype=np.int64)
-        self._norms = sae.decoder_norm if sae.decoder_norm is not None else np.ones(sae.d_sae, np.float32)
-        self._fold = fold
+        self._folded = folded
         self._turn = turn
         self._precision = precision
-        self._probes = probes
 
     def add(self, residual: str, max_norm: float | None) -> None:
         g = self._g
-        x, turn = self._normalised(residual)
+        pre = self._pre_activations(self._normalised(residual))
+        g.input(inputs.PROBES, "float32", [self._sae.d_in, "probe"])
+        g.input(inputs.PROBE_OFFSETS, "float32", ["probe"])
+        projections = g.add("Add", g.add("MatMul", residual, inputs.PROBES), inputs.PROBE_OFFSETS)
         usual = self._usual(residual, max_norm)
         if self._sae.architecture == "topk":
-            values, latents = self._topk(x, turn)
-            slots = (self._sae.k or 1) + len(self._probes)
-            g.output(self._masked(self._with_projections(residual, values), usual), VALUES, "float32", ["token", slots])
-            g.output(self._with_probe_numbers(latents), LATENTS, "int64", ["token", slots])
+            values, latents = self._topk(pre)
+            values = self._masked(g.add("Concat", values, projections, axis=-1), usual)
+            g.output(values, VALUES, "float32", ["token", "slot"])
+            g.output(self._with_probe_numbers(latents), LATENTS, "int64", ["token", "slot"])
             return
-        activations = self._gated(x, turn) if self._sae.architecture == "gated" else self._thresholded(x, turn)
-        if self._fold:
-            activations = g.add("Mul", activations, g.constant("sae.fold", self._norms[self._rows]))
-        activations = self._with_projections(residual, activations)
-        slots = self._rows.size + len(self._probes)
-        g.output(self._masked(activations, usual), ACTIVATIONS, "float32", ["token", slots])
+        activations = self._gated(pre) if self._sae.architecture == "gated" else self._thresholded(pre)
+        if self._folded:
+            activations = g.add("Mul", activations, self._by_latent(inputs.FOLD))
+        activations = g.add("Concat", activations, projections, axis=-1)
+        g.output(self._masked(activations, usual), ACTIVATIONS, "float32", ["token", "slot"])
 
-    def _with_projections(self, residual: str, values: str) -> str:
-        if not self._probes:
-            return values
-        g = self._g
-        directions, offsets = stacked(self._probes, self._sae.d_in)
-        turned = directions if self._turn is None else self._turn.T @ directions
-        found = g.add("Gemm", residual, g.constant("probes", turned), g.constant("probes.offset", offsets))
-        return g.add("Concat", values, found, axis=-1)
+    def _by_latent(self, name: str) -> str:
+        return self._g.input(name, "float32", ["latent"])
 
-    def _with_probe_numbers(self, latents: str) -> str:
-        if not self._probes:
-            return latents
-        g, count = self._g, len(self._probes)
-        numbers = np.arange(self._sae.d_sae, self._sae.d_sae + count, dtype=np.int64)[None]
-        tokens = g.add("Gather", g.add("Shape", latents), g.integers(0), axis=0)  # [1]
-        rows = g.add(
-            "Expand", g.constant("probes.numbers", numbers), g.add("Concat", tokens, g.integers(count), axis=0)
-        )
-        return g.add("Concat", latents, rows, axis=-1)
-
-    def _normalised(self, residual: str) -> tuple[str, Array | None]:
-        """The SAE's input, and the rotation that the encoder's weights still have to undo."""
+    def _normalised(self, residual: str) -> str:
+        """The SAE's input; it is still rotated, except under layer_norm."""
         g, d = self._g, self._sae.d_in
         if self._sae.normalisation == "constant_norm_rescale":  # a rotation does not change a length
             length = g.add("ReduceL2", residual, g.integers(-1), keepdims=1)
             unit = g.add("Div", residual, g.add("Max", length, g.constant("sae.eps12", np.array(1e-12, np.float32))))
-            return g.add("Mul", unit, g.constant("sae.root_d", np.array(np.sqrt(d), np.float32))), self._turn
+            return g.add("Mul", unit, g.constant("sae.root_d", np.array(np.sqrt(d), np.float32)))
         if self._sae.normalisation == "none":
-            return residual, self._turn
+            return residual
         if self._turn is not None:
             residual = g.add("MatMul", residual, g.constant("sae.turn_back", self._turn.T))
         centred = g.add("Sub", residual, g.add("ReduceMean", residual, g.integers(-1), keepdims=1))
@@ -120,52 +82,53 @@ class _Encoder:
         length = g.add("ReduceL2", centred, g.integers(-1), keepdims=1)
         deviation = g.add("Mul", length, g.constant("sae.unbiased", np.array((d - 1) ** -0.5, np.float32)))
         scale = g.add("Add", deviation, g.constant("sae.eps5", np.array(1e-5, np.float32)))
-        return g.add("Div", centred, scale), None
+        return g.add("Div", centred, scale)
 
-    def _affine(self, x: str, turn: Array | None, weight: Array, bias: Array) -> str:
-        """(x - b_dec) @ weight + bias; `weight` [d, latent], `bias` [latent]."""
-        if self._sae.subtract_b_dec:
-            bias = bias - self._sae.b_dec @ weight
-        turned = weight if turn is None else turn.T @ weight
-        # without a rotation, a few channels are far larger than the rest, and int8 would lose all others
-        if self._precision == "fp32" or self._turn is None:
-            g = self._g
-            return g.add("Gemm", x, g.constant("sae.encoder", turned), g.constant("sae.encoder.bias", bias))
-        return product(self._g, operand(self._g, x, self._precision), "sae.encoder", turned, bias)
+    def _pre_activations(self, x: str) -> str:
+        """[token, latent]; b_dec is part of the bias."""
+        g = self._g
+        shape: list[int | str] = [self._sae.d_in, "latent"]
+        self._by_latent(inputs.ENCODER_BIAS)
+        if not inputs.quantised_encoder(self._precision, self._turn is not None):
+            g.input(inputs.ENCODER, "float32", shape)
+            return product_of_inputs(g, Operand(x), inputs.ENCODER, "", inputs.ENCODER_BIAS)
+        g.input(inputs.ENCODER, "int8", shape)
+        self._by_latent(inputs.ENCODER_UNITS)
+        turned = operand(g, x, self._precision)
+        return product_of_inputs(g, turned, inputs.ENCODER, inputs.ENCODER_UNITS, inputs.ENCODER_BIAS)
 
-    def _thresholded(self, x: str, turn: Array | None) -> str:
+    def _thresholded(self, pre: str) -> str:
         """ReLU, or JumpReLU if there are thresholds."""
-        g, sae, rows = self._g, self._sae, self._rows
-        pre = self._affine(x, turn, sae.w_enc[:, rows], sae.b_enc[rows])
+        g = self._g
         activations = g.add("Relu", pre)
-        if sae.threshold is None:
+        if self._sae.threshold is None:
             return activations
-        above = g.add("Greater", pre, g.constant("sae.threshold", sae.threshold[rows]))
+        above = g.add("Greater", pre, self._by_latent(inputs.THRESHOLD))
         return g.add("Mul", activations, g.add("Cast", above, to=1))
 
-    def _gated(self, x: str, turn: Array | None) -> str:
-        g, sae, rows = self._g, self._sae, self._rows
-        if sae.b_gate is None or sae.b_mag is None or sae.r_mag is None:
-            raise ConfigError("a gated SAE needs b_gate, b_mag and r_mag")
-        zeros = np.zeros(rows.size, np.float32)
-        product = self._affine(x, turn, sae.w_enc[:, rows], zeros)
-        gate = g.add(
-            "Greater", g.add("Add", product, g.constant("sae.gate", sae.b_gate[rows])), g.constant("sae.zeros", zeros)
-        )
-        magnitude = g.add("Mul", product, g.constant("sae.gain", np.exp(sae.r_mag[rows])))
-        magnitude = g.add("Relu", g.add("Add", magnitude, g.constant("sae.magnitude", sae.b_mag[rows])))
+    def _gated(self, pre: str) -> str:
+        g = self._g
+        zero = g.constant("sae.zero", np.array(0, np.float32))
+        gate = g.add("Greater", g.add("Add", pre, self._by_latent(inputs.GATE)), zero)
+        magnitude = g.add("Mul", pre, self._by_latent(inputs.GAIN))
+        magnitude = g.add("Relu", g.add("Add", magnitude, self._by_latent(inputs.MAGNITUDE)))
         return g.add("Mul", magnitude, g.add("Cast", gate, to=1))
 
-    def _topk(self, x: str, turn: Array | None) -> tuple[str, str]:
-        g, sae = self._g, self._sae
-        scale = self._norms if sae.rescale_by_decoder_norm else np.ones(1, np.float32)
-        # scaling by the decoder's norms before the choice is part of the SAE; folding them in afterwards is not
-        pre = self._affine(x, turn, sae.w_enc * scale, sae.b_enc * scale)
-        values, latents = g.add_many("TopK", [pre, g.integers(sae.k or 1)], 2, axis=-1, sorted=0)
+    def _topk(self, pre: str) -> tuple[str, str]:
+        g = self._g
+        values, latents = g.add_many("TopK", [pre, g.integers(self._sae.k or 1)], 2, axis=-1, sorted=0)
         values = g.add("Relu", values)
-        if self._fold:
-            values = g.add("Mul", values, g.add("Gather", g.constant("sae.fold", self._norms), latents, axis=0))
+        if self._folded:
+            values = g.add("Mul", values, g.add("Gather", self._by_latent(inputs.FOLD), latents, axis=0))
         return values, latents
+
+    def _with_probe_numbers(self, latents: str) -> str:
+        g = self._g
+        numbers = g.input(inputs.PROBE_NUMBERS, "int64", [1, "probe"])
+        tokens = g.add("Gather", g.add("Shape", latents), g.integers(0), axis=0)  # [1]
+        probes = g.add("Gather", g.add("Shape", numbers), g.integers(1), axis=0)
+        rows = g.add("Expand", numbers, g.add("Concat", tokens, probes, axis=0))
+        return g.add("Concat", latents, rows, axis=-1)
 
     def _usual(self, residual: str, max_norm: float | None) -> str | None:
         """1 for tokens whose residual stream is no longer than `max_norm`, else 0; [token, 1]."""

@@ -189,7 +189,7 @@ class ReaderConfig(Section):
     bundle: Path | None = None
     """Folder that `latentwatch compile` wrote; if omitted, the onnx engine compiles one into the cache, once."""
     precision: Literal["auto", "fp32", "int8"] = "auto"
-    """Precision that the onnx engine compiles; auto measures which is best here. Ignored if `bundle` is set."""
+    """How the onnx engine reads: in fp32, or in int8 and near thresholds in fp32; auto measures what is faster here."""
     device: str = "cpu"
     """Torch device, such as cpu, cuda or cuda:1; all but cpu need the torch engine."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"

@@ -6,13 +6,16 @@ import hashlib
 import importlib.util
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.errors import ConfigError
-from monitor.model.gguf.convert import convert
+from monitor.model.gguf_model import GgufModel
 
 PACKAGE_PREFIX = "package:"
+# What a tokeniser needs of a model's folder
+TEXT_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,20 @@ class ModelFiles:
 
     folder: Path
     sha256: str
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.folder.name
+
+    def write_texts(self, folder: Path) -> None:
+        """Copies those of TEXT_FILES that there are to `folder`."""
+        for path in self.texts():
+            shutil.copyfile(path, folder / path.name)
+
+    def texts(self) -> list[Path]:
+        """Those of TEXT_FILES that there are."""
+        return [self.folder / name for name in TEXT_FILES if (self.folder / name).is_file()]
 
     @property
     def tokenizer_file(self) -> Path:
@@ -72,34 +89,33 @@ def default_cache() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "latentwatch"
 
 
-def locate(model: str, revision: str | None, cache: Path | None) -> ModelFiles:
-    """The files of `model`: a folder, a GGUF file, `package:NAME` for one in a package, or a model-hub name.
+def find_model(model: str, revision: str | None, cache: Path | None) -> ModelFiles | GgufModel:
+    """The model `model`: a folder, a GGUF file, `package:NAME` for one in a package, or a model-hub name.
 
-    A GGUF is converted once, into `cache`. From a hub, only safetensors and text files are downloaded, into the hub
-    client's own cache. Raises ConfigError if the model cannot be found or fetched.
+    Nothing is converted. From a hub, only safetensors and text files are downloaded, into the hub client's own cache.
+    Raises ConfigError if the model cannot be found or fetched.
     """
     if model.startswith(PACKAGE_PREFIX):
-        return _converted(packaged_gguf(model.removeprefix(PACKAGE_PREFIX)), cache)
+        return _gguf(packaged_gguf(model.removeprefix(PACKAGE_PREFIX)), cache)
     path = Path(model).expanduser()
     if path.is_dir():
         return ModelFiles(path, _weights_sha256(path))
     if path.suffix == ".gguf" and path.is_file():
-        return _converted(path, cache)
+        return _gguf(path, cache)
     if path.is_absolute() or model.startswith(".") or path.suffix == ".gguf":
         raise ConfigError(f"reader.model: {model}: no such {'file' if path.suffix == '.gguf' else 'folder'}")
     folder = _download(model, revision)
     return ModelFiles(folder, _weights_sha256(folder))
 
 
-def needs_conversion(model: str, cache: Path | None) -> bool:
-    """Whether `locate` would first convert a GGUF into `cache`. Raises ConfigError as `locate` does."""
-    if model.startswith(PACKAGE_PREFIX):
-        gguf = packaged_gguf(model.removeprefix(PACKAGE_PREFIX))
-    else:
-        gguf = Path(model).expanduser()
-        if gguf.suffix != ".gguf" or not gguf.is_file():
-            return False
-    return not _is_converted(_conversion_folder(gguf, file_sha256(gguf), cache))
+def locate(model: str, revision: str | None, cache: Path | None) -> ModelFiles:
+    """As `find_model`, but a GGUF is converted into transformers layout, once, in `cache`."""
+    return converted(find_model(model, revision, cache))
+
+
+def converted(model: ModelFiles | GgufModel) -> ModelFiles:
+    """`model` in transformers layout; converts a GGUF if that was never done."""
+    return ModelFiles(model.converted_folder(), model.sha256) if isinstance(model, GgufModel) else model
 
 
 def packaged_gguf(package: str) -> Path:
@@ -123,20 +139,9 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def _converted(gguf: Path, cache: Path | None) -> ModelFiles:
-    sha256 = file_sha256(gguf)
-    folder = _conversion_folder(gguf, sha256, cache)
-    if not _is_converted(folder):
-        convert(gguf, folder)
-    return ModelFiles(folder, sha256)
-
-
-def _conversion_folder(gguf: Path, sha256: str, cache: Path | None) -> Path:
-    return (cache or default_cache()) / "models" / f"{gguf.stem}-{sha256[:16]}"
-
-
-def _is_converted(folder: Path) -> bool:
-    return (folder / "config.json").is_file()
+def _gguf(path: Path, cache: Path | None) -> GgufModel:
+    sha256 = file_sha256(path)
+    return GgufModel(path, sha256, (cache or default_cache()) / "models" / f"{path.stem}-{sha256[:16]}")
 
 
 def _weights_sha256(folder: Path) -> str:

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from monitor.assembly.artefacts import BundleArtefacts, ModelArtefacts, load_artefacts, load_model_artefacts
-from monitor.assembly.build import build_reader, find_bundle
+from monitor.assembly.build import find_bundle
 from monitor.assembly.bundle_cache import compile_artefacts
 from monitor.config.sections import Config
 from monitor.errors import ConfigError
 from monitor.readers.onnx.bundle import Bundle
 from tests.feature_set_factory import write_set
-from tests.tiny_bundle import LAYER, calibration_events, tiny_source
+from tests.tiny_bundle import LAYER, tiny_source
 
 LATENTS = (3, 7)
 
@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_set(folder / "sets" / "one.yaml", reader=reader)
     config = settings(folder)
     artefacts = load_model_artefacts(config)
-    compile_artefacts(config, artefacts, folder / "bundle", "fp32", calibration_events(3), lambda _: None)
+    compile_artefacts(config, artefacts, folder / "bundle")
     return folder
 
 
@@ -55,7 +55,7 @@ def test_a_bundle_has_no_model_to_compile_or_to_read_with_torch(folder: Path) ->
     with pytest.raises(ConfigError, match=rf"^reader\.bundle: compiling {reason}"):
         artefacts.uncompiled("compiling")
     with pytest.raises(ConfigError, match=rf"^reader\.bundle: engine: torch {reason}"):
-        build_reader(settings(folder, engine="torch"), artefacts, LATENTS)
+        artefacts.uncompiled("engine: torch")
 
 
 def test_a_model_is_compiled_once(folder: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from monitor.assembly.artefacts import load_artefacts
+from monitor.assembly.artefacts import load_model_artefacts
 from monitor.assembly.bundle_cache import cached_bundle, cached_folder
 from monitor.cli.app import app
 from monitor.cli.check import CheckResult, check
@@ -246,7 +246,7 @@ def test_a_reader_that_the_first_start_compiles(reading: Sidecar, tmp_path: Path
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_gguf_is_converted_into_a_temporary_folder(
+def test_a_gguf_is_not_converted(
     reading: Sidecar, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gguf = make_package(tmp_path / "package")
@@ -258,7 +258,6 @@ def test_a_gguf_is_converted_into_a_temporary_folder(
     reader = reading.data["reader"] | {"model": str(gguf)}
     found = reading.results(reader=reader, feature_sets={"paths": [str(sets)]})
     assert found["model and SAE"].problems == ()
-    assert found["model and SAE"].detail.endswith("; the first start converts the model")
     assert found["reader"].detail.startswith("not compiled yet")
     assert list((tmp_path / "scratch").iterdir()) == []
     assert not (tmp_path / "cache").exists()
@@ -284,8 +283,8 @@ def compiled(reading: Sidecar) -> Path:
     """The bundle in the cache of the sidecar."""
     reading.results()
     config = load_config(reading.file, {})
-    cached_bundle(config, load_artefacts(config), lambda _: None)
-    return cached_folder(config, load_artefacts(config))
+    cached_bundle(config, load_model_artefacts(config), lambda _: None)
+    return cached_folder(config, load_model_artefacts(config))
 
 
 def test_a_cached_reader_passes_its_self_test_and_is_left_alone(reading: Sidecar, compiled: Path) -> None:
@@ -295,10 +294,13 @@ def test_a_cached_reader_passes_its_self_test_and_is_left_alone(reading: Sidecar
 
 
 def test_a_cached_reader_that_was_changed(reading: Sidecar, compiled: Path) -> None:
-    graph = bytearray((compiled / "reader.onnx").read_bytes())
+    graph = bytearray((compiled / "fp32.onnx").read_bytes())
     graph[-1] ^= 1
-    (compiled / "reader.onnx").write_bytes(graph)
-    assert reading.problem("reader") == f"{compiled}/reader.onnx: was changed after the bundle was compiled"
+    (compiled / "fp32.onnx").write_bytes(graph)
+    assert reading.results()["reader"].detail == (
+        f"the compiled reader is damaged ({compiled}/fp32.onnx: was changed after the bundle was compiled): "
+        f"the first start compiles it, which takes seconds, into {compiled}"
+    )
 
 
 def test_a_given_bundle(reading: Sidecar, compiled: Path, tmp_path: Path) -> None:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from detectors.feature_set import ReaderRef
+from monitor.assembly.compiled_reader import open_reader
 from monitor.compiler.calibration_events import CalibrationEvent
-from monitor.compiler.compile import PrecisionChoice
+from monitor.compiler.compile import CompileInputs, compile_bundle
 from monitor.errors import ConfigError
-from monitor.model.files import file_sha256
-from monitor.readers.onnx.bundle import EXACT_GRAPH, GRAPH, MANIFEST, load_bundle
+from monitor.model.files import converted, find_model
+from monitor.model.gguf_model import GgufModel
+from monitor.readers.onnx.bundle import load_bundle
 from monitor.readers.onnx.manifest import BUNDLE_FORMAT
-from monitor.readers.onnx.reader import OnnxReader
 from monitor.readers.reader import Chunk
+from monitor.sae.formats.saelens import load_saelens
+from monitor.tokens.chat_template import ChatTemplate
+from monitor.tokens.tokeniser import EventTokeniser
+from tests.model.gguf.small_gguf import D, make_package
+from tests.reader_model import event
+from tests.saelens import save_sae
 from tests.tiny_bundle import LATENTS, TinySource, tiny_source
 from tests.tiny_model import edit_config, texts
 
@@ -43,25 +48,25 @@ def test_a_bundle_is_never_changed(source: TinySource, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, ConfigError])
 def test_what_fails_leaves_nothing_behind(error: type[BaseException], source: TinySource, tmp_path: Path) -> None:
-    def failing(reader: OnnxReader, events: Sequence[CalibrationEvent]) -> NDArray[np.float64]:
-        raise error("stop")
+    def failing(step: str) -> None:
+        if "hashes" in step:
+            raise error("stop")
 
     with pytest.raises(error):
-        source.compile(tmp_path / "deep" / "bundle", failing, precision="int8")
+        source.compile(tmp_path / "deep" / "bundle", progress=failing)
     assert list((tmp_path / "deep").iterdir()) == []
 
 
 def test_a_process_that_was_faster(source: TinySource, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
 
-    def slow(reader: OnnxReader, events: Sequence[CalibrationEvent]) -> NDArray[np.float64]:
-        if not out.exists():
+    def slow(step: str) -> None:
+        if "hashes" in step:
             source.compile(out)
-        return np.full((len(events), 1), 0.1)
 
     with pytest.raises(ConfigError, match=rf"^{out}: another process made it in the meantime"):
-        source.compile(out, slow, precision="int8")
-    assert load_bundle(out).manifest.precision.asked == "fp32"
+        source.compile(out, progress=slow)
+    assert load_bundle(out).manifest.format == BUNDLE_FORMAT
     assert list(tmp_path.iterdir()) == [out]
 
 
@@ -69,9 +74,10 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 from tests.tiny_bundle import TinySource
-def die(reader, events):
-    os.kill(os.getpid(), signal.SIGKILL)
-TinySource(Path(sys.argv[1]), sys.argv[2]).compile(Path(sys.argv[3]), die, precision="int8")
+def die(step):
+    if "hashes" in step:
+        os.kill(os.getpid(), signal.SIGKILL)
+TinySource(Path(sys.argv[1]), sys.argv[2]).compile(Path(sys.argv[3]), progress=die)
 """
 
 
@@ -103,9 +109,7 @@ def test_a_model_that_is_not_built(tmp_path: Path) -> None:
 
 
 def test_events_of_which_nothing_is_left_to_read(source: TinySource, tmp_path: Path) -> None:
-    from tests.reader_model import event
-
-    with pytest.raises(ConfigError, match=r"^no calibration event has any text$"):
+    with pytest.raises(ConfigError, match=r"^no event of the self-test has any text$"):
         source.compile(tmp_path / "bundle", events=[CalibrationEvent(event("", event_id="empty"))])
 
 
@@ -116,16 +120,11 @@ def test_without_onnx(source: TinySource, tmp_path: Path, monkeypatch: pytest.Mo
         source.compile(tmp_path / "bundle")
 
 
-@pytest.mark.parametrize(("precision", "steps"), [("fp32", 2), ("int8", 4)])
-def test_progress_counts_the_steps(source: TinySource, tmp_path: Path, precision: PrecisionChoice, steps: int) -> None:
+def test_progress_counts_the_steps(source: TinySource, tmp_path: Path) -> None:
     told: list[str] = []
-
-    def score(reader: OnnxReader, events: Sequence[CalibrationEvent]) -> NDArray[np.float64]:
-        return np.full((len(events), 1), 0.1)
-
-    source.compile(tmp_path / "b", score, precision=precision, progress=told.append)
-    numbers = [re.match(rf"compiling the reader \((\d) of {steps}: .+\)$", line) for line in told]
-    assert sorted({int(n[1]) for n in numbers if n is not None}) == list(range(1, steps + 1))
+    source.compile(tmp_path / "b", progress=told.append)
+    numbers = [re.match(r"compiling the reader \((\d) of 4: .+\)$", line) for line in told]
+    assert [int(n[1]) for n in numbers if n is not None] == [1, 2, 3, 4]
     assert None not in numbers
 
 
@@ -135,22 +134,36 @@ def test_files_are_readable_by_all_and_the_graph_loads_from_elsewhere(source: Ti
     assert bundle.folder.stat().st_mode & 0o777 == 0o755
     assert {f.stat().st_mode & 0o777 for f in bundle.folder.iterdir() if f.name in bundle.manifest.files} == {0o644}
     moved = bundle.folder.rename(tmp_path / "moved")
-    assert (moved / GRAPH).is_file()
-    assert load_bundle(moved).reader(LATENTS).read([Chunk(texts(5)[0])])[0].shape == (5, len(LATENTS))
+    assert open_reader(load_bundle(moved), "fp32", LATENTS).read([Chunk(texts(5)[0])])[0].shape == (5, len(LATENTS))
 
 
-def test_the_exact_graph_has_a_self_test_of_its_own(source: TinySource, tmp_path: Path) -> None:
-    def scores(reader: OnnxReader, events: Sequence[CalibrationEvent]) -> NDArray[np.float64]:
-        return np.full((len(events), 1), 0.1)
-
-    folder = source.compile(tmp_path / "bundle", scores, precision="int8").folder
-    assert load_bundle(folder).exact_reader(LATENTS) is not None
-    weights = folder / f"{EXACT_GRAPH}.data"
-    (np.fromfile(weights, np.float32) * np.float32(1.5)).tofile(weights)
-    manifest = json.loads((folder / MANIFEST).read_text())
-    manifest["files"][weights.name] = file_sha256(weights)
-    (folder / MANIFEST).write_text(json.dumps(manifest))
-    bundle = load_bundle(folder)
-    bundle.reader(LATENTS)
-    with pytest.raises(ConfigError, match=r"self-test: .* reference texts differ by .* more than 0\.001;"):
-        bundle.exact_reader(LATENTS)
+def test_a_gguf_is_compiled_without_converting_it(tmp_path: Path) -> None:
+    """The same graphs come out as of the model in transformers layout; its embeddings stay in the GGUF's blocks."""
+    gguf = make_package(tmp_path / "package")
+    model = find_model(str(gguf), None, tmp_path / "cache")
+    assert isinstance(model, GgufModel)
+    bundles = []
+    for n, given in enumerate((model, converted(GgufModel(gguf, model.sha256, tmp_path / "converted")))):
+        save_sae(tmp_path / f"sae-{n}", "jumprelu", D, 64)
+        inputs = CompileInputs(
+            model=given,
+            sae=load_saelens(tmp_path / f"sae-{n}"),
+            ref=ReaderRef.model_validate(
+                {
+                    "model": "small",
+                    "model_sha256": model.sha256,
+                    "layer": 0,
+                    "sae": {"path": "sae", "sha256": "0" * 64, "width": 64},
+                }
+            ),
+            tokeniser=lambda files: EventTokeniser.load(files.tokenizer_file, ChatTemplate(files.chat_template())),
+            events=[event("Hello there", "Well?")],
+        )
+        bundles.append(compile_bundle(inputs, tmp_path / f"bundle-{n}"))
+    assert not (tmp_path / "cache").exists()
+    direct, detour = (b.manifest.files for b in bundles)
+    for name in ("fp32.onnx.data", "int8.onnx.data", "tokenizer.json"):
+        assert direct[name] == detour[name]
+    readers = [open_reader(bundle, "fp32", range(64)) for bundle in bundles]
+    (found,), (expected,) = (reader.read([Chunk(np.arange(1, 9, dtype=np.int32))]) for reader in readers)
+    np.testing.assert_array_equal(found, expected)

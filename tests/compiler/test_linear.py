@@ -12,7 +12,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
 from monitor.compiler.graph import Graph
-from monitor.compiler.linear import Precision, operand, product, quantise_columns
+from monitor.compiler.linear import Precision, operand, product
+from monitor.compiler.quantise import quantise_columns
 from monitor.readers.onnx.runtime import onnxruntime
 from tests.saturation import exact, saturating, without_pairs, worst_levels
 
@@ -107,11 +108,11 @@ class Product:
         limit: float | None = None,
         bias: NDArray[np.float32] | None = None,
     ) -> None:
-        graph = Graph()
+        graph = Graph(folder / "g.onnx")
         graph.input("x", "float32", ["token", weight.shape[0]])
         result = product(graph, operand(graph, "x", precision, limit), "w", weight, bias)
         graph.output(result, "y", "float32", ["token", weight.shape[1]])
-        graph.save(folder / "g.onnx")
+        graph.save()
         self._session = onnxruntime.InferenceSession(str(folder / "g.onnx"), providers=["CPUExecutionProvider"])
 
     def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -12,16 +13,18 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from monitor.compiler.encoder_inputs import encoder_columns
 from monitor.compiler.graph import Graph
 from monitor.compiler.linear import Precision
 from monitor.compiler.rotation import rotation
 from monitor.compiler.sae_graph import add_encoder
 from monitor.errors import ConfigError
+from monitor.readers.onnx.columns import OutputColumns
 from monitor.readers.onnx.runtime import onnxruntime
-from monitor.readers.onnx.sparse import ACTIVATIONS, LATENTS, VALUES
 from monitor.sae.encoder import CuratedEncoder
 from monitor.sae.formats.saelens import load_saelens
 from monitor.sae.probed_encoder import ProbedEncoder
+from monitor.sae.storage import load_stored_sae, store_sae
 from monitor.sae.weights import SaeWeights
 from monitor.sets.probe import Probe
 from tests.saelens import save_sae
@@ -62,6 +65,35 @@ def saes(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str, bool]
     return made
 
 
+def stored(folder: Path, sae: SaeWeights) -> SaeWeights:
+    """The rows of an SAE that a reader of ROWS takes, from its file in a bundle."""
+    store_sae(folder / "sae.safetensors", sae)
+    return load_stored_sae(folder / "sae.safetensors", None if sae.architecture == "topk" else ROWS)
+
+
+def run(
+    folder: Path,
+    sae: SaeWeights,
+    residual: NDArray[np.float32],
+    basis: Basis,
+    max_norm: float | None,
+    turn: NDArray[np.float32] | None,
+    precision: Precision,
+    probes: Sequence[Probe] = (),
+) -> tuple[list[NDArray[np.float32]], OutputColumns]:
+    """What a graph puts out that is fed the (turned) residual stream and ROWS, and what was fed."""
+    path, folded = folder / "sae.onnx", basis == "decoder_norm_folded"
+    with Graph(path) as graph:
+        graph.input("residual", "float32", ["token", D])
+        add_encoder(graph, "residual", sae, folded=folded, max_norm=max_norm, turn=turn, precision=precision)
+        graph.save()
+    rows = stored(folder, sae)
+    columns = encoder_columns(rows, probes, folded=folded, turn=turn, precision=precision, latents=ROWS)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    feed = {"residual": residual if turn is None else residual @ turn, **columns.inputs}
+    return session.run(columns.outputs, feed), columns
+
+
 def encoded(
     folder: Path,
     sae: SaeWeights,
@@ -72,17 +104,11 @@ def encoded(
     precision: Precision = "fp32",
 ) -> NDArray[np.float32]:
     """Activations [token, feature] of ROWS by a graph that is fed the (turned) residual stream."""
-    graph = Graph()
-    graph.input("residual", "float32", ["token", D])
-    add_encoder(graph, "residual", sae, latents=ROWS, basis=basis, max_norm=max_norm, turn=turn, precision=precision)
-    path = folder / "sae.onnx"
-    graph.save(path)
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    feed = {"residual": residual if turn is None else residual @ turn}
+    outputs, columns = run(folder, sae, residual, basis, max_norm, turn, precision)
     if sae.architecture != "topk":
-        found: NDArray[np.float32] = session.run([ACTIVATIONS], feed)[0]
-        return found
-    values, latents = session.run([VALUES, LATENTS], feed)
+        return outputs[0]
+    values, latents = outputs
+    assert columns.of_latent is not None
     assert values.shape == latents.shape == (residual.shape[0], sae.k)
     assert all(np.unique(row).size == sae.k for row in latents)
     whole = np.zeros((residual.shape[0], sae.d_sae), np.float32)
@@ -212,29 +238,14 @@ def test_probes_follow_the_latents(
         Probe(name, source.standard_normal(D).astype(np.float32), offset) for name, offset in (("a", 3), ("b", -1))
     ]
     limit = float(np.median(np.linalg.norm(residual, axis=1)))
-    graph = Graph()
-    graph.input("residual", "float32", ["token", D])
-    add_encoder(
-        graph,
-        "residual",
-        sae,
-        latents=ROWS,
-        basis="raw",
-        max_norm=limit,
-        turn=turn,
-        precision=precision,
-        probes=probes,
-    )
-    graph.save(tmp_path / "sae.onnx")
-    session = onnxruntime.InferenceSession(str(tmp_path / "sae.onnx"), providers=["CPUExecutionProvider"])
-    feed = {"residual": residual if turn is None else residual @ turn}
+    outputs, _ = run(tmp_path, sae, residual, "raw", limit, turn, precision, probes)
     expected = ProbedEncoder(CuratedEncoder(sae, ROWS), probes, D)(torch.from_numpy(residual)).numpy()
     expected[np.linalg.norm(residual, axis=1) > limit] = 0
     assert (np.abs(expected[:, -2:]).max(axis=0) > 1).all()
     if kind == "topk":
-        values, latents = session.run([VALUES, LATENTS], feed)
+        values, latents = outputs
         assert (latents[:, -2:] == [WIDTH, WIDTH + 1]).all()
     else:
-        (values,) = session.run([ACTIVATIONS], feed)
+        (values,) = outputs
         assert values.shape == (residual.shape[0], len(ROWS) + 2)
     np.testing.assert_allclose(values[:, -2:], expected[:, -2:], rtol=1e-4, atol=1e-4)

@@ -11,6 +11,7 @@ import pytest
 
 from monitor.assembly.artefacts import Artefacts, load_artefacts
 from monitor.assembly.build import reader_options
+from monitor.assembly.compiled_reader import open_reader
 from monitor.assembly.engine import assemble_engine
 from monitor.assembly.tokeniser import build_tokeniser
 from monitor.config.load import load_config
@@ -43,9 +44,8 @@ def judge(reader_bundle: Bundle) -> Judge:
     config = as_shipped(load_config(None, os.environ))
     artefacts = load_artefacts(config)
     # the reader in float32, which decides in the sidecar whatever comes near a threshold
-    reader = reader_bundle.exact_reader(artefacts.columns, **reader_options(config))
-    assert reader is not None
-    engine = assemble_engine(config, artefacts, build_tokeniser(config, artefacts.model), reader)
+    reader = open_reader(reader_bundle, "fp32", artefacts.latents, artefacts.probes, **reader_options(config, 1.0))
+    engine = assemble_engine(config, artefacts, build_tokeniser(config, reader_bundle.files), reader)
     (record,) = {loaded.path.with_name(RECORD_FILE) for loaded in artefacts.sets}
     return Judge(artefacts, engine, CaseRecord.load(record))
 

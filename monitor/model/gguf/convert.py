@@ -24,10 +24,7 @@ def convert(gguf: Path, folder: Path) -> None:
     The folder appears complete or not at all. Takes a few seconds for 135 M parameters, and little memory.
     Raises ConfigError if the file cannot be read, its architecture is not known or a library is missing.
     """
-    try:
-        import monitor.model.gguf.weights  # noqa: F401 - fails now if a library is missing
-    except ImportError as e:
-        raise ConfigError(f"{gguf.name}: converting needs {e.name}; run: pip install 'latentwatch[compile]'") from None
+    needed_for(f"{gguf.name}: converting")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _only_writer(folder.parent) as alone:
@@ -48,22 +45,25 @@ def convert(gguf: Path, folder: Path) -> None:
         raise ConfigError(f"{folder}: cannot be written")
 
 
+def needed_for(purpose: str) -> None:
+    """Raises ConfigError if a library that reading a GGUF needs is missing."""
+    try:
+        import monitor.model.gguf.weights  # noqa: F401
+    except ImportError as e:
+        raise ConfigError(f"{purpose} needs {e.name}; run: pip install 'latentwatch[compile]'") from None
+
+
 def _write(gguf: Path, folder: Path) -> None:
     from monitor.model.gguf.config import config_of
     from monitor.model.gguf.file import GgufFile
-    from monitor.model.gguf.tokenizer import build_tokenizer, special_tokens
+    from monitor.model.gguf.tokenizer import write_texts
     from monitor.model.gguf.weights import write_weights
 
     file = GgufFile.open(gguf)
     # Finds everything that may be wrong with the file before it writes the weights, which take longest
-    config, tokenizer = config_of(file), build_tokenizer(file)
+    config = config_of(file)
+    write_texts(file, folder)
     write_weights(file, folder / "model.safetensors")
-    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
-    # This class uses tokenizer.json as it is; the model's own class would build a different tokenizer
-    about = {"tokenizer_class": "PreTrainedTokenizerFast", **special_tokens(file)}
-    (folder / "tokenizer_config.json").write_text(json.dumps(about, indent=2) + "\n")
-    if file.has("tokenizer.chat_template"):
-        (folder / "chat_template.jinja").write_text(file.text("tokenizer.chat_template"), encoding="utf-8")
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
@@ -82,6 +84,16 @@ def special_tokens(file: GgufFile) -> dict[str, str]:
                 raise ValueError(f"{full}: {number}, of {len(tokens)} tokens")
             found[f"{name}_token"] = str(tokens[number])
     return found
+
+
+def write_texts(file: GgufFile, folder: Path) -> None:
+    """Writes tokenizer.json, tokenizer_config.json and, if there is one, chat_template.jinja. Raises ValueError."""
+    build_tokenizer(file).save(str(folder / "tokenizer.json"), pretty=False)
+    # This class uses tokenizer.json as it is; the model's own class would build a different tokenizer
+    about = {"tokenizer_class": "PreTrainedTokenizerFast", **special_tokens(file)}
+    (folder / "tokenizer_config.json").write_text(json.dumps(about, indent=2) + "\n")
+    if file.has("tokenizer.chat_template"):
+        (folder / "chat_template.jinja").write_text(file.text("tokenizer.chat_template"), encoding="utf-8")
 
 
 def build_tokenizer(file: GgufFile) -> Tokenizer:

@@ -41,6 +41,19 @@ def write_weights(file: GgufFile, path: Path) -> None:
                 out.write(block.data)
 
 
+def decoded(file: GgufFile, name: str) -> NDArray[np.float32]:
+    """The values of the tensor `name`, in the order of transformers. Raises ValueError."""
+    tensor = file.tensors[name]
+    return np.concatenate(list(_blocks(file, tensor))).reshape(tensor.shape)
+
+
+def split_int8_blocks(tensor: GgufTensor) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+    """Levels [row, column] and the scales [row, block] of a tensor in Q8_0: a float16 and 32 levels a block."""
+    blocks = tensor.data.reshape(tensor.data.shape[0], -1, 34)
+    scales = np.ascontiguousarray(blocks[:, :, :2]).view("<f2")[:, :, 0]
+    return np.ascontiguousarray(blocks[:, :, 2:]).view(np.int8).reshape(tensor.shape), scales.astype(np.float16)
+
+
 def _blocks(file: GgufFile, tensor: GgufTensor) -> Iterator[NDArray[np.float32]]:
     """The tensor's values in the order of transformers, some rows at a time."""
     family = family_of(file)

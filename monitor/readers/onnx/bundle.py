@@ -1,9 +1,10 @@
-"""Bundle: a folder written by `latentwatch compile`, with everything that reading needs."""
+"""Bundle: a folder written by `latentwatch compile`: a model up to its hook and an SAE, for any feature sets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +14,23 @@ from pydantic import ValidationError
 
 from monitor.errors import ConfigError
 from monitor.model.files import ModelFiles, file_sha256
-from monitor.readers.onnx.manifest import BundleManifest
+from monitor.readers.onnx.columns import OutputColumns
+from monitor.readers.onnx.embeddings import Embeddings, EmbeddingTable
+from monitor.readers.onnx.manifest import BundleManifest, PrecisionName
 from monitor.readers.onnx.reader import OnnxReader
 from monitor.readers.reference import ReferenceActivations
 from monitor.readers.tensor_file import load_tensors
 from monitor.yaml_file import faults
 
 MANIFEST = "manifest.json"
-GRAPH = "reader.onnx"
-EXACT_GRAPH = "exact.onnx"  # in float32; only if the other one is not
-EMBEDDINGS = "embeddings.npy"
+GRAPHS: dict[PrecisionName, str] = {"fp32": "fp32.onnx", "int8": "int8.onnx"}
+SAE = "sae.safetensors"
+ROTATION = "rotation.npy"  # only if the residual stream is rotated
 PREFIXES = "prefixes.safetensors"
-SELF_TEST = "self_test.safetensors"
-EXACT_SELF_TEST = "exact_self_test.safetensors"
-# How far float32 sums may differ on another processor, which adds in another order
-EXACT_TOLERANCE = 1e-3
-# Copied from the model's folder, if they exist there
-TEXT_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+REFERENCES: dict[PrecisionName, str] = {"fp32": "reference_fp32.safetensors", "int8": "reference_int8.safetensors"}
+# How far the same graph may differ on another processor. fp32 sums in another order; int8 then sometimes rounds the
+# other way. A wrong result (such as another weight) is far beyond both.
+TOLERANCES: dict[PrecisionName, float] = {"fp32": 1e-3, "int8": 0.05}
 
 
 @dataclass(frozen=True)
@@ -38,43 +39,54 @@ class Bundle:
 
     folder: Path
     manifest: BundleManifest
+    lease: object = field(default=None, repr=False, compare=False)
+    """Keeps the folder from being removed, as long as this object or a reader of it exists."""
 
     @property
     def files(self) -> ModelFiles:
         """Tokenizer and chat template, laid out as in a model's folder."""
         return ModelFiles(self.folder, self.manifest.model.sha256)
 
-    def reader(self, columns: Sequence[int | str], **options: Any) -> OnnxReader:
-        """A reader with these columns (latents, and probes by their hashes), after a self-test.
+    @property
+    def sae_file(self) -> Path:
+        """The encoder of the SAE, with all its latents."""
+        return self.folder / SAE
 
-        `options` are those of OnnxReader.
+    @cached_property
+    def turn(self) -> NDArray[np.float32] | None:
+        """The rotation of the residual stream [d_model, d_model], or None."""
+        path = self.folder / ROTATION
+        return np.load(path, allow_pickle=False) if path.is_file() else None
 
-        Raises ConfigError if it does not load, or if the activations of the self-test's texts are not those of the
-        machine that compiled. Products in int8 are exact everywhere; only float32 sums in another order may differ.
-        """
-        return self._tested(GRAPH, SELF_TEST, self.manifest.self_test_tolerance, columns, options)
+    @cached_property
+    def embeddings(self) -> Embeddings:
+        """What the graphs take, the same object for all readers of this bundle."""
+        return Embeddings(EmbeddingTable.load(self.folder), self.manifest.model.embedding_scale, self.turn)
 
-    def exact_reader(self, columns: Sequence[int | str], **options: Any) -> OnnxReader | None:
-        """The float32 reader for events near a threshold, or None if `reader` is in float32 itself."""
-        if self.manifest.precision.chosen == "fp32":
-            return None
-        return self._tested(EXACT_GRAPH, EXACT_SELF_TEST, EXACT_TOLERANCE, columns, options)
-
-    def _tested(
-        self, graph: str, self_test: str, tolerance: float, columns: Sequence[int | str], options: dict[str, Any]
-    ) -> OnnxReader:
-        slots = self.manifest.slots_of(columns)
-        embeddings = np.load(self.folder / EMBEDDINGS, mmap_mode="r", allow_pickle=False)
-        reader = OnnxReader(self.folder / graph, self.manifest.shape(), embeddings, slots, **options)
+    def open(self, precision: PrecisionName, columns: OutputColumns, **options: Any) -> OnnxReader:
+        """A reader that has read the shared prefixes; `options` are those of OnnxReader. Raises ConfigError."""
+        graph, shape = self.folder / GRAPHS[precision], self.manifest.shape()
+        reader = OnnxReader(graph, shape, self.embeddings, columns, lease=self.lease, **options)
         for prefix in load_prefixes(self.folder / PREFIXES):
             reader.preload(*prefix)
-        difference = ReferenceActivations.load(self.folder / self_test).difference(slots, reader.read_uncached)
-        if not difference <= tolerance:
-            raise ConfigError(
-                f"{self.folder}: self-test: activations of the reference texts differ by {difference:.3g} of their "
-                f"norm, more than {tolerance:g}; compile the bundle on this kind of machine, or with --precision fp32"
-            )
         return reader
+
+    def reference(self, precision: PrecisionName) -> ReferenceActivations:
+        """What the graph found in a few texts when it was compiled, of all latents. Raises ConfigError."""
+        return ReferenceActivations.load(self.folder / REFERENCES[precision])
+
+    def check(self, precision: PrecisionName, latents: Sequence[int], found: Sequence[NDArray[np.float32]]) -> None:
+        """Raises ConfigError if `found`, the activations of the reference's texts now, differ from the reference.
+
+        Products in int8 are exact everywhere; only float32 sums in another order may differ.
+        """
+        difference = self.reference(precision).difference(latents, lambda _: found)
+        if not difference <= TOLERANCES[precision]:
+            raise ConfigError(
+                f"{self.folder}: self-test in {precision}: activations of the reference texts differ by "
+                f"{difference:.3g} of their norm, more than {TOLERANCES[precision]:g}; the bundle does not work on "
+                "this processor or was changed: compile it here, with latentwatch compile"
+            )
 
 
 def load_bundle(folder: Path) -> Bundle:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor.errors import ConfigError
 from monitor.readers.onnx import step
+from monitor.readers.onnx.embeddings import Embeddings
 from monitor.readers.onnx.kv_pool import KvPool, Rows
 from monitor.readers.onnx.runtime import onnxruntime
 from monitor.readers.onnx.step import Heads, Step
@@ -25,12 +27,6 @@ class GraphShape:
     head_dim: int
     max_tokens: int
     """The longest past plus chunk."""
-    width: int
-    """Number of the SAE's latents, plus the probes that follow them."""
-    latents: tuple[int, ...] | None
-    """Latents (and probes) of the output columns, or None if the graph puts out their numbers (TopK)."""
-    slots: int
-    """Activations that the graph puts out for a token."""
 
     @property
     def token_bytes(self) -> int:
@@ -51,10 +47,22 @@ class GraphRunner:
     """One onnxruntime session on the CPU. It reads keys and values from a pool and writes new ones to it."""
 
     def __init__(
-        self, graph: Path, shape: GraphShape, embeddings: NDArray[np.float32], pool: KvPool, threads: int
+        self,
+        graph: Path,
+        shape: GraphShape,
+        embeddings: Embeddings | NDArray[np.float32],
+        inputs: Mapping[str, NDArray[Any]],
+        pool: KvPool,
+        threads: int,
+        packed: bool = True,
     ) -> None:
-        """`embeddings` [vocabulary, d_model] are the graph's input. Raises ConfigError if the graph does not load."""
-        self._session = _session(graph, threads)
+        """`embeddings` [vocabulary, d_model] are the graph's input, as are `inputs`, the same ones in every run.
+
+        `packed` weights are faster to multiply with; if not, they stay in their file, which processes share.
+        Raises ConfigError if the graph does not load.
+        """
+        self._session = _session(graph, threads, packed)
+        self._inputs = inputs
         self._shape = shape
         self._embeddings = embeddings
         self._pool = pool
@@ -63,7 +71,7 @@ class GraphRunner:
     def run(self, parts: Sequence[NextTokens], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
         """The graph's `outputs` [token, ...] for the tokens of all parts in order. Stores their keys and values."""
         tokens = np.concatenate([part.tokens for part in parts])
-        feed: dict[str, NDArray[np.float32] | NDArray[np.int64]] = {step.EMBEDDINGS: self._embeddings[tokens]}
+        feed: dict[str, NDArray[Any]] = {step.EMBEDDINGS: self._embeddings[tokens], **self._inputs}
         feed |= Step([part.tokens.size for part in parts], [part.past for part in parts]).inputs(self._shape.heads)
         for layer in range(self._shape.layers):
             feed[step.past("keys", layer)] = self._pool.keys(layer)
@@ -76,12 +84,14 @@ class GraphRunner:
         return list(results[: len(outputs)])
 
 
-def _session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
+def _session(graph: Path, threads: int, packed: bool) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.enable_mem_pattern = False  # every run has different sizes; a memory plan for each would pile up
+    if not packed:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     try:
         return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     except Exception as e:  # noqa: BLE001 - onnxruntime's errors have no common base class but Exception

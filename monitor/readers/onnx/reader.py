@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from monitor.machine import usable_cores
 from monitor.readers.onnx.columns import OutputColumns
+from monitor.readers.onnx.embeddings import Embeddings
 from monitor.readers.onnx.graph import GraphRunner, GraphShape
 from monitor.readers.onnx.kv_pool import KvPool, Rows
 from monitor.readers.onnx.prefix_cache import BLOCK_TOKENS, PrefixCache
 from monitor.readers.onnx.scheduler import ReadSequence, Scheduler
-from monitor.readers.onnx.sparse import RESIDUAL, DenseTexts, SparseActivations, to_dense
+from monitor.readers.onnx.sparse import RESIDUAL, DenseTexts, SparseActivations
 from monitor.readers.reader import Chunk, Past
 
 # Tokens of one sequence that one run reads. With fewer, attention wastes less on what the causal mask hides; with
@@ -48,26 +49,30 @@ class OnnxReader:
         self,
         graph: Path,
         shape: GraphShape,
-        embeddings: NDArray[np.float32],
-        latents: Sequence[int],
+        embeddings: Embeddings | NDArray[np.float32],
+        columns: OutputColumns,
         *,
         batch_tokens: int = 512,
         window_tokens: int = 2_048,
         cache_bytes: int = 0,
         threads: int = 0,
         chunk_tokens: int = CHUNK_TOKENS,
+        packed: bool = True,
+        lease: object = None,
     ) -> None:
-        """`embeddings` [vocabulary, d_model] are what the graph takes; `latents` are the SAE latents of the columns.
+        """`embeddings` [vocabulary, d_model] are what the graph takes.
 
-        Keys and values take at most `cache_bytes`, plus what two windows and two batches need.
-        Raises ConfigError if the graph does not load or lacks a latent.
+        Keys and values take at most `cache_bytes`, plus what two windows and two batches need. See GraphRunner for
+        `packed`. `lease` is kept as long as the reader exists.
+        Raises ConfigError if the graph does not load.
         """
         self._shape = shape
         cached_tokens = cache_bytes // shape.token_bytes  # an upper limit: activations need some of the bytes, too
         work = 2 * (min(window_tokens, shape.max_tokens) + batch_tokens)
         self._pool = KvPool(1 + work + cached_tokens, shape.layers, shape.heads.kv, shape.head_dim)
-        self._graph = GraphRunner(graph, shape, embeddings, self._pool, threads or usable_cores())
-        self._columns = OutputColumns(shape, latents)
+        threads = threads or usable_cores()
+        self._graph = GraphRunner(graph, shape, embeddings, columns.inputs, self._pool, threads, packed)
+        self._columns = columns
         self.cache = PrefixCache(self._pool, cache_bytes, shape.token_bytes)
         self._caching = cached_tokens >= BLOCK_TOKENS
         # onnxruntime takes no more tokens in one run than the rotary tables have positions, and the last sequence
@@ -75,6 +80,7 @@ class OnnxReader:
         batch_tokens = min(batch_tokens, max(shape.max_tokens - chunk_tokens, 1))
         self._scheduler = Scheduler(self._pool, self.cache, batch_tokens=batch_tokens, chunk_tokens=chunk_tokens)
         self._prefixes: list[OnnxPast] = []
+        self._lease = lease
 
     @property
     def max_tokens(self) -> int | None:
@@ -85,10 +91,13 @@ class OnnxReader:
         return self.cache.hits
 
     def read(self, chunks: Sequence[Chunk]) -> DenseTexts:
+        return self._read(chunks, self._caching)
+
+    def _read(self, chunks: Sequence[Chunk], caching: bool) -> DenseTexts:
         results: list[list[SparseActivations]] = [[] for _ in chunks]
         # chunks of similar length share a batch, so that attention has little padding
         order = sorted(range(len(chunks)), key=lambda n: chunks[n].tokens.size)
-        waiting = deque(self._scheduler.request(n, *self._checked(chunks[n]), self._caching) for n in order)
+        waiting = deque(self._scheduler.request(n, *self._checked(chunks[n]), caching) for n in order)
         active: list[ReadSequence] = []
         try:
             while waiting or active:
@@ -135,20 +144,18 @@ class OnnxReader:
 
         Skips the tokens of the longest prefix that the reader knows, and does not use the prefix cache.
         """
-        return self._read_uncached(tokens, [RESIDUAL])[0]
-
-    def read_uncached(self, texts: Sequence[NDArray[np.int32]]) -> Iterator[NDArray[np.float32]]:
-        """Activations [token, feature] of each text; skips the same tokens as `residual`."""
-        for tokens in texts:
-            outputs = self._read_uncached(tokens, self._columns.outputs)
-            activations = self._columns.activations(outputs, 0, outputs[0].shape[0])
-            yield to_dense([activations], self._columns.features)
-
-    def _read_uncached(self, tokens: NDArray[np.int32], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
         sequence = self._uncached(tokens, self._longest_prefix(tokens[:-1]))
-        found = self._read_whole(sequence, outputs)
+        (found,) = self._read_whole(sequence, [RESIDUAL])
         self._pool.release(sequence.own_rows)
         return found
+
+    def read_uncached(self, texts: Sequence[NDArray[np.int32]]) -> DenseTexts:
+        """Activations [token, feature] of each text; skips the same tokens as `residual`, and no cache is used."""
+        return self._read([self._after_prefix(tokens) for tokens in texts], caching=False)
+
+    def _after_prefix(self, tokens: NDArray[np.int32]) -> Chunk:
+        prefix = self._longest_prefix(tokens[:-1])
+        return Chunk(tokens[prefix.length :] if prefix else tokens, prefix)
 
     def _uncached(self, tokens: NDArray[np.int32], prefix: OnnxPast | None) -> ReadSequence:
         """The tokens after `prefix`, as a sequence that does not use the cache."""

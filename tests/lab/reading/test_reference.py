@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from monitor.assembly.artefacts import Artefacts, ModelArtefacts, load_artefacts, load_model_artefacts
-from monitor.assembly.build import build_engine, build_reader
+from monitor.assembly.build import build_engine, build_torch_reader
 from monitor.assembly.bundle_cache import compile_artefacts
 from monitor.cli.app import app
 from monitor.cli.check import check
@@ -27,7 +27,7 @@ from monitor.model.files import ModelFiles
 from monitor.readers.sae_reference import REFERENCE_FILE, SaeReference
 from monitor.sets.load import load_feature_sets
 from tests.feature_set_factory import write_set
-from tests.tiny_bundle import WIDTH, calibration_events, tiny_source
+from tests.tiny_bundle import WIDTH, tiny_source
 
 LATENTS = (3, 7)
 
@@ -96,7 +96,7 @@ def damaged_model(lab: Lab) -> ModelArtefacts:
     source = torch.Generator().manual_seed(1)
     weights[name] += 0.2 * weights[name].std() * torch.randn(weights[name].shape, generator=source)
     save_file(weights, path, {"format": "pt"})
-    return replace(artefacts, model=ModelFiles(path.parent, artefacts.model.sha256))
+    return replace(artefacts, original=ModelFiles(path.parent, artefacts.model.sha256))
 
 
 def test_the_command_says_what_it_wrote(written: Lab) -> None:
@@ -161,30 +161,26 @@ def test_a_broken_conversion_is_refused(lab: Lab, engine: str) -> None:
 def test_a_model_that_differs_is_not_compiled(lab: Lab) -> None:
     out = lab.folder / "bundle"
     with pytest.raises(ConfigError, match="the activations of the reference texts differ"):
-        compile_artefacts(lab.config("onnx"), damaged_model(lab), out, "fp32", calibration_events(3), lambda _: None)
+        compile_artefacts(lab.config("onnx"), damaged_model(lab), out)
     assert not out.exists()
 
 
 def test_a_reader_alone_is_checked_too(lab: Lab) -> None:
     with pytest.raises(ConfigError, match="the activations of the reference texts differ"):
-        build_reader(lab.config(), damaged_model(lab), LATENTS)
+        build_torch_reader(lab.config(), damaged_model(lab), LATENTS)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_bundle_from_elsewhere_is_refused(lab: Lab, precision: Any) -> None:
     artefacts, stored = load_model_artefacts(lab.config("onnx")), lab.reference.read_bytes()
     lab.reference.unlink()
-    config = lab.config("onnx", bundle=lab.folder / "bundle")
-    compile_artefacts(
-        lab.config("onnx"), damaged_model(lab), lab.folder / "bundle", precision, calibration_events(6), lambda _: None
-    )
+    config = lab.config("onnx", bundle=lab.folder / "bundle", precision=precision)
+    compile_artefacts(lab.config("onnx"), damaged_model(lab), lab.folder / "bundle")
     build_engine(config, load_artefacts(config))
     lab.reference.write_bytes(stored)
     assert "the activations of the reference texts differ" in lab.refused(config)
     shutil.rmtree(lab.folder / "bundle")
-    compile_artefacts(
-        lab.config("onnx"), artefacts, lab.folder / "bundle", precision, calibration_events(6), lambda _: None
-    )
+    compile_artefacts(lab.config("onnx"), artefacts, lab.folder / "bundle")
     build_engine(config, load_artefacts(config))
 
 

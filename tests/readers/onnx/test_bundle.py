@@ -13,26 +13,19 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from monitor.assembly.artefacts import check_bundle
-from monitor.compiler.compile import PrecisionChoice
+from monitor.assembly.compiled_reader import open_reader
 from monitor.errors import ConfigError
 from monitor.model.files import file_sha256
-from monitor.readers.onnx.bundle import (
-    EMBEDDINGS,
-    GRAPH,
-    MANIFEST,
-    PREFIXES,
-    SELF_TEST,
-    Bundle,
-    load_bundle,
-    load_prefixes,
-)
-from monitor.readers.onnx.manifest import BundleManifest
+from monitor.readers.onnx.bundle import GRAPHS, MANIFEST, PREFIXES, REFERENCES, Bundle, load_bundle, load_prefixes
+from monitor.readers.onnx.embeddings import TABLE
+from monitor.readers.onnx.manifest import BUNDLE_FORMAT, PRECISIONS, BundleManifest, PrecisionName
+from monitor.readers.onnx.reader import OnnxReader
 from monitor.readers.reader import Chunk
 from monitor.sets.probe import Probe
 from tests.tiny_bundle import LATENTS, LAYER, WIDTH, TinySource, calibration_events, tiny_source
 from tests.tiny_model import POSITIONS, relative, texts
 
-WEIGHTS = f"{GRAPH}.data"
+WEIGHTS = f"{GRAPHS['fp32']}.data"
 
 
 @pytest.fixture(scope="module", params=["jumprelu", "topk"])
@@ -63,6 +56,14 @@ def sign(folder: Path, name: str) -> None:
     edit(folder, lambda data: data["files"].update({name: file_sha256(folder / name)}))
 
 
+def self_tested(folder: Path, precision: PrecisionName = "fp32") -> OnnxReader:
+    """A reader that passed its self-test."""
+    bundle = load_bundle(folder)
+    reader = open_reader(bundle, precision, LATENTS)
+    bundle.check(precision, LATENTS, reader.read_uncached(bundle.reference(precision).texts))
+    return reader
+
+
 def problems(folder: Path) -> tuple[str, ...]:
     with pytest.raises(ConfigError) as caught:
         load_bundle(folder)
@@ -75,7 +76,6 @@ def test_the_manifest_survives_the_disk(original: Bundle, source: TinySource) ->
     assert set(manifest.files) == {f.name for f in original.folder.iterdir()} - {MANIFEST}
     assert manifest.model.sha256 == source.model.sha256 == original.files.sha256
     assert (manifest.model.layer, manifest.model.max_tokens, manifest.sae.width) == (LAYER, POSITIONS, WIDTH)
-    assert manifest.sae.latents == (None if source.kind == "topk" else LATENTS)
     assert manifest.shape().layers == LAYER + 1
     assert original.files.chat_template() == source.model.chat_template()
 
@@ -92,34 +92,28 @@ def test_it_reads_as_the_model_does(original: Bundle, source: TinySource) -> Non
     reference = TorchReader(source.model.folder, LAYER, encoder)
     torch.set_num_threads(threads)
     given = [Chunk(text) for text in texts(40, 30)]
-    for found, expected in zip(original.reader(LATENTS).read(given), reference.read(given), strict=True):
+    for found, expected in zip(open_reader(original, "fp32", LATENTS).read(given), reference.read(given), strict=True):
         assert relative(found, expected) < 1e-4
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_probes_are_columns_behind_the_latents(source: TinySource, precision: PrecisionChoice, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_probes_are_columns_behind_the_latents(original: Bundle, precision: PrecisionName) -> None:
     draw = np.random.default_rng(3)
     probes = [Probe(name * 64, draw.standard_normal(32).astype(np.float32), 0.5) for name in "ab"]
-    bundle = source.compile(
-        tmp_path / "bundle", lambda _, events: np.zeros((len(events), 1)), (), precision, (), probes
-    )
     given = [Chunk(text) for text in texts(40, 30)]
-    whole = bundle.reader([*LATENTS, *(p.sha256 for p in probes)]).read(given)
-    turned = bundle.reader([probes[1].sha256, LATENTS[2], probes[0].sha256], cache_bytes=1 << 20).read(given)
+    whole = open_reader(original, precision, LATENTS, probes).read(given)
+    turned = open_reader(original, precision, (LATENTS[2],), probes[::-1], cache_bytes=1 << 20).read(given)
     for all_columns, some in zip(whole, turned, strict=True):
         assert all_columns.shape[1] == len(LATENTS) + 2
         assert (np.abs(all_columns[:, -2:]) > 1e-3).any()
-        assert relative(some, all_columns[:, [len(LATENTS) + 1, 2, len(LATENTS)]]) < (
-            1e-4 if precision == "fp32" else 0.2
-        )
-    with pytest.raises(ConfigError, match="the compiled graph lacks probe cccc"):
-        bundle.reader([*LATENTS, "c" * 64])
+        expected = all_columns[:, [2, len(LATENTS) + 1, len(LATENTS)]]
+        assert relative(some, expected) < (1e-4 if precision == "fp32" else 0.2)
 
 
 def test_shared_prefixes_are_read_already(original: Bundle, source: TinySource) -> None:
     prefixes = [tokens.tolist() for tokens in source.tokeniser.shared_prefixes()]
     assert [tokens.tolist() for tokens, _, _ in load_prefixes(original.folder / PREFIXES)] == prefixes
-    reader = original.reader(LATENTS)
+    reader = open_reader(original, "fp32", LATENTS)
     before = reader._pool.free
     for tokens in source.tokeniser.shared_prefixes():
         reader.prefill(tokens)
@@ -151,13 +145,12 @@ def test_a_path_in_place_of_a_name(name: str, folder: Path) -> None:
     ("change", "problem"),
     [
         (
-            lambda data: data.update(format=1),
-            "format: is 1, but this version of latentwatch reads 2; run latentwatch compile again",
+            lambda data: data.update(format=2),
+            f"format: is 2, but this version of latentwatch reads {BUNDLE_FORMAT}; run latentwatch compile again",
         ),
         (lambda data: data.pop("model"), "model: Field required"),
         (lambda data: data["sae"].update(width="many"), "sae.width: Input should be a valid integer"),
         (lambda data: data.update(extra=1), "extra: unknown key"),
-        (lambda data: data["precision"].update(chosen="int4"), "precision.chosen: Input should be 'fp32' or 'int8'"),
     ],
 )
 def test_a_manifest_of_another_kind(change: Callable[[dict[str, Any]], object], problem: str, folder: Path) -> None:
@@ -190,47 +183,57 @@ def scaled(path: Path) -> None:
 def test_other_weights_do_not_pass_the_self_test(folder: Path) -> None:
     scaled(folder / WEIGHTS)
     sign(folder, WEIGHTS)
-    bundle = load_bundle(folder)
-    with pytest.raises(ConfigError, match=r"self-test: .* reference texts differ by .* more than 0\.001;"):
-        bundle.reader(LATENTS)
+    with pytest.raises(ConfigError, match=r"self-test in fp32: .* reference texts differ by .* more than 0\.001;"):
+        self_tested(folder)
 
 
 def test_weights_that_are_not_numbers_do_not_pass_the_self_test(folder: Path) -> None:
     values = np.fromfile(folder / WEIGHTS, np.float32)
     (values * np.float32("nan")).tofile(folder / WEIGHTS)
     sign(folder, WEIGHTS)
-    with pytest.raises(ConfigError, match=r"self-test: activations of the reference texts differ by nan"):
-        load_bundle(folder).reader(LATENTS)
+    with pytest.raises(ConfigError, match=r"self-test in fp32: activations of the reference texts differ by nan"):
+        self_tested(folder)
 
 
-@pytest.mark.parametrize("name", [SELF_TEST, EMBEDDINGS, PREFIXES])
+@pytest.mark.parametrize("name", [REFERENCES["fp32"], TABLE, PREFIXES])
 def test_other_reference_texts_embeddings_or_prefixes_do_not_pass_it_either(name: str, folder: Path) -> None:
-    if name == EMBEDDINGS:
+    if name == TABLE:
         np.save(folder / name, np.load(folder / name)[::-1])
     else:
         tensors = load_file(folder / name)
         save_file({k: v * 2 if v.dtype == np.float32 else v for k, v in tensors.items()}, folder / name)
     sign(folder, name)
-    with pytest.raises(ConfigError, match=r"self-test: activations of the reference texts differ by"):
-        load_bundle(folder).reader(LATENTS)
+    with pytest.raises(ConfigError, match=r"self-test in fp32: activations of the reference texts differ by"):
+        self_tested(folder)
 
 
 def test_a_file_of_tensors_that_is_none(folder: Path) -> None:
-    (folder / SELF_TEST).write_bytes(b"no tensors")
-    sign(folder, SELF_TEST)
-    with pytest.raises(ConfigError, match=rf"{SELF_TEST}: not readable as safetensors: "):
-        load_bundle(folder).reader(LATENTS)
+    name = REFERENCES["int8"]
+    (folder / name).write_bytes(b"no tensors")
+    sign(folder, name)
+    with pytest.raises(ConfigError, match=rf"{name}: not readable as safetensors: "):
+        self_tested(folder, "int8")
 
 
-def test_a_latent_that_was_not_compiled(original: Bundle, source: TinySource) -> None:
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_any_latents_can_be_read(original: Bundle, precision: PrecisionName) -> None:
+    given = [Chunk(text) for text in texts(40, 30)]
+    whole = open_reader(original, precision, range(WIDTH)).read(given)
+    some = open_reader(original, precision, (70, 0, 95)).read(given)
+    for all_columns, found in zip(whole, some, strict=True):
+        np.testing.assert_allclose(found, all_columns[:, [70, 0, 95]], rtol=1e-5, atol=1e-5)
+
+
+def test_a_latent_that_the_sae_does_not_have(original: Bundle, source: TinySource) -> None:
     if source.kind == "topk":
-        assert original.reader((0, 95)).read([Chunk(texts(3)[0])])[0].shape == (3, 2)
-        return
-    assert original.reader(LATENTS[1:]).read([Chunk(texts(3)[0])])[0].shape == (3, 3)
-    with pytest.raises(
-        ConfigError, match=r"^the compiled graph has no latent 4; compile it again for these feature sets"
-    ):
-        original.reader((*LATENTS, 4))
+        return  # all latents are loaded; no set may name one that is not there
+    with pytest.raises(ConfigError, match=rf"sae\.safetensors: no latent {WIDTH}: the SAE has {WIDTH}$"):
+        open_reader(original, "fp32", (*LATENTS, WIDTH))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_it_passes_its_self_test(original: Bundle, precision: PrecisionName) -> None:
+    self_tested(original.folder, precision)
 
 
 def test_a_bundle_for_other_sets_is_refused_with_all_that_differs(original: Bundle, source: TinySource) -> None:

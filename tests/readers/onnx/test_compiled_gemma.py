@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from monitor.assembly.artefacts import load_artefacts, load_model_artefacts
 from monitor.assembly.build import build_engine
 from monitor.assembly.bundle_cache import compile_artefacts
+from monitor.assembly.compiled_reader import open_reader
 from monitor.assembly.tokeniser import build_tokeniser
 from monitor.bench.sizes import QUICK
 from monitor.bench.workloads import make_workloads
@@ -99,8 +100,7 @@ def compiled(request: pytest.FixtureRequest, gemma: Gemma, tmp_path_factory: pyt
     sets = FeatureSetsConfig(paths=(str(feature_set),))
     config = gemma.config(precision="int8").model_copy(update={"feature_sets": sets})
     artefacts = load_model_artefacts(config)
-    events = load_calibration_events(limit=EVENTS)
-    bundle = compile_artefacts(config, artefacts, folder / "bundle", "int8", events, lambda _: None)
+    bundle = compile_artefacts(config, artefacts, folder / "bundle")
     encoder = CuratedEncoder(artefacts.sae, LATENTS)
     expected = [encoder(torch.from_numpy(residual)).numpy() for residual in gemma.residuals]
     for values, residual in zip(expected, gemma.residuals, strict=True):
@@ -128,9 +128,7 @@ def fvu(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
 
 
 def exact_reader(bundle: Bundle) -> OnnxReader:
-    reader = bundle.exact_reader(LATENTS)
-    assert reader is not None
-    return reader
+    return open_reader(bundle, "fp32", LATENTS)
 
 
 def test_the_texts_are_longer_than_the_window(gemma: Gemma) -> None:
@@ -171,7 +169,7 @@ def test_the_residual_stream_of_fp32_equals_torch(compiled: Compiled, gemma: Gem
 
 
 def test_int8_loses_little(compiled: Compiled, gemma: Gemma) -> None:
-    exact, rounding = exact_reader(compiled.bundle), compiled.bundle.reader(LATENTS)
+    exact, rounding = exact_reader(compiled.bundle), open_reader(compiled.bundle, "int8", LATENTS)
     wanted, found = (np.concatenate([r.residual(i.ids) for i in gemma.items]) for r in (exact, rounding))
     usual = np.linalg.norm(wanted, axis=1) <= gemma.max_norm
     residual = fvu(found[usual], wanted[usual])

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from monitor.assembly.artefacts import load_artefacts, load_model_artefacts
 from monitor.assembly.build import build_engine
+from monitor.assembly.compiled_reader import open_reader
 from monitor.config.sections import Config
 from monitor.demo.sample_events import demo_events
 from monitor.engine import Engine
 from monitor.events.event import Event, Origin, Record
 from monitor.events.parse import parse
 from monitor.readers.onnx.bundle import Bundle
+from monitor.readers.onnx.manifest import PrecisionName
 from monitor.readers.onnx.reader import OnnxReader
 from monitor.readers.reader import Chunk, Reader
 from monitor.readers.torch_reader import TorchReader
@@ -30,7 +32,7 @@ from tests.tiny_model import relative
 pytestmark = pytest.mark.model
 
 LATENTS = tuple(sorted({i for s in load_feature_sets(["builtin:smollm2-135m-instruct"]) for i in s.set.indices()})[::8])
-"""Some of those that the shipped sets use; no others of a JumpReLU SAE are compiled."""
+"""Some of those that the shipped sets use."""
 RTOL = 1e-4
 """Of the largest activation."""
 MAX_FLIPS = 1e-3
@@ -46,14 +48,12 @@ def torch_reader(reader_model: ReaderModel) -> TorchReader:
 
 @pytest.fixture(scope="module")
 def exact(reader_bundle: Bundle) -> OnnxReader:
-    reader = reader_bundle.exact_reader(LATENTS)
-    assert reader is not None
-    return reader
+    return open_reader(reader_bundle, "fp32", LATENTS)
 
 
 @pytest.fixture(scope="module")
 def rounding(reader_bundle: Bundle) -> OnnxReader:
-    return reader_bundle.reader(LATENTS)
+    return open_reader(reader_bundle, "int8", LATENTS)
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def twice(reader: OnnxReader, chunks: Sequence[Chunk]) -> list[NDArray[np.float3
 @pytest.mark.parametrize("arrange", [each_alone, backwards, twice], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_company_and_cache_change_nothing(
-    precision: str,
+    precision: PrecisionName,
     arrange: Callable[[OnnxReader, Sequence[Chunk]], list[NDArray[np.float32]]],
     reader_bundle: Bundle,
     exact: OnnxReader,
@@ -160,9 +160,7 @@ def test_company_and_cache_change_nothing(
 ) -> None:
     chosen = [*texts[:-3:5], texts[-1]]
     plain = exact if precision == "fp32" else rounding
-    options = {"cache_bytes": 64_000_000}
-    cached = reader_bundle.exact_reader(LATENTS, **options) if precision == "fp32" else None
-    other = cached or reader_bundle.reader(LATENTS, **options)
+    other = open_reader(reader_bundle, precision, LATENTS, cache_bytes=64_000_000)
     expected = plain.read([w.chunk for w in plans(plain, reader_model, chosen)])
     found = arrange(other, [w.chunk for w in plans(other, reader_model, chosen)])
     if precision == "fp32":
@@ -201,7 +199,7 @@ def demo() -> list[Event]:
 
 def test_int8_decides_as_torch_on_the_demo_events(reader_bundle: Bundle, demo: list[Event]) -> None:
     """On all that come near a threshold or above it, and on some of the others: torch takes its time."""
-    ours = list(engine(bundle=str(reader_bundle.folder)).evaluate(demo))
+    ours = list(engine(bundle=str(reader_bundle.folder), precision="int8").evaluate(demo))
     assert [e.event.id for e in ours] == [e.id for e in demo]
     assert all(e.confirmed for e in ours if e.alerts)
     far = [e for e in ours if not e.confirmed]

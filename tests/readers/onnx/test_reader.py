@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from monitor.compiler.encoder_inputs import encoder_columns
 from monitor.compiler.graph import Graph
 from monitor.compiler.model_graph import add_blocks
 from monitor.compiler.model_weights import ModelWeights
 from monitor.compiler.sae_graph import add_encoder
 from monitor.errors import ConfigError
-from monitor.readers.onnx.graph import GraphShape
+from monitor.readers.onnx.columns import OutputColumns
 from monitor.readers.onnx.kv_pool import KvPool
 from monitor.readers.onnx.prefix_cache import BLOCK_TOKENS
 from monitor.readers.onnx.reader import OnnxPast, OnnxReader
@@ -25,6 +26,8 @@ from monitor.readers.reader import Chunk
 from monitor.readers.torch_reader import TorchPast
 from monitor.readers.windows import WindowReader
 from monitor.sae.formats.saelens import load_saelens
+from monitor.sae.storage import load_stored_sae, store_sae
+from monitor.sae.weights import SaeWeights
 from tests.saelens import reference, save_sae
 from tests.tiny_model import CONFIGS, POSITIONS, TinyModel, relative, save_tiny, texts
 
@@ -40,38 +43,33 @@ class Compiled:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.model = save_tiny(folder / "model", CONFIGS["mistral"]())
-        self.shapes: dict[str, GraphShape] = {}
+        self.shape = self.model.shape(BLOCKS)
+        self.saes: dict[str, SaeWeights] = {}
         for kind in ("topk", "jumprelu"):
-            sae = save_sae(folder / kind, kind, 32, WIDTH, **({"k": K} if kind == "topk" else {}))
-            graph = Graph()
+            sae = load_saelens(save_sae(folder / kind, kind, 32, WIDTH, **({"k": K} if kind == "topk" else {})))
+            self.saes[kind] = sae
+            graph = Graph(folder / f"{kind}.onnx")
             weights, architecture = ModelWeights(self.model.folder), self.model.architecture
             residual = add_blocks(graph, weights, architecture, BLOCKS, "fp32", None, POSITIONS)
             graph.output(residual, "residual", "float32", ["token", 32])
-            # a graph has more latents than are asked for, in an order of its own
-            add_encoder(
-                graph,
-                residual,
-                load_saelens(sae),
-                latents=sorted({*LATENTS, 8}),
-                basis="raw",
-                max_norm=None,
-                turn=None,
-                precision="fp32",
-            )
-            graph.save(folder / f"{kind}.onnx")
-            latents = None if kind == "topk" else tuple(sorted({*LATENTS, 8}))
-            self.shapes[kind] = self.model.shape(BLOCKS, WIDTH, latents, K if latents is None else len(latents))
+            add_encoder(graph, residual, sae, folded=False, max_norm=None, turn=None, precision="fp32")
+            graph.save()
+            store_sae(folder / f"{kind}.safetensors", sae)
 
     def reader(
         self, kind: str = "topk", latents: Sequence[int] = LATENTS, blocks: int = 0, **options: Any
     ) -> OnnxReader:
         """`blocks` is how many the prefix cache may hold."""
-        shape = self.shapes[kind]
-        cache_bytes = blocks * BLOCK_TOKENS * (shape.token_bytes + 8 * shape.slots)
+        cache_bytes = blocks * BLOCK_TOKENS * (self.shape.token_bytes + 8 * self.slots(kind))
         options = {"window_tokens": 256, "batch_tokens": 256, **options}
         embeddings = self.model.embeddings(None)
         path = self.folder / f"{kind}.onnx"
-        return OnnxReader(path, shape, embeddings, latents, cache_bytes=cache_bytes, threads=1, **options)
+        rows = load_stored_sae(self.folder / f"{kind}.safetensors", None if kind == "topk" else latents)
+        columns = encoder_columns(rows, (), folded=False, turn=None, precision="fp32", latents=latents)
+        return OnnxReader(path, self.shape, embeddings, columns, cache_bytes=cache_bytes, threads=1, **options)
+
+    def slots(self, kind: str) -> int:
+        return K if kind == "topk" else len(LATENTS)
 
     def expected(self, kind: str, tokens: NDArray[np.int32]) -> NDArray[np.float32]:
         import torch
@@ -393,11 +391,9 @@ def test_windows_are_read_over_the_prefix(compiled: Compiled) -> None:
     assert sum(w.new for w in plan) == 200 - 7
 
 
-def test_a_latent_that_is_not_in_the_graph(compiled: Compiled) -> None:
-    with pytest.raises(
-        ConfigError, match=r"^the compiled graph has no latent 9; compile it again for these feature set"
-    ):
-        compiled.reader("jumprelu", (3, 9))
+def test_a_latent_that_the_sae_does_not_have(compiled: Compiled) -> None:
+    with pytest.raises(ConfigError, match=r"jumprelu\.safetensors: no latent 96: the SAE has 96$"):
+        compiled.reader("jumprelu", (3, 96))
     assert compiled.reader("topk", (3, 9)).read(chunks(texts(4)[0]))[0].shape == (4, 2)
 
 
@@ -407,7 +403,7 @@ def test_a_graph_that_does_not_load(content: bytes | None, compiled: Compiled, t
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"reader\.onnx: not loaded: "):
-        OnnxReader(path, compiled.shapes["topk"], compiled.model.embeddings(None), LATENTS)
+        OnnxReader(path, compiled.shape, compiled.model.embeddings(None), OutputColumns({}, 4))
 
 
 @pytest.mark.parametrize("kind", ["topk", "jumprelu"])
@@ -431,10 +427,10 @@ def test_the_cache_stays_within_its_bytes(compiled: Compiled) -> None:
     reader = compiled.reader(blocks=5)
     reader.read(chunks(*texts(*[64] * 8)))
     block = next(iter(reader.cache._blocks.values()))
-    shape = compiled.shapes["topk"]
+    shape = compiled.shape
     assert block.activations.columns is not None
     size = BLOCK_TOKENS * shape.token_bytes + block.activations.values.nbytes + block.activations.columns.nbytes
-    assert size <= BLOCK_TOKENS * (shape.token_bytes + 8 * shape.slots)
+    assert size <= BLOCK_TOKENS * (shape.token_bytes + 8 * compiled.slots("topk"))
     assert len(reader.cache) == 5
 
 
