@@ -236,7 +236,9 @@ def _begin_all(
         progress.detail(f"{reader.name}, one event at a time")
         share = singles.part(1 / (len(running) - n))
         try:
-            trials.append(_begin(reader, worker, workload, ids, sizes, longest_s, share, repetition_s))
+            # a slow reader may use up what the readers after it would have had, but not the next workload's time
+            limit_s = _at_least_a_second(time.left_s)
+            trials.append(_begin(reader, worker, workload, ids, sizes, longest_s, share, repetition_s, limit_s))
         except Permanent as e:
             skipped.append(f"{reader.name} on {workload.name}: {e}")
     return trials
@@ -251,10 +253,12 @@ def _begin(
     longest_s: float,
     time: Slice,
     repetition_s: float,
+    limit_s: float,
 ) -> _Trial:
     """Reads single events in `time`, which also warms up, and chooses events that take at most `repetition_s`.
 
-    Raises Permanent if even a short repetition would take too long.
+    A call that takes longer than `limit_s` ends the reader's process. Raises Permanent if even a short repetition would
+    take too long.
     """
     in_order = reader.caching and workload.name == "multi_turn"
     count = max(1, sizes.single_events // 4) if reader.slow else sizes.single_events
@@ -263,12 +267,10 @@ def _begin(
     events = workload.sample(sizes.slow_batches) if reader.slow else workload.events
     repetitions = sizes.slow_repetitions if reader.slow else sizes.repetitions
     wanted = _Wanted(len(single), len(events), repetitions)
-    # a reader may use up the shares of those after it, but not more
-    within_s = _at_least_a_second(3 * time.left_s)
-    first: Repetition = worker.call("run", single[:1], within_s=within_s)
+    first: Repetition = worker.call("run", single[:1], within_s=limit_s)
     kept = time.fits(len(single), first.seconds)
     single = workload.events[:kept] if in_order else workload.spread(kept)
-    single_events: Repetition = worker.call("run", single, True, within_s=within_s)
+    single_events: Repetition = worker.call("run", single, True, within_s=limit_s)
     token_s = single_events.seconds / sum(ids[e.id].size for e in single)
     expected_s = token_s * sum(ids[e.id].size for e in events)
     if expected_s > repetition_s:
@@ -276,7 +278,7 @@ def _begin(
         expected_s = token_s * sum(ids[e.id].size for e in events)
     if expected_s > longest_s:
         raise Permanent(f"would take about {expected_s:.0f} s per repetition")
-    padding = worker.call("padding", events, within_s=within_s)
+    padding = worker.call("padding", events, within_s=limit_s)
     return _Trial(reader, worker, events, repetitions, padding, single_events, wanted, expected_s)
 
 

@@ -46,7 +46,6 @@ def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes,
         WorkerProcess(make_latentwatch, *engine_reader) as engine,
     ):
         broker.create_topics(PARTITIONS)
-        engine.wait_made(budget.left_s)
         path, port = Path(folder) / "config.yaml", _free_port()
         sidecar_config = _sidecar_config(config, bundle, precision, broker.bootstrap_servers, Path(folder), port)
         path.write_text(yaml.safe_dump(sidecar_config, sort_keys=False), encoding="utf-8")
@@ -55,6 +54,7 @@ def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes,
             SidecarProcess(path, port, Path(folder) / "sidecar.log") as sidecar,
         ):
             sidecar.wait_ready(min(_READY_TIMEOUT_S, budget.left_s))
+            engine.wait_made(max(1.0, budget.left_s))  # it has loaded at the same time
             path_through_kafka = _KafkaPath(topics, sidecar)
             warm_up = short_chats(_WARM_UP, "warm-up")
             event_s = path_through_kafka.seconds(warm_up) / _WARM_UP

@@ -50,7 +50,7 @@ CURVES = ("lengths", "batches", "turns", "features", "widths")
 """Those that build graphs come last: if one takes too long, its process is stopped and the rest is lost."""
 # Longer repetitions are not worth the wait, such as bf16 on a CPU without it
 _LONGEST_S = 240.0
-_QUICK_S = 160.0
+_QUICK_S = 150.0
 """What a quick run may take; what remains of three minutes is for starting and for ending processes."""
 _LEAST_S = 120.0
 """Time to measure even if the reader had to be compiled first."""

@@ -41,7 +41,7 @@ class Sizes:
     """Turns of the conversation whose cost is measured turn by turn."""
 
     def for_speed(self, tokens_per_s: float, curve_s: float) -> Sizes:
-        """With fewer tokens per run, if a curve at that speed would take longer than `curve_s`."""
+        """With fewer tokens per run and fewer turns, if a curve at that speed would take longer than `curve_s`."""
         runs = (self.scaling_repetitions + 1) * len(self.lengths)
         tokens = self.scaling_tokens
         while tokens > _FEWEST_TOKENS and runs * tokens > tokens_per_s * curve_s:
@@ -53,6 +53,7 @@ class Sizes:
             scaling_tokens=tokens,
             lengths=tuple(n for n in self.lengths if n <= tokens),
             batches=tuple(n for n in self.batches if n * BATCH_LENGTH <= tokens),
+            conversation_turns=max(2, self.conversation_turns * tokens // self.scaling_tokens),
         )
 
 

@@ -35,7 +35,7 @@ class WorkerProcess:
         self._process = context.Process(target=_serve, args=(theirs, make, arguments), daemon=True)
         self._theirs = theirs
         self._made = False
-        self._stopped = ""
+        self._stopped = False
 
     def __enter__(self) -> WorkerProcess:
         """Starts the process, which then creates the object."""
@@ -75,8 +75,8 @@ class WorkerProcess:
             if not self._pipe.poll(None if math.isinf(within_s) else within_s):
                 self._process.kill()
                 self._process.join()
-                self._stopped = f"stopped: it took longer than {within_s:.0f} s"
-                raise Permanent(self._stopped)
+                self._stopped = True
+                raise Permanent(f"stopped: it took longer than {within_s:.0f} s")
             outcome, value = self._pipe.recv()
         except (EOFError, OSError):
             raise Permanent(self._death()) from None
@@ -86,7 +86,7 @@ class WorkerProcess:
 
     def _death(self) -> str:
         if self._stopped:
-            return self._stopped
+            return "its process was stopped before"
         self._process.join(_STOP_TIMEOUT_S)
         code = self._process.exitcode
         hint = " (out of memory?)" if code == -signal.SIGKILL else ""

@@ -65,9 +65,9 @@ def test_without_a_limit_everything_fits(clock: Clock) -> None:
 def test_a_slow_machine_gets_shorter_texts() -> None:
     assert QUICK.for_speed(1e6, 8) is QUICK
     slow = QUICK.for_speed(700, 8)  # 9 runs of 1,024 tokens would take 13 s
-    assert slow == dataclasses.replace(QUICK, scaling_tokens=512, lengths=(64, 256), batches=(1,))
+    assert slow == dataclasses.replace(QUICK, scaling_tokens=512, lengths=(64, 256), batches=(1,), conversation_turns=3)
     slowest = QUICK.for_speed(1, 8)
-    assert (slowest.scaling_tokens, slowest.lengths, slowest.batches) == (256, (64, 256), (1,))
+    assert (slowest.scaling_tokens, slowest.lengths, slowest.conversation_turns) == (256, (64, 256), 2)
 
 
 def test_progress_says_which_stage_of_how_many() -> None:
