@@ -17,19 +17,14 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from detectors.feature_set import SegmentName
 from monitor.errors import ConfigError
 from monitor.events.event import Event
+from monitor.events.roles import known_role
 
 # Private-use characters that stand for the turns' texts while a template is rendered
 _MARK = "\ue0f0{}\ue0f1"
 _MARKS = re.compile("\ue0f0([0-9]+)\ue0f1")
 
-_SEGMENTS: dict[str, SegmentName] = {
-    "system": "system",
-    "developer": "system",
-    "assistant": "assistant",
-    "model": "assistant",
-    "tool": "tool",
-    "function": "tool",
-}
+# as monitor.events.roles names them
+_SEGMENTS: dict[str, SegmentName] = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 
 
 @dataclass(frozen=True)
@@ -101,7 +96,7 @@ class ChatTemplate:
     def render(self, event: Event) -> Rendered:
         """The event's turns and response; nothing after the last of them."""
         turns = [(m.role, m.content) for m in event.messages]
-        names: list[SegmentName] = [_SEGMENTS.get(role, "user") for role, _ in turns]
+        names: list[SegmentName] = [_SEGMENTS.get(known_role(role) or "", "other") for role, _ in turns]
         if event.response or not turns:
             turns.append(("assistant", event.response))
             names.append("response")

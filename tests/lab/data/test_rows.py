@@ -132,7 +132,7 @@ def test_benign_traffic_comes_in_every_format(tmp_path: Path) -> None:
     ("row", "fault"),
     [
         ({"id": "a", "label": 1, "prompt": "p"}, "benign.jsonl:1: label: 1 in a file of benign rows"),
-        ({"id": "a", "messages": "hello"}, r"benign.jsonl:1: \$.messages"),
+        ({"id": "a", "messages": 5}, r"benign.jsonl:1: \$.messages"),
         ({"id": "a", "messages": [{"role": "user", "content": "x" * 50}]}, "over events.max_chars = 40"),
     ],
 )
