@@ -50,5 +50,4 @@ def answers(body: JsonObject, said: Said, path: str) -> list[Answer]:
     """All content blocks as one answer."""
     if body.get("type") in _EVENTS:
         body = joined([body])
-    content = body.get("content")
-    return [Answer(said.text({"role": "assistant", "content": content}, path))] if content else []
+    return [Answer(said.text({**body, "role": "assistant"}, path))]
