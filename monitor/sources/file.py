@@ -76,6 +76,7 @@ class FileSource:
         except OSError as e:
             raise ConfigError(f"{path}: cannot be read: {e.strerror}") from None
         if start.startswith(_ZSTANDARD):
+            self._exit.close()
             raise ConfigError(f"{path}: Zstandard is not read: decompress it with zstd -d")
         if start.startswith(_GZIP):
             return cast("BinaryIO", self._exit.enter_context(gzip.GzipFile(fileobj=file)))

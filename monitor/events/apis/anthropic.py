@@ -6,9 +6,9 @@ Source: Anthropic API reference, "Messages" and "Streaming messages".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from monitor.events.apis.answer import Answer
+from monitor.events.apis.pieces import items_of
 from monitor.events.json_object import JsonObject
 from monitor.events.said import Said
 
@@ -27,14 +27,14 @@ def is_response(body: JsonObject) -> bool:
 def joined(pieces: Sequence[JsonObject]) -> JsonObject:
     """The message that the events build up block by block."""
     message: JsonObject = {"type": "message", "role": "assistant"}
-    blocks: dict[Any, JsonObject] = {}
+    blocks: dict[str, JsonObject] = {}
     for piece in pieces:
         if isinstance(piece.get("message"), dict):
             message = {**message, **piece["message"]}
         elif piece.get("type") == "message":
             return dict(piece)
         block, delta = piece.get("content_block"), piece.get("delta")
-        at = piece.get("index", 0)
+        at = str(piece.get("index", 0))
         if isinstance(block, dict):
             blocks[at] = dict(block)
         if isinstance(delta, dict):
@@ -43,7 +43,7 @@ def joined(pieces: Sequence[JsonObject]) -> JsonObject:
                 if isinstance(delta.get(key), str):
                     old = here.get(place)
                     here[place] = (old if isinstance(old, str) else "") + delta[key]
-    return {**message, "content": [*(message.get("content") or []), *blocks.values()]}
+    return {**message, "content": [*items_of(message.get("content")), *blocks.values()]}
 
 
 def answers(body: JsonObject, said: Said, path: str) -> list[Answer]:

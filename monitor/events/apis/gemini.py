@@ -10,6 +10,7 @@ from typing import Any
 
 from monitor.errors import BadEvent
 from monitor.events.apis.answer import Answer, index_of
+from monitor.events.apis.pieces import items_of
 from monitor.events.json_object import JsonObject, json_type
 from monitor.events.said import Said
 
@@ -23,11 +24,11 @@ def joined(pieces: Sequence[JsonObject]) -> JsonObject:
     """One response with the parts of each candidate put together; text follows on text without a break."""
     parts: dict[int, list[Any]] = {}
     for piece in pieces:
-        for i, candidate in enumerate(piece.get("candidates") or []):
+        for i, candidate in enumerate(items_of(piece.get("candidates"))):
             content = candidate.get("content") if isinstance(candidate, dict) else None
             new = content.get("parts") if isinstance(content, dict) else None
             index = index_of(candidate)
-            for part in new if isinstance(new, list) else []:
+            for part in items_of(new):
                 _append(parts.setdefault(i if index is None else index, []), part)
     candidates = [{"index": i, "content": {"role": "model", "parts": found}} for i, found in sorted(parts.items())]
     return {**(pieces[0] if pieces else {}), "candidates": candidates}

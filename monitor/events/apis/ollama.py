@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from monitor.events.apis.answer import Answer
-from monitor.events.apis.pieces import merged
+from monitor.events.apis.pieces import items_of, merged
 from monitor.events.json_object import JsonObject
 from monitor.events.said import Said
 
@@ -24,7 +24,7 @@ def joined(pieces: Sequence[JsonObject]) -> JsonObject:
     messages = [piece["message"] for piece in pieces if isinstance(piece.get("message"), dict)]
     if messages:
         whole["message"] = merged(messages)
-        calls = [call for m in messages for call in m.get("tool_calls") or [] if isinstance(call, dict)]
+        calls = [call for m in messages for call in items_of(m.get("tool_calls")) if isinstance(call, dict)]
         if calls:
             whole["message"]["tool_calls"] = calls
     for key in ("response", "thinking"):

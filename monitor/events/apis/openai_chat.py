@@ -10,7 +10,7 @@ from typing import Any
 
 from monitor.errors import BadEvent
 from monitor.events.apis.answer import Answer, index_of
-from monitor.events.apis.pieces import merged
+from monitor.events.apis.pieces import items_of, merged
 from monitor.events.json_object import JsonObject, json_type
 from monitor.events.said import Said
 
@@ -28,7 +28,7 @@ def joined(pieces: Sequence[JsonObject]) -> JsonObject:
         return dict(pieces[0])
     choices: dict[int, list[JsonObject]] = {}
     for piece in pieces:
-        for i, choice in enumerate(piece.get("choices") or []):
+        for i, choice in enumerate(items_of(piece.get("choices"))):
             if isinstance(choice, dict):
                 index = index_of(choice)
                 choices.setdefault(i if index is None else index, []).append(choice)

@@ -27,14 +27,14 @@ def joined(pieces: Sequence[JsonObject]) -> JsonObject:
     complete = next((whole for whole in reversed(wholes) if whole.get("output")), None)
     if complete is not None:
         return dict(complete)
-    done: dict[tuple[object, ...], JsonObject] = {}
-    deltas: dict[tuple[object, ...], str] = {}
+    done: dict[tuple[str, ...], JsonObject] = {}
+    deltas: dict[tuple[str, ...], str] = {}
     for piece in pieces:
-        place = (piece.get("output_index", 0),)
+        place = (str(piece.get("output_index", 0)),)
         if isinstance(piece.get("item"), dict) and str(piece.get("type")).endswith("item.done"):
             done[place] = piece["item"]
         elif isinstance(piece.get("delta"), str):
-            whole_place = (*place, piece.get("content_index"), str(piece.get("type")))
+            whole_place = (*place, str(piece.get("content_index")), str(piece.get("type")))
             deltas[whole_place] = deltas.get(whole_place, "") + piece["delta"]
     items = [{"type": "message", "content": [text]} for place, text in deltas.items() if place[:1] not in done]
     first = wholes[0] if wholes else {}

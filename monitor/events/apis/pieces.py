@@ -14,6 +14,11 @@ def merged(pieces: Iterable[dict[str, Any]]) -> dict[str, Any]:
     return whole
 
 
+def items_of(value: object) -> list[Any]:
+    """`value` if it is a list, else an empty one: a broken piece has nothing to add."""
+    return value if isinstance(value, list) else []
+
+
 # text that is said again whole in each piece, other than what is said
 _REPEATED = frozenset(("role", "type", "id", "name", "finish_reason", "object", "model", "format", "call_id"))
 
