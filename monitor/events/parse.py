@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from detectors.registry import Registry
 from monitor.errors import BadEvent
@@ -53,12 +54,26 @@ def parse(record: Record, limits: EventLimits | None = None, wire_format: str = 
         raise BadEvent(f"{len(record.value)} bytes, over events.max_bytes = {limits.max_bytes}", kind="size")
     context = Context(record)
     try:
-        value = read_record(without_frame(record.value), context.repaired)
+        value = _value(record.value, context)
         events = tuple(event for data, inner in bodies(value, context) for event in _parsed(data, inner, wire_format))
     except RecursionError:
         raise BadEvent("nested too deeply", kind="json") from None
     _check_sizes(events, limits)
     return events
+
+
+def _value(raw: bytes, context: Context) -> Any:
+    try:
+        return read_record(without_frame(raw), context.repaired)
+    except BadEvent:
+        if raw[:1] != b"\n":
+            raise
+        from monitor.events.envelopes.otlp_protobuf import from_protobuf  # slow to import, and few need it
+
+        found = from_protobuf(raw)
+        if found is None:
+            raise
+        return found
 
 
 def _parsed(data: JsonObject, context: Context, wire_format: str) -> Iterable[Event]:
