@@ -52,4 +52,6 @@ def _turns(said: Said, value: Any, path: str, role: str | None) -> list[Message]
             else:
                 found += _turns(said, item, f"{path}[{i}]", role)
         return found
+    if isinstance(value, dict) and "role" not in value and is_request(value):  # a request inside of a tracer's `input`
+        return request_messages(value, said, path)
     return said.messages(value, path, role)

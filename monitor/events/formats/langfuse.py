@@ -13,7 +13,7 @@ from monitor.events.context import Context
 from monitor.events.draft import Draft
 from monitor.events.event import Event, Message
 from monitor.events.json_object import JsonObject
-from monitor.events.request_body import is_request, request_messages
+from monitor.events.request_body import request_messages
 from monitor.events.response_body import Response, read_response
 from monitor.events.said import Said
 
@@ -71,9 +71,7 @@ def _event(entry: JsonObject, body: JsonObject, context: Context, path: str) -> 
 
 
 def _input(value: Any, said: Said, path: str) -> list[Message]:
-    if isinstance(value, dict) and is_request(value):
-        return request_messages(value, said, path)
-    return said.messages(value, path, "user")
+    return request_messages({"input": value}, said, path.removesuffix(".input"))
 
 
 def _output(value: Any, said: Said, path: str) -> Response:

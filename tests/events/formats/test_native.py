@@ -156,3 +156,8 @@ def test_the_first_fault_is_named_with_its_path(body: Any, path: str, reason: st
     assert (error.path, error.kind) == (path, "schema")
     assert reason in error.reason
     assert str(error) == f"{error.path}: {error.reason}"
+
+
+def test_a_request_inside_of_input() -> None:
+    event = native({"input": {"messages": [MESSAGE]}, "output": {"role": "assistant", "content": "Hello"}})
+    assert (event.messages, event.response) == ((Message("user", "x"),), "Hello")
