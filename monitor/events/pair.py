@@ -10,7 +10,7 @@ from monitor.events.draft import Draft
 from monitor.events.event import Event
 from monitor.events.json_object import JsonObject, checked_object, read_text
 from monitor.events.request_body import is_request, request_messages
-from monitor.events.response_body import api_of, read_response
+from monitor.events.response_body import APIS, api_of, read_response
 from monitor.events.said import Said
 
 
@@ -23,9 +23,9 @@ class PairFormat:
 
     def recognises(self, data: JsonObject) -> bool:
         """Whether the response, inside of a pair or bare, is of this API."""
-        response = data.get("response")
-        pieces = response if isinstance(response, list) else [response]
-        return self._api in (api_of(data), *(api_of(piece) for piece in pieces[:1]))
+        api, response = APIS[self._api], data.get("response")
+        piece = response[0] if isinstance(response, list) and response else response
+        return api.is_response(data) or (isinstance(piece, dict) and api.is_response(piece))
 
     def parse(self, data: JsonObject, context: Context) -> tuple[Event, ...]:
         """One event for each answer. The pair's own fields go before those of response and request."""
