@@ -13,7 +13,8 @@ from detectors.pooling import Pooling
 
 Severity = Literal["info", "low", "medium", "high", "critical"]
 SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
-SegmentName = Literal["system", "user", "assistant", "tool", "response"]
+SegmentName = Literal["system", "user", "assistant", "tool", "other", "response"]
+"""Parts of an event; `other` is a turn whose role isn't known."""
 CombineSegments = Literal["max", "mean"]
 T = TypeVar("T")
 

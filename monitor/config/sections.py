@@ -161,7 +161,7 @@ class EventsConfig(Section):
     format: Annotated[str, AfterValidator(_event_format)] = Field(
         default=AUTO, examples=[AUTO, *EVENT_FORMATS.built_in]
     )
-    """Wire format of the body, built in or from a package. CloudEvents envelopes are always opened."""
+    """Wire format of the body, built in or from a package. Envelopes are always opened."""
     max_bytes: Positive = EventLimits.max_bytes
     """Largest record, in bytes; larger ones are bad events."""
     max_chars: Positive = EventLimits.max_chars

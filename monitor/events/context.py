@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
-from monitor.errors import BadEvent
 from monitor.events.event import Record
+from monitor.events.event_time import read_time
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -17,31 +18,30 @@ _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-
 class Context:
     """The record that a body came in, where the body is in it, and the attributes of its envelope.
 
-    `attributes` holds those that an event can use: id, source, time and traceparent, as text.
+    `attributes` are those of an envelope that an event can use: id, type, source, time and traceparent, as text.
     """
 
     record: Record
     path: str = "$"
     """JSON path of the body."""
     attributes: Mapping[str, str] = field(default_factory=dict)
+    suffix: str = ""
+    """Tells apart the bodies of a record that have no ids of their own."""
+    repaired: Counter[str] = field(default_factory=Counter)
+    """What was replaced while the record was read, by kind."""
 
     def time(self) -> datetime | None:
-        """The envelope's time, if it has one. Raises BadEvent if it is not an RFC 3339 time."""
-        value = self.attributes.get("time")
-        return None if value is None else rfc3339(value, "$.time")
+        """When the envelope was made."""
+        return read_time(self.attributes.get("time"))
 
-    def traceparent(self, of_body: str | None) -> str | None:
-        """The first valid W3C traceparent: of the Kafka header, the envelope or the body. Invalid ones are skipped."""
+    def fallback_id(self) -> str:
+        """The envelope's id, or else topic, partition and offset."""
+        origin = self.record.origin
+        return (self.attributes.get("id") or f"{origin.topic}-{origin.partition}-{origin.offset}") + self.suffix
+
+    def traceparent(self, of_body: object) -> str | None:
+        """The first valid W3C traceparent of Kafka header, envelope and body. A broken one counts as none."""
         for value in (self.record.header("traceparent"), self.attributes.get("traceparent"), of_body):
-            if value is not None and _TRACEPARENT.fullmatch(value):
+            if isinstance(value, str) and _TRACEPARENT.fullmatch(value):
                 return value
         return None
-
-
-def rfc3339(value: str, path: str) -> datetime:
-    """The time, in UTC if it has no offset. Raises BadEvent naming `path`."""
-    try:
-        time = datetime.fromisoformat(value)
-    except ValueError:
-        raise BadEvent("not an RFC 3339 time", path) from None
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, get_args
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,22 @@ class Message:
     content: str
 
 
+UnreadPartKind = Literal["image", "audio", "video", "file", "encrypted", "tokens"]
+"""What an event can contain that no text can be read from: tokens are prompts sent as token ids."""
+UNREAD_PART_KINDS: tuple[UnreadPartKind, ...] = get_args(UnreadPartKind)
+RepairKind = Literal["number", "surrogate", "role"]
+"""What is replaced or guessed: numbers without a value, lone surrogates, roles that aren't known."""
+REPAIR_KINDS: tuple[RepairKind, ...] = get_args(RepairKind)
+
+
 @dataclass(frozen=True)
 class Event:
     """A conversation and the model's response.
 
-    `messages` are the turns before the response, in order. `response` may be empty if only a prompt was captured.
-    `traceparent` is a valid W3C header value or None.
+    `messages` are the turns before the reply, in order. The roles that are known are system, user, assistant and tool;
+    others stand as they were written. `response` is the reply and is empty if only a prompt was captured or the call
+    was blocked. `traceparent` is a valid W3C header value or None. `unread` counts what nothing could be read from, and
+    `repaired` what was replaced, by kind.
     """
 
     id: str
@@ -61,6 +71,8 @@ class Event:
     model: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     traceparent: str | None = None
+    unread: Mapping[UnreadPartKind, int] = field(default_factory=dict)
+    repaired: Mapping[RepairKind, int] = field(default_factory=dict)
 
     @property
     def conversation_id(self) -> str | None:

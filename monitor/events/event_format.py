@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from monitor.events.context import Context
 from monitor.events.event import Event
@@ -29,5 +29,5 @@ class Envelope(Protocol):
     def recognises(self, data: JsonObject, context: Context) -> bool:
         """Whether `data`, or the record's headers, have the fields that are typical of this envelope."""
 
-    def unwrap(self, data: JsonObject, context: Context) -> tuple[JsonObject, Context]:
-        """The body, and its context with what the envelope adds. Raises BadEvent if the envelope is broken."""
+    def unwrap(self, data: JsonObject, context: Context) -> tuple[Any, Context]:
+        """The body, or what holds bodies, and what is known now. Raises BadEvent if the envelope is broken."""

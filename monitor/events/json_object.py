@@ -1,46 +1,117 @@
-"""The JSON of events: one object, read strictly."""
+"""JSON as events are sent, and the streams of it: what can be repaired is, what would be judged wrongly is refused."""
 
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from monitor.errors import BadEvent
 
 JsonObject = dict[str, Any]
+_BOM = "\ufeff"
+# with a byte-order mark, or the start of an object, a list or text in either byte order
+_UTF16 = (b"\xff\xfe", b"\xfe\xff", *(start for c in (b"{", b"[", b'"') for start in (c + b"\0", b"\0" + c)))
+_FRAME_BYTES = 5
 
 
-def read_json(text: str) -> Any:
-    """The value that `text` encodes. Raises BadEvent for NaN and Infinity, and otherwise what json.loads raises."""
-    return json.loads(text, parse_constant=_refuse_constant)
+def is_utf16(raw: bytes) -> bool:
+    """Whether `raw` is JSON in UTF-16 rather than UTF-8."""
+    return raw.startswith(_UTF16)
 
 
-def json_object(raw: bytes) -> JsonObject:
-    """The object in `raw`. Raises BadEvent if it is not UTF-8, not JSON or not an object."""
+def read_json(text: str, repaired: Counter[str] | None = None) -> Any:
+    """The value that `text` stands for. Numbers without a value (NaN, Infinity, too large) become null and are counted.
+
+    Raises BadEvent if an object has a key twice with different values, and what json.loads raises.
+    """
+    counts = Counter[str]() if repaired is None else repaired
+
+    def lost(_: str) -> None:
+        counts["number"] += 1
+
+    def whole(digits: str) -> int | None:
+        try:
+            return int(digits)
+        except ValueError:  # of more digits than Python converts
+            lost(digits)
+            return None
+
+    def fraction(digits: str) -> float | None:
+        number = float(digits)
+        if math.isfinite(number):
+            return number
+        lost(digits)
+        return None
+
+    return json.loads(
+        text, parse_constant=lost, parse_int=whole, parse_float=fraction, object_pairs_hook=_without_repeats
+    )
+
+
+def read_record(raw: bytes, repaired: Counter[str]) -> Any:
+    """The value in `raw`: JSON, or a list of the values if there is one a line or one in each server-sent event.
+
+    Raises BadEvent if it isn't UTF-8 or isn't JSON.
+    """
+    if is_utf16(raw):
+        raise BadEvent("UTF-16 is not read: write the event in UTF-8", kind="encoding")
+    if raw[:1] == b"\0" and len(raw) > _FRAME_BYTES:
+        raise BadEvent("a schema registry's frame around something else than JSON, such as Avro", kind="encoding")
     try:
-        body = read_json(raw.decode())
+        text = raw.decode()
     except UnicodeDecodeError as e:
         raise BadEvent(f"not UTF-8: byte {e.start}", kind="encoding") from None
+    return read_text(text, repaired)
+
+
+def read_text(text: str, repaired: Counter[str], path: str = "$") -> Any:
+    """As `read_record`, for text that has been decoded."""
+    text = text.removeprefix(_BOM)
+    try:
+        try:
+            return read_json(text, repaired)
+        except json.JSONDecodeError:
+            lines = _stream(text)
+            if lines is None:
+                raise
+            return [read_json(line, repaired) for line in lines]
     except json.JSONDecodeError as e:
-        raise BadEvent(f"not JSON: {e.msg} at character {e.pos}", kind="json") from None
+        raise BadEvent(f"not JSON: {e.msg} at character {e.pos}", path, kind="json") from None
     except RecursionError:
-        raise BadEvent("nested too deeply", kind="json") from None
-    except ValueError:  # an integer of more digits than Python converts
-        raise BadEvent("not JSON: a number with too many digits", kind="json") from None
-    return checked_object(body, "$")
+        raise BadEvent("nested too deeply", path, kind="json") from None
 
 
 def checked_object(value: object, path: str) -> JsonObject:
     """`value`. Raises BadEvent naming `path` if it is not an object."""
     if not isinstance(value, dict):
-        raise BadEvent(f"expected a JSON object, got {_json_type(value)}", path)
+        raise BadEvent(f"expected a JSON object, got {json_type(value)}", path)
     return value
 
 
-def _refuse_constant(name: str) -> Any:
-    raise BadEvent(f"{name} is not JSON", kind="json")
-
-
-def _json_type(value: object) -> str:
-    names = {list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
+def json_type(value: object) -> str:
+    """What JSON calls the type of `value`."""
+    names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
     return names.get(type(value), "null")
+
+
+def _stream(text: str) -> list[str] | None:
+    """The documents of server-sent events or of newline-delimited JSON; None if `text` is neither."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if any(line.startswith("data:") for line in lines):
+        data = (line.removeprefix("data:").strip() for line in lines if line.startswith("data:"))
+        return [line for line in data if line and line != "[DONE]"]
+    if len(lines) > 1 and all(line.startswith(("{", "[", '"')) and line.endswith(("}", "]", '"')) for line in lines):
+        return lines
+    return None
+
+
+def _without_repeats(pairs: Iterable[tuple[str, Any]]) -> JsonObject:
+    found: JsonObject = {}
+    for key, value in pairs:
+        if key in found and found[key] != value:
+            raise BadEvent(f"the key {key[:64]!r} is there twice with different values: keep one of them", kind="json")
+        found[key] = value
+    return found

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import re
+from collections.abc import Iterable
+from typing import Any
 
 from detectors.registry import Registry
 from monitor.errors import BadEvent
+from monitor.events.bodies import bodies
 from monitor.events.context import Context
-from monitor.events.envelopes import cloudevents
+from monitor.events.envelopes.confluent import without_frame
 from monitor.events.event import Event, EventLimits, Record
-from monitor.events.event_format import Envelope, EventFormat
-from monitor.events.json_object import JsonObject, json_object
+from monitor.events.event_format import EventFormat
+from monitor.events.json_object import JsonObject, read_record
 
 AUTO = "auto"
 """Takes the first built-in format that recognises a body."""
@@ -20,37 +21,64 @@ EVENT_FORMATS: Registry[EventFormat] = Registry(
     "latentwatch.event_formats",
     # the format with the most specific fields comes first
     {
-        "openai": "monitor.events.formats.openai_chat",
+        "otlp": "monitor.events.formats.otlp",
+        "langfuse": "monitor.events.formats.langfuse",
+        "kong": "monitor.events.formats.kong",
+        "apisix": "monitor.events.formats.apisix",
+        "litellm": "monitor.events.formats.litellm",
+        "sharegpt": "monitor.events.formats.sharegpt",
+        "openai_responses": "monitor.events.formats.openai_responses:FORMAT",
+        "anthropic": "monitor.events.formats.anthropic:FORMAT",
+        "gemini": "monitor.events.formats.gemini:FORMAT",
+        "ollama": "monitor.events.formats.ollama:FORMAT",
+        "completions": "monitor.events.formats.completions:FORMAT",
+        "openai": "monitor.events.formats.openai_chat:FORMAT",
         "native": "monitor.events.formats.native",
     },
     members=("recognises", "parse"),
 )
 _UNRECOGNISED = "native"
-"""Reads bodies that no format recognises, so that the error names what is missing."""
-# outermost first; each is unwrapped once
-_ENVELOPES: tuple[Envelope, ...] = (cloudevents,)
-_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Reads what no format recognises, and so says what is missing."""
 
 
 def parse(record: Record, limits: EventLimits | None = None, wire_format: str = AUTO) -> tuple[Event, ...]:
-    """The events in one record: one, or several in formats that hold several answers to one prompt.
+    """The events in one record: one, or several if it holds an array, a batch or several answers to one prompt.
 
-    `wire_format` is AUTO or a name in EVENT_FORMATS. Raises BadEvent with the JSON path of the first fault.
+    `wire_format` is AUTO or a name in EVENT_FORMATS. Raises BadEvent with the JSON path of the first fault; then no
+    event of the record counts.
     """
     limits = limits or EventLimits()
     if record.value is None:
         raise BadEvent("the record has no value (a tombstone)")
     if len(record.value) > limits.max_bytes:
         raise BadEvent(f"{len(record.value)} bytes, over events.max_bytes = {limits.max_bytes}", kind="size")
-    data, context = json_object(record.value), Context(record)
-    for envelope in _ENVELOPES:
-        if envelope.recognises(data, context):
-            data, context = envelope.unwrap(data, context)
-    name = _recognised(data) if wire_format == AUTO else wire_format
-    events = tuple(EVENT_FORMATS.load(name).parse(data, context))
-    for event in events:
-        _check_text(event, limits)
+    context = Context(record)
+    try:
+        value = _value(record.value, context)
+        events = tuple(event for data, inner in bodies(value, context) for event in _parsed(data, inner, wire_format))
+    except RecursionError:
+        raise BadEvent("nested too deeply", kind="json") from None
+    _check_sizes(events, limits)
     return events
+
+
+def _value(raw: bytes, context: Context) -> Any:
+    try:
+        return read_record(without_frame(raw), context.repaired)
+    except BadEvent:
+        if raw[:1] != b"\n":
+            raise
+        from monitor.events.envelopes.otlp_protobuf import from_protobuf  # slow to import, and few need it
+
+        found = from_protobuf(raw)
+        if found is None:
+            raise
+        return found
+
+
+def _parsed(data: JsonObject, context: Context, wire_format: str) -> Iterable[Event]:
+    name = _recognised(data) if wire_format == AUTO else wire_format
+    return EVENT_FORMATS.load(name).parse(data, context)
 
 
 def _recognised(data: JsonObject) -> str:
@@ -58,15 +86,11 @@ def _recognised(data: JsonObject) -> str:
     return next(found, _UNRECOGNISED)
 
 
-def _check_text(event: Event, limits: EventLimits) -> None:
-    if len(event.messages) > limits.max_messages:
-        raise BadEvent(f"{len(event.messages)} messages, over events.max_messages = {limits.max_messages}", kind="size")
-    chars = len(event.response) + sum(len(m.content) for m in event.messages)
-    if chars > limits.max_chars:
-        raise BadEvent(f"{chars} characters of text, over events.max_chars = {limits.max_chars}", kind="size")
-    texts = [event.id, event.response, event.model or "", *(t for m in event.messages for t in (m.role, m.content))]
-    if event.attributes:
-        texts.append(json.dumps(event.attributes, ensure_ascii=False))
-    for text in texts:
-        if _SURROGATE.search(text):
-            raise BadEvent("a lone surrogate is not Unicode text", kind="encoding")
+def _check_sizes(events: Iterable[Event], limits: EventLimits) -> None:
+    for event in events:
+        if len(event.messages) > limits.max_messages:
+            reason = f"{len(event.messages)} messages, over events.max_messages = {limits.max_messages}"
+            raise BadEvent(reason, kind="size")
+        chars = len(event.response) + sum(len(m.content) for m in event.messages)
+        if chars > limits.max_chars:
+            raise BadEvent(f"{chars} characters of text, over events.max_chars = {limits.max_chars}", kind="size")

@@ -10,9 +10,9 @@ from pydantic_core import ErrorDetails
 
 from monitor.errors import BadEvent
 from monitor.events.context import Context
+from monitor.events.draft import MAX_ID_CHARS
 from monitor.events.json_object import JsonObject
 
-MAX_ID_CHARS = 512
 # what pydantic calls the types of a union in locations, such as those of a field that is text or a list
 _BRANCH = re.compile(r"str|int|float|bool|(list|dict)\[.*\]")
 EventId = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]

@@ -1,25 +1,34 @@
-"""FileSource: records from a JSONL or Parquet file, or from standard input."""
+"""FileSource: records from a file of JSON or Parquet, or from standard input."""
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import os
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from monitor.errors import ConfigError, Permanent
 from monitor.events.event import Origin, Record
+from monitor.events.json_object import is_utf16
+from monitor.sources.json_values import json_values, spans_lines
+
+_BOM = b"\xef\xbb\xbf"
+_GZIP, _ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
 class FileSource:
-    """Hands out one record a line of JSONL, or a row of Parquet; blank lines are passed over.
+    """Hands out one record a line of JSONL, an object of pretty-printed JSON, or a row of Parquet; skips blank lines.
 
-    `-` is standard input, read as JSONL. A line over `max_bytes` is handed out cut to one byte more, which is enough
-    for the parser to refuse it, so that no line fills the memory.
+    `-` is standard input, read as JSON. gzip is decompressed, and a byte-order mark skipped. A line or an object over
+    `max_bytes` is handed out cut to one byte more, which is enough for the parser to refuse it, so that none fills the
+    memory. Raises Permanent from `poll` if the file is UTF-16 or damaged.
     """
 
     unready = ""
@@ -61,21 +70,51 @@ class FileSource:
         if path == "-":
             return sys.stdin.buffer
         try:
-            return self._exit.enter_context(Path(path).open("rb"))
+            file = self._exit.enter_context(io.BufferedReader(io.FileIO(path)))
+            start = file.peek(4)
         except OSError as e:
             raise ConfigError(f"{path}: cannot be read: {e.strerror}") from None
+        if start.startswith(_ZSTANDARD):
+            self._exit.close()
+            raise ConfigError(f"{path}: Zstandard is not read: decompress it with zstd -d")
+        if start.startswith(_GZIP):
+            return cast("BinaryIO", self._exit.enter_context(gzip.GzipFile(fileobj=file)))
+        return file
 
     def _jsonl(self, file: BinaryIO) -> Iterator[Record]:
+        try:
+            for number, value in self._values(file):
+                yield Record(value, Origin(self._name, 0, number))
+        except (EOFError, zlib.error, gzip.BadGzipFile) as e:
+            raise Permanent(f"{self._name}: damaged gzip: {e}") from None
+
+    def _values(self, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+        first = True
+        lines = self._lines(file)
+        for number, line, content in lines:
+            if first and is_utf16(line):
+                raise Permanent(f"{self._name}: is UTF-16: convert it with iconv -f UTF-16 -t UTF-8")
+            if first and spans_lines(content):
+                raw = ((n, raw) for n, raw, _ in lines)
+                yield from json_values([(number, line)], raw, self._max_bytes)
+                return
+            first = False
+            yield number, content
+
+    def _lines(self, file: BinaryIO) -> Iterator[tuple[int, bytes, bytes]]:
+        """Number, line, and the line without its end; blank ones are skipped."""
         number = 0
         while line := file.readline(self._max_bytes + 2):
             number += 1
             rest = line
             while not rest.endswith(b"\n") and (rest := file.readline(self._max_bytes + 2)):
                 pass  # the rest of a line that is too long
+            if number == 1:
+                line = line.removeprefix(_BOM)
             too_long = not line.endswith(b"\n") and len(line) > self._max_bytes
             content = line if too_long else line.rstrip(b"\r\n")
             if too_long or content.strip():
-                yield Record(content, Origin(self._name, 0, number))
+                yield number, line, content
 
     def _parquet(self, path: Path) -> Iterator[Record]:
         try:

@@ -78,6 +78,7 @@ CONTENT_PROMPT = "latentwatch.content.prompt"
 CONTENT_TEXT = "latentwatch.content.text"
 SINK = "latentwatch.sink"
 SIGNAL = "latentwatch.signal"
+PART_KIND = "latentwatch.part.kind"
 
 _STREAM = (SYSTEM, OPERATION, DESTINATION, GROUP, CLIENT_ID)
 _RULE = (RULE_UUID, RULE_NAME, RULE_VERSION, RULE_CATEGORY, RULE_DESCRIPTION, RULESET_NAME)
@@ -103,6 +104,20 @@ PROCESS_DURATION = Name(
 )
 BAD_EVENTS = Name(
     "latentwatch.events.dead_lettered", "counter", "{event}", "Records that were not valid events.", (ERROR_TYPE,)
+)
+UNREAD_PARTS = Name(
+    "latentwatch.events.unread_parts",
+    "counter",
+    "{part}",
+    "Parts of events that no text could be read from, by kind.",
+    (PART_KIND,),
+)
+REPAIRED = Name(
+    "latentwatch.events.repaired",
+    "counter",
+    "{part}",
+    "What was replaced or guessed to read an event, by kind.",
+    (PART_KIND,),
 )
 TEMPLATE_FALLBACKS = Name(
     "latentwatch.chat_template.fallbacks",
@@ -178,6 +193,8 @@ METRICS = (
     OPERATION_DURATION,
     PROCESS_DURATION,
     BAD_EVENTS,
+    UNREAD_PARTS,
+    REPAIRED,
     TEMPLATE_FALLBACKS,
     SOURCE_UNREAD,
     SOURCE_FAILURES,
@@ -284,6 +301,7 @@ _ATTRIBUTES = (
     (CONTENT_TEXT, "string", "The segment with the highest score. Only with alerts.capture_content."),
     (SINK, "string", "Name of the sink."),
     (SIGNAL, "string", "logs, traces or metrics."),
+    (PART_KIND, "string", "Unread: image, audio, video, file, encrypted, tokens. Repaired: number, surrogate, role."),
 )
 _RESOURCE = (
     ("service.name", "string", "sinks.otel.service_name."),

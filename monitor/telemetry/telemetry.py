@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from monitor.alerts.alert import Alert
 from monitor.config.sinks import OtelConfig
 from monitor.errors import RetryableKind
-from monitor.events.event import Event
+from monitor.events.event import REPAIR_KINDS, UNREAD_PART_KINDS, Event, RepairKind, UnreadPartKind
 from monitor.events.unread_range import UnreadKind
 from monitor.telemetry import names as names
 from monitor.telemetry.metric_exporter import MetricExporter
@@ -137,6 +137,8 @@ class Telemetry:
             self._add(names.SOURCE_FAILURES, 0, {names.ERROR_TYPE: kind})
         for row in (names.TOKENS, names.CONFIRMED, names.TEMPLATE_FALLBACKS, names.WINDOWS, names.COMMITS):
             self._add(row, 0, {})
+        self._count_parts(names.UNREAD_PARTS, dict.fromkeys(UNREAD_PART_KINDS, 0))
+        self._count_parts(names.REPAIRED, dict.fromkeys(REPAIR_KINDS, 0))
 
     # ---- the loop
 
@@ -198,6 +200,8 @@ class Telemetry:
         if error_type is not None:
             attributes[names.ERROR_TYPE] = error_type
         self._record(names.PROCESS_DURATION, duration_s, attributes)
+        self._count_parts(names.UNREAD_PARTS, event.unread)
+        self._count_parts(names.REPAIRED, event.repaired)
         return None if self._spans is None else self._spans.processed(event, alerts, duration_s, error_type)
 
     @_harmless
@@ -279,6 +283,10 @@ class Telemetry:
 
     def _add(self, row: names.Name, amount: int, attributes: Mapping[str, str]) -> None:
         self._counters[row.name].add(amount, attributes)
+
+    def _count_parts(self, row: names.Name, counts: Mapping[UnreadPartKind, int] | Mapping[RepairKind, int]) -> None:
+        for kind, count in counts.items():
+            self._add(row, count, {names.PART_KIND: kind})
 
     def _record(self, row: names.Name, seconds: float, attributes: Mapping[str, str]) -> None:
         self._histograms[row.name].record(seconds, attributes)

@@ -17,19 +17,15 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from detectors.feature_set import SegmentName
 from monitor.errors import ConfigError
 from monitor.events.event import Event
+from monitor.events.roles import known_role
+from monitor.tokens.normalise import Normalised, normalised
 
 # Private-use characters that stand for the turns' texts while a template is rendered
 _MARK = "\ue0f0{}\ue0f1"
 _MARKS = re.compile("\ue0f0([0-9]+)\ue0f1")
 
-_SEGMENTS: dict[str, SegmentName] = {
-    "system": "system",
-    "developer": "system",
-    "assistant": "assistant",
-    "model": "assistant",
-    "tool": "tool",
-    "function": "tool",
-}
+# as monitor.events.roles names them
+_SEGMENTS: dict[str, SegmentName] = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,7 @@ class Segment:
     """One turn: characters [start, end) of the rendered text are `text[lead : lead + end - start]` of the turn.
 
     `index` counts segments of the same name from 0. `lead` is the length of the white space that the template strips
-    from the start of the turn.
+    from the start of the turn. If the turn was normalised for the model, they are characters of `shown` instead.
     """
 
     name: SegmentName
@@ -46,12 +42,13 @@ class Segment:
     start: int
     end: int
     lead: int = 0
+    shown: Normalised | None = None
 
     def own_span(self, start: int, end: int) -> tuple[int, int]:
         """Characters [start, end) of the rendered text as characters of the turn's own text, clipped to it."""
         first = max(start - self.start, 0) + self.lead
         last = min(end, self.end) - self.start + self.lead
-        return first, last
+        return (first, last) if self.shown is None else self.shown.original_span(first, last)
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ class ChatTemplate:
     def render(self, event: Event) -> Rendered:
         """The event's turns and response, without the template's text after the last of them."""
         turns = [(m.role, m.content) for m in event.messages]
-        names: list[SegmentName] = [_SEGMENTS.get(role, "user") for role, _ in turns]
+        names: list[SegmentName] = [_SEGMENTS.get(known_role(role) or "", "other") for role, _ in turns]
         if event.response or not turns:
             turns.append(("assistant", event.response))
             names.append("response")
@@ -123,12 +120,14 @@ class ChatTemplate:
         counts: dict[str, int] = {}
         at = 0
         for text, name, before in zip(texts, names, between, strict=True):
-            shown = text.strip() if self._strips and not fallback else text
-            lead = len(text) - len(text.lstrip()) if shown != text else 0
+            hidden = normalised(text)
+            plain = text if hidden is None else hidden.text
+            shown = plain.strip() if self._strips and not fallback else plain
+            lead = len(plain) - len(plain.lstrip()) if shown != plain else 0
             at += len(before)
             index = counts.get(name, 0)
             counts[name] = index + 1
-            segments.append(Segment(name, index, text, at, at + len(shown), lead))
+            segments.append(Segment(name, index, text, at, at + len(shown), lead, hidden))
             at += len(shown)
             parts += (before, shown)
         return Rendered("".join(parts), tuple(segments), fallback)

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from monitor.alerts.alert import AlertEvent, AlertOrigin
 from monitor.errors import BadEvent
-from monitor.events.event import Event, EventLimits, Origin, Record
+from monitor.events.event import REPAIR_KINDS, UNREAD_PART_KINDS, Event, EventLimits, Origin, Record
 from monitor.events.parse import parse
-from tests.events.envelopes.test_cloudevents import envelope
-from tests.events.formats.test_openai_chat import pair
+from tests.events.samples import SAMPLES
 
 ORIGIN = Origin("t", 0, 0)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=5)
@@ -40,6 +39,9 @@ def _deliverable(event: Event) -> None:
     origin = AlertOrigin(topic="t", partition=0, offset=0)
     AlertEvent(id=event.id, time=event.time, model=event.model, origin=origin).model_dump_json()
     json.dumps([event.response, [[m.role, m.content] for m in event.messages]], ensure_ascii=False).encode()
+    json.dumps([event.id, event.model, event.attributes], ensure_ascii=False).encode()
+    assert set(event.unread) <= set(UNREAD_PART_KINDS)
+    assert set(event.repaired) <= set(REPAIR_KINDS)
 
 
 @given(st.none() | st.binary(max_size=200), HEADERS)
@@ -65,10 +67,7 @@ def _replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     return copy
 
 
-MESSAGE = {"role": "user", "content": [{"type": "text", "text": "x"}], "refusal": None}
-CALL = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
-NATIVE = {"id": "a", "time": "2025-01-01T00:00:00Z", "model": "m", "messages": [MESSAGE, CALL], "attributes": {"a": 1}}
-VALID: list[Any] = [NATIVE, pair(), envelope(), envelope(pair())]
+VALID: list[Any] = [sample.body for sample in SAMPLES if not isinstance(sample.body, bytes)]
 
 
 @settings(max_examples=400)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -25,14 +27,13 @@ EVENT = b'{"id":"a","prompt":"x"}'
 
 
 def read(path: str | Path, max_bytes: int = 1_000, batch: int = 64) -> list[Record]:
-    source = FileSource(str(path), max_bytes, batch)
     records: list[Record] = []
-    while not source.exhausted:
-        polled = source.poll()
-        assert len(polled) <= batch
-        records += polled
-    source.commit()
-    source.close()
+    with closing(FileSource(str(path), max_bytes, batch)) as source:
+        while not source.exhausted:
+            polled = source.poll()
+            assert len(polled) <= batch
+            records += polled
+        source.commit()
     return records
 
 
@@ -232,3 +233,66 @@ def test_without_pyarrow_the_error_says_how_to_get_it(tmp_path: Path, monkeypatc
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ConfigError, match=r"pip install 'latentwatch\[parquet\]'"):
         FileSource(str(tmp_path / "a.parquet"), 100)
+
+
+# ---- what tools write around JSON
+
+
+PRETTY = json.dumps({"id": "a", "messages": [{"role": "user", "content": 'a {"brace" ['}]}, indent=2).encode()
+
+
+def values(folder: Path, data: bytes, max_bytes: int = 1_000) -> list[Any]:
+    return [(number, json.loads(value or b"")) for number, value in lines(folder, data, max_bytes)]
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
+    assert lines(tmp_path, b"\xef\xbb\xbf" + EVENT + b"\n" + EVENT) == [(1, EVENT), (2, EVENT)]
+
+
+def test_gzip(tmp_path: Path) -> None:
+    assert lines(tmp_path, gzip.compress(EVENT + b"\n" + EVENT)) == [(1, EVENT), (2, EVENT)]
+    whole = gzip.compress(EVENT * 1000)
+    with pytest.raises(Permanent, match=r"events\.jsonl: damaged gzip"):
+        lines(tmp_path, whole[: len(whole) - 9])
+
+
+def test_zstandard_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="decompress it with zstd -d"):
+        lines(tmp_path, b"\x28\xb5\x2f\xfd" + b"\0" * 20)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_refused_with_what_to_do(tmp_path: Path, encoding: str) -> None:
+    with pytest.raises(Permanent, match="is UTF-16: convert it with iconv -f UTF-16 -t UTF-8"):
+        lines(tmp_path, EVENT.decode().encode(encoding))
+
+
+def test_pretty_printed_objects(tmp_path: Path) -> None:
+    whole = json.loads(PRETTY)
+    assert values(tmp_path, PRETTY + b"\n" + PRETTY) == [(1, whole), (10, whole)]
+    assert values(tmp_path, b"\n" + PRETTY) == [(2, whole)]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_arrays_over_several_lines(tmp_path: Path, indent: int | None) -> None:
+    events = [json.loads(EVENT), {"id": "b", "prompt": "}]\n[{"}, json.loads(PRETTY)]
+    if indent is None:
+        data = b"[" + b",\n".join(json.dumps(event).encode() for event in events) + b"]\n"
+    else:
+        data = json.dumps(events, indent=indent).encode()
+    assert [event for _, event in values(tmp_path, data)] == events
+
+
+def test_pretty_printed_objects_around_the_limit(tmp_path: Path) -> None:
+    size = len(PRETTY)
+    assert [len(v or b"") for _, v in lines(tmp_path, PRETTY + b"\n" + PRETTY, size)] == [size, size]
+    assert [len(v or b"") for _, v in lines(tmp_path, PRETTY + b"\n" + PRETTY, size - 1)] == [
+        size,
+        size,
+    ]  # over the limit
+    assert [len(v or b"") for _, v in lines(tmp_path, PRETTY, size - 50)] == [size - 49]
+
+
+def test_pretty_json_that_breaks_off_is_handed_out_for_the_parser_to_refuse(tmp_path: Path) -> None:
+    ((number, value),) = lines(tmp_path, PRETTY[:-2])
+    assert (number, value) == (1, PRETTY[:-2])

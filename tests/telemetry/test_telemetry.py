@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,22 @@ def test_counters_of_failures_start_at_zero() -> None:
             labels = {"latentwatch_signal": signal}
             assert telemetry.registry.get_sample_value("latentwatch_export_failures_total", labels) == 0
         telemetry.shutdown()
+
+
+def test_what_an_event_lacks_is_counted_by_kind() -> None:
+    telemetry = Telemetry(OtelConfig(), "1.0", {})
+    event = replace(make_event(), unread={"image": 2, "file": 1}, repaired={"role": 3})
+    telemetry.processed(event, [], 0.1)
+    telemetry.processed(event, [], 0.1)
+
+    def count(name: str, kind: str) -> float | None:
+        return telemetry.registry.get_sample_value(name, {"latentwatch_part_kind": kind})
+
+    assert count("latentwatch_events_unread_parts_total", "image") == 4
+    assert count("latentwatch_events_unread_parts_total", "file") == 2
+    assert count("latentwatch_events_unread_parts_total", "audio") == 0
+    assert count("latentwatch_events_repaired_total", "role") == 6
+    telemetry.shutdown()
 
 
 def test_methods_never_raise_and_shutdown_may_come_twice(caplog: pytest.LogCaptureFixture) -> None:

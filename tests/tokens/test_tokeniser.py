@@ -48,7 +48,8 @@ def test_tokens_cover_the_characters_of_their_segment(tokeniser: EventTokeniser,
     item = one(tokeniser, event(text, f"{text}?", system=f"{text}!"))
     assert [(s.name, s.text) for s in item.segments[:2]] == [("system", f"{text}!"), ("user", f"{text}?")]
     for which, segment in enumerate(item.segments):
-        assert characters(item, which) == set(range(len(segment.text)))
+        visible = range(len(segment.text)) if segment.shown is None else segment.shown.positions
+        assert characters(item, which) == set(visible)
     assert len(item.segments) == (3 if text else 2)
 
 

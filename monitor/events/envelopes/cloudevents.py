@@ -1,6 +1,6 @@
-"""CloudEvents 1.0: structured mode, with the body in `data`, and binary mode, with the envelope in Kafka headers.
+"""CloudEvents: structured mode, with the body in `data`, and binary mode, with the envelope in Kafka headers.
 
-Recognised by `specversion` at the top level, or by the header `ce_specversion`.
+Marks: `specversion` at the top, or the header `ce_specversion`. Dapr's messages are CloudEvents, too.
 Source: CloudEvents 1.0.2, JSON event format 3.1 and Kafka protocol binding 3.2.
 """
 
@@ -12,39 +12,46 @@ from typing import Any
 
 from monitor.errors import BadEvent
 from monitor.events.context import Context
-from monitor.events.json_object import JsonObject, checked_object, read_json
+from monitor.events.json_object import JsonObject, read_record
 
-_ATTRIBUTES = ("id", "source", "time", "traceparent")
+_ATTRIBUTES = ("id", "source", "type", "time", "traceparent")
+# KServe's and Knative's loggers send request and response as two events of one id
+_HALVES = (".inference.request", ".inference.response")
 
 
 def recognises(data: JsonObject, context: Context) -> bool:
-    """Whether the body or the headers name a version of CloudEvents."""
-    return "specversion" in data or context.record.header("ce_specversion") is not None
+    """Whether the body names a version of CloudEvents, or the headers do and nothing has been unwrapped yet."""
+    return "specversion" in data or (not context.attributes and context.record.header("ce_specversion") is not None)
 
 
-def unwrap(data: JsonObject, context: Context) -> tuple[JsonObject, Context]:
+def unwrap(data: JsonObject, context: Context) -> tuple[Any, Context]:
     """The body and the envelope's attributes. Structured mode wins, because its data is one level down."""
     if "specversion" in data:
-        inner = replace(context, path=f"{context.path}.data", attributes=_attributes(data, context))
-        return _data(data, context), inner
+        found = {name: str(data[name]) for name in _ATTRIBUTES if isinstance(data.get(name), str | int) and data[name]}
+        if "traceparent" not in found and isinstance(data.get("traceid"), str):  # Dapr
+            found["traceparent"] = data["traceid"]
+        suffix = "" if "id" in found else context.suffix
+        body, path = _data(data, context)
+        return body, replace(context, path=path, attributes=_with_shared_id(found), suffix=suffix)
     headers = {name: context.record.header(f"ce_{name}") for name in _ATTRIBUTES}
-    return data, replace(context, attributes={name: value for name, value in headers.items() if value is not None})
+    found = {name: value for name, value in headers.items() if value}
+    return data, replace(context, attributes=_with_shared_id({"specversion": "in headers", **found}))
 
 
-def _attributes(data: JsonObject, context: Context) -> dict[str, str]:
-    if data["specversion"] != "1.0":
-        raise BadEvent("only CloudEvents 1.0 is supported", f"{context.path}.specversion")
-    for name in ("id", "source", "type"):
-        if not isinstance(data.get(name), str) or not data[name]:
-            raise BadEvent("a CloudEvent needs a non-empty string here", f"{context.path}.{name}")
-    return {name: data[name] for name in _ATTRIBUTES if isinstance(data.get(name), str)}
+def _with_shared_id(found: dict[str, str]) -> dict[str, str]:
+    shares = found.get("type", "").endswith(_HALVES) and "id" in found
+    return {**found, "shared_id": found["id"]} if shares else found
 
 
-def _data(data: JsonObject, context: Context) -> JsonObject:
-    body: Any = data.get("data")
-    if "data_base64" in data:
-        try:
-            body = read_json(base64.b64decode(data["data_base64"], validate=True).decode())
-        except (TypeError, ValueError, RecursionError):
-            raise BadEvent("not base64 of a JSON object", f"{context.path}.data_base64") from None
-    return checked_object(body, f"{context.path}.data")
+def _data(data: JsonObject, context: Context) -> tuple[Any, str]:
+    if data.get("data") is not None or "data_base64" not in data:
+        return data.get("data"), f"{context.path}.data"
+    path = f"{context.path}.data_base64"
+    try:
+        raw = base64.b64decode(data["data_base64"], validate=True)
+    except (TypeError, ValueError):
+        raise BadEvent("not base64", path) from None
+    try:
+        return read_record(raw, context.repaired), path
+    except BadEvent as e:
+        raise BadEvent(f"what was base64 is {e.reason}", path, e.kind) from None

@@ -1,65 +1,63 @@
 """The native format, for producers that can choose their own: messages or a prompt, and the response.
 
-Recognised by `messages`, `prompt` or `response` at the top level.
+Marks: `messages`, `prompt`, `response` or another field with turns at the top.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from monitor.errors import BadEvent
-from monitor.events.context import Context, rfc3339
-from monitor.events.event import Event, Message
+from monitor.events.apis.answer import Answer
+from monitor.events.context import Context
+from monitor.events.draft import Draft
+from monitor.events.event import Event
 from monitor.events.json_object import JsonObject
-from monitor.events.wire import MAX_ID_CHARS, EventId, Wire, validated
-from monitor.events.wire_message import WireMessage
+from monitor.events.request_body import is_request, request_messages
+from monitor.events.response_body import Response, read_response
+from monitor.events.said import Said
 
-_TEXT_FIELDS = {"messages", "prompt", "response"}
-
-
-class NativeEvent(Wire):
-    """The whole body."""
-
-    id: EventId | None = None
-    time: str | None = None
-    model: str | None = None
-    messages: list[WireMessage] | None = None
-    prompt: str | None = None
-    response: str | None = None
-    attributes: dict[str, Any] | None = None
-    traceparent: str | None = None
+FIELDS = ("id", "time", "model", "messages", "prompt", "response", "attributes", "traceparent")
+_RESPONSES = ("response", "output", "completion")
 
 
 def recognises(data: JsonObject) -> bool:
-    """Whether any of the text fields is at the top level."""
-    return not _TEXT_FIELDS.isdisjoint(data)
+    """Whether any text stands at the top."""
+    return is_request(data) or not data.keys().isdisjoint(_RESPONSES)
 
 
 def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
-    """The one event in `data`. Its id and time take precedence over the envelope's."""
-    wire, path = validated(NativeEvent, data, context), context.path
-    event_id = wire.id or context.attributes.get("id")
-    if not event_id:
-        raise BadEvent("an event needs an id", f"{path}.id")
-    if len(event_id) > MAX_ID_CHARS:  # can only be the envelope's: the body's own has been checked
-        raise BadEvent(f"an id should have at most {MAX_ID_CHARS} characters", "$.id")
-    if wire.messages is not None and wire.prompt is not None:
+    """The one event in `data`. Its id and time go before those of the envelope."""
+    said, path = Said(), context.path
+    if not recognises(data):
+        keys = ", ".join(sorted(data)[:8]) or "none"
+        raise BadEvent(f"not a format that is read; the keys are: {keys}", path)
+    if data.get("messages") is not None and data.get("prompt") is not None:
         raise BadEvent("give messages or prompt, not both", f"{path}.prompt")
-    if wire.messages is not None:
-        messages = tuple(message.message() for message in wire.messages)
-    else:
-        messages = (Message("user", wire.prompt),) if wire.prompt else ()
-    response = wire.response or ""
-    if not response and not any(message.content for message in messages):
-        raise BadEvent("no text: messages, prompt and response are all missing or empty", path)
-    event = Event(
-        id=event_id,
+    messages = request_messages(data, said, path) if is_request(data) else []
+    response = _response(data, said, path)
+    draft = Draft(
         messages=messages,
-        response=response,
-        origin=context.record.origin,
-        time=rfc3339(wire.time, f"{path}.time") if wire.time else context.time(),
-        model=wire.model,
-        attributes=wire.attributes or {},
-        traceparent=context.traceparent(wire.traceparent),
+        answers=response.answers,
+        ids=(_shared_id(data, context), data.get("id"), response.id),
+        times=(data.get("time"), data.get("timestamp"), response.time),
+        models=(data.get("model"), response.model),
+        attributes=(data.get("attributes"), data.get("metadata")),
+        traceparent=data.get("traceparent"),
+        said=said,
     )
-    return (event,)
+    return draft.events(context)
+
+
+def _response(data: JsonObject, said: Said, path: str) -> Response:
+    for key in _RESPONSES:
+        value = data.get(key)
+        if isinstance(value, str) and value:
+            return Response((Answer(value),))  # as it is: an answer may be JSON
+        if value is not None and value != "":
+            return read_response(value, said, f"{path}.{key}")
+    return Response(())
+
+
+def _shared_id(data: JsonObject, context: Context) -> str | None:
+    """The id of a call whose request and response come as two events; the response has it as it is."""
+    shared = context.attributes.get("shared_id")
+    return f"{shared}#request" if shared and is_request(data) else shared

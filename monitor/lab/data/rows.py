@@ -18,7 +18,9 @@ from monitor.sources.file import FileSource
 from monitor.yaml_file import faults
 
 _MAX_LINE_BYTES = 64_000_000
-_EVENT_KEYS = {"messages", "request", "choices", "specversion"}  # keys that only events of the sidecar's formats have
+# keys that only events of the sidecar's formats have
+_EVENT_KEYS = {"messages", "request", "choices", "specversion", "conversations", "candidates", "ai", "batch", "body"}
+_EVENT_KEYS |= {"llm_request", "resourceSpans", "resourceLogs", "output", "input", "contents", "payload"}
 
 # files often write null for a missing text
 Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]

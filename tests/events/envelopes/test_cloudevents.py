@@ -56,7 +56,7 @@ def test_binary_mode() -> None:
 
 
 def test_headers_without_specversion_are_no_envelope() -> None:
-    assert refused(BODY, ("ce_id", b"ce-2")).path == "$.id"
+    assert native(BODY, ("ce_id", b"ce-2")).id == "llm.events-3-41"
 
 
 def test_openai_pairs_inside() -> None:
@@ -75,42 +75,76 @@ def test_traceparent_header_then_extension_then_body() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "path", "reason"),
+    "changes",
+    [{"specversion": "0.3"}, {"source": None}, {"type": []}, {"time": "nope"}, {"time": 1_735_787_045}],
+)
+def test_attributes_that_judging_does_not_need_refuse_nothing(changes: dict[str, Any]) -> None:
+    assert native(envelope(**changes)).response == "Hello"
+
+
+@pytest.mark.parametrize(("event_id", "expected"), [("", "llm.events-3-41"), (5, "5"), (None, "llm.events-3-41")])
+def test_ids(event_id: Any, expected: str) -> None:
+    assert native(envelope(id=event_id)).id == expected
+
+
+def test_an_over_long_id_becomes_its_hash() -> None:
+    assert native(envelope(id="a" * 513)).id.startswith("sha256:")
+    assert native(BODY, *binary(id="a" * 513)).id.startswith("sha256:")
+
+
+def test_data_as_text_of_json_as_dapr_sends_it() -> None:
+    made = envelope(json.dumps(BODY), datacontenttype="text/plain", traceid=TRACEPARENT, pubsubname="bus", topic="t")
+    event = native(made)
+    assert (event.id, event.response, event.traceparent) == ("ce-1", "Hello", TRACEPARENT)
+
+
+def test_a_batch() -> None:
+    events = parse(record([envelope(id="a"), envelope(id="b"), envelope(id="")]))
+    assert [event.id for event in events] == ["a", "b", "llm.events-3-41#2"]
+
+
+def test_several_events_in_one_envelope_have_ids_of_their_own() -> None:
+    assert [event.id for event in parse(record(envelope([BODY, BODY])))] == ["ce-1#0", "ce-1#1"]
+
+
+def test_request_and_response_of_kserve_share_the_envelope_s_id() -> None:
+    kind = "org.kubeflow.serving.inference"
+    (request,) = parse(record(envelope(pair()["request"], type=f"{kind}.request")))
+    (answer,) = parse(record(envelope(pair()["response"], type=f"{kind}.response")))
+    assert (request.id, answer.id) == ("ce-1#request", "ce-1")
+    assert (request.messages[0].content, request.response, answer.response) == ("Hi", "", "Hello")
+    binary_mode = record(pair()["response"], *binary(id="ce-1", type=f"{kind}.response"))
+    assert parse(binary_mode)[0].id == "ce-1"
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "kind", "reason"),
     [
-        (envelope(specversion="0.3"), "$.specversion", "only CloudEvents 1.0"),
-        (envelope(specversion=1.0), "$.specversion", "only CloudEvents 1.0"),
-        (envelope(specversion=None), "$.specversion", "only CloudEvents 1.0"),
-        (envelope(id=""), "$.id", "non-empty string"),
-        (envelope(id=5), "$.id", "non-empty string"),
-        (envelope(source=None), "$.source", "non-empty string"),
-        (envelope(type=[]), "$.type", "non-empty string"),
-        (envelope(id="a" * 513), "$.id", "at most 512 characters"),
-        (envelope(time="nope"), "$.time", "not an RFC 3339 time"),
-        (envelope(None), "$.data", "got null"),
-        (envelope([1]), "$.data", "got array"),
-        (envelope({}), "$.data", "no text"),
-        (envelope({"prompt": 1}), "$.data.prompt", "valid string"),
-        (envelope({**BODY, "time": "nope"}), "$.data.time", "not an RFC 3339 time"),
-        (envelope({"request": {"messages": [5]}, "response": {}}), "$.data.request.messages[0]", "should be an object"),
-        (envelope(data_base64="*"), "$.data_base64", "not base64"),
-        (envelope(data_base64=5), "$.data_base64", "not base64"),
-        (envelope(data_base64=None), "$.data_base64", "not base64"),
-        (envelope(data_base64="é"), "$.data_base64", "not base64"),
-        (encoded(b"\xff"), "$.data_base64", "not base64"),
-        (encoded(b"["), "$.data_base64", "not base64"),
-        (encoded(b"[" * 100_000), "$.data_base64", "not base64"),
-        (encoded(b"5"), "$.data", "got number"),
+        (envelope(None), "$.data", "schema", "got null"),
+        (envelope([]), "$.data", "schema", "got array"),
+        (envelope([1]), "$.data[0]", "schema", "got number"),
+        (envelope("text"), "$.data", "schema", "got string"),
+        (envelope({}), "$.data", "schema", "not a format that is read"),
+        (envelope({"prompt": 1}), "$.data.prompt", "schema", "got number"),
+        (envelope({"request": {"messages": [5]}, "response": {}}), "$.data", "schema", "can't be read: tokens 1"),
+        (encoded(b"5"), "$.data_base64", "schema", "got number"),
+        (encoded(b"\xff"), "$.data_base64", "encoding", "what was base64 is not UTF-8"),
+        (encoded(b"["), "$.data_base64", "json", "what was base64 is not JSON"),
+        (encoded(b"[" * 100_000), "$.data_base64", "json", "nested too deeply"),
+        *(
+            (({**encoded(b""), "data_base64": bad}), "$.data_base64", "schema", "not base64")
+            for bad in ("*", 5, None, "é")
+        ),
     ],
 )
-def test_the_first_fault_is_named_with_its_path(body: Any, path: str, reason: str) -> None:
+def test_the_first_fault_is_named_with_its_path(body: Any, path: str, kind: str, reason: str) -> None:
     error = refused(body)
-    assert (error.path, error.kind) == (path, "schema")
+    assert (error.path, error.kind) == (path, kind)
     assert reason in error.reason
 
 
-def test_nan_inside_base64() -> None:
-    assert refused(encoded(b'{"prompt":NaN}')).reason == "NaN is not JSON"
-
-
-def test_an_over_long_id_in_a_header() -> None:
-    assert "at most 512 characters" in refused(BODY, *binary(id="a" * 513)).reason
+def test_envelopes_inside_each_other_without_end() -> None:
+    body: Any = BODY
+    for _ in range(10):
+        body = envelope(body)
+    assert "more than 8 envelopes" in refused(body).reason

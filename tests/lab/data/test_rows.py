@@ -135,7 +135,7 @@ def test_benign_traffic_comes_in_every_format(tmp_path: Path) -> None:
             {"id": "a", "label": 1, "prompt": "p"},
             "benign.jsonl:1: label: a file of benign rows must not contain label 1",
         ),
-        ({"id": "a", "messages": "hello"}, r"benign.jsonl:1: \$.messages"),
+        ({"id": "a", "messages": 5}, r"benign.jsonl:1: \$.messages"),
         ({"id": "a", "messages": [{"role": "user", "content": "x" * 50}]}, "over events.max_chars = 40"),
     ],
 )

@@ -1,0 +1,1 @@
+"""APIs of language models: what their responses look like, one module each."""

@@ -1,0 +1,53 @@
+"""Anthropic Messages, whole or as stream events. Mark: `type: message`, or the type of a stream event.
+
+Source: Anthropic API reference, "Messages" and "Streaming messages".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from monitor.events.apis.answer import Answer
+from monitor.events.apis.pieces import items_of
+from monitor.events.json_object import JsonObject
+from monitor.events.said import Said
+
+_STREAMED = ("message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta")
+_EVENTS = (*_STREAMED, "message_stop")
+# where each kind of delta goes in its block
+_DELTAS = {"text": "text", "thinking": "thinking", "partial_json": "input"}
+
+
+def is_response(body: JsonObject) -> bool:
+    """Whether this is a message, or an event of the stream of one."""
+    kind = body.get("type")
+    return kind in _EVENTS or (kind == "message" and body.get("role") == "assistant" and "content" in body)
+
+
+def joined(pieces: Sequence[JsonObject]) -> JsonObject:
+    """The message that the events build up block by block."""
+    message: JsonObject = {"type": "message", "role": "assistant"}
+    blocks: dict[str, JsonObject] = {}
+    for piece in pieces:
+        if isinstance(piece.get("message"), dict):
+            message = {**message, **piece["message"]}
+        elif piece.get("type") == "message":
+            return dict(piece)
+        block, delta = piece.get("content_block"), piece.get("delta")
+        at = str(piece.get("index", 0))
+        if isinstance(block, dict):
+            blocks[at] = dict(block)
+        if isinstance(delta, dict):
+            here = blocks.setdefault(at, {})
+            for key, place in _DELTAS.items():
+                if isinstance(delta.get(key), str):
+                    old = here.get(place)
+                    here[place] = (old if isinstance(old, str) else "") + delta[key]
+    return {**message, "content": [*items_of(message.get("content")), *blocks.values()]}
+
+
+def answers(body: JsonObject, said: Said, path: str) -> list[Answer]:
+    """All content blocks as one answer."""
+    if body.get("type") in _EVENTS:
+        body = joined([body])
+    return [Answer(said.text({**body, "role": "assistant"}, path))]

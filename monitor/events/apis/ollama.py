@@ -1,0 +1,45 @@
+"""Ollama chat and generate, whole or as streamed lines. Mark: `done` next to `message` or `response`.
+
+Source: Ollama API documentation, "Generate a chat completion" and "Generate a completion".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from monitor.events.apis.answer import Answer
+from monitor.events.apis.pieces import items_of, merged
+from monitor.events.json_object import JsonObject
+from monitor.events.said import Said
+
+
+def is_response(body: JsonObject) -> bool:
+    """Whether a message or text says if it is done."""
+    return "done" in body and not {"message", "response"}.isdisjoint(body)
+
+
+def joined(pieces: Sequence[JsonObject]) -> JsonObject:
+    """One response whose texts are put together."""
+    whole: JsonObject = dict(pieces[0]) if pieces else {}
+    messages = [piece["message"] for piece in pieces if isinstance(piece.get("message"), dict)]
+    if messages:
+        whole["message"] = merged(messages)
+        calls = [call for m in messages for call in items_of(m.get("tool_calls")) if isinstance(call, dict)]
+        if calls:
+            whole["message"]["tool_calls"] = calls
+    for key in ("response", "thinking"):
+        texts = [piece[key] for piece in pieces if isinstance(piece.get(key), str)]
+        if texts:
+            whole[key] = "".join(texts)
+    return whole
+
+
+def answers(body: JsonObject, said: Said, path: str) -> list[Answer]:
+    """The message of a chat, or the text of a completion."""
+    message = body.get("message")
+    if isinstance(message, dict):
+        text = said.text({"role": "assistant", **message}, f"{path}.message")
+    else:
+        spoken = {"thinking": body.get("thinking"), "content": body.get("response"), "role": "assistant"}
+        text = said.text(spoken, f"{path}.response")
+    return [Answer(text)] if text else []

@@ -1,0 +1,57 @@
+"""Pieces: puts the objects of a streamed response together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+def merged(pieces: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """One object of all deltas: text is appended, lists are merged by `index`, the rest is replaced."""
+    whole: dict[str, Any] = {}
+    for piece in pieces:
+        _merge(whole, piece)
+    return whole
+
+
+def items_of(value: object) -> list[Any]:
+    """`value` if it is a list, else an empty one: a broken piece has nothing to add."""
+    return value if isinstance(value, list) else []
+
+
+# text that is said again whole in each piece, other than what is said
+_REPEATED = frozenset(("role", "type", "id", "name", "finish_reason", "object", "model", "format", "call_id"))
+
+
+def _merge(whole: dict[str, Any], piece: dict[str, Any]) -> None:
+    for key, value in piece.items():
+        old = whole.get(key)
+        if isinstance(value, str) and isinstance(old, str) and key not in _REPEATED:
+            whole[key] = old + value
+        elif isinstance(value, dict) and isinstance(old, dict):
+            _merge(old, value)
+        elif isinstance(value, list) and isinstance(old, list):
+            _merge_list(old, value)
+        elif isinstance(value, dict):
+            whole[key] = merged([value])
+        elif isinstance(value, list):
+            whole[key] = []
+            _merge_list(whole[key], value)
+        elif value is not None and value != "":
+            whole[key] = value
+        else:
+            whole.setdefault(key, value)
+
+
+def _merge_list(old: list[Any], new: list[Any]) -> None:
+    for item in new:
+        index = item.get("index") if isinstance(item, dict) else None
+        same = (
+            next((o for o in old if isinstance(o, dict) and o.get("index") == index), None)
+            if index is not None
+            else None
+        )
+        if same is None:
+            old.append(merged([item]) if isinstance(item, dict) else item)
+        else:
+            _merge(same, item)

@@ -1,0 +1,55 @@
+"""Bodies: everything in a record that can be an event, with the envelopes opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from monitor.errors import BadEvent
+from monitor.events.context import Context
+from monitor.events.envelopes import cloudevents, connect
+from monitor.events.event_format import Envelope
+from monitor.events.json_object import JsonObject, checked_object, read_text
+from monitor.events.stream import joined_streams
+
+_ENVELOPES: tuple[Envelope, ...] = (cloudevents, connect)
+_MAX_LAYERS = 8
+
+
+def bodies(value: Any, context: Context, layers: int = 0) -> Iterator[tuple[JsonObject, Context]]:
+    """The objects in `value`: from text of JSON, arrays and envelopes, one inside the other.
+
+    Pieces of one streamed response are put together. Raises BadEvent for what is no object in the end.
+    """
+    if layers > _MAX_LAYERS:
+        raise BadEvent(f"more than {_MAX_LAYERS} envelopes inside each other", context.path)
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "[", '"'):
+        yield from bodies(read_text(value, context.repaired, context.path), context, layers + 1)
+    elif isinstance(value, list) and value:
+        yield from _of_list(value, context, layers)
+    else:
+        data = checked_object(value, context.path)
+        for envelope in _ENVELOPES:
+            if envelope.recognises(data, context):
+                body, inner = envelope.unwrap(data, context)
+                yield from bodies(body, inner, layers + 1)
+                return
+        yield data, context
+
+
+def _of_list(items: list[Any], context: Context, layers: int) -> Iterator[tuple[JsonObject, Context]]:
+    if all(isinstance(item, dict) and _is_turn(item) for item in items):
+        yield {"messages": items}, context
+        return
+    found = joined_streams(items)
+    for i, item in enumerate(found):
+        suffix = f"{context.suffix}#{i}" if len(found) > 1 else context.suffix
+        yield from bodies(item, replace(context, path=f"{context.path}[{i}]", suffix=suffix), layers + 1)
+
+
+def _is_turn(item: JsonObject) -> bool:
+    """Whether this is a turn of a conversation rather than an event."""
+    return not item.keys().isdisjoint(("role", "from")) and item.keys().isdisjoint(
+        ("id", "messages", "request", "data")
+    )

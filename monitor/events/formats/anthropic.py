@@ -1,0 +1,10 @@
+"""Anthropic Messages: request and response next to each other, or a response only.
+
+Marks: those in monitor/events/apis/anthropic.py.
+"""
+
+from __future__ import annotations
+
+from monitor.events.pair import PairFormat
+
+FORMAT = PairFormat("anthropic")

@@ -1,0 +1,10 @@
+"""Ollama chat and generate: request and response next to each other, or a response only.
+
+Marks: those in monitor/events/apis/ollama.py.
+"""
+
+from __future__ import annotations
+
+from monitor.events.pair import PairFormat
+
+FORMAT = PairFormat("ollama")

@@ -1,0 +1,139 @@
+"""OTLP spans and log records of GenAI calls, as the Collector's Kafka exporter writes them.
+
+Marks: `resourceSpans` or `resourceLogs`.
+
+Source: OpenTelemetry semantic conventions for generative AI (1.37 and those before it); OpenInference; OTLP 1.x JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from monitor.errors import BadEvent
+from monitor.events.apis.answer import Answer
+from monitor.events.context import Context
+from monitor.events.draft import Draft
+from monitor.events.event import Event, Message
+from monitor.events.formats import otlp_attributes as attrs
+from monitor.events.json_object import JsonObject
+from monitor.events.said import Said
+
+_GROUPS = (("resourceSpans", "scopeSpans", "spans"), ("resourceLogs", "scopeLogs", "logRecords"))
+_ROLES = {
+    "gen_ai.system.message": "system",
+    "gen_ai.user.message": "user",
+    "gen_ai.assistant.message": "assistant",
+    "gen_ai.tool.message": "tool",
+}
+
+
+def recognises(data: JsonObject) -> bool:
+    """Whether these are spans or log records."""
+    return not data.keys().isdisjoint(("resourceSpans", "resourceLogs"))
+
+
+def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
+    """One event for each span that holds a conversation, and for the log records of each such span."""
+    found: list[Event] = []
+    for path, span, records in _spans(data, context.path):
+        draft = _draft(span, records, path, Said())
+        if any(message.content for message in draft.messages) or any(answer.text for answer in draft.answers):
+            found += draft.events(context)
+    if not found:
+        raise BadEvent(
+            "no span or log record with the text of a GenAI call: is capturing content turned on?", context.path
+        )
+    return tuple(found)
+
+
+def _spans(data: JsonObject, path: str) -> Iterator[tuple[str, JsonObject, list[JsonObject]]]:
+    """Each span with its own events; log records without their span, put together by its id."""
+    for where, span in _items(data, _GROUPS[0], path):
+        yield where, span, _dicts(span.get("events"))
+    logs: dict[object, tuple[str, list[JsonObject]]] = {}
+    for where, record in _items(data, _GROUPS[1], path):
+        logs.setdefault(str(record.get("spanId") or where), (where, []))[1].append(record)
+    for where, records in logs.values():
+        yield where, records[0], records
+
+
+def _items(data: JsonObject, names: tuple[str, str, str], path: str) -> Iterator[tuple[str, JsonObject]]:
+    for i, resource in enumerate(_dicts(data.get(names[0]))):
+        for j, scope in enumerate(_dicts(resource.get(names[1]))):
+            for k, item in enumerate(_dicts(scope.get(names[2]))):
+                yield f"{path}.{names[0]}[{i}].{names[1]}[{j}].{names[2]}[{k}]", item
+
+
+def _draft(span: JsonObject, records: list[JsonObject], path: str, said: Said) -> Draft:
+    found = attrs.read(span.get("attributes"))
+    messages, answers = _conversation(found, said, path)
+    for record in records:
+        of_record = attrs.read(record.get("attributes"))
+        name = str(record.get("name") or record.get("eventName") or of_record.get("event.name"))
+        more, said_there = _of_record(name, attrs.value(record.get("body")), of_record, said, path)
+        messages += [message for message in more if message not in messages]
+        answers += [answer for answer in said_there if answer not in answers]
+        found = {**of_record, **found}
+    trace, span_id = span.get("traceId"), span.get("spanId")
+    return Draft(
+        messages=messages,
+        answers=[Answer(answer) for answer in answers],
+        ids=(found.get("gen_ai.response.id"), span_id),
+        times=(span.get("startTimeUnixNano"), span.get("timeUnixNano"), span.get("observedTimeUnixNano")),
+        models=tuple(found.get(key) for key in ("gen_ai.response.model", "gen_ai.request.model", "llm.model_name")),
+        attributes=({key: found[key] for key in ("gen_ai.conversation.id", "session.id") if key in found},),
+        traceparent=f"00-{trace}-{span_id}-01",
+        said=said,
+    )
+
+
+def _conversation(found: Mapping[str, Any], said: Said, path: str) -> tuple[list[Message], list[str]]:
+    """The turns and answers that attributes hold, in the newest convention that was used."""
+    system = said.text(attrs.decoded(found.get("gen_ai.system_instructions")), path)
+    messages = [Message("system", system)] if system else []
+    for key in (
+        "gen_ai.input.messages",
+        "gen_ai.prompt",
+        "llm.input_messages",
+        "input.value",
+        "traceloop.entity.input",
+    ):
+        turns = said.messages(attrs.turns(found, key), f"{path}.{key}", "user")
+        if any(turn.content for turn in turns):
+            messages += turns
+            break
+    for key in (
+        "gen_ai.output.messages",
+        "gen_ai.completion",
+        "llm.output_messages",
+        "output.value",
+        "traceloop.entity.output",
+    ):
+        answers = [turn.content for turn in said.messages(attrs.turns(found, key), f"{path}.{key}", "assistant")]
+        if any(answers):
+            return messages, answers
+    return messages, []
+
+
+def _of_record(
+    name: str, body: Any, found: Mapping[str, Any], said: Said, path: str
+) -> tuple[list[Message], list[str]]:
+    """What an event of a span, or a log record, says."""
+    held = {**(body if isinstance(body, dict) else {"content": body} if body else {}), **found}
+    if name in _ROLES:
+        role = held.get("role") or _ROLES[name]
+        return [said.message({**_turn(held), "role": role}, path)], []
+    if name == "gen_ai.choice":
+        message = attrs.decoded(held.get("message"))
+        message = _turn(message if isinstance(message, dict) else {**held, "content": message or held.get("content")})
+        return [], [said.text({**message, "role": "assistant"}, path)]
+    return _conversation(found, said, path) if name.startswith("gen_ai.") else ([], [])
+
+
+def _turn(held: Mapping[str, Any]) -> JsonObject:
+    return {key: attrs.decoded(held[key]) for key in ("content", "tool_calls", "parts", "reasoning") if key in held}
+
+
+def _dicts(value: object) -> list[JsonObject]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -1,0 +1,65 @@
+"""Attributes of OTLP as plain values, and the turns that instrumentations write into them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_INDEXED = re.compile(r"\.(\d+)\.(.+)")
+_SCALARS = ("stringValue", "intValue", "doubleValue", "boolValue", "bytesValue")
+
+
+def value(wrapped: object) -> Any:
+    """What an AnyValue holds."""
+    if not isinstance(wrapped, dict):
+        return None
+    for key in _SCALARS:
+        if key in wrapped:
+            return wrapped[key]
+    if isinstance(wrapped.get("arrayValue"), dict):
+        values = wrapped["arrayValue"].get("values")
+        return [value(item) for item in values] if isinstance(values, list) else []
+    return read(wrapped["kvlistValue"].get("values")) if isinstance(wrapped.get("kvlistValue"), dict) else None
+
+
+def read(pairs: object) -> dict[str, Any]:
+    """A list of key-value pairs as a dict."""
+    items = [item for item in pairs if isinstance(item, dict)] if isinstance(pairs, list) else []
+    return {item["key"]: value(item.get("value")) for item in items if isinstance(item.get("key"), str)}
+
+
+def decoded(held: Any) -> Any:
+    """`held`; if it is the JSON of an object or a list, what that stands for."""
+    if isinstance(held, str) and held.lstrip()[:1] in ("{", "["):
+        try:
+            return json.loads(held)
+        except (ValueError, RecursionError):
+            return held
+    return held
+
+
+def turns(found: Mapping[str, Any], key: str) -> Any:
+    """The turns under `key`: as JSON, or as `key.0.role`, `key.0.content`, `key.0.message.content` and so on."""
+    if found.get(key) is not None:
+        whole = decoded(found[key])
+        if isinstance(whole, dict):
+            inner = next((whole[name] for name in ("messages", "prompt", "contents", "input") if name in whole), None)
+            return whole if inner is None else inner
+        return whole
+    indexed: dict[int, dict[str, Any]] = {}
+    for name, held in found.items():
+        if name.startswith(key) and (place := _INDEXED.fullmatch(name[len(key) :])):
+            _put(indexed.setdefault(int(place[1]), {}), place[2].removeprefix("message."), held)
+    return [indexed[i] for i in sorted(indexed)] or None
+
+
+def _put(turn: dict[str, Any], name: str, held: Any) -> None:
+    """Calls and parts stand as `tool_calls.0.name`, `contents.0.message_content.text`; each field is a part here."""
+    field, _, rest = name.partition(".")
+    if not rest:
+        turn[field] = decoded(held) if field != "role" else held
+    elif rest.endswith((".name", ".arguments", ".text", "name", "arguments", "text")):
+        shape = {"arguments": held} if rest.endswith("arguments") else {"text": held}
+        turn.setdefault("parts", []).append(shape)

@@ -1,0 +1,71 @@
+"""PairFormat: a request as it was sent and the response as it came, over one API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monitor.errors import BadEvent
+from monitor.events.context import Context
+from monitor.events.draft import Draft
+from monitor.events.event import Event
+from monitor.events.json_object import JsonObject, checked_object, read_text
+from monitor.events.request_body import is_request, request_messages
+from monitor.events.response_body import APIS, api_of, read_response
+from monitor.events.said import Said
+
+
+class PairFormat:
+    """`request` and `response` next to each other, or a response only. Marks: those of the API's responses."""
+
+    def __init__(self, api: str) -> None:
+        """`api` is a name in APIS."""
+        self._api = api
+
+    def recognises(self, data: JsonObject) -> bool:
+        """Whether the response, inside of a pair or bare, is of this API."""
+        api, response = APIS[self._api], data.get("response")
+        piece = response[0] if isinstance(response, list) and response else response
+        return api.is_response(data) or (isinstance(piece, dict) and api.is_response(piece))
+
+    def parse(self, data: JsonObject, context: Context) -> tuple[Event, ...]:
+        """One event for each answer. The pair's own fields go before those of response and request."""
+        said = Said()
+        if "request" not in data and not ("response" in data and api_of(data) is None):
+            return self._bare(data, said, context)
+        request = as_body(data.get("request"), said, f"{context.path}.request")
+        messages = request_messages(request, said, f"{context.path}.request") if request else []
+        response = read_response(data.get("response"), said, f"{context.path}.response")
+        draft = Draft(
+            messages=messages,
+            answers=response.answers,
+            ids=(data.get("id"), response.id),
+            times=(response.time, data.get("time"), data.get("timestamp")),
+            models=(response.model, request.get("model"), data.get("model")),
+            attributes=(data.get("attributes"), request.get("metadata"), data.get("metadata")),
+            traceparent=data.get("traceparent"),
+            said=said,
+        )
+        return draft.events(context)
+
+    def _bare(self, data: JsonObject, said: Said, context: Context) -> tuple[Event, ...]:
+        if api_of(data) is None:
+            raise BadEvent("expected request and response, or a response: neither is there", context.path)
+        response = read_response(data, said, context.path)
+        draft = Draft(
+            messages=request_messages(data, said, context.path) if is_request(data) else [],
+            answers=response.answers,
+            ids=(context.attributes.get("shared_id"), response.id),
+            times=(response.time,),
+            models=(response.model,),
+            attributes=(data.get("attributes"), data.get("metadata")),
+            traceparent=data.get("traceparent"),
+            said=said,
+        )
+        return draft.events(context)
+
+
+def as_body(value: Any, said: Said, path: str) -> JsonObject:
+    """`value` as an object, decoded if it is the JSON of one; an empty one if there is none."""
+    if isinstance(value, str) and value.strip():
+        value = read_text(value, said.repaired, path)
+    return {} if value is None or value == "" else checked_object(value, path)
