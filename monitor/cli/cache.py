@@ -25,14 +25,17 @@ def list_(config: ConfigOption = None) -> None:
     from rich.table import Table
 
     console, total = Console(), 0
-    table = Table("kind", "name", "MB", "last used (UTC)", "in use")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("MB", justify="right")
+    table.add_column("last used, UTC", no_wrap=True)
+    table.add_column("in use")
+    table.add_column("kind, name", overflow="fold")  # a name that is cut could not be found on disk
     root, folders = _folders(config)
     for kind, folder in folders.items():
         for entry in folder.entries():
             used = datetime.fromtimestamp(entry.used_at, UTC).strftime("%Y-%m-%d %H:%M")
-            table.add_row(
-                kind, escape(entry.folder.name), f"{entry.bytes / 1e6:,.0f}", used, "yes" if entry.in_use else ""
-            )
+            in_use = "yes" if entry.in_use else "no"
+            table.add_row(f"{entry.bytes / 1e6:,.0f}", used, in_use, f"{kind} {escape(entry.folder.name)}")
             total += entry.bytes
     if table.row_count:
         console.print(table)
