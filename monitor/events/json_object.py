@@ -79,7 +79,7 @@ def read_text(text: str, repaired: Counter[str], path: str = "$") -> Any:
                 raise
             return [read_json(line, repaired) for line in lines]
     except json.JSONDecodeError as e:
-        raise BadEvent(f"not JSON: {e.msg} at character {e.pos}", path, kind="json") from None
+        raise BadEvent(f"not JSON: {e.msg.removesuffix(' at')} at character {e.pos}", path, kind="json") from None
     except RecursionError:
         raise BadEvent("nested too deeply", path, kind="json") from None
 

@@ -67,7 +67,12 @@ def test_several_files_in_order_and_blank_lines(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("{", r"\$: not JSON: "), ("[1]", r"\$: "), ('{"id": "x"}', r"\$: no text: "), ('{"id": 7}', r"\$\.id: ")],
+    [
+        ("{", r"\$: not JSON: "),
+        ("[1]", r"\$\[0\]: expected a JSON object"),
+        ('{"id": "x", "prompt": ""}', r"\$: no text: "),
+        ('{"id": "x"}', r"\$: not a format that is read"),
+    ],
 )
 def test_a_bad_line_is_named(line: str, message: str, tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"

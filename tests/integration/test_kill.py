@@ -112,8 +112,8 @@ def _check_repetitions(alerts: list[Alert]) -> None:
     for alert in alerts:
         other = first.setdefault(alert.id, alert)
         assert (alert.event, alert.set, alert.segment) == (other.event, other.set, other.segment)
-        # sums in another order now and then swap the last active latent of a token
-        assert alert.score == pytest.approx(other.score, rel=1e-5, abs=1e-3)
+        # sums in another order, with packed weights or without, now and then move a latent across its threshold
+        assert alert.score == pytest.approx(other.score, rel=1e-5, abs=5e-3)
     assert len(alerts) <= len(first) + 3 * 4 * set_count()
 
 

@@ -198,8 +198,8 @@ def _check_alerts(stream: Stream, in_file: list[Alert], scanned: dict[str, Alert
     assert {a.id: a for a in on_topic} == {a.id: a for a in in_file}
     for alert in on_topic:
         reference = scanned[alert.id]
-        # sums in another order now and then swap the last active latent of a token
-        assert alert.score == pytest.approx(reference.score, rel=1e-5, abs=1e-3)
+        # sums in another order, with packed weights or without, now and then move a latent across its threshold
+        assert alert.score == pytest.approx(reference.score, rel=1e-5, abs=5e-3)
         assert (alert.event.id, alert.set, alert.segment) == (reference.event.id, reference.set, reference.segment)
         assert alert.content is None
         assert all(token.text is None for feature in alert.features for token in feature.tokens)

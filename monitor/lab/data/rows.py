@@ -133,7 +133,7 @@ def _body(record: Record) -> dict[str, Any]:
     except UnicodeDecodeError as e:
         raise ConfigError(f"{_where(record)}: not UTF-8: byte {e.start}") from None
     except json.JSONDecodeError as e:
-        raise ConfigError(f"{_where(record)}: not JSON: {e.msg} at character {e.pos}") from None
+        raise ConfigError(f"{_where(record)}: not JSON: {e.msg.removesuffix(' at')} at character {e.pos}") from None
     except (ValueError, RecursionError) as e:
         raise ConfigError(f"{_where(record)}: not JSON: {e}") from None
     if not isinstance(body, dict):
