@@ -12,10 +12,10 @@ from monitor.assembly.tokeniser import build_tokeniser
 from monitor.config.sections import Config
 from monitor.errors import ConfigError
 from monitor.lab.data.chosen_sets import with_sets
+from monitor.lab.reading.residual_reader import residual_reader
 from monitor.lab.reading.token_shards import ShardReader
 from monitor.model.files import PACKAGE_PREFIX, ModelFiles, file_sha256, locate
 from monitor.readers.cut_model import usable_device
-from monitor.readers.torch_reader import TorchReader
 from monitor.sae.encoder import CuratedEncoder
 from monitor.sae.formats.saelens import WEIGHTS_FILE, load_saelens
 from monitor.sae.weights import SaeWeights
@@ -68,15 +68,7 @@ def hook_of_sae(config: Config, folder: Path, layer: int, max_norm: float | None
 def shard_reader(hook: Hook, config: Config, cache: Path) -> ShardReader:
     """Reads rows at the hook, with the precision and device of the config, into `cache`."""
     settings, ref = config.reader, hook.reader
-    reader = TorchReader(
-        hook.model.folder,
-        ref.layer,
-        lambda residual: residual,
-        device=settings.device,
-        dtype=settings.dtype,
-        batch_tokens=settings.batch_tokens,
-        threads=settings.threads,
-    )
+    reader = residual_reader(config, hook.model.folder, ref.layer)
     if reader.d_model != hook.sae.d_in:
         raise ConfigError(
             f"{hook.sae_folder}: d_in is {hook.sae.d_in}, but the residual stream of {hook.model.folder} has width "

@@ -19,9 +19,9 @@ from monitor.config.sections import Config
 from monitor.engine import Engine
 from monitor.lab.data.rows import LabelledRow
 from monitor.lab.reading.progress import row_progress
+from monitor.lab.reading.residual_reader import residual_reader
 from monitor.lab.reading.segment_table import SegmentReader, SegmentTable
 from monitor.readers.cut_model import usable_device
-from monitor.readers.torch_reader import TorchReader
 from monitor.sae.encoder import CuratedEncoder
 
 _AT_ONCE = 64
@@ -70,15 +70,7 @@ class RowReader:
         settings, artefacts = self._config.reader, self.artefacts
         ref, sae = artefacts.ref, artefacts.sae
         tokeniser = build_tokeniser(self._config, artefacts.model)
-        reader = TorchReader(
-            artefacts.model.folder,
-            ref.layer,
-            lambda residual: residual,
-            device=settings.device,
-            dtype=settings.dtype,
-            batch_tokens=settings.batch_tokens,
-            threads=settings.threads,
-        )
+        reader = residual_reader(self._config, artefacts.model.folder, ref.layer)
         device = usable_device(settings.device)
         return SegmentReader(
             reader=window_reader(self._config, tokeniser, reader),
