@@ -44,21 +44,20 @@ class Helm:
         return {"PATH": path, "HOME": str(self._folder), **homes}
 
     def run(self, *args: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [self._program, *args], env=self.environment, capture_output=True, text=True, timeout=60
-        )  # fmt: skip
+        command = [self._program, *args]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)
 
     def template(
         self, scenario: str, values: dict[str, Any] | None = None, kube_version: str = "1.29.0"
     ) -> subprocess.CompletedProcess[str]:
-        """`helm template` with the values file of a scenario and further `values` of latentwatch."""
+        """`helm template` with the values file of a scenario ("": none) and further `values` of latentwatch."""
         sidecar = scenario.startswith("sidecar")
         chart = self.charts / (_EXAMPLE if sidecar else "latentwatch")
         more = yaml.safe_dump({"latentwatch": values} if sidecar else values) if values else ""
         key = (scenario, kube_version, more)
         if key not in self._rendered:
             args = ["template", "lw", str(chart), "--namespace=payments", f"--kube-version={kube_version}"]
-            args += ["-f", str(VALUES / f"{scenario}.yaml")]
+            args += ["-f", str(VALUES / f"{scenario}.yaml")] if scenario else []
             if more:
                 file = self._folder / f"more-{len(self._rendered)}.yaml"
                 file.write_text(more)
