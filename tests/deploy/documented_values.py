@@ -1,4 +1,4 @@
-"""The table of the chart's README, from the comments in values.yaml: `python -m tests.deploy.documented_values` prints it.
+"""The table of the chart's README, from values.yaml: `python -m tests.deploy.documented_values` prints it.
 
 A comment that begins with `# --` describes the key below it, as in helm-docs.
 """

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.deploy.helm import SCENARIOS, Helm
-from tests.deploy.manifest import Document, documents_in, kinds, pod, pod_spec, sidecar, the
+from tests.deploy.manifest import Document, documents_in, pod, pod_spec, sidecar, the
 from tests.kubernetes_api import KubernetesApi
 
 pytestmark = pytest.mark.kubernetes
@@ -25,7 +24,7 @@ _BUILT_IN = ("v1", "apps/v1", "batch/v1", "autoscaling/v2", "policy/v1", "networ
 
 
 class Cluster:
-    """The API server with one namespace under restricted Pod Security, and the definitions of operators if there are any."""
+    """The API server with a namespace under restricted Pod Security, and operators' definitions if there are any."""
 
     def __init__(self, api: KubernetesApi, definitions: list[Document]) -> None:
         self._api = api

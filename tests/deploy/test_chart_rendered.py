@@ -39,10 +39,7 @@ def test_every_values_file_is_a_scenario() -> None:
 
 
 def test_lint_finds_nothing(helm: Helm, scenario: str) -> None:
-    if scenario.startswith("sidecar"):
-        chart = "examples/llm-server"
-    else:
-        chart = "latentwatch"
+    chart = "examples/llm-server" if scenario.startswith("sidecar") else "latentwatch"
     values = str(VALUES / f"{scenario}.yaml")
     done = helm.run("lint", "--strict", "--kube-version=1.29.0", str(helm.charts / chart), "-f", values)
     assert done.returncode == 0, done.stdout

@@ -15,7 +15,7 @@ EXPLAINED = {
     "CKV_K8S_21": "No namespace is written into the manifests: helm and kubectl say it with -n.",
     "CKV_K8S_43": "Only an installation knows the digest of its image; image.digest takes it.",
     "CKV_K8S_15": "IfNotPresent lets a pod start while the registry is down; with a digest it pulls the same image.",
-    "CKV_K8S_11": "The example's LLM server has no CPU limit, because throttling would slow its answers; latentwatch has one.",
+    "CKV_K8S_11": "Throttling would slow the answers of the example's LLM server; latentwatch has a limit.",
     "CKV_K8S_9": "A sidecar has no readiness probe unless asked: its failure must not make the server's pod unready.",
 }
 

@@ -1,4 +1,4 @@
-"""deploy/kubernetes/sidecar.yaml: rendered from the charts, valid, safe, and in agreement with the config that it carries."""
+"""deploy/kubernetes/sidecar.yaml: rendered from the charts, valid, safe, and true to the config that it carries."""
 
 from __future__ import annotations
 

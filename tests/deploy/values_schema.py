@@ -1,4 +1,4 @@
-"""The part of the chart's values.schema.json that is latentwatch's own config: `python -m tests.deploy.values_schema` writes it."""
+"""latentwatch's own config in the chart's values.schema.json: `python -m tests.deploy.values_schema` writes it."""
 
 from __future__ import annotations
 
