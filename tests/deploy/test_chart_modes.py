@@ -122,6 +122,15 @@ def test_keda_looks_at_the_lag_of_the_configured_group(helm: Helm, tmp_path: Pat
     assert user["name"] == the(rendered, "ConfigMap")["metadata"]["name"]
 
 
+def test_keda_logs_in_with_certificates_too(helm: Helm) -> None:
+    rendered = helm.documents("standalone", {"autoscaling": {"type": "keda", "maxReplicas": 3}})
+    login = the(rendered, "TriggerAuthentication")["spec"]
+    assert [s["parameter"] for s in login["secretTargetRef"]] == ["cert", "key"]
+    assert login["configMapTargetRef"] == [{"parameter": "ca", "name": "company-ca", "key": "ca.crt"}]
+    trigger = the(rendered, "ScaledObject")["spec"]["triggers"][0]["metadata"]
+    assert (trigger["tls"], trigger.get("sasl")) == ("enable", None)
+
+
 def test_keda_takes_an_existing_login(helm: Helm) -> None:
     rendered = helm.documents("keda", {"autoscaling": {"keda": {"triggerAuthentication": "kafka"}}})
     assert "TriggerAuthentication" not in kinds(rendered)

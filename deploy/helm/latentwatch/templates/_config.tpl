@@ -16,6 +16,13 @@
 {{- if eq (include "latentwatch.configKey" (list . "sinks" "otel" "enabled" false)) "true" -}}yes{{- end -}}
 {{- end -}}
 
+{{/* Whether anything is read from a broker or written to one. A scan needs none, and events over HTTP need one only for a sink. */}}
+{{- define "latentwatch.usesKafka" -}}
+{{- $http := eq (include "latentwatch.configKey" (list . "source" "kind" "kafka")) "http" -}}
+{{- $sink := eq (include "latentwatch.configKey" (list . "sinks" "kafka" "enabled" (not $http))) "true" -}}
+{{- if and (ne .Values.mode "job") (or (not $http) $sink) -}}yes{{- end -}}
+{{- end -}}
+
 {{/* config.yaml: the user's config, with the files that the chart mounts. */}}
 {{- define "latentwatch.config" -}}
 {{- $config := deepCopy .Values.config -}}
@@ -43,9 +50,9 @@
 {{- toYaml (mustMergeOverwrite $config $added) -}}
 {{- end -}}
 
-{{/* Changes with what needs a restart. feature_sets and alerts are left out: they are reloaded from the mounted folder. */}}
+{{/* Changes with what needs a restart. feature_sets, alerts and log are left out: they are reloaded from the mounted folder. */}}
 {{- define "latentwatch.checksum" -}}
-{{- omit (include "latentwatch.config" . | fromYaml) "feature_sets" "alerts" | toYaml | sha256sum -}}
+{{- omit (include "latentwatch.config" . | fromYaml) "feature_sets" "alerts" "log" | toYaml | sha256sum -}}
 {{- end -}}
 
 {{/* The ports of the brokers, as a YAML list of numbers. */}}

@@ -6,13 +6,15 @@
 {{- if not $values.image.repository -}}
   {{- $problems = append $problems "image.repository is required: the image that deploy/Dockerfile builds, such as registry.example/latentwatch" -}}
 {{- end -}}
-{{- if ne $values.mode "job" -}}
+{{- if include "latentwatch.usesKafka" . -}}
   {{- $servers := include "latentwatch.configKey" (list . "kafka" "bootstrap_servers" "") -}}
   {{- if not $servers -}}
     {{- $problems = append $problems "config.kafka.bootstrap_servers is required: host:port of the brokers, separated by commas" -}}
   {{- else if regexMatch "(^|,)[^,]*[^0-9,]\\s*(,|$)" $servers -}}
     {{- $problems = append $problems (printf "config.kafka.bootstrap_servers: %s: every broker needs a port, such as kafka:9093" $servers) -}}
   {{- end -}}
+{{- end -}}
+{{- if ne $values.mode "job" -}}
   {{- if eq (include "latentwatch.configKey" (list . "health" "enabled" true)) "false" -}}
     {{- $problems = append $problems "config.health.enabled must not be false: the probes ask that port" -}}
   {{- end -}}
@@ -67,10 +69,10 @@
     {{- if and (eq $scaling.type "keda") (not $scaling.keda.triggerAuthentication) (has $mechanism (list "OAUTHBEARER" "AWS_MSK_IAM" "GSSAPI")) -}}
       {{- $problems = append $problems (printf "autoscaling.keda.triggerAuthentication is required with config.kafka.sasl_mechanism %s: name a TriggerAuthentication" $mechanism) -}}
     {{- end -}}
-    {{- if and (eq $scaling.type "keda") (not $scaling.keda.triggerAuthentication) $values.kafka.caConfigMap.name -}}
-      {{- $problems = append $problems "autoscaling.keda.triggerAuthentication is required with kafka.caConfigMap: name a TriggerAuthentication, or use kafka.caSecret" -}}
-    {{- end -}}
   {{- end -}}
+{{- end -}}
+{{- if and $standalone (eq (include "latentwatch.configKey" (list . "source" "kind" "kafka")) "http") -}}
+  {{- $problems = append $problems "config.source.kind: http takes events from the same pod only: it needs mode sidecar" -}}
 {{- end -}}
 {{- if eq $values.mode "sidecar" -}}
   {{- if and $values.sidecar.native (semverCompare "<1.29.0-0" .Capabilities.KubeVersion.Version) -}}
