@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import promql_parser
 import pytest
 
 from monitor.telemetry import names
@@ -41,6 +42,7 @@ def test_rules_ask_for_metrics_and_labels_that_exist(helm: Helm, scenario: str) 
     }
     assert len(group["rules"]) >= 6
     for alert in group["rules"]:
+        promql_parser.parse(alert["expr"])
         used = set(re.findall(r"\b(latentwatch_\w+)(?=\{)", alert["expr"]))
         assert used, alert["alert"]
         assert used <= metrics, alert["alert"]
@@ -50,6 +52,15 @@ def test_rules_ask_for_metrics_and_labels_that_exist(helm: Helm, scenario: str) 
         assert grouped <= labels, alert["alert"]
         assert told <= grouped, alert["alert"]
         assert alert["labels"]["severity"] in ("warning", "critical")
+
+
+def test_no_pod_is_no_alarm_if_keda_may_stop_them_all(helm: Helm) -> None:
+    def alerts(least: int) -> set[str]:
+        values = {"autoscaling": {"minReplicas": least}, "monitoring": {"prometheusRule": {"enabled": True}}}
+        (group,) = the(helm.documents("keda", values), "PrometheusRule")["spec"]["groups"]
+        return {rule["alert"] for rule in group["rules"]}
+
+    assert alerts(1) - alerts(0) == {"LatentwatchAbsent"}
 
 
 def _documented_rows() -> list[str]:

@@ -88,6 +88,11 @@
 {{- if and $values.monitoring.podMonitor.enabled $values.monitoring.serviceMonitor.enabled -}}
   {{- $problems = append $problems "monitoring.podMonitor and monitoring.serviceMonitor would scrape twice: enable one of them" -}}
 {{- end -}}
+{{- range $values.extraEnv -}}
+  {{- if has .name (list "POD_NAME" "POD_NAMESPACE" "OTEL_RESOURCE_ATTRIBUTES" "LATENTWATCH__KAFKA__CLIENT_ID" "LATENTWATCH__READER__THREADS") -}}
+    {{- $problems = append $problems (printf "extraEnv: %s is set by the chart; use the key of config instead" .name) -}}
+  {{- end -}}
+{{- end -}}
 {{- if $problems -}}
   {{- fail (printf "\n  - %s" (join "\n  - " $problems)) -}}
 {{- end -}}
