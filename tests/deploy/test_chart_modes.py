@@ -215,6 +215,8 @@ def test_a_plain_container_for_older_clusters(helm: Helm) -> None:
     container = sidecar(rendered)
     assert "restartPolicy" not in container
     native = sidecar(helm.documents("sidecar"))
+    assert native["restartPolicy"] == "Always"
+    assert native in pod_spec(helm.documents("sidecar"))["initContainers"]
     assert container == {key: value for key, value in native.items() if key != "restartPolicy"}
 
 

@@ -112,6 +112,7 @@ def test_selectors_match_the_pods(rendered: list[Document]) -> None:
         for selector in _selectors(document):
             assert selector
             assert selector.items() <= labels.items(), document["kind"]
+            assert "app.kubernetes.io/version" not in selector  # what an upgrade changes
 
 
 def _selectors(document: Document) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What the chart's StatefulSet relies on: a static member that restarts gets its partitions back, and no other moves."""
+"""What the chart's StatefulSet relies on: a static member that restarts gets its partitions back, no other moves."""
 
 from __future__ import annotations
 
