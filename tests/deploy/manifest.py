@@ -73,9 +73,6 @@ def environment(documents: list[Document]) -> dict[str, str]:
         source = variable.get("valueFrom", {})
         if "fieldRef" in source:
             value = fields[source["fieldRef"]["fieldPath"]]
-        elif "resourceFieldRef" in source:
-            assert source["resourceFieldRef"]["resource"] == "limits.cpu"
-            value = container["resources"]["limits"]["cpu"]
         else:
             value = variable["value"]
         for name, known in values.items():

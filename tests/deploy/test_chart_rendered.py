@@ -55,7 +55,6 @@ def test_every_built_in_object_fits_the_schema(rendered: list[Document]) -> None
 def test_the_config_loads_with_the_variables_of_the_container(rendered: list[Document], tmp_path: Path) -> None:
     config = config_in(rendered, tmp_path)
     assert config.log.format == "json"
-    assert config.reader.threads == 2
     assert environment(rendered)["OTEL_RESOURCE_ATTRIBUTES"].startswith(
         "k8s.namespace.name=payments,k8s.pod.name=server-0"
     )

@@ -77,7 +77,7 @@ def test_the_schema_refuses_a_misspelt_field(documents: list[Document]) -> None:
 
 def test_embedded_config_is_accepted(config: Config) -> None:
     assert config.kafka.client_id == "latentwatch-server-0"
-    assert config.reader.threads == 2
+    assert config.reader.threads == 0  # as many as the CPU limit allows
     assert not config.alerts.capture_content
 
 

@@ -39,13 +39,6 @@ env:
   - name: LATENTWATCH__SOURCE__GROUP_ID
     value: {{ include "latentwatch.configKey" (list $root "source" "group_id" "latentwatch") }}-$(POD_NAME)
   {{- end }}
-  {{- if and (dig "limits" "cpu" "" $values.resources) (eq (include "latentwatch.configKey" (list $root "reader" "threads" 0)) "0") }}
-  - name: LATENTWATCH__READER__THREADS # as many as the CPU limit; the limit itself is invisible to the process
-    valueFrom:
-      resourceFieldRef:
-        containerName: latentwatch
-        resource: limits.cpu
-  {{- end }}
   {{- with $values.extraEnv }}
   {{- toYaml . | nindent 2 }}
   {{- end }}

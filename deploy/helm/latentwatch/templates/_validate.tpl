@@ -89,7 +89,7 @@
   {{- $problems = append $problems "monitoring.podMonitor and monitoring.serviceMonitor would scrape twice: enable one of them" -}}
 {{- end -}}
 {{- range $values.extraEnv -}}
-  {{- if has .name (list "POD_NAME" "POD_NAMESPACE" "OTEL_RESOURCE_ATTRIBUTES" "LATENTWATCH__KAFKA__CLIENT_ID" "LATENTWATCH__READER__THREADS") -}}
+  {{- if has .name (list "POD_NAME" "POD_NAMESPACE" "OTEL_RESOURCE_ATTRIBUTES" "LATENTWATCH__KAFKA__CLIENT_ID") -}}
     {{- $problems = append $problems (printf "extraEnv: %s is set by the chart; use the key of config instead" .name) -}}
   {{- end -}}
 {{- end -}}
