@@ -71,10 +71,7 @@ def environment(documents: list[Document]) -> dict[str, str]:
     fields = {"metadata.name": "server-0", "metadata.namespace": "payments"}
     for variable in container["env"]:
         source = variable.get("valueFrom", {})
-        if "fieldRef" in source:
-            value = fields[source["fieldRef"]["fieldPath"]]
-        else:
-            value = variable["value"]
+        value = fields[source["fieldRef"]["fieldPath"]] if "fieldRef" in source else variable["value"]
         for name, known in values.items():
             value = value.replace(f"$({name})", known)
         assert "$(" not in value, f"{variable['name']} names a variable that is not set before it"
