@@ -8,7 +8,16 @@ from collections.abc import Iterator
 
 import pytest
 from kafka import KafkaAdminClient
-from kafka.admin import ACL, ACLFilter, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
+from kafka.admin import (
+    ACL,
+    ACLFilter,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ResourcePattern,
+    ResourcePatternFilter,
+    ResourceType,
+)
 
 from monitor.config.sections import Config
 from monitor.errors import BadEvent, LatentwatchError, Retryable
@@ -40,6 +49,11 @@ SAID = {
 """What latentwatch says without each right."""
 
 
+def _acl(right: tuple[ResourceType, str, ACLOperation]) -> ACL:
+    kind, name, operation = right
+    return ACL("User:scram", "*", operation, ACLPermissionType.ALLOW, ResourcePattern(kind, name))
+
+
 class App:
     """latentwatch's own source, sink and dead letters, logged in as the KafkaUser."""
 
@@ -53,14 +67,17 @@ class App:
         self._admin = KafkaAdminClient(**client_settings(broker.admin_config()))
 
     def allow(self, rights: list[tuple[ResourceType, str, ACLOperation]]) -> None:
-        """Leaves the user with these rights and no others."""
-        for kind, name, operation in RIGHTS:
-            pattern = ResourcePattern(kind, name)
-            self._admin.delete_acls([ACLFilter("User:scram", "*", operation, ACLPermissionType.ALLOW, pattern)])
-        self._admin.create_acls([
-            ACL("User:scram", "*", operation, ACLPermissionType.ALLOW, ResourcePattern(kind, name))
-            for kind, name, operation in rights
-        ])  # fmt: skip
+        """Leaves the user with these rights and no others, once the broker's authorizer has learnt of them."""
+        for right in RIGHTS:
+            self._admin.delete_acls([_acl(right)])
+        self._admin.create_acls([_acl(right) for right in rights])
+        everything = ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY)
+        held = ACLFilter("User:scram", None, ACLOperation.ANY, ACLPermissionType.ANY, everything)
+        for _ in range(200):
+            if set(self._admin.describe_acls(held)[0]) == {_acl(right) for right in rights}:
+                return
+            time.sleep(0.05)
+        pytest.fail("the broker never learnt of the rights")
 
     def work(self) -> None:
         """Takes a record, delivers an alert and a dead letter, and commits. Raises what latentwatch would log."""
