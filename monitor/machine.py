@@ -40,7 +40,7 @@ class Limits:
         cores = f"{self.cores} core{'s' if self.cores > 1 else ''}"
         if self.cores_quota is not None:
             cores += f" (a CPU quota of {self.cores_quota:g})"
-        memory = f"{self.memory_bytes / 2**30:.1f} GiB of memory"
+        memory = f"{round(self.memory_bytes / 2**30, 2):g} GiB of memory"
         return f"{cores}, {memory}{' (the limit of the container)' if self.memory_limited else ''}"
 
 

@@ -101,7 +101,7 @@ def test_a_path_outside_of_what_is_mounted_is_no_path(cgroups: Path, proc: Path)
     [
         ({"cpu.max": "50000 100000\n", "memory.max": str(3 * GIB // 2)},
          "1 core (a CPU quota of 0.5), 1.5 GiB of memory (the limit of the container)"),
-        ({}, f"{ALL} core{'s' if ALL > 1 else ''}, 8.0 GiB of memory"),
+        ({}, f"{ALL} core{'s' if ALL > 1 else ''}, 8 GiB of memory"),
     ],
 )  # fmt: skip
 def test_they_are_said_in_words(cgroups: Path, proc: Path, files: dict[str, str], expected: str) -> None:

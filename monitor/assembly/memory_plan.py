@@ -28,6 +28,8 @@ class MemoryPlan:
     threads: int
     batch_tokens: int
     cache_bytes: int
+    readers: int
+    """2 if events are read in int8 and, near thresholds, in fp32 again."""
     needed_bytes: int
     """Without the prefix cache; an estimate of what a long event takes at most."""
 
@@ -44,7 +46,7 @@ class MemoryPlan:
         if cache is None:
             left = min(PREFIX_CACHE_BYTES, int(budget - needed))
             cache = left if left >= BLOCK_TOKENS * bundle.manifest.shape().token_bytes else 0
-        return cls(limits, reader.threads or limits.cores, batch, cache, needed)
+        return cls(limits, reader.threads or limits.cores, batch, cache, _readers(config), needed)
 
     def applied(self, config: Config) -> Config:
         """`config` with the sizes of this plan."""
@@ -58,10 +60,14 @@ class MemoryPlan:
         if total <= self.limits.memory_bytes:
             return None
         limit = "the limit of the container" if self.limits.memory_limited else "the memory of this machine"
+        helps = ["raise the limit", "lower reader.window_tokens"]
+        if self.cache_bytes:
+            helps.append("set reader.prefix_cache_bytes to 0")
+        if self.readers > 1:
+            helps.append("set reader.precision to fp32")
         return (
             f"reading takes about {_mib(total)} of memory, and {limit} is {_mib(self.limits.memory_bytes)}: the kernel "
-            "may end the process. Raise the limit, or set reader.precision to fp32, or lower reader.window_tokens"
-            + (", or set reader.prefix_cache_bytes to 0" if self.cache_bytes else "")
+            f"may end the process; {', or '.join(helps)}"
         )
 
     def __str__(self) -> str:
@@ -72,9 +78,9 @@ class MemoryPlan:
 
 
 def _needed_bytes(config: Config, bundle: Bundle, batch_tokens: int) -> int:
-    """The process, the weights, the rows of the embeddings, and the work of each reader: a batch over a whole window."""
+    """The process, the weights, the rows of the embeddings, and each reader's work: a batch over a whole window."""
     shape, sae = bundle.manifest.shape(), bundle.manifest.sae
-    readers = 1 if config.reader.precision == "fp32" else 2
+    readers = _readers(config)
     weights = 0
     for path in bundle.folder.iterdir():
         if not path.name.startswith("int8."):
@@ -87,6 +93,10 @@ def _needed_bytes(config: Config, bundle: Bundle, batch_tokens: int) -> int:
     scores = _COPIES * 4 * batch_tokens * (window + batch_tokens) * shape.heads.query
     encoded = _COPIES * 4 * batch_tokens * sae.width
     return PROCESS_BYTES + weights + embeddings + readers * (keys_values + scores + encoded)
+
+
+def _readers(config: Config) -> int:
+    return 1 if config.reader.precision == "fp32" else 2
 
 
 def _mib(count: int) -> str:
