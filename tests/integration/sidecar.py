@@ -92,12 +92,15 @@ class Sample:
 
 
 class Sidecar(SidecarProcess):
-    """A context manager around one child that reads the config file; killed at the latest when the block is left."""
+    """A context manager around one child that reads the config file; killed at the latest when the block is left.
 
-    def __init__(self, config: Path) -> None:
+    `command` starts another one than this Python's; it sees the config file at `seen_at`.
+    """
+
+    def __init__(self, config: Path, command: Sequence[str] = (), seen_at: Path | None = None) -> None:
         health = yaml.safe_load(config.read_text())["health"]
         self.log = config.parent / "sidecar.log"
-        super().__init__(config, health["port"], self.log)
+        super().__init__(seen_at or config, health["port"], self.log, command)
 
     def __enter__(self) -> Sidecar:
         super().__enter__()
