@@ -4,10 +4,10 @@
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help demo test install install-dev lint types imports unit verify lab-smoke demo-check manifest lock image-check \
-	clean distclean
+	build licenses sbom release-check clean distclean
 
 # The first Python on the PATH that is new enough; PYTHON=... on the command line overrides it.
-PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 DEMO_OUT ?= demo-output
@@ -85,6 +85,43 @@ lock: install ## Write deploy/requirements/*.txt, the image's packages with hash
 image-check: install-dev ## Build the image and run its sidecar; needs root, buildah and debootstrap (takes minutes)
 	@echo "==> pytest: the image"
 	@$(BIN)/python -m pytest --image -m image tests/deploy/test_image.py $(PYTEST_ARGS)
+
+# hatchling in the version of constraints.txt, so that everybody builds the same bytes.
+build: $(BIN)/python ## Build the wheel and the source distribution into dist/
+	@echo "==> python -m build"
+	@$(PIP_INSTALL) build hatchling
+	@rm -f dist/latentwatch-*.whl dist/latentwatch-*.tar.gz
+	@$(BIN)/python -m build --no-isolation .
+
+# Exactly what latentwatch needs at run time, apart from the tools that look at it.
+RUNTIME := build/runtime
+LICENSES ?= docs/licenses.md
+SBOM ?= dist/latentwatch.cdx.json
+
+$(RUNTIME)/.installed: $(LOCKED)/runtime.txt | $(BIN)/python
+	@echo "==> $(RUNTIME) with the packages of $(LOCKED)/runtime.txt"
+	@rm -rf $(RUNTIME) && $(BIN)/python -m venv --without-pip $(RUNTIME)
+	@$(BIN)/python -m pip --python $(RUNTIME)/bin/python install --quiet --no-input --disable-pip-version-check \
+		--require-hashes --no-deps --only-binary :all: --requirement $(LOCKED)/runtime.txt
+	@touch $@
+
+licenses: $(RUNTIME)/.installed ## Write docs/licenses.md; fails if pyproject.toml does not allow a licence
+	@echo "==> pip-licenses"
+	@$(PIP_INSTALL) pip-licenses
+	@mkdir -p build && { sed '/^|/,$$d' docs/licenses.md; \
+		$(BIN)/pip-licenses --python=$(RUNTIME)/bin/python; } > build/licenses.md
+	@cp build/licenses.md $(LICENSES)
+
+sbom: $(RUNTIME)/.installed ## Write dist/latentwatch.cdx.json: what latentwatch installs, as CycloneDX
+	@echo "==> cyclonedx-py"
+	@$(PIP_INSTALL) cyclonedx-bom
+	@mkdir -p dist
+	@$(BIN)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml --mc-type application \
+		--of JSON --output-file $(SBOM) $(RUNTIME)/bin/python
+
+release-check: install-dev licenses build sbom ## Everything about dist/ that must hold before a release (takes minutes)
+	@echo "==> pytest: the release"
+	@$(BIN)/python -m pytest --release -m release tests/deploy/test_distributions.py $(PYTEST_ARGS)
 
 clean: ## Remove caches, builds and demo results
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis $(DEMO_OUT)
