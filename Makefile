@@ -22,7 +22,7 @@ PIP_INSTALL := seconds=0; \
 	$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --constraint constraints.txt
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 demo: install ## Install what is needed and run the demo; results go to demo-output/
 	$(BIN)/latentwatch demo --out $(DEMO_OUT)

@@ -109,8 +109,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
 def test_the_demo_runs_from_the_wheel(version: str, cache: Path, tmp_path: Path) -> None:
     python = shutil.which(f"python{version}")
-    if python is None:
-        pytest.skip(f"python{version} is not on the PATH")
+    if python is None or subprocess.run([python, "-c", "import venv"], capture_output=True).returncode != 0:
+        pytest.skip(f"the PATH has no python{version} that runs")
     bin_ = tmp_path / "venv/bin"
     _run(python, "-m", "venv", "--without-pip", bin_.parent, cwd=tmp_path)
     pip = (sys.executable, "-m", "pip", "--python", bin_ / "python", "install", "--quiet", "--only-binary", ":all:")
