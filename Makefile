@@ -120,6 +120,9 @@ sbom: $(RUNTIME)/.installed ## Write dist/latentwatch.cdx.json: what latentwatch
 		--of JSON --output-file $(SBOM) $(RUNTIME)/bin/python
 
 release-check: install-dev licenses build sbom ## Everything about dist/ that must hold before a release (takes minutes)
+	@echo "==> twine check"
+	@$(PIP_INSTALL) twine
+	@$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
 	@echo "==> pytest: the release"
 	@$(BIN)/python -m pytest --release -m release tests/deploy/test_distributions.py $(PYTEST_ARGS)
 
