@@ -29,8 +29,8 @@ def test_a_command_is_one_target_of_the_makefile(command: str) -> None:
     assert found[1] in TARGETS
 
 
-def test_the_tests_and_the_check_of_a_release_both_run() -> None:
-    assert {"make test", "make release-check"} <= {step.get("run") for _, step in STEPS}
+def test_the_tests_and_the_check_of_a_release_run() -> None:
+    assert {"make test", "make verify", "make release-check"} <= {step.get("run") for _, step in STEPS}
 
 
 @pytest.mark.parametrize("action", re.findall(r"uses: (.*)", TEXT))
