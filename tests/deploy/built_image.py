@@ -66,6 +66,8 @@ class Images:
         if not given:
             packages = "--include=python3,python3-venv,ca-certificates"
             self._run(["debootstrap", "--variant=minbase", packages, "bookworm", str(folder)])
+            for unused in ("usr/share/locale", "usr/share/man", "var/lib/apt/lists", "var/cache/apt"):
+                shutil.rmtree(folder / unused)  # as in the usual slim images
         container = self._buildah("from", "scratch")
         self._buildah("add", "--quiet", container, str(folder), "/")
         self._buildah("config", "--env", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", container)

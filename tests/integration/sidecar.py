@@ -121,6 +121,11 @@ class Sidecar(SidecarProcess):
         """Resident memory of the child, in MB."""
         return float(psutil.Process(self._running().pid).memory_info().rss) / 1e6
 
+    def cpu_s(self) -> float:
+        """Seconds of CPU that the child has taken so far."""
+        times = psutil.Process(self._running().pid).cpu_times()
+        return float(times.user + times.system)
+
     def kill(self) -> None:
         """Ends the child as the kernel would."""
         self._running().send_signal(signal.SIGKILL)
