@@ -12,6 +12,7 @@ from monitor.alerts.alert import Alert
 from monitor.engine import Engine, Evaluation
 from monitor.errors import BadEvent, Permanent, Retryable
 from monitor.events.event import Event, EventLimits, Origin, Record
+from monitor.events.event_format import EventFormat
 from monitor.events.parse import parse
 from monitor.events.unread_range import UnreadRange
 from monitor.sinks.sink import DeadLetters, Sink
@@ -47,7 +48,7 @@ class Delivery:
     sinks: Sequence[Sink]
     dead_letters: DeadLetters
     limits: EventLimits
-    wire_format: str
+    wire_format: str | EventFormat
 
 
 class Pipeline:

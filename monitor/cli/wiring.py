@@ -59,4 +59,4 @@ def make_delivery(settings: Config, sinks: Sequence[Sink], dead_letters: DeadLet
     """How the pipeline parses events and where it sends the results."""
     from monitor.pipeline import Delivery
 
-    return Delivery(sinks, dead_letters, settings.events.limits, settings.events.format)
+    return Delivery(sinks, dead_letters, settings.events.limits, settings.events.body_format())

@@ -12,10 +12,12 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from detectors.feature_set import SetOverride
 from monitor.config.kafka_options import option_problems
+from monitor.config.mapping import MappingConfig
 from monitor.config.section import Port, Positive, Seconds, Section
 from monitor.config.sinks import OtelConfig as OtelConfig
 from monitor.config.sinks import SinksConfig as SinksConfig
 from monitor.events.event import EventLimits
+from monitor.events.event_format import EventFormat
 from monitor.events.parse import AUTO, EVENT_FORMATS
 
 ENV_PREFIX = "LATENTWATCH__"
@@ -170,6 +172,18 @@ class EventsConfig(Section):
     """Most tokens in one event, as the reader counts them; limits the memory and time that one event takes."""
     max_messages: Positive = EventLimits.max_messages
     """Most turns in one event."""
+    mapping: MappingConfig = MappingConfig()
+    """Paths to what was said in bodies of no known format; used instead of `format`."""
+
+    @model_validator(mode="after")
+    def _one_reader(self) -> EventsConfig:
+        if self.mapping.is_set and self.format != AUTO:
+            raise ValueError(f"format {self.format} and a mapping: the mapping reads every body; leave format out")
+        return self
+
+    def body_format(self) -> str | EventFormat:
+        """What reads bodies: the mapping if there is one, or else the name of a format."""
+        return self.mapping.event_format() if self.mapping.is_set else self.format
 
     @property
     def limits(self) -> EventLimits:

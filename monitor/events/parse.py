@@ -41,11 +41,13 @@ _UNRECOGNISED = "native"
 """Reads what no format recognises, and so says what is missing."""
 
 
-def parse(record: Record, limits: EventLimits | None = None, wire_format: str = AUTO) -> tuple[Event, ...]:
+def parse(
+    record: Record, limits: EventLimits | None = None, wire_format: str | EventFormat = AUTO
+) -> tuple[Event, ...]:
     """The events in one record: one, or several if it holds an array, a batch or several answers to one prompt.
 
-    `wire_format` is AUTO or a name in EVENT_FORMATS. Raises BadEvent with the JSON path of the first fault; then no
-    event of the record counts.
+    `wire_format` is AUTO, a name in EVENT_FORMATS, or a format itself, such as a mapping. Raises BadEvent with the JSON
+    path of the first fault; then no event of the record counts.
     """
     limits = limits or EventLimits()
     if record.value is None:
@@ -76,7 +78,9 @@ def _value(raw: bytes, context: Context) -> Any:
         return found
 
 
-def _parsed(data: JsonObject, context: Context, wire_format: str) -> Iterable[Event]:
+def _parsed(data: JsonObject, context: Context, wire_format: str | EventFormat) -> Iterable[Event]:
+    if not isinstance(wire_format, str):
+        return wire_format.parse(data, context)
     name = _recognised(data) if wire_format == AUTO else wire_format
     return EVENT_FORMATS.load(name).parse(data, context)
 
