@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from detectors.registry import Registry
@@ -37,17 +37,22 @@ EVENT_FORMATS: Registry[EventFormat] = Registry(
     },
     members=("recognises", "parse"),
 )
-_UNRECOGNISED = "native"
+Seen = Callable[[str, JsonObject, Context], None]
+"""Is told the name of the format that reads a body, the body, and what is known of it from outside."""
+UNRECOGNISED = "native"
 """Reads what no format recognises, and so says what is missing."""
 
 
 def parse(
-    record: Record, limits: EventLimits | None = None, wire_format: str | EventFormat = AUTO
+    record: Record,
+    limits: EventLimits | None = None,
+    wire_format: str | EventFormat = AUTO,
+    seen: Seen = lambda *_: None,
 ) -> tuple[Event, ...]:
     """The events in one record: one, or several if it holds an array, a batch or several answers to one prompt.
 
     `wire_format` is AUTO, a name in EVENT_FORMATS, or a format itself, such as a mapping. Raises BadEvent with the JSON
-    path of the first fault; then no event of the record counts.
+    path of the first fault; then no event of the record counts. `seen` is told of every body before it is parsed.
     """
     limits = limits or EventLimits()
     if record.value is None:
@@ -57,7 +62,9 @@ def parse(
     context = Context(record)
     try:
         value = _value(record.value, context)
-        events = tuple(event for data, inner in bodies(value, context) for event in _parsed(data, inner, wire_format))
+        events = tuple(
+            event for data, inner in bodies(value, context) for event in _parsed(data, inner, wire_format, seen)
+        )
     except RecursionError:
         raise BadEvent("nested too deeply", kind="json") from None
     _check_sizes(events, limits)
@@ -78,16 +85,18 @@ def _value(raw: bytes, context: Context) -> Any:
         return found
 
 
-def _parsed(data: JsonObject, context: Context, wire_format: str | EventFormat) -> Iterable[Event]:
+def _parsed(data: JsonObject, context: Context, wire_format: str | EventFormat, seen: Seen) -> Iterable[Event]:
     if not isinstance(wire_format, str):
+        seen("mapping", data, context)
         return wire_format.parse(data, context)
     name = _recognised(data) if wire_format == AUTO else wire_format
+    seen(name, data, context)
     return EVENT_FORMATS.load(name).parse(data, context)
 
 
 def _recognised(data: JsonObject) -> str:
     found = (name for name in EVENT_FORMATS.built_in if EVENT_FORMATS.load(name).recognises(data))
-    return next(found, _UNRECOGNISED)
+    return next(found, UNRECOGNISED)
 
 
 def _check_sizes(events: Iterable[Event], limits: EventLimits) -> None:
