@@ -12,8 +12,8 @@ from monitor.errors import BadEvent
 from monitor.events.context import Context
 from monitor.events.event import Event, EventLimits, Origin, Record
 from monitor.events.event_format import EventFormat
-from monitor.events.json_object import JsonObject
 from monitor.events.formats import native
+from monitor.events.json_object import JsonObject
 from monitor.events.parse import UNRECOGNISED, parse
 from monitor.events.unread_range import UnreadRange
 from monitor.report.left_out import LeftOut, left_out
