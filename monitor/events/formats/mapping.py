@@ -217,7 +217,7 @@ def _decoded(text: str, said: Said, path: str) -> Any:
     """
     try:
         return read_text(text, said.repaired, path)
-    except BadEvent:
+    except BadEvent as e:
         if _JSON_LIKE.match(text):
-            raise
+            raise BadEvent(e.reason, path, e.kind) from None
         return text
