@@ -17,6 +17,8 @@ MAX_PATH_CHARS = 500
 MAX_VALUES = 10_000
 """Most values that one path may find in one body."""
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+# such as [*, *]: what each finds would be multiplied at every level
+_SEVERAL_OF_MANY = re.compile(r"[*?:][^\[\]]*,|,[^\[\]]*[*?:]")
 _PLAIN_KEY = re.compile(r"[^\W\d][\w-]*")
 
 
@@ -41,8 +43,8 @@ class Found:
 
 
 class JsonPath:
-    """A compiled path. Evaluation is bounded: a path goes down all levels (`..`) once at most, and has no functions
-    of regular expressions."""
+    """A compiled path. Evaluation is bounded: a path visits no value twice, goes down all levels (`..`) once at most,
+    and has no functions of regular expressions."""
 
     def __init__(self, text: str) -> None:
         """Raises ValueError with the reason if `text` is not such a path."""
@@ -51,7 +53,8 @@ class JsonPath:
             raise ValueError(f"{text[:80]!r} is not a JSON path: it has to start with $")
         if len(text) > MAX_PATH_CHARS:
             raise ValueError(f"a path has at most {MAX_PATH_CHARS} characters")
-        if _QUOTED.sub("", text).count("..") > 1:
+        bare = _QUOTED.sub("", text)
+        if bare.count("..") > 1:
             raise ValueError(f"{text!r}: `..` may stand in a path once only, so that no record takes too long")
         try:
             compiled = _ENVIRONMENT.compile(text)
@@ -59,6 +62,11 @@ class JsonPath:
             raise ValueError(f"{text!r} is not a JSON path: {e.args[0] if e.args else type(e).__name__}") from None
         if not isinstance(compiled, JSONPath):
             raise ValueError(f"{text!r} is not one JSON path")  # noqa: TRY004 - the text is wrong, not its type
+        if _SEVERAL_OF_MANY.search(bare):
+            raise ValueError(f"{text!r}: in brackets, commas may stand only between keys and numbers")
+        for segment in compiled.segments:
+            if len({str(selector) for selector in segment.selectors}) < len(segment.selectors):
+                raise ValueError(f"{text!r}: the same key stands twice in brackets")
         self._path = compiled
         self._steps = [
             JSONPath(env=_ENVIRONMENT, segments=compiled.segments[:n]) for n in range(len(compiled.segments))
