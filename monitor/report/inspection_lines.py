@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.padding import Padding
 from rich.text import Text
 
 from monitor.events.event import Origin
@@ -48,7 +49,7 @@ class InspectionLines:
             parts.append(f"{len(found.events)} events")
         return ": ".join((parts[0], ", ".join(parts[1:]))) if parts[1:] else parts[0]
 
-    def _event(self, item: InspectedEvent, terminal: TerminalText, width: int) -> Iterator[Text]:
+    def _event(self, item: InspectedEvent, terminal: TerminalText, width: int) -> Iterator[RenderableType]:
         event = item.event
         known = [f"event {event.id}"]
         known += [event.time.isoformat()] if event.time else []
@@ -72,7 +73,7 @@ class InspectionLines:
         if not event.response:
             yield Text("    no response", style="yellow")
 
-    def _left_out(self, terminal: TerminalText, width: int) -> Iterator[Text]:
+    def _left_out(self, terminal: TerminalText, width: int) -> Iterator[RenderableType]:
         texts = sorted((item for item in self.inspection.left_out if not item.is_label), key=lambda i: -len(i.text))
         labels = [item for item in self.inspection.left_out if item.is_label]
         if texts or labels:
@@ -86,7 +87,7 @@ class InspectionLines:
             dots = ", ..." if len(labels) > _MAX_LABELS else ""
             yield _wrapped(terminal, f"    {len(labels):,} single words, as ids and names are: {some}{dots}")
 
-    def _one_left_out(self, item: LeftOut, terminal: TerminalText, width: int) -> Iterator[Text]:
+    def _one_left_out(self, item: LeftOut, terminal: TerminalText, width: int) -> Iterator[RenderableType]:
         yield _wrapped(terminal, f"    {item.path}: {item.why}")
         line = Text("      ").append(f"{len(item.text):,} chars")
         yield self._with_text(line, item.text, terminal, width)
@@ -109,7 +110,7 @@ def where(origin: Origin, of_topic: bool) -> str:
     return f"{origin.topic}:{origin.offset}"
 
 
-def _wrapped(terminal: TerminalText, text: str, style: str = "") -> Text:
-    """`text`, safe to print; rich wraps it. The spaces it begins with stay."""
-    indent = text[: len(text) - len(text.lstrip(" "))]
-    return Text(indent + terminal.safe(text.lstrip(" ")), style=style)
+def _wrapped(terminal: TerminalText, text: str, style: str = "") -> Padding:
+    """`text`, safe to print, in as many lines as it needs, all with the spaces that it begins with."""
+    indent = len(text) - len(text.lstrip(" "))
+    return Padding(Text(terminal.safe(text.lstrip(" ")), style=style), (0, 0, 0, indent), expand=False)

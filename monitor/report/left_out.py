@@ -42,9 +42,10 @@ def left_out(body: Any, path: str, segments: Sequence[str], used: Sequence[str],
     elsewhere. Ends after MAX_VALUES texts.
     """
     spoken, known = "\n".join(segments), set(used)
-    for n, (where, text, defined) in enumerate(_texts(body, path, False, _MAX_DEPTH)):
+    for n, (where, found, defined) in enumerate(_texts(body, path, False, _MAX_DEPTH)):
         if n == MAX_VALUES:
             return
+        text = _whole(found)
         if text.strip() and text not in known and text.strip() not in spoken and binary_kind(text) is None:
             inner = _decoded(text)
             if inner is None:
@@ -63,6 +64,11 @@ def _texts(value: Any, path: str, defined: bool, depth: int) -> Iterator[tuple[s
     elif isinstance(value, list) and depth:
         for i, item in enumerate(value):
             yield from _texts(item, f"{path}[{i}]", defined, depth - 1)
+
+
+def _whole(text: str) -> str:
+    """`text` as it is in segments: without half characters."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _decoded(text: str) -> Any:
