@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.padding import Padding
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from monitor.events.event import Origin
@@ -30,73 +29,85 @@ class InspectionLines:
     of_topic: bool = False
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        terminal, width = TerminalText.of(console, options), options.max_width
+        page = _Page(console, TerminalText.of(console, options), options.max_width, self.with_text)
         found = self.inspection
-        yield _wrapped(terminal, self._heading(), "bold")
+        yield from page.wrapped(self._heading(), "bold")
         if found.bad is not None:
-            yield _wrapped(terminal, f"  bad event ({found.bad.kind}): {found.bad}", "red")
+            yield from page.wrapped(f"  bad event ({found.bad.kind}): {found.bad}", "red")
         for item in found.events:
-            yield from self._event(item, terminal, width)
-        yield from self._left_out(terminal, width)
+            yield from _event(item, page)
+        yield from _left_out(found.left_out, page)
 
     def _heading(self) -> str:
         found = self.inspection
-        parts = [where(found.origin, self.of_topic)]
-        if found.formats:
-            inside = "".join(f" in {name}" for name in reversed(found.envelopes))
-            parts.append(f"format {', '.join(found.formats)}{inside}")
-        if len(found.events) > 1:
-            parts.append(f"{len(found.events)} events")
-        return ": ".join((parts[0], ", ".join(parts[1:]))) if parts[1:] else parts[0]
+        inside = "".join(f" in {name}" for name in reversed(found.envelopes))
+        parts = [f"format {', '.join(found.formats)}{inside}"] if found.formats else []
+        parts += [f"{len(found.events)} events"] if len(found.events) > 1 else []
+        place = where(found.origin, self.of_topic)
+        return f"{place}: {', '.join(parts)}" if parts else place
 
-    def _event(self, item: InspectedEvent, terminal: TerminalText, width: int) -> Iterator[RenderableType]:
-        event = item.event
-        known = [f"event {event.id}"]
-        known += [event.time.isoformat()] if event.time else []
-        known += [f"model {event.model}"] if event.model else []
-        known += [f"{name} {value}" for name, value in event.attributes.items() if isinstance(value, str | int)]
-        yield _wrapped(terminal, f"  {', '.join(known)}")
-        names = [terminal.fit(_name(segment), width // 3) for segment in item.segments]
-        name_width = max(map(cell_len, names), default=0)
-        for name, segment in zip(names, item.segments, strict=True):
-            line = Text("    ").append(name)
-            line.pad_right(name_width - cell_len(name))
-            line.append(f"{len(segment.text):>{_CHARS_WIDTH},} chars")
-            yield self._with_text(line, segment.text, terminal, width)
-        unread = {s.name: None for s in item.segments if not s.read_by}
-        for name in unread:
-            yield _wrapped(terminal, f"    {name}: no feature set reads this segment", "yellow")
-        for kind, n in event.unread.items():
-            yield _wrapped(terminal, f"    not read: {n} {kind}: {WHY_UNREAD[kind]}", "yellow")
-        for repair, n in event.repaired.items():
-            yield _wrapped(terminal, f"    repaired: {n} {repair}: {WHY_REPAIRED[repair]}", "yellow")
-        if not event.response:
-            yield Text("    no response", style="yellow")
 
-    def _left_out(self, terminal: TerminalText, width: int) -> Iterator[RenderableType]:
-        texts = sorted((item for item in self.inspection.left_out if not item.is_label), key=lambda i: -len(i.text))
-        labels = [item for item in self.inspection.left_out if item.is_label]
-        if texts or labels:
-            yield Text("  left out, in no segment:", style="yellow")
-        for item in texts[:_MAX_LEFT_OUT]:
-            yield from self._one_left_out(item, terminal, width)
-        if len(texts) > _MAX_LEFT_OUT:
-            yield Text(f"    and {len(texts) - _MAX_LEFT_OUT:,} more texts; --json has all")
-        if labels:
-            some = ", ".join(item.path for item in labels[:_MAX_LABELS])
-            dots = ", ..." if len(labels) > _MAX_LABELS else ""
-            yield _wrapped(terminal, f"    {len(labels):,} single words, as ids and names are: {some}{dots}")
+@dataclass(frozen=True)
+class _Page:
+    """Where lines go: everything on it is safe to print."""
 
-    def _one_left_out(self, item: LeftOut, terminal: TerminalText, width: int) -> Iterator[RenderableType]:
-        yield _wrapped(terminal, f"    {item.path}: {item.why}")
-        line = Text("      ").append(f"{len(item.text):,} chars")
-        yield self._with_text(line, item.text, terminal, width)
+    console: Console
+    terminal: TerminalText
+    width: int
+    with_text: bool
 
-    def _with_text(self, line: Text, text: str, terminal: TerminalText, width: int) -> Text:
-        room = width - line.cell_len - 2
+    def wrapped(self, text: str, style: str = "") -> Iterator[Text]:
+        """`text` in as many lines as it needs, all with the spaces that it begins with."""
+        indent = " " * (len(text) - len(text.lstrip(" ")))
+        safe = Text(self.terminal.safe(text.lstrip(" ")), style=style)
+        for line in safe.wrap(self.console, max(1, self.width - len(indent)), overflow="fold"):
+            line.rstrip()
+            yield Text(indent).append_text(line)
+
+    def lengths(self, line: str, text: str) -> Text:
+        """`line`, and after it as much of `text` as fits."""
+        shown = Text(line)
+        room = self.width - shown.cell_len - 2
         if self.with_text and room >= _MIN_TEXT:
-            line.append("  ").append(terminal.fit(text[: 4 * width], room))
-        return line
+            shown.append("  ").append(self.terminal.fit(text[: 4 * self.width], room))
+        return shown
+
+
+def _event(item: InspectedEvent, page: _Page) -> Iterator[Text]:
+    event = item.event
+    known = [f"event {event.id}"]
+    known += [event.time.isoformat()] if event.time else []
+    known += [f"model {event.model}"] if event.model else []
+    known += [f"{name} {value}" for name, value in event.attributes.items() if isinstance(value, str | int)]
+    yield from page.wrapped(f"  {', '.join(known)}")
+    names = [page.terminal.fit(_name(segment), page.width // 3) for segment in item.segments]
+    name_width = max(map(cell_len, names), default=0)
+    for name, segment in zip(names, item.segments, strict=True):
+        padding = " " * (name_width - cell_len(name))
+        yield page.lengths(f"    {name}{padding}{len(segment.text):>{_CHARS_WIDTH},} chars", segment.text)
+    for name in dict.fromkeys(segment.name for segment in item.segments if not segment.read_by):
+        yield from page.wrapped(f"    {name}: no feature set reads this segment", "yellow")
+    for kind, n in event.unread.items():
+        yield from page.wrapped(f"    not read: {n} {kind}: {WHY_UNREAD[kind]}", "yellow")
+    for repair, n in event.repaired.items():
+        yield from page.wrapped(f"    repaired: {n} {repair}: {WHY_REPAIRED[repair]}", "yellow")
+    if not event.response:
+        yield Text("    no response", style="yellow")
+
+
+def _left_out(found: Sequence[LeftOut], page: _Page) -> Iterator[Text]:
+    texts = sorted((item for item in found if not item.is_label), key=lambda item: -len(item.text))
+    labels = [item for item in found if item.is_label]
+    if found:
+        yield Text("  left out, in no segment:", style="yellow")
+    for item in texts[:_MAX_LEFT_OUT]:
+        yield from page.wrapped(f"    {item.path}: {item.why}")
+        yield page.lengths(f"      {len(item.text):,} chars", item.text)
+    if len(texts) > _MAX_LEFT_OUT:
+        yield from page.wrapped(f"    and {len(texts) - _MAX_LEFT_OUT:,} more texts; --json has all")
+    if labels:
+        some = ", ".join(item.path for item in labels[:_MAX_LABELS]) + (", ..." if len(labels) > _MAX_LABELS else "")
+        yield from page.wrapped(f"    {len(labels):,} without spaces, as ids and names are: {some}")
 
 
 def _name(segment: InspectedSegment) -> str:
@@ -108,9 +119,3 @@ def where(origin: Origin, of_topic: bool) -> str:
     if of_topic:
         return f"{origin.topic}-{origin.partition} offset {origin.offset}"
     return f"{origin.topic}:{origin.offset}"
-
-
-def _wrapped(terminal: TerminalText, text: str, style: str = "") -> Padding:
-    """`text`, safe to print, in as many lines as it needs, all with the spaces that it begins with."""
-    indent = len(text) - len(text.lstrip(" "))
-    return Padding(Text(terminal.safe(text.lstrip(" ")), style=style), (0, 0, 0, indent), expand=False)
