@@ -26,7 +26,7 @@ def _as_list(value: Any) -> Any:
 
 def _checked_places(places: tuple[str, ...]) -> tuple[str, ...]:
     # the library that evaluates paths is loaded only if there are any
-    from monitor.events.formats.mapping import place
+    from monitor.events.placed_values import place
 
     for text in places:
         place(text)
@@ -93,7 +93,7 @@ class MappingConfig(Section):
     @property
     def is_set(self) -> bool:
         """Whether there is a mapping."""
-        return bool(self.model_fields_set)
+        return any(getattr(self, key) for key in type(self).model_fields)
 
     @model_validator(mode="after")
     def _complete(self) -> MappingConfig:
@@ -113,8 +113,9 @@ class MappingConfig(Section):
 
     def event_format(self) -> MappingFormat:
         """The format that reads with these paths, compiled."""
-        from monitor.events.formats.mapping import MappingFormat, place
+        from monitor.events.formats.mapping import MappingFormat
         from monitor.events.json_path import JsonPath
+        from monitor.events.placed_values import place
 
         names = ("messages", "content", "system", "prompt", "response", "id", "time", "model", "tenant", "traceparent")
         role = self.role or (("$.role",) if self.roles else ())
