@@ -42,7 +42,9 @@ class FileSource:
         self.exhausted = False
         try:
             file = self._open(path)
-            is_parquet = path != "-" and (path.endswith(".parquet") or starts_with(file, PARQUET))
+            is_parquet = path.endswith(".parquet") or starts_with(file, PARQUET)
+            if path == "-" and is_parquet:
+                raise ConfigError("-: is Parquet, which can't be read from standard input: name the file")
             self._records = self._parquet(Path(path)) if is_parquet else self._jsonl(decompressed(file, self._name))
         except ConfigError:
             self._exit.close()

@@ -298,6 +298,13 @@ def test_standard_input_is_decompressed(monkeypatch: pytest.MonkeyPatch, compres
     assert not sys.stdin.closed
 
 
+def test_parquet_is_not_read_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"PAR1 and so on")))
+    with pytest.raises(ConfigError, match="-: is Parquet, which can't be read from standard input: name the file"):
+        read("-")
+    assert not sys.stdin.closed
+
+
 @pytest.mark.parametrize(
     ("start", "hint"),
     [

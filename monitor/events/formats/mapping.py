@@ -93,6 +93,13 @@ class MappingFormat:
         for found in body.found(self.prompt):
             request = found.value if is_request(found.value) else {"prompt": found.value}
             turns += request_messages(request, said, found.path)
+        spoken = any(turn.content for turn in turns) or said.unread.total()
+        if turns and not spoken:
+            # a response may still be there, and would be judged as if nobody had asked
+            first = next(iter(body.found((*self.messages, *self.prompt, *self.system))))
+            raise BadEvent(
+                "no text in what is there: name where a message has its text (events.mapping.content)", first.path
+            )
         return turns
 
     def _turn(self, item: Any, said: Said, path: str, context: Context) -> Message:

@@ -205,6 +205,11 @@ def test_json_that_breaks_off_refuses_the_record(text: str) -> None:
             {"q": "x"},
             "header:tenant: finds nothing (events.mapping.tenant)",
         ),
+        (
+            {"messages": "$.turns", "response": "$.r"},
+            {"turns": [{"speaker": "user", "utterance": "x"}], "r": "y"},
+            "$.turns: no text in what is there: name where a message has its text (events.mapping.content)",
+        ),
         ({"messages": "$.m"}, {"m": 5}, "$.m: expected a list of messages, got number"),
         ({"messages": "$.m", "role": "$.r"}, {"m": [5]}, "$.m[0]: expected a message, got number"),
         ({"prompt": "$..q"}, {"q": list(range(10_001))}, ""),
