@@ -107,7 +107,7 @@ def _left_out(found: Sequence[LeftOut], page: _Page) -> Iterator[Text]:
         yield from page.wrapped(f"    and {len(texts) - _MAX_LEFT_OUT:,} more texts; --json has all")
     if labels:
         some = ", ".join(item.path for item in labels[:_MAX_LABELS]) + (", ..." if len(labels) > _MAX_LABELS else "")
-        yield from page.wrapped(f"    {len(labels):,} without spaces, as ids and names are: {some}")
+        yield from page.wrapped(f"    {len(labels):,} short values without spaces, such as ids and names: {some}")
 
 
 def _name(segment: InspectedSegment) -> str:

@@ -79,8 +79,8 @@ def test_a_whole_record_on_a_terminal() -> None:
         "  left out, in no segment:",
         "    $.note: the format native does not read it",
         "      15 chars  left by someone",
-        "    3 without spaces, as ids and names are: $.messages[1].content[0].type,",
-        "    $.messages[1].content[1].type, $.kind",
+        "    3 short values without spaces, such as ids and names:",
+        "    $.messages[1].content[0].type, $.messages[1].content[1].type, $.kind",
     ]
 
 
