@@ -94,7 +94,7 @@ def inspect_source(settings: Config, source: Source, shown: Shown, limit: int | 
             records += 1
             found = of_unread(item) if isinstance(item, UnreadRange) else inspector.inspect(item)
             events += len(found.events)
-            bad += found.bad is not None
+            bad += bool(found.bad)
             if shown.as_json:
                 print(json.dumps(found.to_json(shown.with_text), ensure_ascii=True))  # noqa: T201
             else:

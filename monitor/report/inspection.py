@@ -56,14 +56,14 @@ class InspectedEvent:
 
 @dataclass(frozen=True)
 class Inspection:
-    """How one record is understood. `bad` is why it is refused; then there are no events."""
+    """How one record is understood. `bad` says why it, or a part of it, is refused."""
 
     origin: Origin
     formats: tuple[str, ...]
     envelopes: tuple[str, ...]
     events: tuple[InspectedEvent, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
-    bad: BadEvent | None = None
+    bad: tuple[BadEvent, ...] = ()
 
     def to_json(self, with_text: bool) -> dict[str, Any]:
         """For machines. Texts are cut to their first characters, or not there at all."""
@@ -78,7 +78,7 @@ class Inspection:
             "left_out": [
                 {"path": item.path, "why": item.why, **_text_json(item.text, with_text)} for item in self.left_out
             ],
-            "bad": None if self.bad is None else {"kind": self.bad.kind, "path": self.bad.path, "why": self.bad.reason},
+            "bad": [{"kind": fault.kind, "path": fault.path, "why": fault.reason} for fault in self.bad],
         }
 
 
@@ -97,7 +97,7 @@ class Inspector:
             events = parse(record, self.limits, self.body_format, lambda *body: bodies.append(body))
         except BadEvent as e:
             known = [body for body in bodies if body[0] != UNRECOGNISED or native.recognises(body[1])]
-            return Inspection(record.origin, _formats(known), _envelopes(record, bodies), bad=e)
+            return Inspection(record.origin, _formats(known), _envelopes(record, bodies), bad=(e,))
         return Inspection(
             record.origin,
             _formats(bodies),
@@ -119,7 +119,7 @@ class Inspector:
 def of_unread(unread: UnreadRange) -> Inspection:
     """Offsets of a topic that can't be read."""
     origin = Origin(unread.topic, unread.partition, unread.first_offset)
-    return Inspection(origin, (), (), bad=BadEvent(str(unread), kind="unreadable"))
+    return Inspection(origin, (), (), bad=(BadEvent(str(unread), kind="unreadable"),))
 
 
 def _formats(bodies: Sequence[tuple[str, JsonObject, Context]]) -> tuple[str, ...]:

@@ -32,8 +32,8 @@ class InspectionLines:
         page = _Page(console, TerminalText.of(console, options), options.max_width, self.with_text)
         found = self.inspection
         yield from page.wrapped(self._heading(), "bold")
-        if found.bad is not None:
-            yield from page.wrapped(f"  bad event ({found.bad.kind}): {found.bad}", "red")
+        for fault in found.bad:
+            yield from page.wrapped(f"  bad event ({fault.kind}): {fault}", "red")
         for item in found.events:
             yield from _event(item, page)
         yield from _left_out(found.left_out, page)

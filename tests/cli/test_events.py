@@ -75,7 +75,7 @@ def test_json_is_one_object_a_record_and_the_summary_goes_elsewhere(tmp_path: Pa
     assert done.exit_code == 3
     first, second = map(json.loads, done.stdout.splitlines())
     assert first["events"][0]["segments"][0]["text"] == ASK
-    assert second["bad"]["kind"] == "json"
+    assert second["bad"][0]["kind"] == "json"
     assert done.stderr == "2 records: 1 events, 1 bad\n"
 
 

@@ -191,9 +191,9 @@ def test_json() -> None:
         "left_out": [
             {"path": "$.note", "why": "the format native does not read it", "characters": 15, "text": "a left out text"}
         ],
-        "bad": None,
+        "bad": [],
     }
-    bad = inspected(b"{").to_json(with_text=True)["bad"]
+    (bad,) = inspected(b"{").to_json(with_text=True)["bad"]
     assert (bad["kind"], bad["path"]) == ("json", "$")
 
 
