@@ -17,6 +17,7 @@ from monitor.cli.app import app
 from monitor.errors import ConfigError
 from tests.brokers import ApacheKafka
 from tests.events.samples import ASK, native
+from tests.feature_set_factory import write_set
 from tests.topics import fill, new_topic
 
 DOCS = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -24,7 +25,9 @@ GOOD = json.dumps(native()).encode()
 
 
 def run(*arguments: str, stdin: bytes = b"", **env: str) -> Result:
-    return CliRunner().invoke(app, list(arguments), input=stdin, env={"COLUMNS": "80", "TERM": "dumb", **env})
+    # one small set, which loads faster than those that ship
+    paths = {"LATENTWATCH__FEATURE_SETS__PATHS": "[sets]"}
+    return CliRunner().invoke(app, list(arguments), input=stdin, env={"COLUMNS": "80", "TERM": "dumb", **paths, **env})
 
 
 def written(folder: Path, *lines: bytes) -> str:
@@ -34,6 +37,7 @@ def written(folder: Path, *lines: bytes) -> str:
 
 @pytest.fixture(autouse=True)
 def _in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_set(tmp_path / "sets" / "a.yaml", segments=["user", "response"])
     monkeypatch.chdir(tmp_path)
 
 
