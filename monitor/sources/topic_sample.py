@@ -42,7 +42,7 @@ class TopicSample:
             allow_auto_create_topics=False,
         )
         try:
-            UnreadRanges(self._consumer)
+            self._unread = UnreadRanges(self._consumer)
             self._ends = self._assigned(from_end)
         except errors.KafkaError as e:
             self.close()
@@ -64,7 +64,8 @@ class TopicSample:
             found = [item for records in batches.values() for item in records]
             ends, before = dict(self._ends), len(self._ends)
             for partition, end in ends.items():
-                if self._consumer.position(partition, timeout_ms=_POLL_MS) >= end:
+                at_end = self._consumer.position(partition, timeout_ms=_POLL_MS) >= end
+                if at_end and not self._unread.pending(partition):
                     self._consumer.pause(partition)
                     del self._ends[partition]
         except errors.KafkaError as e:

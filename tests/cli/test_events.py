@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import typer
 import zstandard
 from typer.testing import CliRunner, Result
 
@@ -158,5 +157,11 @@ def test_a_topic_shows_no_text_unless_asked_to(apache_kafka: ApacheKafka) -> Non
     )
 
 
-def test_the_command_is_in_the_group() -> None:
-    assert set(typer.main.get_command(app).commands["events"].commands) == {"inspect"}  # type: ignore[attr-defined]
+def test_no_shipped_set_looks_at_turns_of_unknown_roles(tmp_path: Path) -> None:
+    """docs/events.md and docs/mapping.md say so."""
+    body = native(messages=[{"role": "narrator", "content": ASK}])
+    shipped = json.dumps(["builtin:smollm2-135m-instruct"])
+    name = written(tmp_path, json.dumps(body).encode())
+    done = run("events", "inspect", name, LATENTWATCH__FEATURE_SETS__PATHS=shipped)
+    assert "    other: no feature set reads this segment\n" in done.stdout
+    assert "response: no feature set" not in done.stdout
