@@ -35,6 +35,12 @@ class Draft:
     traceparent: object = None
     said: Said = field(default_factory=Said)
 
+    @property
+    def silent(self) -> bool:
+        """Whether nobody says anything and nothing is there that can't be read."""
+        said = any(m.content for m in self.messages) or any(answer.text for answer in self.answers)
+        return not said and not self.said.unread.total()
+
     def events(self, context: Context) -> tuple[Event, ...]:
         """One event for each answer: the first has the id, the others that id with # and their index.
 
@@ -67,6 +73,7 @@ class Draft:
                 # counted once, although each answer is an event of its own
                 unread=unread if n == 0 else {},
                 repaired={k: clean.repaired[k] for k in REPAIR_KINDS if clean.repaired[k]} if n == 0 else {},
+                joined=context.joined,
             )
             for n, (index, text) in enumerate(answers)
         )

@@ -5,10 +5,33 @@ Source: Confluent Schema Registry documentation, "Wire format".
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
 _HEADER_BYTES = 5
+_JSON_STARTS = (b"{", b"[", b'"')
+
+Decoder = Callable[[bytes], Any]
+"""Turns the payload of a frame into the value that it stands for. Raises BadEvent if it can't."""
+NO_SCHEMAS: Mapping[int, Decoder] = MappingProxyType({})
+
+
+class Frame(NamedTuple):
+    """A payload and the id of its schema in the registry."""
+
+    schema_id: int
+    payload: bytes
+
+
+def frame(raw: bytes) -> Frame | None:
+    """The frame if `raw` is one whose payload only its schema can explain; None for JSON, in a frame or not."""
+    if raw[:1] != b"\0" or len(raw) <= _HEADER_BYTES or raw[_HEADER_BYTES : _HEADER_BYTES + 1] in _JSON_STARTS[:2]:
+        return None
+    return Frame(int.from_bytes(raw[1:_HEADER_BYTES]), raw[_HEADER_BYTES:])
 
 
 def without_frame(raw: bytes) -> bytes:
     """The payload if `raw` is framed JSON; other payloads, such as Avro, stay as they are."""
     payload = raw[_HEADER_BYTES:].lstrip()
-    return payload if raw[:1] == b"\0" and payload[:1] in (b"{", b"[", b'"') else raw
+    return payload if raw[:1] == b"\0" and payload[:1] in _JSON_STARTS else raw
