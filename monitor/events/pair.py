@@ -12,6 +12,7 @@ from monitor.events.json_object import JsonObject, checked_object, read_text
 from monitor.events.request_body import is_request, request_messages
 from monitor.events.response_body import APIS, api_of, read_response
 from monitor.events.said import Said
+from monitor.events.stream import is_piece
 
 
 class PairFormat:
@@ -61,6 +62,8 @@ class PairFormat:
             traceparent=data.get("traceparent"),
             said=said,
         )
+        if draft.silent and is_piece(data):  # such as the last one, which has the reason to finish
+            return ()
         return draft.events(context)
 
 
