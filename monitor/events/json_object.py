@@ -15,6 +15,10 @@ _BOM = "\ufeff"
 # with a byte-order mark, or the start of an object, a list or text in either byte order
 _UTF16 = (b"\xff\xfe", b"\xfe\xff", *(start for c in (b"{", b"[", b'"') for start in (c + b"\0", b"\0" + c)))
 _FRAME_BYTES = 5
+_FRAMED = (
+    "a schema registry's frame around something else than JSON: "
+    "set events.schema_registry_url if it is Avro; Protobuf is not read"
+)
 
 
 def is_utf16(raw: bytes) -> bool:
@@ -60,7 +64,7 @@ def read_record(raw: bytes, repaired: Counter[str]) -> Any:
     if is_utf16(raw):
         raise BadEvent("UTF-16 is not read: write the event in UTF-8", kind="encoding")
     if raw[:1] == b"\0" and len(raw) > _FRAME_BYTES:
-        raise BadEvent("a schema registry's frame around something else than JSON, such as Avro", kind="encoding")
+        raise BadEvent(_FRAMED, kind="encoding")
     try:
         text = raw.decode()
     except UnicodeDecodeError as e:

@@ -16,6 +16,7 @@ from monitor.events.event_format import EventFormat
 from monitor.events.faults import Faults
 from monitor.events.joins import Call, calls
 from monitor.events.json_object import JsonObject, read_record
+from monitor.events.pair import api_of_pair
 from monitor.events.response_body import APIS
 
 AUTO = "auto"
@@ -41,6 +42,15 @@ EVENT_FORMATS: Registry[EventFormat] = Registry(
     },
     members=("recognises", "parse"),
 )
+# the products' own formats, each with keys of which it needs at least one
+_MARKS = {
+    "otlp": frozenset(("resourceSpans", "resourceLogs")),
+    "langfuse": frozenset(("batch", "body")),
+    "kong": frozenset(("ai", "request")),
+    "apisix": frozenset(("llm_request", "llm_response_text", "llm_response", "llm_summary")),
+    "litellm": frozenset(("call_type",)),
+    "sharegpt": frozenset(("conversations", "conversation")),
+}
 _UNRECOGNISED = "native"
 """Reads what no format recognises, and so says what is missing."""
 
@@ -110,7 +120,7 @@ def _opened(record: Record, context: Context, limits: EventLimits, schemas: Mapp
 def _value(raw: bytes, context: Context, schemas: Mapping[int, Decoder]) -> Any:
     framed = frame(raw)
     if framed is not None and framed.schema_id in schemas:
-        return schemas[framed.schema_id](framed.payload)
+        return schemas[framed.schema_id](framed.payload, context.repaired)
     try:
         return read_record(without_frame(raw), context.repaired)
     except BadEvent:
@@ -170,8 +180,11 @@ def _of_body(body: Body, wire_format: str, limits: EventLimits) -> tuple[list[Ev
 
 
 def _recognised(data: JsonObject) -> str:
-    found = (name for name in EVENT_FORMATS.built_in if EVENT_FORMATS.load(name).recognises(data))
-    return next(found, _UNRECOGNISED)
+    """The first of the built-in formats that recognises `data`, without asking those that can't."""
+    for name, marks in _MARKS.items():
+        if not marks.isdisjoint(data) and EVENT_FORMATS.load(name).recognises(data):
+            return name
+    return api_of_pair(data) or ("openai" if "request" in data else _UNRECOGNISED)
 
 
 def _excess(event: Event, limits: EventLimits) -> str:

@@ -583,13 +583,6 @@ SAMPLES: tuple[Sample, ...] = (
         format="otlp",
     ),
     Sample(
-        "otlp spans of something else",
-        span(attribute("http.method", "GET")),
-        None,
-        reason="no span or log record with the text of a GenAI call",
-        format="otlp",
-    ),
-    Sample(
         "sharegpt",
         {"id": "id-1", "conversations": [{"from": "human", "value": ASK}, {"from": "gpt", "value": ANSWER}]},
         format="sharegpt",

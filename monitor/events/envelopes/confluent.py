@@ -5,6 +5,7 @@ Source: Confluent Schema Registry documentation, "Wire format".
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -14,8 +15,8 @@ from monitor.events.event import Record
 _HEADER_BYTES = 5
 _JSON_STARTS = (b"{", b"[", b'"')
 
-Decoder = Callable[[bytes], Any]
-"""Turns the payload of a frame into the value that it stands for. Raises BadEvent if it can't."""
+Decoder = Callable[[bytes, "Counter[str]"], Any]
+"""Turns the payload of a frame into the JSON value that it stands for, and counts what it repairs. Raises BadEvent."""
 NO_SCHEMAS: Mapping[int, Decoder] = MappingProxyType({})
 
 
