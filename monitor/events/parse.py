@@ -165,7 +165,7 @@ def _of_body(body: Body, wire_format: str, limits: EventLimits) -> tuple[list[Ev
     events: list[Event] = []
     bad: list[BadEvent] = []
     try:
-        name = _recognised(data) if wire_format == AUTO else wire_format
+        name = recognised(data) if wire_format == AUTO else wire_format
         for event in EVENT_FORMATS.load(name).parse(data, context):
             excess = _excess(event, limits)
             if excess:
@@ -179,8 +179,8 @@ def _of_body(body: Body, wire_format: str, limits: EventLimits) -> tuple[list[Ev
     return events, bad
 
 
-def _recognised(data: JsonObject) -> str:
-    """The first of the built-in formats that recognises `data`, without asking those that can't."""
+def recognised(data: JsonObject) -> str:
+    """The name of the first built-in format that recognises `data`. Those that can't are not asked."""
     for name, marks in _MARKS.items():
         if not marks.isdisjoint(data) and EVENT_FORMATS.load(name).recognises(data):
             return name

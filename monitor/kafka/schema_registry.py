@@ -47,7 +47,7 @@ class SchemaRegistry:
         self._config = config
         self._url = (config.schema_registry_url or "").rstrip("/")
         self._session = requests.Session()
-        self._session.verify = str(config.schema_registry_cafile) if config.schema_registry_cafile else True
+        self._verify = str(config.schema_registry_cafile) if config.schema_registry_cafile else True
         self._kept: dict[int, Decoder] = {}
         self._unknown_until_s: dict[int, float] = {}  # monotonic
         self._secrets()
@@ -66,11 +66,14 @@ class SchemaRegistry:
         unknown = _refusal(f"the schema registry has no schema {schema_id}")
         if self._unknown_until_s.get(schema_id, 0.0) > time.monotonic():
             return unknown
-        answer = self._ask(f"schemas/ids/{schema_id}")
-        if answer is None:
-            _keep(self._unknown_until_s, schema_id, time.monotonic() + _ASK_AGAIN_S)
-            return unknown
-        found = self._made(schema_id, answer)
+        try:
+            answer = self._ask(f"schemas/ids/{schema_id}")
+            if answer is None:
+                _keep(self._unknown_until_s, schema_id, time.monotonic() + _ASK_AGAIN_S)
+                return unknown
+            found = self._made(schema_id, answer)
+        except UnusableSchema as e:
+            found = _refusal(f"schema {schema_id} can't be used: {e}")
         _keep(self._kept, schema_id, found)
         return found
 
@@ -81,11 +84,8 @@ class SchemaRegistry:
         if kind != "AVRO":
             return _refusal(f"schema {schema_id} is {kind}: only JSON and Avro are read in a schema registry's frame")
         referenced: dict[tuple[str, int], Any] = {}
-        try:
-            self._add_references(answer, referenced)
-            decode = avro_decoder(_schema(answer), referenced.values())
-        except UnusableSchema as e:
-            return _refusal(f"schema {schema_id} can't be used: {e}")
+        self._add_references(answer, referenced)
+        decode = avro_decoder(_schema(answer), referenced.values())
 
         def named(payload: bytes, repaired: Counter[str]) -> Any:
             try:
@@ -124,6 +124,7 @@ class SchemaRegistry:
                 headers={"Accept": "application/vnd.schemaregistry.v1+json, application/json", **headers},
                 auth=auth,
                 timeout=self._config.schema_registry_timeout_s,
+                verify=self._verify,  # with the call, because the environment would override the session's
                 allow_redirects=False,  # the password would follow
                 stream=True,
             ) as response:
