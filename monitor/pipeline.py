@@ -14,6 +14,7 @@ from monitor.engine import Engine, Evaluation
 from monitor.errors import BadEvent, Permanent, Retryable
 from monitor.events.envelopes.confluent import Decoder, Schemas, schema_ids
 from monitor.events.event import Event, EventLimits, Origin, Record
+from monitor.events.event_format import EventFormat
 from monitor.events.faults import Faults
 from monitor.events.parse import Parsed, parse_records
 from monitor.events.unread_range import UnreadRange
@@ -56,7 +57,7 @@ class Delivery:
     sinks: Sequence[Sink]
     dead_letters: DeadLetters
     limits: EventLimits
-    wire_format: str
+    wire_format: str | EventFormat
     schemas: Schemas | None = None
     """Decodes records in a schema registry's frame; None: only JSON is read there."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,8 @@ EVENT_FORMATS: Registry[EventFormat] = Registry(
     },
     members=("recognises", "parse"),
 )
+Seen = Callable[[str, JsonObject, Context], None]
+"""Is told the name of the format that reads a body, the body, and what is known of it from outside."""
 # the products' own formats, each with keys of which it needs at least one
 _MARKS = {
     "otlp": frozenset(("resourceSpans", "resourceLogs")),
@@ -51,7 +53,8 @@ _MARKS = {
     "litellm": frozenset(("call_type",)),
     "sharegpt": frozenset(("conversations", "conversation")),
 }
-_UNRECOGNISED = "native"
+_ANY_MARK = frozenset().union(*_MARKS.values())
+UNRECOGNISED = "native"
 """Reads what no format recognises, and so says what is missing."""
 
 
@@ -66,15 +69,17 @@ class Parsed:
 def parse(
     record: Record,
     limits: EventLimits | None = None,
-    wire_format: str = AUTO,
+    wire_format: str | EventFormat = AUTO,
+    seen: Seen = lambda *_: None,
     schemas: Mapping[int, Decoder] = NO_SCHEMAS,
 ) -> tuple[Event, ...]:
     """The events in one record; none if it holds nothing to judge, as a batch of other services' spans does.
 
-    `wire_format` is AUTO or a name in EVENT_FORMATS; `schemas` decodes records in a schema registry's frame. Raises
-    BadEvent with the JSON path of the first fault, even if there are events next to it.
+    `wire_format` is AUTO, a name in EVENT_FORMATS, or a format itself; `schemas` decodes records in a schema registry's
+    frame. `seen` is told of every body before it is parsed. Raises BadEvent with the JSON path of the first fault, even
+    if there are events next to it.
     """
-    parsed = parse_records((record,), limits, wire_format, schemas)
+    parsed = parse_records((record,), limits, wire_format, schemas, seen)
     for faults in parsed.faults.values():
         raise faults.first
     return parsed.events
@@ -83,26 +88,28 @@ def parse(
 def parse_records(
     records: Iterable[Record],
     limits: EventLimits | None = None,
-    wire_format: str = AUTO,
+    wire_format: str | EventFormat = AUTO,
     schemas: Mapping[int, Decoder] = NO_SCHEMAS,
+    seen: Seen = lambda *_: None,
 ) -> Parsed:
     """The events in the records of one poll. Parts of one call are one event, although they are in several records.
 
     Those are pieces of a streamed completion, joined by their id, and the request and the response of loggers that send
     them apart. If `wire_format` is not AUTO and not that of an API, every body is read by itself.
     """
-    limits = limits or EventLimits()
+    read = _Reader(limits or EventLimits(), wire_format, seen)
     opened: list[Body] = []
     faults: dict[Origin, Faults] = {}
     for record in records:
         context = Context(record)
         faults[record.origin] = context.faults
         try:
-            opened += _opened(record, context, limits, schemas)
+            opened += _opened(record, context, read.limits, schemas)
         except BadEvent as fault:
             context.faults.add(fault)
-    found = calls(opened) if wire_format == AUTO or wire_format in APIS else [Call([body]) for body in opened]
-    events = tuple(event for call in found for event in _events(call, wire_format, limits))
+    joins = isinstance(wire_format, str) and (wire_format == AUTO or wire_format in APIS)
+    found = calls(opened) if joins else [Call([body]) for body in opened]
+    events = tuple(event for call in found for event in read.events(call))
     return Parsed(events, {origin: found for origin, found in faults.items() if found})
 
 
@@ -134,57 +141,71 @@ def _value(raw: bytes, context: Context, schemas: Mapping[int, Decoder]) -> Any:
         return found
 
 
-def _events(call: Call, wire_format: str, limits: EventLimits) -> list[Event]:
-    """The events in a call. If its parts can't be read together, they are read apart, and only the bad ones refused."""
-    whole = call.whole()
-    events, bad = _of_body(whole, wire_format, limits)
-    if not bad:
-        return events
-    if call.request is not None:
-        halves = Call([call.request], repeats=call.repeats), Call(call.pieces, repeats=call.repeats)
-        return [event for half in halves for event in _events(half, wire_format, limits)]
-    if len(call.pieces) == 1:
-        for fault in bad:
-            whole.context.faults.add(fault)
-        return events
-    apart = [(piece, *_of_body(piece, wire_format, limits)) for piece in call.pieces]
-    good = [piece for piece, _, faults in apart if not faults]
-    if 0 < len(good) < len(apart):
-        events = _events(Call(good, repeats=call.repeats), wire_format, limits)
-    else:
-        events = [event for _, found, _ in apart for event in found]
-    for piece, _, faults in apart:
-        for fault in faults:
-            piece.context.faults.add(fault)
-    return events
+@dataclass(frozen=True)
+class _Reader:
+    """Reads calls in one format, or in any."""
 
+    limits: EventLimits
+    wire_format: str | EventFormat
+    seen: Seen
 
-def _of_body(body: Body, wire_format: str, limits: EventLimits) -> tuple[list[Event], list[BadEvent]]:
-    """The events in a body that are within the limits, and what is wrong with the others."""
-    data, context = body
-    events: list[Event] = []
-    bad: list[BadEvent] = []
-    try:
-        name = recognised(data) if wire_format == AUTO else wire_format
-        for event in EVENT_FORMATS.load(name).parse(data, context):
-            excess = _excess(event, limits)
-            if excess:
-                bad.append(BadEvent(excess, context.path, kind="size"))
-            else:
-                events.append(event)
-    except BadEvent as fault:
-        bad.append(fault)
-    except RecursionError:
-        bad.append(BadEvent("nested too deeply", kind="json"))
-    return events, bad
+    def events(self, call: Call) -> list[Event]:
+        """The events in a call. If its parts can't be read together, they are read apart, and only bad ones refused."""
+        whole = call.whole()
+        events, bad = self._of_body(whole)
+        if not bad:
+            return events
+        if call.request is not None:
+            halves = Call([call.request], repeats=call.repeats), Call(call.pieces, repeats=call.repeats)
+            return [event for half in halves for event in self.events(half)]
+        if len(call.pieces) == 1:
+            for fault in bad:
+                whole.context.faults.add(fault)
+            return events
+        apart = [(piece, *self._of_body(piece)) for piece in call.pieces]
+        good = [piece for piece, _, faults in apart if not faults]
+        if 0 < len(good) < len(apart):
+            events = self.events(Call(good, repeats=call.repeats))
+        else:
+            events = [event for _, found, _ in apart for event in found]
+        for piece, _, faults in apart:
+            for fault in faults:
+                piece.context.faults.add(fault)
+        return events
+
+    def _of_body(self, body: Body) -> tuple[list[Event], list[BadEvent]]:
+        """The events in a body that are within the limits, and what is wrong with the others."""
+        data, context = body
+        events: list[Event] = []
+        bad: list[BadEvent] = []
+        try:
+            name, read = self._format_of(data)
+            self.seen(name, data, context)
+            for event in read.parse(data, context):
+                excess = _excess(event, self.limits)
+                if excess:
+                    bad.append(BadEvent(excess, context.path, kind="size"))
+                else:
+                    events.append(event)
+        except BadEvent as fault:
+            bad.append(fault)
+        except RecursionError:
+            bad.append(BadEvent("nested too deeply", kind="json"))
+        return events, bad
+
+    def _format_of(self, data: JsonObject) -> tuple[str, EventFormat]:
+        if not isinstance(self.wire_format, str):
+            return "mapping", self.wire_format
+        name = recognised(data) if self.wire_format == AUTO else self.wire_format
+        return name, EVENT_FORMATS.load(name)
 
 
 def recognised(data: JsonObject) -> str:
     """The name of the first built-in format that recognises `data`. Those that can't are not asked."""
-    for name, marks in _MARKS.items():
+    for name, marks in () if _ANY_MARK.isdisjoint(data) else _MARKS.items():
         if not marks.isdisjoint(data) and EVENT_FORMATS.load(name).recognises(data):
             return name
-    return api_of_pair(data) or ("openai" if "request" in data else _UNRECOGNISED)
+    return api_of_pair(data) or ("openai" if "request" in data else UNRECOGNISED)
 
 
 def _excess(event: Event, limits: EventLimits) -> str:
