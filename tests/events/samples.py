@@ -604,7 +604,12 @@ SAMPLES: tuple[Sample, ...] = (
     ),
     Sample("kafka connect", {"schema": {"type": "struct"}, "payload": native()}),
     Sample("schema registry frame", b"\0\0\0\0\1" + json.dumps(native()).encode()),
-    Sample("avro in a schema registry frame", b"\0\0\0\0\1\x08\x06abc", None, reason="such as Avro"),
+    Sample(
+        "avro in a schema registry frame",
+        b"\0\0\0\0\1\x08\x06abc",
+        None,
+        reason="set events.schema_registry_url if it is Avro",
+    ),
     Sample("json in text of json", json.dumps(native())),
     Sample("an array of one event", [native()]),
     Sample("utf-16", json.dumps(native()).encode("utf-16"), None, reason="write the event in UTF-8"),
