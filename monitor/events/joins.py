@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from monitor.events.bodies import Body
+from monitor.events.context import Context
 from monitor.events.envelopes.cloudevents import half_of
-from monitor.events.event import Origin
 from monitor.events.stream import joined_pieces, stream_id
 
 
@@ -17,12 +17,12 @@ from monitor.events.stream import joined_pieces, stream_id
 class Call:
     """Bodies that are one call: one body or the pieces of a streamed response, and a request that came apart from it.
 
-    `repeats` are further records with the same request or response.
+    `repeats` are further deliveries of the same; a request has its own.
     """
 
     pieces: list[Body]
-    request: Body | None = None
-    repeats: list[Origin] = field(default_factory=list)
+    request: Call | None = None
+    repeats: list[Context] = field(default_factory=list)
 
     def whole(self) -> Body:
         """The call as one body. It has the context of the first piece, and so its record, id and time."""
@@ -30,15 +30,19 @@ class Call:
             return self.pieces[0]
         context = self.pieces[0].context
         data = self.pieces[0].data if len(self.pieces) == 1 else joined_pieces([piece.data for piece in self.pieces])
-        parts = [*([self.request] if self.request else []), *self.pieces]
+        parts = [piece.context for piece in self.pieces]
+        repeats = list(self.repeats)
         if self.request is not None:
-            data = {"id": context.attributes.get("shared_id"), "request": self.request.data, "response": data}
-        others = dict.fromkeys([*(part.context.record.origin for part in parts), *self.repeats])
+            asked = self.request.pieces[0]
+            data = {"id": context.attributes.get("shared_id"), "request": asked.data, "response": data}
+            parts.append(asked.context)
+            repeats += self.request.repeats
+        others = dict.fromkeys(part.record.origin for part in (*parts, *repeats))
         others.pop(context.record.origin)
         repaired = Counter[str]()
         for part in parts:
-            repaired += part.context.repaired
-            part.context.repaired.clear()  # counted once
+            repaired += part.repaired
+            part.repaired.clear()  # counted once
         return Body(data, replace(context, joined=tuple(others), repaired=repaired))
 
 
@@ -82,10 +86,10 @@ def _with_requests(found: Sequence[Call]) -> list[Call]:
     gone: set[int] = set()
     for requests, responses in halves.values():
         if requests and responses and _same(requests) and _same(responses) and len(requests[0].pieces) == 1:
-            call, others = responses[0], [*requests, *responses[1:]]
-            call.request = requests[0].pieces[0]
-            call.repeats = [piece.context.record.origin for other in others for piece in other.pieces]
-            gone.update(id(other) for other in others)
+            for alike in (requests, responses):
+                alike[0].repeats = [piece.context for other in alike[1:] for piece in other.pieces]
+            responses[0].request = requests[0]
+            gone.update(id(other) for other in (*requests, *responses[1:]))
     return [call for call in found if id(call) not in gone]
 
 

@@ -156,11 +156,12 @@ class _Reader:
         if not bad:
             return events
         if call.request is not None:
-            halves = Call([call.request], repeats=call.repeats), Call(call.pieces, repeats=call.repeats)
+            halves = call.request, Call(call.pieces, repeats=call.repeats)
             return [event for half in halves for event in self.events(half)]
         if len(call.pieces) == 1:
-            for fault in bad:
-                whole.context.faults.add(fault)
+            for context in (whole.context, *call.repeats):
+                for fault in bad:
+                    context.faults.add(fault)
             return events
         apart = [(piece, *self._of_body(piece)) for piece in call.pieces]
         good = [piece for piece, _, faults in apart if not faults]
