@@ -10,7 +10,10 @@ from dataclasses import dataclass, field, replace
 from monitor.events.bodies import Body
 from monitor.events.context import Context
 from monitor.events.envelopes.cloudevents import half_of
+from monitor.events.event import Origin
 from monitor.events.stream import joined_pieces, stream_id
+
+_MAX_HELD_BYTES = 16 * 1024 * 1024
 
 
 @dataclass
@@ -24,18 +27,21 @@ class Call:
     request: Call | None = None
     repeats: list[Context] = field(default_factory=list)
 
+    def parts(self) -> list[Body]:
+        """All its bodies."""
+        return [*self.pieces, *(self.request.pieces if self.request else ())]
+
     def whole(self) -> Body:
         """The call as one body. It has the context of the first piece, and so its record, id and time."""
         if self.request is None and len(self.pieces) == 1 and not self.repeats:
             return self.pieces[0]
         context = self.pieces[0].context
         data = self.pieces[0].data if len(self.pieces) == 1 else joined_pieces([piece.data for piece in self.pieces])
-        parts = [piece.context for piece in self.pieces]
+        parts = [part.context for part in self.parts()]
         repeats = list(self.repeats)
         if self.request is not None:
-            asked = self.request.pieces[0]
-            data = {"id": context.attributes.get("shared_id"), "request": asked.data, "response": data}
-            parts.append(asked.context)
+            asked = self.request.pieces[0].data
+            data = {"id": context.attributes.get("shared_id"), "request": asked, "response": data}
             repeats += self.request.repeats
         others = dict.fromkeys(part.record.origin for part in (*parts, *repeats))
         others.pop(context.record.origin)
@@ -46,9 +52,32 @@ class Call:
         return Body(data, replace(context, joined=tuple(others), repaired=repaired))
 
 
-def calls(bodies: Iterable[Body]) -> list[Call]:
-    """The calls that `bodies` are parts of, in the order in which the first part of each came."""
-    return _with_requests(_with_pieces(bodies))
+class HeldParts:
+    """Parts of calls that wait for the other parts in the poll; what is too much to hold is read by itself."""
+
+    def __init__(self) -> None:
+        self._parts: list[Body] = []
+        self._places: dict[int, int] = {}
+        self._bytes: dict[Origin, int] = {}
+
+    def takes(self, body: Body, place: int) -> bool:
+        """Holds `body` if it is part of a call and there is room. `place` is its number in the poll."""
+        record = body.context.record
+        if stream_id(body.data) is None and half_of(body.context) is None:
+            return False
+        self._bytes[record.origin] = len(record.value or b"")
+        if sum(self._bytes.values()) > _MAX_HELD_BYTES:
+            return False
+        self._places[id(body)] = place
+        self._parts.append(body)
+        return True
+
+    def calls(self) -> list[tuple[int, Call]]:
+        """The calls that the parts make up, each with the place of the first of them."""
+        return [
+            (min(self._places[id(part)] for part in call.parts()), call)
+            for call in _with_requests(_with_pieces(self._parts))
+        ]
 
 
 def _with_pieces(bodies: Iterable[Body]) -> list[Call]:

@@ -128,6 +128,12 @@ def test_pieces_that_are_too_large_together_are_judged_as_they_are() -> None:
     assert not parsed.faults
 
 
+def test_only_so_many_bytes_wait_to_be_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = records(*(chunk(text) for text in "abcd"))
+    monkeypatch.setattr("monitor.events.joins._MAX_HELD_BYTES", 2 * len(sent[0].value or b""))
+    assert said(parse_records(sent)) == [("s", "ab"), ("s", "c"), ("s", "d")]
+
+
 def test_a_silent_piece_alone_is_nothing_to_judge() -> None:
     parsed = polled(chunk("", role="assistant"), chunk(None, "other"))
     assert (parsed.events, parsed.faults) == ((), {})
