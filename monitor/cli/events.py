@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,11 +12,13 @@ import typer
 
 from monitor.cli.exit_code import ExitCode
 from monitor.cli.options import ConfigOption
-from monitor.cli.wiring import load_sets, load_settings
+from monitor.cli.shutdown import closing_all
+from monitor.cli.wiring import load_sets, load_settings, open_schema_registry
 from monitor.errors import ConfigError, Retryable
 
 if TYPE_CHECKING:
     from monitor.config.sections import Config
+    from monitor.events.envelopes.confluent import Schemas
     from monitor.events.event import Record
     from monitor.events.unread_range import UnreadRange
     from monitor.report.inspection import Inspector
@@ -86,10 +87,11 @@ def inspect_source(settings: Config, source: Source, shown: Shown, limit: int | 
     from monitor.report.inspection import of_unread
     from monitor.report.inspection_lines import InspectionLines
 
-    inspector = _inspector(settings)
     console, errors = Console(), Console(stderr=True)
     records = events = bad = 0
-    with closing(source):
+    with closing_all() as opened:
+        opened.append(source.close)
+        inspector = _inspector(settings, open_schema_registry(settings, opened))
         for item in _items(source, limit):
             records += 1
             found = of_unread(item) if isinstance(item, UnreadRange) else inspector.inspect(item)
@@ -116,14 +118,14 @@ def _items(source: Source, limit: int | None) -> Iterator[Record | UnreadRange]:
                 return
 
 
-def _inspector(settings: Config) -> Inspector:
+def _inspector(settings: Config, schemas: Schemas | None) -> Inspector:
     from monitor.report.inspection import Inspector
 
     readers: dict[str, tuple[str, ...]] = {}
     for loaded in load_sets(settings):
         for segment in loaded.set.segments:
             readers[segment] = (*readers.get(segment, ()), loaded.set.id)
-    return Inspector(settings.events.limits, settings.events.body_format(), readers)
+    return Inspector(settings.events.limits, settings.events.body_format(), readers, schemas)
 
 
 def _is_file(origin: str) -> bool:

@@ -10,11 +10,12 @@ from typing import Any
 from detectors.feature_set import SegmentName
 from monitor.errors import BadEvent
 from monitor.events.context import Context
+from monitor.events.envelopes.confluent import NO_SCHEMAS, Schemas, schema_ids
 from monitor.events.event import Event, EventLimits, Origin, Record
 from monitor.events.event_format import EventFormat
 from monitor.events.formats import native
 from monitor.events.json_object import JsonObject
-from monitor.events.parse import UNRECOGNISED, parse
+from monitor.events.parse import UNRECOGNISED, parse_records
 from monitor.events.unread_range import UnreadRange
 from monitor.report.left_out import LeftOut, left_out
 from monitor.tokens.chat_template import segment_of
@@ -89,21 +90,30 @@ class Inspector:
     limits: EventLimits
     body_format: str | EventFormat
     readers: Mapping[str, tuple[str, ...]]
+    schemas: Schemas | None = None
 
     def inspect(self, record: Record) -> Inspection:
-        """How `record` is understood."""
-        bodies: list[tuple[str, JsonObject, Context]] = []
-        try:
-            events = parse(record, self.limits, self.body_format, lambda *body: bodies.append(body))
-        except BadEvent as e:
-            known = [body for body in bodies if body[0] != UNRECOGNISED or native.recognises(body[1])]
-            return Inspection(record.origin, _formats(known), _envelopes(record, bodies), bad=(e,))
+        """How `record` is understood by itself. Raises Retryable if the schema registry is down."""
+        seen: dict[str, tuple[str, JsonObject, Context]] = {}  # by path: a body may be read a second time
+        ids = schema_ids((record,))
+        decoders = self.schemas.decoders(ids) if self.schemas is not None and ids else NO_SCHEMAS
+        parsed = parse_records(
+            (record,),
+            self.limits,
+            self.body_format,
+            decoders,
+            lambda name, body, context: seen.update({context.path: (name, body, context)}),
+        )
+        bodies, events = tuple(seen.values()), parsed.events
+        known = [body for body in bodies if body[0] != UNRECOGNISED or native.recognises(body[1])]
+        faults = parsed.faults.get(record.origin)
         return Inspection(
             record.origin,
-            _formats(bodies),
+            _formats(known),
             _envelopes(record, bodies),
             tuple(InspectedEvent(event, tuple(self._segments(event))) for event in events),
-            tuple(_left_out(bodies, events)),
+            tuple(_left_out(bodies, events)) if events else (),
+            (faults.as_one(bool(events)),) if faults else (),
         )
 
     def _segments(self, event: Event) -> Iterator[InspectedSegment]:

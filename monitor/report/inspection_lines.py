@@ -34,6 +34,8 @@ class InspectionLines:
         yield from page.wrapped(self._heading(), "bold")
         for fault in found.bad:
             yield from page.wrapped(f"  bad event ({fault.kind}): {fault}", "red")
+        if not found.events and not found.bad:
+            yield from page.wrapped("  nothing to judge: nobody says anything here")
         for item in found.events:
             yield from _event(item, page)
         yield from _left_out(found.left_out, page)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from monitor.config.mapping import MappingConfig
+from monitor.events.envelopes.confluent import Decoder
 from monitor.events.event import REPAIR_KINDS, UNREAD_PART_KINDS, EventLimits, Origin, Record
 from monitor.events.unread_range import UnreadRange
 from monitor.report.inspection import WHY_REPAIRED, WHY_UNREAD, Inspection, Inspector, of_unread
@@ -101,6 +103,34 @@ def test_a_bad_record_says_why() -> None:
     ]
     assert lines(inspected({"ai": {}}))[0] == "in.jsonl:7: format kong"
     assert lines(inspected(b"nope"), of_topic=True)[0] == "in.jsonl-0 offset 7"
+
+
+def test_a_record_that_is_partly_bad_shows_both() -> None:
+    found = inspected([native(), {"level": "INFO"}])
+    assert ([item.event.id for item in found.events], len(found.bad)) == (["id-1"], 1)
+    shown = "\n".join(lines(found))
+    assert "bad event (schema): $[1]: not a format that is read" in shown
+    assert ASK in shown
+
+
+def test_a_record_without_anything_to_judge_says_so() -> None:
+    spans = {"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "GET /", "attributes": []}]}]}]}
+    assert lines(inspected(spans)) == [
+        "in.jsonl:7: format otlp",
+        "  nothing to judge: nobody says anything here",
+    ]
+
+
+def test_framed_records_are_decoded_by_the_registrys_schemas() -> None:
+    class Registry:
+        def decoders(self, ids: Collection[int]) -> dict[int, Decoder]:
+            assert ids == {7}
+            return {7: lambda payload, _: {"prompt": payload.decode()}}
+
+    inspector = Inspector(EventLimits(), "auto", READERS, Registry())
+    found = inspector.inspect(Record(b"\0\0\0\0\7AB", Origin("t", 0, 0)))
+    assert [segment.text for segment in found.events[0].segments] == ["AB"]
+    assert found.envelopes == ("a schema registry's frame",)
 
 
 def test_offsets_that_cannot_be_read() -> None:
