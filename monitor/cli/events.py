@@ -102,7 +102,7 @@ def inspect_source(settings: Config, source: Source, shown: Shown, limit: int | 
             else:
                 console.print(InspectionLines(found, shown.with_text, shown.of_topic), highlight=False)
     # with JSON, standard output is for machines
-    summary = f"{records} records: {events} events, {bad} bad"
+    summary = f"records: {records}, events: {events}, bad records: {bad}"
     (errors if shown.as_json else console).print(summary, highlight=False)
     if bad:
         raise typer.Exit(ExitCode.BAD_EVENTS)

@@ -109,7 +109,7 @@ def _left_out(found: Sequence[LeftOut], page: _Page) -> Iterator[Text]:
         yield from page.wrapped(f"    and {len(texts) - _MAX_LEFT_OUT:,} more texts; --json has all")
     if labels:
         some = ", ".join(item.path for item in labels[:_MAX_LABELS]) + (", ..." if len(labels) > _MAX_LABELS else "")
-        yield from page.wrapped(f"    {len(labels):,} short values without spaces, such as ids and names: {some}")
+        yield from page.wrapped(f"    short values without spaces, such as ids and names ({len(labels):,}): {some}")
 
 
 def _name(segment: InspectedSegment) -> str:

@@ -44,7 +44,7 @@ def test_a_file(tmp_path: Path) -> None:
     done = run("events", "inspect", written(tmp_path, GOOD, GOOD))
     assert (done.exit_code, done.stderr) == (0, "")
     assert ASK in done.stdout
-    assert done.stdout.splitlines()[-1] == "2 records: 2 events, 0 bad"
+    assert done.stdout.splitlines()[-1] == "records: 2, events: 2, bad records: 0"
 
 
 @pytest.mark.parametrize("command", [("events", "inspect"), ("check", "--sample")])
@@ -52,7 +52,7 @@ def test_a_bad_record_is_3_and_the_others_are_shown(tmp_path: Path, command: tup
     done = run(*command, written(tmp_path, GOOD, b'{"level": "INFO"}', GOOD))
     assert (done.exit_code, done.stderr) == (3, "")
     assert "records.jsonl:2\n  bad event (schema): $: not a format that is read; the keys are: level\n" in done.stdout
-    assert done.stdout.endswith("3 records: 2 events, 1 bad\n")
+    assert done.stdout.endswith("records: 3, events: 2, bad records: 1\n")
 
 
 def test_the_config_has_the_mapping(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_json_is_one_object_a_record_and_the_summary_goes_elsewhere(tmp_path: Pa
     first, second = map(json.loads, done.stdout.splitlines())
     assert first["events"][0]["segments"][0]["text"] == ASK
     assert second["bad"][0]["kind"] == "json"
-    assert done.stderr == "2 records: 1 events, 1 bad\n"
+    assert done.stderr == "records: 2, events: 1, bad records: 1\n"
 
 
 def test_without_text(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_topic_shows_no_text_unless_asked_to(apache_kafka: ApacheKafka) -> Non
     done = run("events", "inspect", topic, "--from-end", "2", **env)
     assert (done.exit_code, ASK in done.stdout) == (0, False)
     assert f"{topic}-0 offset 1: format native" in done.stdout
-    assert done.stdout.endswith("2 records: 2 events, 0 bad\n")
+    assert done.stdout.endswith("records: 2, events: 2, bad records: 0\n")
     done = run("events", "inspect", topic, "--text", "--limit", "2", **env)
     assert (done.exit_code, ASK in done.stdout) == (3, True)
     assert f"{topic}-0 offset 0\n  bad event (json)" in done.stdout

@@ -81,7 +81,7 @@ def test_a_whole_record_on_a_terminal() -> None:
         "  left out, in no segment:",
         "    $.note: the format native does not read it",
         "      15 chars  left by someone",
-        "    3 short values without spaces, such as ids and names:",
+        "    short values without spaces, such as ids and names (3):",
         "    $.messages[1].content[0].type, $.messages[1].content[1].type, $.kind",
     ]
 
