@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -15,12 +13,13 @@ import yaml
 from monitor.bench.budget import Slice
 from monitor.bench.readers import make_latentwatch
 from monitor.bench.results import PipelineResult
+from monitor.bench.sidecar import free_port, sidecar_config
 from monitor.bench.sizes import Sizes
 from monitor.bench.worker_process import WorkerProcess
 from monitor.bench.workloads import short_chats, wire
 from monitor.config.sections import Config
 from monitor.demo.broker import EmbeddedBroker
-from monitor.demo.run import GROUP, PARTITIONS, demo_config
+from monitor.demo.run import GROUP, PARTITIONS
 from monitor.demo.sidecar_process import SidecarProcess
 from monitor.demo.topics import DemoTopics
 from monitor.errors import Permanent
@@ -46,9 +45,9 @@ def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes,
         WorkerProcess(make_latentwatch, *engine_reader) as engine,
     ):
         broker.create_topics(PARTITIONS)
-        path, port = Path(folder) / "config.yaml", _free_port()
-        sidecar_config = _sidecar_config(config, bundle, precision, broker.bootstrap_servers, Path(folder), port)
-        path.write_text(yaml.safe_dump(sidecar_config, sort_keys=False), encoding="utf-8")
+        path, port = Path(folder) / "config.yaml", free_port()
+        served = sidecar_config(config, bundle, precision, broker.bootstrap_servers, Path(folder), port)
+        path.write_text(yaml.safe_dump(served, sort_keys=False), encoding="utf-8")
         with (
             DemoTopics(broker.bootstrap_servers, GROUP) as topics,
             SidecarProcess(path, port, Path(folder) / "sidecar.log") as sidecar,
@@ -106,23 +105,3 @@ class _KafkaPath:
             if time.monotonic() - moved > _STALL_S:
                 raise Permanent(f"{done} of {total} events committed, then none for {_STALL_S:.0f} s")
         return time.monotonic() - started
-
-
-def _sidecar_config(
-    config: Config, bundle: Path, precision: str, servers: str, folder: Path, port: int
-) -> dict[str, Any]:
-    """Reader, sets and alerts as configured, with the benchmark's own broker and sinks."""
-    reader = config.reader.model_dump(mode="json", exclude_defaults=True, exclude={"device", "dtype", "precision"})
-    own = demo_config(servers, folder / "alerts.jsonl", port)
-    return {
-        **own,
-        "reader": {**reader, "engine": "onnx", "bundle": str(bundle.resolve()), "precision": precision},
-        "feature_sets": config.feature_sets.model_dump(mode="json", exclude_defaults=True),
-        "alerts": config.alerts.model_dump(mode="json", exclude_defaults=True),
-    }
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
