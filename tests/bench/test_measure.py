@@ -142,13 +142,15 @@ SLOW = dataclasses.replace(QUICK, repetitions=3, single_events=2)
 
 def test_a_slice_that_is_too_short_cuts_events_and_says_so(sound: WorkerProcess) -> None:
     report = BenchReport({"ceilings_gops": {}})
-    rows = measured([(reader("sound"), sound)], Rates(sound, report.skipped), report, seconds=1.0, sizes=SLOW)
-    # "long" has two events of half a second, and 0.6 s of its slice of 1 s are for a repetition
-    assert [(row.workload, row.events) for row in rows] == [("short", 1), ("long", 1)]
-    assert report.shortened == ["sound on long: 1 of 2 single events, 1 of 2 events"]
+    longer = [WORKLOADS[0], Workload("long", (EVENT,) * 4)]
+    running = [(reader("sound"), sound)]
+    rows = measured(running, Rates(sound, report.skipped), report, 1.7, SLOW, workloads=longer)
+    # "long" has four events of half a second, and 1.02 s of its slice of 1.7 s are for a repetition
+    assert [(row.workload, row.events) for row in rows] == [("short", 1), ("long", 2)]
+    assert report.shortened == ["sound on long: 1 of 2 single events, 2 of 4 events"]
     assert report.skipped == []
     page = markdown(BenchReport({**MACHINE, "ceilings_gops": {}}, shortened=report.shortened), "latentwatch bench")
-    assert "## Cut short\n\n- sound on long: 1 of 2 single events, 1 of 2 events\n" in page
+    assert "## Cut short\n\n- sound on long: 1 of 2 single events, 2 of 4 events\n" in page
 
 
 def test_repetitions_end_with_the_slice(sound: WorkerProcess) -> None:
@@ -163,12 +165,12 @@ def test_repetitions_end_with_the_slice(sound: WorkerProcess) -> None:
 
 def test_a_reader_without_time_for_enough_events_is_left_out(sound: WorkerProcess) -> None:
     report = BenchReport({**MACHINE, "ceilings_gops": {}})
-    fewer = [Workload("short", (EVENT,)), Workload("long", (EVENT,) * 8)]
-    # half a second for a single event, so four for the eight of "long", of which two are the least
+    longest = [WORKLOADS[0], Workload("long", (EVENT,) * 40)]
+    # half a second for a single event, so five for ten of "long", which are the least
     running = [(reader("sound"), sound)]
-    rows = measured(running, Rates(sound, []), report, 1.9, SLOW, lambda: 0.0, fewer)
+    rows = measured(running, Rates(sound, []), report, 1.9, SLOW, workloads=longest)
     assert [(row.workload, row.reader) for row in rows] == [("short", "sound")]
     assert report.left_out == [("long", "sound")]
-    assert report.skipped == ["sound on long: left out: only 2 of its 8 events would take 1 s"]
+    assert report.skipped == ["sound on long: left out: only 10 of its 40 events would take 5 s"]
     report.results, report.left_out = rows, [("short", "tortoise")]
     assert "| tortoise | left out |  |  |  |  |  |\n" in markdown(report, "latentwatch bench")
