@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ from monitor.events.event import Event
 from monitor.tokens.tokeniser import EventTokeniser
 
 NAIVE = "naive_fp32"
+_FIRST_LOADED = ("onnx_int8_confirmed", "onnx_int8", "onnx_fp32")
+_FIRST_LOAD_S = 60.0
 _FAST_LOAD_SHARE = 0.6
 """Of the time to load: for the fast readers, which load first, so that slow ones do not keep them from it."""
 _LEAST_SHARE = 0.25
@@ -161,18 +164,40 @@ def loaded(
     """
     ready: dict[str, WorkerProcess] = {}
     with ExitStack() as opened:
-        for slow, share in ((False, _FAST_LOAD_SHARE), (True, 1.0)):
-            part = time.part(share)
-            group = [reader for reader in readers if reader.slow == slow]
-            started = [opened.enter_context(WorkerProcess(reader.make, *reader.arguments)) for reader in group]
-            for reader, worker in zip(group, started, strict=True):
-                progress.detail(reader.name)
-                try:
-                    worker.wait_made(_at_least_a_second(part.left_s))
-                    ready[reader.name] = worker
-                except Permanent as e:
-                    skipped.append(f"{reader.name}: {e}")
+
+        def start(reader: BenchReader) -> WorkerProcess:
+            return opened.enter_context(WorkerProcess(reader.make, *reader.arguments))
+
+        def wait(reader: BenchReader, worker: WorkerProcess, left_s: float) -> None:
+            progress.detail(reader.name)
+            try:
+                worker.wait_made(_at_least_a_second(left_s))
+                ready[reader.name] = worker
+            except Permanent as e:
+                skipped.append(f"{reader.name}: {e}")
+
+        part = time.part(_FAST_LOAD_SHARE)
+        last_s = 0.0
+        # one by one, so that a slow machine loads some of them rather than none in time
+        for reader in sorted((r for r in readers if not r.slow), key=_load_rank):
+            if last_s > part.left_s:
+                skipped.append(f"{reader.name}: left out: it would take about {last_s:.0f} s to load")
+                continue
+            began_s = monotonic()
+            # the first one may take longer than its share, because without any reader nothing can be measured
+            wait(reader, start(reader), part.left_s if ready else max(part.left_s, _FIRST_LOAD_S))
+            last_s = monotonic() - began_s
+        slow = [reader for reader in readers if reader.slow]
+        if last_s > time.left_s:  # they import more than the fast ones
+            skipped.extend(f"{reader.name}: left out: no time to load it" for reader in slow)
+            slow = []
+        for reader, worker in [(reader, start(reader)) for reader in slow]:
+            wait(reader, worker, time.left_s)
         yield [(reader, ready[reader.name]) for reader in readers if reader.name in ready]
+
+
+def _load_rank(reader: BenchReader) -> int:
+    return _FIRST_LOADED.index(reader.name) if reader.name in _FIRST_LOADED else len(_FIRST_LOADED)
 
 
 def measure(

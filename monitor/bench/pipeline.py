@@ -25,6 +25,8 @@ from monitor.demo.topics import DemoTopics
 from monitor.errors import Permanent
 from monitor.events.event import Event
 
+_LEAST_S = 30.0
+"""For the sidecar to be ready, even if that is more than its share."""
 _READY_TIMEOUT_S, _STALL_S, _STOP_TIMEOUT_S = 300.0, 120.0, 60.0
 # Polling offsets takes CPU time from the sidecar, so polling starts only after this share of the engine's time
 _POLL_S, _SLEEP_SHARE = 0.02, 0.9
@@ -52,7 +54,7 @@ def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes,
             DemoTopics(broker.bootstrap_servers, GROUP) as topics,
             SidecarProcess(path, port, Path(folder) / "sidecar.log") as sidecar,
         ):
-            sidecar.wait_ready(min(_READY_TIMEOUT_S, budget.left_s))
+            sidecar.wait_ready(min(_READY_TIMEOUT_S, max(_LEAST_S, budget.left_s)))
             engine.wait_made(max(1.0, budget.left_s))  # it has loaded at the same time
             path_through_kafka = _KafkaPath(topics, sidecar)
             warm_up = short_chats(_WARM_UP, "warm-up")

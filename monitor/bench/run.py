@@ -138,7 +138,9 @@ def run_bench(config: Config, options: Options, show: Show, clock: Callable[[], 
         except LatentwatchError as e:
             report.skipped.append(f"pipeline: {e}")
     stages["pipeline"] = clock() - started - sum(stages.values())
-    if options.scaling:
+    if options.scaling and options.quick and options.readers and not report.results:
+        report.skipped.append("curves: no reader could be measured in time")
+    elif options.scaling:
         _measure_curves(config, bundle, precision, sizes, report, budget, progress)
     stages["scaling"] = clock() - started - sum(stages.values())
     report.machine["seconds"] = clock() - started
