@@ -31,7 +31,7 @@ from monitor.tokens.tokeniser import EventTokeniser
 
 NAIVE = "naive_fp32"
 _FIRST_LOADED = ("onnx_int8_confirmed", "onnx_int8", "onnx_fp32")
-_FIRST_LOAD_S = 60.0
+_FIRST_LOAD_S = 45.0
 _FAST_LOAD_SHARE = 0.6
 """Of the time to load: for the fast readers, which load first, so that slow ones do not keep them from it."""
 _LEAST_SHARE = 0.25

@@ -25,8 +25,8 @@ from monitor.demo.topics import DemoTopics
 from monitor.errors import Permanent
 from monitor.events.event import Event
 
-_LEAST_S = 30.0
-"""For the sidecar to be ready, even if that is more than its share."""
+_LEAST_EVENTS = 16
+"""A round of fewer says too little to be shown."""
 _READY_TIMEOUT_S, _STALL_S, _STOP_TIMEOUT_S = 300.0, 120.0, 60.0
 # Polling offsets takes CPU time from the sidecar, so polling starts only after this share of the engine's time
 _POLL_S, _SLEEP_SHARE = 0.02, 0.9
@@ -38,7 +38,7 @@ def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes,
 
     The chats are short because Kafka costs time per event and reading per token. Every round has new events, so that
     no prefix cache holds them. If `budget` is short, there are fewer rounds of fewer events. Raises LatentwatchError if
-    broker or sidecar fail.
+    broker or sidecar fail, or if there is no time for enough events.
     """
     engine_reader = (f"onnx_{precision}_confirmed", config, bundle)
     with (
@@ -54,7 +54,7 @@ def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes,
             DemoTopics(broker.bootstrap_servers, GROUP) as topics,
             SidecarProcess(path, port, Path(folder) / "sidecar.log") as sidecar,
         ):
-            sidecar.wait_ready(min(_READY_TIMEOUT_S, max(_LEAST_S, budget.left_s)))
+            sidecar.wait_ready(min(_READY_TIMEOUT_S, budget.left_s))
             engine.wait_made(max(1.0, budget.left_s))  # it has loaded at the same time
             path_through_kafka = _KafkaPath(topics, sidecar)
             warm_up = short_chats(_WARM_UP, "warm-up")
@@ -62,6 +62,8 @@ def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes,
             engine.call("run", warm_up)
             # a round reads every event twice, and the events of all rounds have to fit
             count = budget.fits(sizes.pipeline_events, 2 * sizes.pipeline_rounds * event_s)
+            if count < min(_LEAST_EVENTS, sizes.pipeline_events):
+                raise Permanent(f"left out: there is time for {count} of {sizes.pipeline_events} events a round")
             engine_only: list[float] = []
             whole: list[float] = []
             for n in range(sizes.pipeline_rounds):

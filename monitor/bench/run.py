@@ -130,7 +130,10 @@ def run_bench(config: Config, options: Options, show: Show, clock: Callable[[], 
         except LatentwatchError as e:
             report.skipped.append(f"start: {e}")
     stages["start"] = clock() - started - sum(stages.values())
-    if options.pipeline:
+    too_slow = options.quick and bool(options.readers) and not report.results
+    if too_slow and (options.pipeline or options.scaling):
+        report.skipped.append("pipeline and curves: left out, because no reader could be measured in time")
+    if options.pipeline and not too_slow:
         progress.stage("through Kafka")
         try:
             report.pipeline = measure_pipeline(config, bundle.folder, precision, sizes, budget.begin("pipeline"))
@@ -138,9 +141,7 @@ def run_bench(config: Config, options: Options, show: Show, clock: Callable[[], 
         except LatentwatchError as e:
             report.skipped.append(f"pipeline: {e}")
     stages["pipeline"] = clock() - started - sum(stages.values())
-    if options.scaling and options.quick and options.readers and not report.results:
-        report.skipped.append("curves: no reader could be measured in time")
-    elif options.scaling:
+    if options.scaling and not too_slow:
         _measure_curves(config, bundle, precision, sizes, report, budget, progress)
     stages["scaling"] = clock() - started - sum(stages.values())
     report.machine["seconds"] = clock() - started
