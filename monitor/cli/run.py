@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from monitor.cli.options import ConfigOption, DeviceOption
 from monitor.cli.shutdown import closing_all, stop_on_signals
-from monitor.cli.wiring import load_sets, load_settings, make_delivery, make_telemetry
+from monitor.cli.wiring import load_sets, load_settings, make_delivery, make_telemetry, open_schema_registry
 
 if TYPE_CHECKING:
     from monitor.config.sections import Config
@@ -72,12 +72,12 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
         opened.append(dead_letters.close)
         source = KafkaSource(settings.kafka, settings.source)
         opened.append(source.close)
-        delivery = make_delivery(settings, sinks, dead_letters)
+        delivery = make_delivery(settings, sinks, dead_letters, open_schema_registry(settings, opened))
         pipeline = Pipeline(source, engine, delivery, telemetry, health, stop, _first_alert())
         loading.done()
         log.info("reading events from topic %s as group %s", settings.source.topic, settings.source.group_id)
         totals = pipeline.run()
-        log.info("stopped: %d events read, %d alerts, %d bad events", totals.events, totals.alerts, totals.bad)
+        log.info("stopped: %d events read, %d alerts, %d bad records", totals.events, totals.alerts, totals.bad)
 
 
 def _serve_health(settings: Config, health: Health, telemetry: Telemetry) -> Callable[[], None]:

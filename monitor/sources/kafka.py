@@ -100,7 +100,9 @@ class KafkaSource:
             if self._failure is not None:
                 raise self._failure
             if not self._held:
-                self._fetch(consumer, min(self._source.poll_timeout_ms, _MAX_BLOCK_MS))
+                longest_ms = min(self._source.poll_timeout_ms, _MAX_BLOCK_MS)
+                # a poll without records lasts its whole timeout, even if the member joined meanwhile
+                self._fetch(consumer, longest_ms if self.assigned else min(longest_ms, _REJOIN_MS))
                 self._fill(consumer)
         except Exception as e:
             self._drop()
@@ -292,4 +294,5 @@ def _handed_out(record: Any) -> Record | UnreadRange:
         key=record.key,
         headers=tuple((name, value if value is not None else b"") for name, value in record.headers or ()),
         origin=Origin(record.topic, record.partition, record.offset),
+        time_ms=record.timestamp,
     )

@@ -11,7 +11,7 @@ from tests.deploy.locked import LOCKED, locked, locked_packages
 from tests.deploy.manifest import REPOSITORY
 
 FILES = sorted(path.name for path in LOCKED.glob("*.txt"))
-EXTRAS = {"runtime.txt": (), "builder.txt": ("compile",), "gpu.txt": ("torch",)}
+EXTRAS = {"runtime.txt": ("avro",), "builder.txt": ("avro", "compile"), "gpu.txt": ("avro", "torch")}
 
 
 def name_of(requirement: str) -> str:
