@@ -106,6 +106,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
 def test_the_demo_runs_from_the_wheel(version: str, cache: Path, tmp_path: Path) -> None:
     python = shutil.which(f"python{version}")
