@@ -31,6 +31,21 @@ def stop_on_signals() -> threading.Event:
     return stop
 
 
+def stop_after_draining(stop: threading.Event, drain: Callable[[], None], grace_s: float) -> threading.Event:
+    """An event that is set `grace_s` seconds after `stop`; `drain` is called when `stop` is set."""
+    halt = threading.Event()
+
+    def wait() -> None:
+        stop.wait()
+        log.info("delivering what has been accepted, for %g s at most", grace_s)
+        drain()
+        threading.Event().wait(grace_s)
+        halt.set()
+
+    threading.Thread(target=wait, name="drain", daemon=True).start()
+    return halt
+
+
 @contextmanager
 def closing_all() -> Iterator[list[Callable[[], None]]]:
     """Calls every function of the list at the end, the last one first, even if one of them fails."""
