@@ -12,12 +12,15 @@ from types import FrameType
 log = logging.getLogger("monitor")
 
 
-def stop_on_signals() -> threading.Event:
-    """An event that the first SIGTERM or SIGINT sets. The second ends the process at once."""
+def stop_on_signals(finishing: str = "the current batch") -> threading.Event:
+    """An event that the first SIGTERM or SIGINT sets. The second ends the process at once.
+
+    `finishing` is what the process still does after the first, for the log.
+    """
     stop = threading.Event()
 
     def announce(name: str) -> None:
-        log.info("%s: finishing the current batch; a second signal ends the process at once", name)
+        log.info("%s: finishing %s; a second signal ends the process at once", name, finishing)
         stop.set()
 
     def on_signal(number: int, _frame: FrameType | None) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # the command line starts without these; they take half a sec
     from monitor.config.sections import Config
     from monitor.config.sinks import OtelConfig
     from monitor.pipeline import Delivery
+    from monitor.producers.publisher import Publisher
     from monitor.sets.load import LoadedSet
     from monitor.sinks.sink import DeadLetters, Sink
     from monitor.sources.source import Source
@@ -117,3 +118,18 @@ def _open_http(
     where = http.address if http.socket or http.port else f"{http.host}:{source.port}"
     halt = stop_after_draining(stop, source.drain, http.drain_s)
     return Intake(source, ToldDeadLetters(source.refuse, bad_events), halt, f"POST /v1/events on {where}")
+
+
+def make_publisher(settings: Config) -> tuple[Publisher, str]:
+    """A publisher to where the sidecar of this config reads events, and the name of that place for the log."""
+    from monitor.producers.kafka import KafkaTransport
+    from monitor.producers.publisher import Publisher
+
+    if settings.source.kind == "kafka":
+        topic = settings.source.topic
+        return Publisher(KafkaTransport(settings.kafka, topic)), f"topic {topic}"
+    from monitor.producers.http import HttpTransport
+
+    http = settings.http
+    url = "http://localhost/v1/events" if http.socket is not None else f"http://{http.address}/v1/events"
+    return Publisher(HttpTransport(url, http.socket, http.token_file)), f"{http.address}/v1/events"

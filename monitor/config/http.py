@@ -10,7 +10,8 @@ from pydantic import Field, StringConstraints, model_validator
 
 from monitor.config.section import Port, Positive, Seconds, Section
 
-_CREDENTIALS = ("authorization", "proxy-authorization", "cookie", "x-api-key", "api-key")
+CREDENTIAL_HEADERS = ("authorization", "proxy-authorization", "cookie", "x-api-key", "api-key")
+"""Headers that no record and no event carries."""
 
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[!#$%&'*+.^_`|~0-9a-z-]+$")]
 
@@ -50,7 +51,7 @@ class HttpConfig(Section):
                 f"host {self.host} can be reached from other machines: set token_file, or listen on 127.0.0.1"
             )
         for name in self.record_headers:
-            if name in _CREDENTIALS:
+            if name in CREDENTIAL_HEADERS:
                 raise ValueError(f"record_headers: {name} holds credentials, which are never kept")
         return self
 

@@ -133,22 +133,15 @@ def listening(config: HttpConfig) -> socket.socket:
 
 
 def _tcp(config: HttpConfig) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        found = socket.socket(family, kind, protocol)
-    except OSError as e:
+        return socket.create_server((config.host, config.port), family=family, backlog=_BACKLOG)
+    except socket.gaierror as e:
         raise ConfigError(f"http.host: {config.host}: {e.strerror}; use an address of this machine") from None
-    try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(address)
     except OSError as e:
-        found.close()
         raise ConfigError(
             f"http.port: cannot listen on {config.address}: {e.strerror}; choose another port, or stop what uses it"
         ) from None
-    return found
 
 
 def _unix(path: Path) -> socket.socket:

@@ -1,0 +1,93 @@
+"""Exchange: one request to a model and its response, as bytes; becomes an event in the publisher's thread."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from monitor.errors import Permanent
+from monitor.events.stream import body_value, joined_streams
+from monitor.producers.transport import Message
+
+_ENCODINGS = {"": None, "identity": None, "gzip": 31, "deflate": 15}
+"""Content encodings that are unpacked, with the window bits of zlib."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """A body as it went over the wire, in pieces, and its Content-Encoding."""
+
+    pieces: Sequence[bytes]
+    encoding: str = ""
+
+    def text(self, max_bytes: int) -> str | None:
+        """Unpacked and decoded; None for an encoding that is not unpacked. Raises Permanent if it is too large."""
+        if self.encoding not in _ENCODINGS:
+            return None
+        raw = b"".join(self.pieces)
+        bits = _ENCODINGS[self.encoding]
+        if bits is not None:
+            unpacker = zlib.decompressobj(bits)
+            raw = unpacker.decompress(raw, max_bytes + 1)
+        if len(raw) > max_bytes:
+            raise Permanent(f"a body is over {max_bytes} bytes")
+        return raw.decode(errors="replace")
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What passed through the middleware. The response is None if none was sent."""
+
+    id: str
+    time: str
+    request: Body
+    response: Body | None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    traceparent: str | None = None
+    max_bytes: int = 1_048_576
+
+    @property
+    def size(self) -> int:
+        """Bytes of both bodies, as they went over the wire."""
+        bodies = (self.request, self.response) if self.response is not None else (self.request,)
+        return sum(len(piece) for body in bodies for piece in body.pieces)
+
+    def message(self) -> Message | None:
+        """The event: a pair of request and response, the pieces of a streamed response put together.
+
+        Raises Permanent if the request is no JSON object or a body is too large.
+        """
+        request = body_value(self.request.text(self.max_bytes))
+        if not isinstance(request, dict):
+            raise Permanent("a request is not a JSON object")
+        event: dict[str, Any] = {"id": self.id, "time": self.time, "request": request}
+        attributes = dict(self.attributes)
+        if self.response is not None:
+            text = self.response.text(self.max_bytes)
+            event["response"] = None if text is None else _response(text)
+            if text is None:
+                attributes["unread_response_encoding"] = self.response.encoding
+        headers: tuple[tuple[str, bytes], ...] = ()
+        if self.traceparent is not None:
+            event["traceparent"] = self.traceparent
+            headers = (("traceparent", self.traceparent.encode(errors="replace")),)
+        event["attributes"] = attributes
+        return Message(json.dumps(event, ensure_ascii=False).encode(errors="replace"), headers)
+
+
+def _response(text: str) -> Any:
+    """The response, put together if it was streamed; its text if it is nothing that is known."""
+    if text.startswith(("data:", "event:", ":")):
+        whole, _, last = text.replace("\r\n", "\n").rpartition(
+            "\n\n"
+        )  # a stream that broke off ends inside of an event
+        value = body_value(whole if last.strip() else text)
+    else:
+        value = body_value(text)
+    if isinstance(value, list):
+        found = joined_streams([item for item in value if isinstance(item, dict)])
+        return found[0] if len(found) == 1 else found
+    return value
