@@ -102,7 +102,9 @@ async def _stop(server: uvicorn.Server, stop: threading.Event) -> None:
 
 
 def _listening(host: str, port: int) -> socket.socket:
+    from monitor.sources.http_server import tcp_socket
+
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        return tcp_socket(host, port)
     except OSError as e:
         raise ConfigError(f"--host, --port: cannot listen on {host}:{port}: {e.strerror}") from None

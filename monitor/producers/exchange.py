@@ -14,6 +14,7 @@ from monitor.producers.transport import Message
 
 _ENCODINGS = {"": None, "identity": None, "gzip": 31, "deflate": 15}
 """Content encodings that are unpacked, with the window bits of zlib."""
+_ERRORS_FROM = 400
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Exchange:
     time: str
     request: Body
     response: Body | None
+    status: int | None = None
+    """HTTP status of the response."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     traceparent: str | None = None
     max_bytes: int = 1_048_576
@@ -58,17 +61,19 @@ class Exchange:
     def message(self) -> Message | None:
         """The event: a pair of request and response, the pieces of a streamed response put together.
 
-        Raises Permanent if the request is no JSON object or a body is too large.
+        Raises Permanent if the request does not look like JSON or a body is too large.
         """
-        request = body_value(self.request.text(self.max_bytes))
-        if not isinstance(request, dict):
+        text = self.request.text(self.max_bytes)
+        if text is None or not text.lstrip().startswith("{"):
             raise Permanent("a request is not a JSON object")
-        event: dict[str, Any] = {"id": self.id, "time": self.time, "request": request}
+        # what is broken or ambiguous stays as it is, so that whoever reads the event hears of it
+        event: dict[str, Any] = {"id": self.id, "time": self.time, "request": body_value(text)}
         attributes = dict(self.attributes)
+        if self.status is not None:
+            attributes["http.status"] = self.status
         if self.response is not None:
-            text = self.response.text(self.max_bytes)
-            event["response"] = None if text is None else _response(text)
-            if text is None:
+            event["response"] = self._response(self.response.text(self.max_bytes))
+            if self.response.encoding not in _ENCODINGS:
                 attributes["unread_response_encoding"] = self.response.encoding
         headers: tuple[tuple[str, bytes], ...] = ()
         if self.traceparent is not None:
@@ -77,17 +82,18 @@ class Exchange:
         event["attributes"] = attributes
         return Message(json.dumps(event, ensure_ascii=False).encode(errors="replace"), headers)
 
-
-def _response(text: str) -> Any:
-    """The response, put together if it was streamed; its text if it is nothing that is known."""
-    if text.startswith(("data:", "event:", ":")):
-        whole, _, last = text.replace("\r\n", "\n").rpartition(
-            "\n\n"
-        )  # a stream that broke off ends inside of an event
-        value = body_value(whole if last.strip() else text)
-    else:
+    def _response(self, text: str | None) -> Any:
+        """The response, put together if it was streamed; text that is no JSON, unless it is a server's error page."""
+        if text is None:
+            return None
+        if text.startswith(("data:", "event:", ":")):
+            # a stream that broke off ends inside of an event
+            whole, _, last = text.replace("\r\n", "\n").rpartition("\n\n")
+            text = whole if last.strip() else text
         value = body_value(text)
-    if isinstance(value, list):
-        found = joined_streams([item for item in value if isinstance(item, dict)])
-        return found[0] if len(found) == 1 else found
-    return value
+        if isinstance(value, str) and self.status is not None and self.status >= _ERRORS_FROM:
+            return None
+        if isinstance(value, list):
+            found = joined_streams([item for item in value if isinstance(item, dict)])
+            return found[0] if len(found) == 1 else found
+        return value

@@ -14,6 +14,7 @@ from monitor.producers.middleware import AsgiMessage, Receive, Scope, Send
 
 _HOP_BY_HOP = (
     b"connection",
+    b"expect",
     b"keep-alive",
     b"proxy-authenticate",
     b"proxy-authorization",

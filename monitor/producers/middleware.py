@@ -125,7 +125,6 @@ class _Capture:
         attributes: dict[str, Any] = {"http.path": self._path, **self._options.headers.attributes(self._headers)}
         response: Body | None = None
         if self._status is not None:
-            attributes["http.status"] = self._status
             response = Body(self._response, self._response_headers.get("content-encoding", "").lower())
         if not self._complete:
             attributes["response_broke_off"] = True
@@ -134,6 +133,7 @@ class _Capture:
             time=self._time.isoformat(timespec="milliseconds"),
             request=Body(self._request, self._headers.get("content-encoding", "").lower()),
             response=response,
+            status=self._status,
             attributes=attributes,
             traceparent=self._options.headers.traceparent_of(self._headers),
             max_bytes=self._options.max_bytes,

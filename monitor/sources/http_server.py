@@ -132,16 +132,31 @@ def listening(config: HttpConfig) -> socket.socket:
     return _unix(config.socket) if config.socket is not None else _tcp(config)
 
 
-def _tcp(config: HttpConfig) -> socket.socket:
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+def tcp_socket(host: str, port: int) -> socket.socket:
+    """A listening socket for an asyncio server. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio switches Nagle's algorithm off only if the protocol is named; it holds streamed pieces back for 40 ms
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((config.host, config.port), family=family, backlog=_BACKLOG)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((host, port))
+        found.listen(_BACKLOG)
+    except OSError:
+        found.close()
+        raise
+    return found
+
+
+def _tcp(config: HttpConfig) -> socket.socket:
+    try:
+        found = tcp_socket(config.host, config.port)
     except socket.gaierror as e:
         raise ConfigError(f"http.host: {config.host}: {e.strerror}; use an address of this machine") from None
     except OSError as e:
         raise ConfigError(
             f"http.port: cannot listen on {config.address}: {e.strerror}; choose another port, or stop what uses it"
         ) from None
+    return found
 
 
 def _unix(path: Path) -> socket.socket:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from typing import Any
 
 import uvicorn
 
+from monitor.sources.http_server import tcp_socket
+
 
 class AsgiServer:
     """A context manager around uvicorn in a thread."""
 
     def __init__(self, app: Any) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = tcp_socket("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._server = uvicorn.Server(
             uvicorn.Config(

@@ -9,11 +9,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+import requests
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
-from monitor.errors import ConfigError
+from monitor.errors import BadEvent, ConfigError
 from monitor.producers.headers import HeaderNames
 from monitor.producers.middleware import AsgiApp, AsgiMessage, CaptureMiddleware, CaptureOptions
 from monitor.producers.publisher import Publisher
+from tests.producers.asgi_server import AsgiServer
 from tests.producers.kept_transport import KeptTransport
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -220,6 +226,21 @@ def test_what_is_not_http_only_passes(kept: Kept) -> None:
     assert seen == ["lifespan"]
 
 
+def test_an_error_page_is_not_what_the_model_said(kept: Kept) -> None:
+    kept.call(answering(b"<html>Bad gateway</html>", status=502, headers=[(b"content-type", b"text/html")]))
+    kept.call(answering(b"Plain answer.", headers=[(b"content-type", b"text/plain")]))
+    assert [e.response for e in kept.transport.events()] == ["", "Plain answer."]
+
+
+def test_a_request_that_is_ambiguous_is_left_for_the_reader_to_refuse(kept: Kept) -> None:
+    body = b'{"messages": [{"role": "user", "content": "one"}], "messages": [{"role": "user", "content": "two"}]}'
+    kept.call(answering(json.dumps(ANSWER).encode()), (body,))
+    (value,) = kept.transport.values()
+    assert value["request"] == body.decode()
+    with pytest.raises(BadEvent, match="the key 'messages' is there twice"):
+        kept.transport.events()
+
+
 @pytest.mark.parametrize("big", ["request", "response"])
 def test_what_is_too_large_passes_and_is_counted(kept: Kept, big: str, caplog: pytest.LogCaptureFixture) -> None:
     request = json.dumps(REQUEST | {"user": "x" * 900 * (big == "request")}).encode()
@@ -276,3 +297,17 @@ def test_headers_with_credentials_are_refused() -> None:
     for name in ("Authorization", "x-api-key", "Cookie"):
         with pytest.raises(ConfigError, match="holds credentials, which are never published"):
             HeaderNames(tenant=name)
+
+
+def test_it_is_added_to_a_starlette_app_as_the_docs_say(kept: Kept) -> None:
+    async def chat(request: Request) -> JSONResponse:
+        await request.json()
+        return JSONResponse(ANSWER)
+
+    app = Starlette(routes=[Route("/v1/chat/completions", chat, methods=["POST"])])
+    app.add_middleware(CaptureMiddleware, publisher=kept.publisher, options=CaptureOptions())
+    with AsgiServer(app) as server:
+        answer = requests.post(f"{server.url}/v1/chat/completions", json=REQUEST, timeout=30)
+    assert answer.json() == ANSWER
+    assert kept.publisher.flush(60)
+    assert [e.response for e in kept.transport.events()] == ["Hello there."]

@@ -11,6 +11,7 @@ import stat
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import pytest
 from monitor.config.http import HttpConfig
 from monitor.config.sections import SourceConfig
 from monitor.errors import BadEvent, ConfigError, RefusalKind
-from monitor.events.event import EventLimits, Origin, Record
+from monitor.events.event import EventLimits, Record
 from monitor.events.parse import parse
 from monitor.sources.http import HttpSource, check_address
 from tests.brokers import free_ports
@@ -86,8 +87,27 @@ class Intake:
 Start = Callable[..., Intake]
 
 
+@pytest.fixture(scope="module")
+def listening() -> Iterator[Intake]:
+    intake = Intake()
+    yield intake
+    intake.close()
+
+
+@pytest.fixture
+def intake(listening: Intake) -> Intake:
+    """One that holds nothing and has counted nothing; shared by the tests that leave it open."""
+    while listening.source.lag():
+        listening.take()
+    listening.source.commit()
+    listening.counts.accepted = 0
+    listening.counts.refused.clear()
+    return listening
+
+
 @pytest.fixture
 def start() -> Iterator[Start]:
+    """Makes new ones."""
     started: list[Intake] = []
 
     def make(**config: Any) -> Intake:
@@ -99,19 +119,10 @@ def start() -> Iterator[Start]:
         intake.close()
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Intake]:
-    """One for tests that leave nothing behind."""
-    intake = Intake()
-    yield intake
-    intake.close()
-
-
 # ---- what is taken
 
 
-def test_an_event_is_held_and_handed_out_as_it_came(start: Start) -> None:
-    intake = start()
+def test_an_event_is_held_and_handed_out_as_it_came(intake: Intake) -> None:
     answer = intake.ask(ONE)
     assert (answer.status, answer.body) == (202, {"status": "accepted", "ids": ["e1"]})
     assert intake.source.held() == (1, len(ONE))
@@ -140,15 +151,13 @@ def test_an_event_is_held_and_handed_out_as_it_came(start: Start) -> None:
         ),
     ],
 )
-def test_the_formats_of_records(start: Start, content_type: str, body: str, ids: list[str]) -> None:
-    intake = start()
+def test_the_formats_of_records(intake: Intake, content_type: str, body: str, ids: list[str]) -> None:
     answer = intake.ask(body, headers={"Content-Type": content_type})
     assert (answer.status, answer.body["ids"]) == (202, ids)
 
 
-def test_headers_become_headers_of_the_record_and_credentials_do_not(start: Start) -> None:
+def test_headers_become_headers_of_the_record_and_credentials_do_not(intake: Intake) -> None:
     traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    intake = start()
     sent = {"ce-specversion": "1.0", "ce-id": "c9", "ce-type": "t", "ce-source": "s", "Traceparent": traceparent}
     secret = {"Authorization": "Bearer secret", "Cookie": "secret", "X-Other": "secret"}
     answer = intake.ask(json.dumps({"response": "Hello."}), headers=JSON | sent | secret)
@@ -166,15 +175,13 @@ def test_events_without_ids_get_ids_that_differ_between_processes(start: Start) 
     assert all(found[0].startswith("http-") for found in ids)
 
 
-def test_gzip_is_unpacked(start: Start) -> None:
-    intake = start()
+def test_gzip_is_unpacked(intake: Intake) -> None:
     assert intake.ask(gzip.compress(ONE.encode()), headers=JSON | {"Content-Encoding": "gzip"}).status == 202
     (record,) = intake.take()
     assert record.value == ONE.encode()
 
 
-def test_a_body_in_chunks(start: Start) -> None:
-    intake = start()
+def test_a_body_in_chunks(intake: Intake) -> None:
     intake.connection.request("POST", "/v1/events", iter([ONE[:9].encode(), ONE[9:].encode()]), JSON)
     answer = intake.connection.getresponse()
     answer.read()
@@ -215,18 +222,18 @@ def test_a_body_in_chunks(start: Start) -> None:
     ],
 )
 def test_a_request_is_refused_with_its_reason(
-    shared: Intake, body: bytes | str, headers: dict[str, str], status: int, kind: RefusalKind, reason: str
+    intake: Intake, body: bytes | str, headers: dict[str, str], status: int, kind: RefusalKind, reason: str
 ) -> None:
-    before = shared.counts.refused[kind]
-    answer = shared.once(body, headers=headers)
+    before = intake.counts.refused[kind]
+    answer = intake.once(body, headers=headers)
     assert answer.status == status
     assert reason in answer.body["error"]
-    assert shared.counts.refused[kind] == before + 1
-    assert shared.source.held() == (0, 0)
+    assert intake.counts.refused[kind] == before + 1
+    assert intake.source.held() == (0, 0)
 
 
-def test_too_large_in_chunks_is_refused_before_it_is_all_there(shared: Intake) -> None:
-    with shared.raw() as sock:
+def test_too_large_in_chunks_is_refused_before_it_is_all_there(intake: Intake) -> None:
+    with intake.raw() as sock:
         sock.sendall(b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
         sock.sendall(b"Transfer-Encoding: chunked\r\n\r\n" + b"1000\r\n" + b" " * 4_096 + b"\r\n1\r\n \r\n")
         assert sock.recv(1_000).startswith(b"HTTP/1.1 413 ")
@@ -243,8 +250,8 @@ def test_too_large_in_chunks_is_refused_before_it_is_all_there(shared: Intake) -
         ("POST", "//v1/events", 404),
     ],
 )
-def test_other_methods_and_paths(shared: Intake, method: str, path: str, status: int) -> None:
-    answer = shared.once(method=method, path=path)
+def test_other_methods_and_paths(intake: Intake, method: str, path: str, status: int) -> None:
+    answer = intake.once(method=method, path=path)
     assert answer.status == status
     assert answer.body == {"error": "not here: send events with POST /v1/events"}
     assert answer.headers.get("allow") == ("POST" if status == 405 else None)
@@ -298,8 +305,7 @@ def in_work(intake: Intake, finish: Callable[[list[Record]], None]) -> threading
 
 
 @pytest.mark.parametrize("prefer", ["wait", "wait=30", 'respond-async, WAIT="30"; x=1'])
-def test_an_answer_waits_for_delivery(start: Start, prefer: str) -> None:
-    intake = start()
+def test_an_answer_waits_for_delivery(intake: Intake, prefer: str) -> None:
     thread = in_work(intake, lambda _: intake.source.commit())
     answer = intake.ask(ONE, headers=JSON | {"Prefer": prefer})
     thread.join()
@@ -318,8 +324,7 @@ def test_an_answer_that_waited_long_enough_says_accepted(start: Start) -> None:
     assert start(wait_s=0.01).ask(ONE).status == 202
 
 
-def test_a_waiting_caller_hears_that_the_reader_refused_its_event(start: Start) -> None:
-    intake = start()
+def test_a_waiting_caller_hears_that_the_reader_refused_its_event(intake: Intake) -> None:
 
     def refuse(records: list[Record]) -> None:
         intake.source.refuse(records[0].origin, BadEvent("9 tokens, over events.max_tokens = 8", kind="size"))
@@ -379,32 +384,32 @@ def test_the_token(start: Start, tmp_path: Path) -> None:
     "sent",
     [b"", b"POST /v1/events HTTP/1.1\r\nHost:", b"POST /v1/events HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 100],
 )
-def test_a_head_that_does_not_arrive_is_cut_off(shared: Intake, sent: bytes) -> None:
-    with shared.raw() as sock:
+def test_a_head_that_does_not_arrive_is_cut_off(intake: Intake, sent: bytes) -> None:
+    with intake.raw() as sock:
         sock.sendall(sent)
         assert _closed(sock)
 
 
-def test_a_body_that_does_not_arrive_is_cut_off(shared: Intake) -> None:
-    before = shared.counts.refused["timeout"]
-    with shared.raw() as sock:
+def test_a_body_that_does_not_arrive_is_cut_off(intake: Intake) -> None:
+    before = intake.counts.refused["timeout"]
+    with intake.raw() as sock:
         sock.sendall(b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
         sock.sendall(b"Content-Length: 100\r\n\r\n{")
         assert sock.recv(1_000).startswith(b"HTTP/1.1 408 ")
         assert _closed(sock)
-    assert shared.counts.refused["timeout"] == before + 1
+    assert intake.counts.refused["timeout"] == before + 1
 
 
-def test_the_head_of_the_next_request_has_no_more_time_than_the_first(shared: Intake) -> None:
-    with shared.raw() as sock:
+def test_the_head_of_the_next_request_has_no_more_time_than_the_first(intake: Intake) -> None:
+    with intake.raw() as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert sock.recv(1_000).startswith(b"HTTP/1.1 404 ")
         sock.sendall(b"G")
         assert _closed(sock)
 
 
-def test_a_head_that_is_too_long_is_refused(shared: Intake) -> None:
-    with shared.raw() as sock:
+def test_a_head_that_is_too_long_is_refused(intake: Intake) -> None:
+    with intake.raw() as sock:
         sock.sendall(b"POST /v1/events HTTP/1.1\r\nX: " + b"y" * 40_000)
         assert sock.recv(1_000).startswith(b"HTTP/1.1 400 ")
 
@@ -419,11 +424,11 @@ def test_connections_over_the_limit_are_closed(start: Start) -> None:
         assert second.recv(1_000).startswith(b"HTTP/1.1 404 ")
 
 
-def test_a_caller_that_hangs_up_in_its_body_harms_nobody(shared: Intake) -> None:
-    with shared.raw() as sock:
+def test_a_caller_that_hangs_up_in_its_body_harms_nobody(intake: Intake) -> None:
+    with intake.raw() as sock:
         sock.sendall(b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
         sock.sendall(b"Content-Length: 100\r\n\r\n{")
-    assert shared.once(method="GET").status == 405
+    assert intake.once(method="GET").status == 405
 
 
 def _closed(sock: socket.socket) -> bool:
@@ -489,10 +494,8 @@ def test_a_token_is_needed_only_where_others_can_connect(tmp_path: Path) -> None
     assert HttpConfig(host="::1", port=1).address == "[::1]:1"
 
 
-def test_a_record_of_the_process_has_an_origin_of_its_own(start: Start) -> None:
-    intake = start()
+def test_a_record_of_the_process_has_an_origin_of_its_own(intake: Intake) -> None:
     intake.ask(ONE)
     intake.ask(ONE)
     first, second = (record.origin for record in intake.take())
-    assert first == Origin("http", first.partition, 0)
-    assert second == Origin("http", first.partition, 1)
+    assert (first.topic, second) == ("http", replace(first, offset=first.offset + 1))
