@@ -2,7 +2,7 @@
 
 One small server streams the same answer in each case: alone, behind the middleware, behind the middleware while the
 destination of the events is down, and behind the proxy. Requests go to the cases in turn, so that they share whatever
-else the machine does.
+else the machine does. The CPU time is that of the case's own process, which what else runs hardly changes.
 """
 
 from __future__ import annotations
@@ -32,22 +32,29 @@ _WARM_UP = 200
 _CHUNKS = 32
 _PROMPT_CHARS = 2_000
 _CASES = ("direct", "middleware", "middleware, destination down", "proxy and middleware")
+_CPU_PATH = "/cpu"
 _START_S = 60.0
 
 
 def main(requests: int = _REQUESTS, warm_up: int = _WARM_UP) -> None:
     """Measures and prints."""
     seconds: dict[str, list[float]] = {case: [] for case in _CASES}
+    cpu: dict[str, float] = {}
     with contextlib.ExitStack() as exits:
         ports = {case: exits.enter_context(_server(case, None)) for case in _CASES[:-1]}
-        ports[_CASES[-1]] = exits.enter_context(_server(_CASES[-1], ports["direct"]))
+        upstream = exits.enter_context(_server("direct", None))
+        ports[_CASES[-1]] = exits.enter_context(_server(_CASES[-1], upstream))
         callers = {case: exits.enter_context(contextlib.closing(_Caller(port))) for case, port in ports.items()}
         for number in range(warm_up + requests):
             for case in _CASES:
+                if number == warm_up:
+                    cpu[case] = -callers[case].cpu_s()
                 took = callers[case].ask()
                 if number >= warm_up:
                     seconds[case].append(took)
-    print("\n".join(_table(seconds, requests)))  # noqa: T201 - what this program is for
+        for case in _CASES:
+            cpu[case] += callers[case].cpu_s()
+    print("\n".join(_table(seconds, cpu, requests)))  # noqa: T201 - what this program is for
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,11 @@ class _Caller:
             raise RuntimeError(f"a broken answer: {answer.status}, {len(body)} bytes")
         return took
 
+    def cpu_s(self) -> float:
+        """CPU time that the server's process has used."""
+        self._connection.request("GET", _CPU_PATH)
+        return float(self._connection.getresponse().read())
+
     def close(self) -> None:
         self._connection.close()
 
@@ -98,6 +110,17 @@ async def _answer(_scope: Any, receive: Any, send: Any) -> None:
         piece = b"data: " + json.dumps(body).encode() + b"\n\n"
         await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+
+
+def _with_cpu(app: AsgiApp) -> AsgiApp:
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        if scope.get("path") != _CPU_PATH:
+            await app(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": str(time.process_time()).encode()})
+
+    return answer
 
 
 def _app(case: str, upstream: int | None) -> AsgiApp:
@@ -116,7 +139,7 @@ def _serve(case: str, upstream: int | None, port: Connection) -> None:
 
     with tcp_socket("127.0.0.1", 0) as listening:
         port.send(listening.getsockname()[1])
-        config = uvicorn.Config(_app(case, upstream), http="h11", log_config=None, access_log=False)
+        config = uvicorn.Config(_with_cpu(_app(case, upstream)), http="h11", log_config=None, access_log=False)
         uvicorn.Server(config).run(sockets=[listening])
 
 
@@ -136,15 +159,18 @@ def _server(case: str, upstream: int | None) -> Iterator[int]:
         process.join()
 
 
-def _table(seconds: dict[str, list[float]], requests: int) -> Iterator[str]:
-    yield f"{requests} requests of {_PROMPT_CHARS} characters each, {_CHUNKS} streamed chunks, milliseconds:"
+def _table(seconds: dict[str, list[float]], cpu: dict[str, float], requests: int) -> Iterator[str]:
+    yield f"{requests} requests of {_PROMPT_CHARS} characters each, {_CHUNKS} streamed chunks, milliseconds a request:"
     yield ""
-    yield "| | median | p99 | median, added | p99, added |"
-    yield "|---|---|---|---|---|"
+    yield "| | median | p99 | median, added | p99, added | CPU | CPU, added |"
+    yield "|---|---|---|---|---|---|---|"
     base = np.percentile(seconds["direct"], [50, 99]) * 1e3
+    cpu_ms = {case: cpu[case] / requests * 1e3 for case in seconds}
     for case, taken in seconds.items():
         median, p99 = np.percentile(taken, [50, 99]) * 1e3
-        yield f"| {case} | {median:.2f} | {p99:.2f} | {median - base[0]:+.2f} | {p99 - base[1]:+.2f} |"
+        added = cpu_ms[case] - cpu_ms["direct"]
+        latency = f"{median:.2f} | {p99:.2f} | {median - base[0]:+.2f} | {p99 - base[1]:+.2f}"
+        yield f"| {case} | {latency} | {cpu_ms[case]:.2f} | {added:+.2f} |"
 
 
 if __name__ == "__main__":
