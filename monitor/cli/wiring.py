@@ -71,7 +71,18 @@ def make_delivery(
     """How the pipeline parses events and where it sends the results."""
     from monitor.pipeline import Delivery
 
-    return Delivery(sinks, dead_letters, settings.events.limits, settings.events.format, schemas)
+    return Delivery(sinks, dead_letters, settings.events.limits, settings.events.body_format(), schemas)
+
+
+def open_schema_registry(settings: Config, opened: list[Callable[[], None]]) -> Schemas | None:
+    """The schema registry that the config names; how to close it is appended to `opened`."""
+    if settings.events.schema_registry_url is None:
+        return None
+    from monitor.kafka.schema_registry import SchemaRegistry
+
+    registry = SchemaRegistry(settings.events)
+    opened.append(registry.close)
+    return registry
 
 
 @dataclass(frozen=True)
@@ -114,7 +125,7 @@ def _open_http(
     bad_events = JsonlDeadLetters(http.bad_events_path, "http.bad_events_path") if http.bad_events_path else None
     if bad_events is not None:
         opened.append(bad_events.close)
-    check = partial(parse, limits=events.limits, wire_format=events.format)
+    check = partial(parse, limits=events.limits, wire_format=events.body_format())
     source = HttpSource(http, settings.source, events.max_bytes, check, telemetry)
     opened.append(source.close)
     telemetry.watch_intake(source.held)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from monitor.errors import Permanent
-from monitor.events.stream import body_value, joined_streams
+from monitor.events.response_body import APIS, api_of
+from monitor.events.stream import body_value
 from monitor.producers.transport import Message
 
 _ENCODINGS = {"": None, "identity": None, "gzip": 31, "deflate": 15}
@@ -94,6 +95,7 @@ class Exchange:
         if isinstance(value, str) and self.status is not None and self.status >= _ERRORS_FROM:
             return None
         if isinstance(value, list):
-            found = joined_streams([item for item in value if isinstance(item, dict)])
-            return found[0] if len(found) == 1 else found
+            pieces = [item for item in value if isinstance(item, dict)]
+            api = next((name for name in map(api_of, pieces) if name is not None), None)
+            return value if api is None else APIS[api].joined(pieces)
         return value
