@@ -63,15 +63,6 @@ def test_a_message_that_the_broker_finds_too_large_is_dropped_alone(apache_kafka
     assert {json.loads(r.value)["id"] for r in read(kafka, topic, 2)} == {"e0", "e1"}
 
 
-def test_no_broker_is_retryable() -> None:
-    (port,) = free_ports(1)
-    kafka = KafkaConfig(bootstrap_servers=f"127.0.0.1:{port}", options={"bootstrap_timeout_ms": 100})
-    transport = KafkaTransport(kafka, "t")
-    with pytest.raises(Retryable, match="cannot reach a broker"):
-        transport.send([message(0)])
-    transport.close()
-
-
 # ---- HTTP
 
 
