@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from monitor.config.sections import BATCH_TOKENS, PREFIX_CACHE_BYTES, Config
 from monitor.machine import Limits
-from monitor.readers.onnx.bundle import Bundle
+from monitor.readers.onnx.bundle import GRAPHS, Bundle
 from monitor.readers.onnx.embeddings import EmbeddingTable
 from monitor.readers.onnx.prefix_cache import BLOCK_TOKENS
 
-PROCESS_BYTES = 230_000_000
+PROCESS_BYTES = 320_000_000
 """The interpreter, libraries, and what waits in the Kafka client."""
 USED_AT_MOST = 0.9
 """The share of the limit that is planned for; the rest is for what no plan knows."""
@@ -83,10 +83,11 @@ def _needed_bytes(config: Config, bundle: Bundle, batch_tokens: int) -> int:
     readers = _readers(config)
     weights = 0
     for path in bundle.folder.iterdir():
-        if not path.name.startswith("int8."):
-            weights += path.stat().st_size
-        elif readers == 2:
-            weights += 2 * path.stat().st_size  # the file, which is mapped, and the same weights packed
+        name, size = path.name, path.stat().st_size
+        if name.startswith(GRAPHS["fp32"]) or (name.startswith(GRAPHS["int8"]) and readers == 2):
+            weights += 2 * size  # the file, which is mapped, and the same weights packed
+        elif not name.startswith(GRAPHS["int8"]):
+            weights += size
     embeddings = 4 * EmbeddingTable.load(bundle.folder).values.size
     window = min(config.reader.window_tokens, shape.max_tokens)
     keys_values = 2 * (window + batch_tokens) * shape.token_bytes
