@@ -11,7 +11,11 @@ from tests.deploy.locked import LOCKED, locked, locked_packages
 from tests.deploy.manifest import REPOSITORY
 
 FILES = sorted(path.name for path in LOCKED.glob("*.txt"))
-EXTRAS = {"runtime.txt": ("avro",), "builder.txt": ("avro", "compile"), "gpu.txt": ("avro", "torch")}
+EXTRAS = {
+    "runtime.txt": ("avro", "http"),
+    "builder.txt": ("avro", "http", "compile"),
+    "gpu.txt": ("avro", "http", "torch"),
+}
 
 
 def name_of(requirement: str) -> str:
