@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from monitor.errors import BadEvent
 from monitor.events.context import Context
 from monitor.events.draft import Draft
-from monitor.events.event import Event
+from monitor.events.event import Event, Message
 from monitor.events.json_object import JsonObject, checked_object, read_text
 from monitor.events.request_body import is_request, request_messages
-from monitor.events.response_body import APIS, api_of, read_response
+from monitor.events.response_body import APIS, api_of, responses_in
 from monitor.events.said import Said
 
 
@@ -34,7 +35,8 @@ class PairFormat:
             return self._bare(data, said, context)
         request = as_body(data.get("request"), said, f"{context.path}.request")
         messages = request_messages(request, said, f"{context.path}.request") if request else []
-        response = read_response(data.get("response"), said, f"{context.path}.response")
+        messages += _own_turns(data, said, context.path, messages)
+        response = responses_in(data, said, context.path)
         draft = Draft(
             messages=messages,
             answers=response.answers,
@@ -50,9 +52,9 @@ class PairFormat:
     def _bare(self, data: JsonObject, said: Said, context: Context) -> tuple[Event, ...]:
         if api_of(data) is None:
             raise BadEvent("expected request and response, or a response: neither is there", context.path)
-        response = read_response(data, said, context.path)
+        response = responses_in(data, said, context.path)
         draft = Draft(
-            messages=request_messages(data, said, context.path) if is_request(data) else [],
+            messages=_own_turns(data, said, context.path, ()),
             answers=response.answers,
             ids=(context.attributes.get("shared_id"), response.id),
             times=(response.time,),
@@ -62,6 +64,13 @@ class PairFormat:
             said=said,
         )
         return draft.events(context)
+
+
+def _own_turns(data: JsonObject, said: Said, path: str, known: Sequence[Message]) -> list[Message]:
+    """The turns next to a response instead of in a request, other than those that are known from there."""
+    if not is_request(data):
+        return []
+    return [turn for turn in request_messages(data, said, path) if turn not in known]
 
 
 def as_body(value: Any, said: Said, path: str) -> JsonObject:

@@ -36,6 +36,8 @@ APIS: dict[str, Api] = {
     "completions": completions,
     "openai": openai_chat,
 }
+ANSWER_FIELDS = ("response", "output", "completion")
+"""Where an answer stands next to its request."""
 _FAILED = ("error", "errors", "detail", "promptFeedback", "fault")
 
 
@@ -79,6 +81,42 @@ def read_response(body: Any, said: Said, path: str) -> Response:
     return _of_object(body, said, path)
 
 
+def responses_in(data: JsonObject, said: Said, path: str, text_is_answer: bool = False) -> Response:
+    """All answers next to a request: those of `data` itself, if it is a response, and of its fields.
+
+    Text that is there twice counts once. `text_is_answer` leaves text in a field as it is, also if it is the JSON of a
+    response. Raises BadEvent if the first field that holds something is no response.
+    """
+    own = api_of(data)
+    found = [read_response(data, said, path)] if own is not None else []
+    for key in ANSWER_FIELDS:
+        value = data.get(key)
+        read_already = (own == "ollama" and key == "response") or (own == "openai_responses" and key == "output")
+        if value is None or value == "" or (read_already and not isinstance(value, dict)):
+            continue
+        if isinstance(value, str) and text_is_answer:
+            found.append(Response((Answer(value),)))
+        else:
+            found.append(_read_next(value, said, f"{path}.{key}", found))
+    answers = [answer for response in found for answer in response.answers]
+    if len(found) > 1:
+        texts = dict.fromkeys(answer.text for answer in answers if answer.text)
+        answers = [Answer(text) for text in texts]
+    first = {name: next((v for v in (getattr(r, name) for r in found) if v), None) for name in ("id", "time", "model")}
+    return Response(answers, **first)
+
+
+def _read_next(value: Any, said: Said, path: str, before: Sequence[Response]) -> Response:
+    try:
+        return read_response(value, said, path)
+    except BadEvent:
+        if not any(answer.text for response in before for answer in response.answers):
+            raise
+    # the answer is known: what else is there may be anything, but is not lost
+    text = said.text(value, path) if isinstance(value, dict | list) else ""
+    return Response((Answer(text),) if text else ())
+
+
 def _of_object(body: JsonObject, said: Said, path: str) -> Response:
     name = api_of(body)
     if name is not None:
@@ -115,4 +153,9 @@ def _decoded(text: str) -> Any:
     except BadEvent:
         return None
     items = value if isinstance(value, list) else [value]
-    return value if any(api_of(item) is not None for item in items) else None
+    return value if any(api_of(item) is not None or _is_generated(item) for item in items) else None
+
+
+def _is_generated(body: Any) -> bool:
+    """Whether this is what the generate endpoint of Triton and KServe returns."""
+    return isinstance(body, dict) and isinstance(body.get("text_output"), str)

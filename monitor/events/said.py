@@ -14,7 +14,7 @@ from monitor.events.json_object import json_type
 from monitor.events.roles import UNKNOWN, known_role, role_text
 
 # in the order in which they are read: first what the model thought, then what it said, then what it called
-_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks", "reasoningContent")
+THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks", "reasoningContent")
 _TEXTS = (
     "summary",
     "reasoningText",
@@ -44,7 +44,7 @@ _CALLS = ("tool_calls", "function_call", "toolUse", "functionCall", "function", 
 _ARGUMENTS = ("arguments", "args", "input", "parameters")
 _MEDIA = ("audio", "image", "images", "image_url", "input_audio", "video", "video_url", "file", "inlineData")
 _MEDIA_KEYS = (*_MEDIA, "inline_data", "fileData", "file_data", "document")
-_READ = frozenset((*_THOUGHTS, *_TEXTS, *_RESULTS, *_CALLS, *_ARGUMENTS, *_MEDIA_KEYS))
+_READ = frozenset((*THOUGHTS, *_TEXTS, *_RESULTS, *_CALLS, *_ARGUMENTS, *_MEDIA_KEYS))
 _MEDIA_TYPES = {
     **dict.fromkeys(
         ("image", "image_url", "input_image", "output_image", "image_file", "image_generation_call"), "image"
@@ -186,7 +186,7 @@ class Said:
     def _thoughts(self, part: dict[str, Any], path: str) -> list[str]:
         """Some gateways write the same thoughts into several fields."""
         found: list[str] = []
-        for key in _THOUGHTS:
+        for key in THOUGHTS:
             value = part.get(key)
             if isinstance(value, str | list | dict):
                 found += [text for text in self._texts(value, f"{path}.{key}") if text and text not in found]

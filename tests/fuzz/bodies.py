@@ -270,7 +270,9 @@ def _native(chance: Random, words: Words) -> Any:
     prompt = chance.random() < 0.3
     asks = {"prompt": words.new("asked")} if prompt else {"messages": asked(chance, words)}
     made = {"id": "n", "time": "2025-06-01T12:30:00Z", "model": "m", **asks, "attributes": {"conversation_id": "c"}}
-    return {**made, chance.choice(("response", "response", "output", "completion")): response(chance, words)}
+    says = response(chance, words)  # a text is the answer, whatever it looks like
+    says = says.value if isinstance(says, Encoded) else says
+    return {**made, chance.choice(("response", "response", "output", "completion")): says}
 
 
 def _conversation(chance: Random, words: Words) -> Any:

@@ -29,7 +29,7 @@ class Case:
     wire_format: str
     name: str
     said: frozenset[str]
-    media: int
+    media: frozenset[str]
     whole: bool
     """Whether the bytes hold everything that was said; if they were cut or flipped, only crashes count."""
     exact: tuple[Word, ...] = field(default=())
@@ -59,7 +59,7 @@ def make_case(chance: Random) -> Case:
         wire_format=wire_format,
         name=name,
         said=frozenset(said),
-        media=media_in(text),
+        media=frozenset(media_in(text)),
         whole=how not in ("cut", "flipped"),
         exact=exact if as_made else (),
     )

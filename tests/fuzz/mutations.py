@@ -69,6 +69,10 @@ def places_in(value: Any) -> list[Place]:
     return found
 
 
+# keys whose value decides what stands next to it: with another one, nobody speaks there
+_NAMES = ("key", "name", "eventName")
+
+
 def _at(place: Place) -> Any:
     return place[0][place[1]]
 
@@ -78,7 +82,7 @@ def _some(chance: Random, places: list[Place], wanted: Callable[[Place], bool]) 
     for _ in range(12):
         place = chance.choice(places)
         try:
-            if wanted(place):
+            if place[1] not in _NAMES and wanted(place):
                 return place
         except (KeyError, IndexError):  # gone since
             continue

@@ -55,6 +55,6 @@ def said_in(text: str) -> set[str]:
     return set(_SAID.findall(text))
 
 
-def media_in(text: str) -> int:
-    """How many different pictures and recordings are in `text`."""
-    return len(set(_MEDIA.findall(text)))
+def media_in(text: str) -> set[str]:
+    """The pictures and recordings that are in `text`."""
+    return set(_MEDIA.findall(text))

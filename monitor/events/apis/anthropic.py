@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from monitor.events.apis.answer import Answer
-from monitor.events.apis.pieces import items_of
 from monitor.events.json_object import JsonObject
 from monitor.events.said import Said
 
@@ -28,6 +27,7 @@ def joined(pieces: Sequence[JsonObject]) -> JsonObject:
     """The message that the events build up block by block."""
     message: JsonObject = {"type": "message", "role": "assistant"}
     blocks: dict[str, JsonObject] = {}
+    others: list[JsonObject] = []  # what is of no type that the API has
     for piece in pieces:
         if isinstance(piece.get("message"), dict):
             message = {**message, **piece["message"]}
@@ -43,7 +43,13 @@ def joined(pieces: Sequence[JsonObject]) -> JsonObject:
                 if isinstance(delta.get(key), str):
                     old = here.get(place)
                     here[place] = (old if isinstance(old, str) else "") + delta[key]
-    return {**message, "content": [*items_of(message.get("content")), *blocks.values()]}
+                elif delta.get(key):
+                    others.append({key: delta[key]})
+        elif delta:
+            others.append({"delta": delta})
+    held = message.get("content")
+    held = held if isinstance(held, list) else [held]
+    return {**message, "type": "message", "role": "assistant", "content": [*held, *blocks.values(), *others]}
 
 
 def answers(body: JsonObject, said: Said, path: str) -> list[Answer]:

@@ -29,6 +29,7 @@ def joined(pieces: Sequence[JsonObject]) -> JsonObject:
         return dict(complete)
     done: dict[tuple[str, ...], JsonObject] = {}
     deltas: dict[tuple[str, ...], str] = {}
+    others: list[object] = []  # what is no text
     for piece in pieces:
         place = (str(piece.get("output_index", 0)),)
         if isinstance(piece.get("item"), dict) and str(piece.get("type")).endswith("item.done"):
@@ -36,7 +37,10 @@ def joined(pieces: Sequence[JsonObject]) -> JsonObject:
         elif isinstance(piece.get("delta"), str):
             whole_place = (*place, str(piece.get("content_index")), str(piece.get("type")))
             deltas[whole_place] = deltas.get(whole_place, "") + piece["delta"]
+        elif piece.get("delta"):
+            others.append(piece["delta"])
     items = [{"type": "message", "content": [text]} for place, text in deltas.items() if place[:1] not in done]
+    items += [{"type": "message", "content": [delta]} for delta in others]
     first = wholes[0] if wholes else {}
     return {**first, "object": "response", "output": [*done.values(), *items]}
 

@@ -16,6 +16,7 @@ from monitor.events.json_object import JsonObject
 from monitor.events.request_body import request_messages
 from monitor.events.response_body import Response, read_response
 from monitor.events.said import Said
+from monitor.events.stream import body_value
 
 _TYPE = re.compile(r"[a-z]+-(create|update)")
 
@@ -31,7 +32,9 @@ def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
     path = context.path
     entries = [(data, path)]
     if not _is_entry(data):
-        entries = [(entry, f"{path}.batch[{i}]") for i, entry in enumerate(data["batch"]) if _is_entry(entry)]
+        batch = data.get("batch")
+        items = batch if isinstance(batch, list) else []
+        entries = [(entry, f"{path}.batch[{i}]") for i, entry in enumerate(items) if _is_entry(entry)]
     found: list[Event] = []
     for entry, where in entries:
         body = entry["body"]
@@ -71,7 +74,7 @@ def _event(entry: JsonObject, body: JsonObject, context: Context, path: str) -> 
 
 
 def _input(value: Any, said: Said, path: str) -> list[Message]:
-    return request_messages({"input": value}, said, path.removesuffix(".input"))
+    return request_messages({"input": body_value(value)}, said, path.removesuffix(".input"))
 
 
 def _output(value: Any, said: Said, path: str) -> Response:

@@ -132,7 +132,7 @@ def _of_record(
 
 
 def _turn(held: Mapping[str, Any]) -> JsonObject:
-    return {key: attrs.decoded(held[key]) for key in ("content", "tool_calls", "parts", "reasoning") if key in held}
+    return {key: attrs.decoded(value) for key, value in held.items()}
 
 
 def _dicts(value: object) -> list[JsonObject]:

@@ -12,22 +12,27 @@ _SCALARS = ("stringValue", "intValue", "doubleValue", "boolValue", "bytesValue")
 
 
 def value(wrapped: object) -> Any:
-    """What an AnyValue holds."""
+    """What an AnyValue holds; what is none is taken as the value itself, rather than dropped."""
     if not isinstance(wrapped, dict):
-        return None
+        return wrapped
     for key in _SCALARS:
         if key in wrapped:
             return wrapped[key]
     if isinstance(wrapped.get("arrayValue"), dict):
         values = wrapped["arrayValue"].get("values")
-        return [value(item) for item in values] if isinstance(values, list) else []
-    return read(wrapped["kvlistValue"].get("values")) if isinstance(wrapped.get("kvlistValue"), dict) else None
+        return [value(item) for item in values] if isinstance(values, list) else values
+    if isinstance(wrapped.get("kvlistValue"), dict):
+        return read(wrapped["kvlistValue"].get("values"))
+    return wrapped or None
 
 
 def read(pairs: object) -> dict[str, Any]:
-    """A list of key-value pairs as a dict."""
-    items = [item for item in pairs if isinstance(item, dict)] if isinstance(pairs, list) else []
-    return {item["key"]: value(item.get("value")) for item in items if isinstance(item.get("key"), str)}
+    """A list of key-value pairs as a dict; also a single pair, a plain object, and the JSON of any of them."""
+    pairs = decoded(pairs)
+    if isinstance(pairs, dict):
+        pairs = [pairs] if isinstance(pairs.get("key"), str) else [{"key": k, "value": v} for k, v in pairs.items()]
+    items = [item for item in map(decoded, pairs) if isinstance(item, dict)] if isinstance(pairs, list) else []
+    return {item["key"]: value(decoded(item.get("value"))) for item in items if isinstance(item.get("key"), str)}
 
 
 def decoded(held: Any) -> Any:

@@ -7,18 +7,20 @@ from monitor.events.draft import Draft
 from monitor.events.event import Event, Message
 from monitor.events.json_object import JsonObject
 from monitor.events.said import Said
+from monitor.events.stream import body_value
+
+_KEYS = ("conversations", "conversation")
 
 
 def recognises(data: JsonObject) -> bool:
     """Whether there is a list of conversations."""
-    return isinstance(data.get("conversations") or data.get("conversation"), list)
+    return any(isinstance(body_value(data.get(key)), list) and data[key] for key in _KEYS)
 
 
 def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
     """The one conversation; the assistant's last turn is the response."""
     said = Said()
-    key = "conversations" if data.get("conversations") else "conversation"
-    messages = said.messages(data.get(key), f"{context.path}.{key}")
+    messages = [turn for key in _KEYS for turn in said.messages(body_value(data.get(key)), f"{context.path}.{key}")]
     if system := said.text(data.get("system"), f"{context.path}.system"):
         messages.insert(0, Message("system", system))
     draft = Draft(
