@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from monitor.errors import BadEvent
@@ -33,9 +32,7 @@ class PairFormat:
         said = Said()
         if "request" not in data and not ("response" in data and api_of(data) is None):
             return self._bare(data, said, context)
-        request = as_body(data.get("request"), said, f"{context.path}.request")
-        messages = request_messages(request, said, f"{context.path}.request") if request else []
-        messages += _own_turns(data, said, context.path, messages)
+        request, messages = turns_in(data, said, context.path)
         response = responses_in(data, said, context.path)
         draft = Draft(
             messages=messages,
@@ -54,7 +51,7 @@ class PairFormat:
             raise BadEvent("expected request and response, or a response: neither is there", context.path)
         response = responses_in(data, said, context.path)
         draft = Draft(
-            messages=_own_turns(data, said, context.path, ()),
+            messages=turns_in(data, said, context.path)[1],
             answers=response.answers,
             ids=(context.attributes.get("shared_id"), response.id),
             times=(response.time,),
@@ -66,11 +63,13 @@ class PairFormat:
         return draft.events(context)
 
 
-def _own_turns(data: JsonObject, said: Said, path: str, known: Sequence[Message]) -> list[Message]:
-    """The turns next to a response instead of in a request, other than those that are known from there."""
-    if not is_request(data):
-        return []
-    return [turn for turn in request_messages(data, said, path) if turn not in known]
+def turns_in(data: JsonObject, said: Said, path: str) -> tuple[JsonObject, list[Message]]:
+    """The request in `data`, if there is one, and the turns in it and next to it; those that stand in both count once."""
+    request = as_body(data.get("request"), said, f"{path}.request")
+    messages = request_messages(request, said, f"{path}.request") if request else []
+    if is_request(data):
+        messages += [turn for turn in request_messages(data, said, path) if turn not in messages]
+    return request, messages
 
 
 def as_body(value: Any, said: Said, path: str) -> JsonObject:

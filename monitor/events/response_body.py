@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from monitor.errors import BadEvent
 from monitor.events.apis import anthropic, completions, gemini, ollama, openai_chat, openai_responses
 from monitor.events.apis.answer import Answer
 from monitor.events.json_object import JsonObject, json_type, read_text
-from monitor.events.said import Said
+from monitor.events.said import THOUGHTS, Said
 
 
 class Api(Protocol):
@@ -38,6 +38,7 @@ APIS: dict[str, Api] = {
 }
 ANSWER_FIELDS = ("response", "output", "completion")
 """Where an answer stands next to its request."""
+_ELSEWHERE = ("response", "message", "content", "parts", "thinking", "text_output", "completion")
 _FAILED = ("error", "errors", "detail", "promptFeedback", "fault")
 
 
@@ -49,6 +50,14 @@ class Response:
     id: object = None
     time: object = None
     model: object = None
+
+
+def with_thoughts(thoughts: str, answers: Sequence[Answer]) -> Sequence[Answer]:
+    """The answers, with what the model thought before the first one."""
+    if not thoughts:
+        return answers
+    first, others = (answers[0], answers[1:]) if answers else (Answer(""), ())
+    return (replace(first, text="\n".join(text for text in (thoughts, first.text) if text)), *others)
 
 
 def api_of(body: object) -> str | None:
@@ -71,11 +80,7 @@ def read_response(body: Any, said: Said, path: str) -> Response:
             return Response((Answer(body),) if body else ())
         return read_response(decoded, said, path)
     if isinstance(body, list):
-        pieces = [item for item in body if isinstance(item, dict)]
-        name = next((name for name in map(api_of, pieces) if name), None)
-        if name is None:
-            return Response((Answer(said.text(body, path)),))
-        return _of_api(APIS[name], APIS[name].joined(pieces), said, path)
+        return _of_list(body, said, path)
     if not isinstance(body, dict):
         raise BadEvent(f"expected a response, got {json_type(body)}", path)
     return _of_object(body, said, path)
@@ -87,7 +92,7 @@ def responses_in(data: JsonObject, said: Said, path: str, text_is_answer: bool =
     Text that is there twice counts once. `text_is_answer` leaves text in a field as it is, also if it is the JSON of a
     response. Raises BadEvent if the first field that holds something is no response.
     """
-    own = api_of(data)
+    own = None if _holds_pieces(data.get("output")) else api_of(data)
     found = [read_response(data, said, path)] if own is not None else []
     for key in ANSWER_FIELDS:
         value = data.get(key)
@@ -106,6 +111,12 @@ def responses_in(data: JsonObject, said: Said, path: str, text_is_answer: bool =
     return Response(answers, **first)
 
 
+def _holds_pieces(output: Any) -> bool:
+    """Whether these are pieces of a stream rather than items of the Responses API."""
+    items = output if isinstance(output, list) else ()
+    return any(api_of(item) is not None and item.get("type") != "message" for item in items)
+
+
 def _read_next(value: Any, said: Said, path: str, before: Sequence[Response]) -> Response:
     try:
         return read_response(value, said, path)
@@ -117,10 +128,40 @@ def _read_next(value: Any, said: Said, path: str, before: Sequence[Response]) ->
     return Response((Answer(text),) if text else ())
 
 
+def _of_list(body: list[Any], said: Said, path: str) -> Response:
+    items = list(_flat(body))
+    name = next((name for name in map(api_of, items) if name), None)
+    if name is None:
+        return Response((Answer(said.text(body, path)),))
+    pieces = [item for item in items if api_of(item) == name]
+    response = _of_api(APIS[name], APIS[name].joined(pieces), said, path)
+    # next to the pieces there are signs of life, numbers of tokens and errors, and perhaps something that is said
+    others = [item for item in items if api_of(item) != name and _is_other(item)]
+    text = said.text([{"role": "assistant", **item} if isinstance(item, dict) else item for item in others], path)
+    return replace(response, answers=[*response.answers, Answer(text)]) if text else response
+
+
+def _flat(items: list[Any]) -> Iterator[Any]:
+    for item in items:
+        if isinstance(item, list):
+            yield from _flat(item)
+        else:
+            yield item
+
+
+def _is_other(item: Any) -> bool:
+    return isinstance(item, str) or (isinstance(item, dict) and item.get("type") not in ("ping", "error"))
+
+
 def _of_object(body: JsonObject, said: Said, path: str) -> Response:
     name = api_of(body)
     if name is not None:
-        return _of_api(APIS[name], body, said, path)
+        response = _of_api(APIS[name], body, said, path)
+        if any(answer.text for answer in response.answers):
+            return response
+        # a mark of an API without what it stands for
+        text = said.text({"role": "assistant", **{key: body[key] for key in _ELSEWHERE if key in body}}, path)
+        return replace(response, answers=(Answer(text),)) if text else response
     if "text_output" in body:  # the generate endpoint of Triton and KServe
         return Response((Answer(said.text(body["text_output"], f"{path}.text_output")),), id=body.get("id"))
     if not body or "data" in body or any(body.get(key) is not None for key in _FAILED):  # data: embeddings
@@ -129,7 +170,9 @@ def _of_object(body: JsonObject, said: Said, path: str) -> Response:
         return Response((Answer(said.text({"role": "assistant", **body}, path)),), id=body.get("id"))
     for key in ("body", "response"):  # as batch APIs and loggers wrap it
         if isinstance(body.get(key), dict | str) and body[key]:
-            return read_response(body[key], said, f"{path}.{key}")
+            thoughts = said.text({name: body[name] for name in THOUGHTS if name in body}, path)
+            response = read_response(body[key], said, f"{path}.{key}")
+            return replace(response, answers=with_thoughts(thoughts, response.answers))
     keys = ", ".join(sorted(body)[:8])
     raise BadEvent(f"not a response that is read: it has the keys {keys}", path)
 
@@ -153,9 +196,12 @@ def _decoded(text: str) -> Any:
     except BadEvent:
         return None
     items = value if isinstance(value, list) else [value]
-    return value if any(api_of(item) is not None or _is_generated(item) for item in items) else None
+    return value if any(api_of(item) is not None or _is_answer(item) for item in items) else None
 
 
-def _is_generated(body: Any) -> bool:
-    """Whether this is what the generate endpoint of Triton and KServe returns."""
-    return isinstance(body, dict) and isinstance(body.get("text_output"), str)
+def _is_answer(body: Any) -> bool:
+    """Whether this is a message, or what the generate endpoint of Triton and KServe returns."""
+    if not isinstance(body, dict):
+        return False
+    is_message = body.get("role") == "assistant" and not {"content", "parts"}.isdisjoint(body)
+    return is_message or isinstance(body.get("text_output"), str)

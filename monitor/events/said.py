@@ -54,6 +54,11 @@ _MEDIA_TYPES = {
     **dict.fromkeys(("video", "video_url", "input_video"), "video"),
     **dict.fromkeys(("file", "input_file", "document", "container_upload", "blob", "uri", "media"), "file"),
 }
+_MEDIA_NAMES = frozenset(
+    ("url", "uri", "data", "size", "quality", "background", "output_format", "width", "height", "modality", "bytes")
+    + ("mimeType", "mime_type", "media_type", "fileUri", "file_uri", "file_url", "blob", "expires_at", "duration")
+    + ("cache_control", "filename", "metadata", "caption", "revised_prompt")
+)
 _ENCRYPTED = ("redacted_thinking", "reasoning.encrypted", "compaction")
 _SPEAKERS = ("role", "from", "author", "speaker")
 # fields of a part that name things but say nothing
@@ -153,7 +158,8 @@ class Said:
             return list(self._readable(part.get("summary")))
         if kind in _MEDIA_TYPES:
             return self._media(part, _media_kind(part, _MEDIA_TYPES[kind]), path)
-        is_turn = not part.keys().isdisjoint(_SPEAKERS) or known_role(kind) is not None
+        # LangChain's messages have a role for their type; tool_result and the like are parts
+        is_turn = not part.keys().isdisjoint(_SPEAKERS) or ("_" not in kind and known_role(kind) is not None)
         others = {} if is_turn else {key: value for key, value in part.items() if _says(key) and value not in _EMPTY}
         if others and not kind:
             return [readable(part, self.unread)]  # what a tool gave back, as an object
@@ -171,6 +177,8 @@ class Said:
             found += self._readable(part.get(key))
         for key in _MEDIA_KEYS:
             found += self._attached(key, part.get(key), f"{path}.{key}")
+        if isinstance(part.get("source"), dict):  # of a part whose type is not one of media
+            found += self._media({"source": part["source"]}, "file", path)
         if others:
             found.append(readable(others, self.unread))
         if not found and part.get("encrypted_content"):
@@ -213,10 +221,9 @@ class Said:
             return [text for call in value for text in self._calls(call)]
         if not isinstance(value, dict):
             return list(self._readable(value))
-        inner = [key for key in _CALLS if isinstance(value.get(key), dict)]
-        if inner:
-            return [text for key in inner for text in self._calls(value[key])]
-        return [self._call(value, [key for key in _ARGUMENTS if key in value])] if value else []
+        inner = [text for key in _CALLS if value.get(key) for text in self._calls(value[key])]
+        called = [key for key in _ARGUMENTS if key in value]
+        return [*inner, self._call(value, called)] if called or not inner else inner
 
     def _attached(self, key: str, value: object, path: str) -> list[str]:
         if not value:
@@ -236,8 +243,8 @@ class Said:
         found: list[str] = []
         for holder in (part, *(part[key] for key in (*_MEDIA_KEYS, "source") if isinstance(part.get(key), dict))):
             for key in ("title", "context", "transcript", "text", "caption", "revised_prompt"):
-                if isinstance(holder.get(key), str) and holder[key]:
-                    found.append(holder[key])
+                if isinstance(holder.get(key), str | list | dict) and holder[key]:
+                    found += self._texts(holder[key], f"{path}.{key}")
             content = holder.get("content")
             if isinstance(content, list | dict):
                 found += self._texts(content, f"{path}.content")
@@ -245,6 +252,8 @@ class Said:
                 found.append(content)
             elif (text := _plain_text(holder)) is not None:
                 found.append(text)
+        others = {key: value for key, value in part.items() if _says(key) and key not in _MEDIA_NAMES and value}
+        found += [readable(others, self.unread)] if others else []
         body = [text for text in found if text not in (part.get("title"), part.get("context"))]
         if not body or kind in ("image", "video"):
             self.unread[kind] += 1

@@ -51,6 +51,7 @@ def _gemini_request(chance: Random, words: Words) -> Any:
         {"role": chance.choice(("user", "model")), "parts": [chance.choice(PARTS)(words, "asked")]}
         for _ in range(chance.randrange(1, 4))
     ]
+    contents.append({"role": "user", "parts": [{"text": words.new("asked")}]})
     made: dict[str, Any] = {"contents": contents, "generationConfig": {"temperature": 1}}
     if chance.random() < 0.5:
         key = chance.choice(("systemInstruction", "system_instruction"))
@@ -350,5 +351,3 @@ FORMATS: dict[str, Make] = {
     "kserve": _kserve,
     "otlp": otlp,
 }
-
-

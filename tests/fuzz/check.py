@@ -49,8 +49,11 @@ def _faults(case: Case, events: Sequence[Event]) -> list[str]:
         missing = sorted((case.said - said_in(text)) | (case.media - media_in(text)))
         if len(missing) > unread.total():
             found.append(f"not read: {', '.join(missing)}; counted as unread: {dict(unread) or 'nothing'}")
+    answered_words = any(word.side == "answered" for word in case.exact)
     for word in case.exact:
-        place = {"asked": asked, "answered": answered}.get(word.side or "", text)
+        # without an answer, the last turn of the model is taken for it
+        sides = {"asked": asked, "answered": answered} if answered_words else {}
+        place = sides.get(word.side or "", text)
         if word not in place and word[: word.index("q") + 1] in text:
             found.append(f"garbled, or on the wrong side ({word.side}): {word[:20]!r}")
     size = len(case.record.value or b"")

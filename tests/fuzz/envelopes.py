@@ -48,7 +48,9 @@ def _flipped(raw: bytes, chance: Random) -> bytes:
         return raw
     changed = bytearray(raw)
     for _ in range(chance.choice((1, 1, 3))):
-        changed[chance.randrange(len(changed))] = chance.choice((0, 34, 44, 58, 92, 123, 125, 255, chance.randrange(256)))
+        changed[chance.randrange(len(changed))] = chance.choice(
+            (0, 34, 44, 58, 92, 123, 125, 255, chance.randrange(256))
+        )
     return bytes(changed)
 
 

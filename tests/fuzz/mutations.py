@@ -12,7 +12,23 @@ from tests.fuzz.words import Part, Word, Words
 
 Place = tuple[Any, Any]
 """A container, and the key or index of a value in it."""
-_SCALARS: Sequence[Any] = (None, True, False, 0, -1, 3.5, 10**30, float("nan"), float("inf"), "", "x", "5", "\ud800", [], {})
+_SCALARS: Sequence[Any] = (
+    None,
+    True,
+    False,
+    0,
+    -1,
+    3.5,
+    10**30,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "5",
+    "\ud800",
+    [],
+    {},
+)
 _MARKS: Sequence[tuple[str, Any]] = (
     ("choices", []),
     ("choices", None),
@@ -145,7 +161,9 @@ def _spoken(chance: Random, words: Words, places: list[Place]) -> None:
     place = _some(chance, places, lambda p: isinstance(p[0], list) and isinstance(_at(p), Part | Word))
     if place:
         place[0].append(chance.choice(PARTS)(words, ""))
-    elif place := _some(chance, places, lambda p: isinstance(p[0], list) and isinstance(_at(p), dict) and "role" in _at(p)):
+    elif place := _some(
+        chance, places, lambda p: isinstance(p[0], list) and isinstance(_at(p), dict) and "role" in _at(p)
+    ):
         place[0].insert(place[1], message(chance, words, ""))
 
 

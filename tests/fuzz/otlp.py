@@ -119,11 +119,19 @@ def otlp(chance: Random, words: Words) -> Any:
     """A batch of a span, or of log records, next to one of something else."""
     kind = chance.randrange(6)
     span: dict[str, Any] = {"traceId": _TRACE, "spanId": "id-1", "startTimeUnixNano": "1748781000000000000"}
-    other = {"traceId": _TRACE, "spanId": "id-2", "attributes": [{"key": "http.method", "value": {"stringValue": "GET"}}]}
+    other = {
+        "traceId": _TRACE,
+        "spanId": "id-2",
+        "attributes": [{"key": "http.method", "value": {"stringValue": "GET"}}],
+    }
     if kind == 0:
         return {"resourceLogs": [{"scopeLogs": [{"logRecords": _log_records(chance, words)}]}]}
     if kind == 1:
-        record = {**span, "eventName": "gen_ai.client.inference.operation.details", "attributes": _details(chance, words)}
+        record = {
+            **span,
+            "eventName": "gen_ai.client.inference.operation.details",
+            "attributes": _details(chance, words),
+        }
         return {"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]}
     if kind == 2:
         span |= {"attributes": [], "events": _events(chance, words)}

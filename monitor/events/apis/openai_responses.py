@@ -12,6 +12,9 @@ from monitor.events.apis.answer import Answer
 from monitor.events.json_object import JsonObject, json_type
 from monitor.events.said import Said
 
+_ENDS = ("response.completed", "response.incomplete", "response.failed")
+_STREAMED = "\0streamed"
+
 
 def is_response(body: JsonObject) -> bool:
     """Whether there is a list of output items, or this is an event of a stream of them."""
@@ -23,26 +26,46 @@ def is_response(body: JsonObject) -> bool:
 def joined(pieces: Sequence[JsonObject]) -> JsonObject:
     """The last whole response in the stream; if there is none, its items put together from the deltas."""
     wholes = [piece["response"] for piece in pieces if isinstance(piece.get("response"), dict)]
-    wholes += [piece for piece in pieces if piece.get("object") == "response"]
-    complete = next((whole for whole in reversed(wholes) if whole.get("output")), None)
+    ended = [piece["response"] for piece in pieces if piece.get("type") in _ENDS and piece.get("response")]
+    ended += [piece for piece in pieces if piece.get("object") == "response"]
+    complete = next((whole for whole in reversed(ended) if isinstance(whole, dict) and whole.get("output")), None)
     if complete is not None:
         return dict(complete)
-    done: dict[tuple[str, ...], JsonObject] = {}
-    deltas: dict[tuple[str, ...], str] = {}
-    others: list[object] = []  # what is no text
+    items: dict[str, JsonObject] = {}
+    done: set[str] = set()
+    others: list[object] = []  # what is of no type that the API has
     for piece in pieces:
-        place = (str(piece.get("output_index", 0)),)
-        if isinstance(piece.get("item"), dict) and str(piece.get("type")).endswith("item.done"):
-            done[place] = piece["item"]
-        elif isinstance(piece.get("delta"), str):
-            whole_place = (*place, str(piece.get("content_index")), str(piece.get("type")))
-            deltas[whole_place] = deltas.get(whole_place, "") + piece["delta"]
-        elif piece.get("delta"):
-            others.append(piece["delta"])
-    items = [{"type": "message", "content": [text]} for place, text in deltas.items() if place[:1] not in done]
-    items += [{"type": "message", "content": [delta]} for delta in others]
+        kind, place = str(piece.get("type")), str(piece.get("output_index", 0))
+        item, delta = piece.get("item"), piece.get("delta")
+        if isinstance(item, dict):
+            items[place] = dict(item)
+            done |= {place} if kind.endswith("item.done") else set()
+        elif isinstance(delta, str) and place not in done:
+            _append(items.setdefault(place, {"type": "message"}), f"{kind} {piece.get('content_index')}", delta)
+        others += [value for value in (item, delta) if value and not isinstance(value, dict | str)]
+        others += [value for value in (delta,) if value and isinstance(value, dict)]
     first = wholes[0] if wholes else {}
-    return {**first, "object": "response", "output": [*done.values(), *items]}
+    return {**first, "object": "response", "output": [*map(_item, items.values()), *others]}
+
+
+def _append(item: JsonObject, place: str, delta: str) -> None:
+    """Arguments and input of calls are one text; other texts are told apart by what they are a part of."""
+    key = next((key for key in ("arguments", "input") if key in place), None)
+    if key is not None:
+        old = item.get(key)
+        item[key] = (old if isinstance(old, str) else "") + delta
+    else:
+        texts = item.setdefault(_STREAMED, {})
+        texts[place] = texts.get(place, "") + delta
+
+
+def _item(item: JsonObject) -> JsonObject:
+    """The item with its streamed texts behind what was there from the start."""
+    texts = item.pop(_STREAMED, {})
+    if not texts:
+        return item
+    held = item.get("content")
+    return {**item, "content": [*(held if isinstance(held, list) else [held]), *texts.values()]}
 
 
 def answers(body: JsonObject, said: Said, path: str) -> list[Answer]:

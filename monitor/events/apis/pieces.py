@@ -32,6 +32,9 @@ def _merge(whole: dict[str, Any], piece: dict[str, Any]) -> None:
             _merge(old, value)
         elif isinstance(value, list) and isinstance(old, list):
             _merge_list(old, value)
+        elif isinstance(value, str | dict | list) and isinstance(old, str | dict | list) and key not in _REPEATED:
+            # of different types: both were said
+            whole[key] = [part for part in (*_as_list(old), *_as_list(value)) if part not in ("", {})]
         elif isinstance(value, dict):
             whole[key] = merged([value])
         elif isinstance(value, list):
@@ -55,3 +58,7 @@ def _merge_list(old: list[Any], new: list[Any]) -> None:
             old.append(merged([item]) if isinstance(item, dict) else item)
         else:
             _merge(same, item)
+
+
+def _as_list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -5,20 +5,19 @@ Marks: `messages`, `prompt`, `response` or another field with turns at the top.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-
 from monitor.errors import BadEvent
-from monitor.events.apis.answer import Answer
 from monitor.events.context import Context
 from monitor.events.draft import Draft
 from monitor.events.event import Event
 from monitor.events.json_object import JsonObject
+from monitor.events.pair import PairFormat
 from monitor.events.request_body import is_request, request_messages
-from monitor.events.response_body import ANSWER_FIELDS, responses_in
+from monitor.events.response_body import ANSWER_FIELDS, responses_in, with_thoughts
 from monitor.events.said import THOUGHTS, Said
 
 FIELDS = ("id", "time", "model", "messages", "prompt", "response", "attributes", "traceparent")
+
+PAIR = PairFormat("openai")
 
 
 def recognises(data: JsonObject) -> bool:
@@ -29,9 +28,11 @@ def recognises(data: JsonObject) -> bool:
 def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
     """The one event in `data`. Its id and time go before those of the envelope."""
     said, path = Said(), context.path
-    if not recognises(data):
+    if not recognises(data) and not data.get("request"):
         keys = ", ".join(sorted(data)[:8]) or "none"
         raise BadEvent(f"not a format that is read; the keys are: {keys}", path)
+    if data.get("request"):
+        return PAIR.parse(data, context)
     if data.get("messages") is not None and data.get("prompt") is not None:
         raise BadEvent("give messages or prompt, not both", f"{path}.prompt")
     messages = request_messages(data, said, path) if is_request(data) else []
@@ -39,7 +40,7 @@ def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
     thoughts = said.text({key: data[key] for key in THOUGHTS if key in data}, path)
     draft = Draft(
         messages=messages,
-        answers=_with_thoughts(thoughts, response.answers),
+        answers=with_thoughts(thoughts, response.answers),
         ids=(_shared_id(data, context), data.get("id"), response.id),
         times=(data.get("time"), data.get("timestamp"), response.time),
         models=(data.get("model"), response.model),
@@ -48,14 +49,6 @@ def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
         said=said,
     )
     return draft.events(context)
-
-
-def _with_thoughts(thoughts: str, answers: Sequence[Answer]) -> Sequence[Answer]:
-    """The answers, with what the model thought before the first one."""
-    if not thoughts:
-        return answers
-    first, others = (answers[0], answers[1:]) if answers else (Answer(""), ())
-    return (replace(first, text="\n".join(text for text in (thoughts, first.text) if text)), *others)
 
 
 def _shared_id(data: JsonObject, context: Context) -> str | None:

@@ -50,7 +50,7 @@ def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
 def _spans(data: JsonObject, path: str) -> Iterator[tuple[str, JsonObject, list[JsonObject]]]:
     """Each span with its own events; log records without their span, put together by its id."""
     for where, span in _items(data, _GROUPS[0], path):
-        yield where, span, _dicts(span.get("events"))
+        yield where, span, attrs.objects(span.get("events"))
     logs: dict[object, tuple[str, list[JsonObject]]] = {}
     for where, record in _items(data, _GROUPS[1], path):
         logs.setdefault(str(record.get("spanId") or where), (where, []))[1].append(record)
@@ -59,9 +59,9 @@ def _spans(data: JsonObject, path: str) -> Iterator[tuple[str, JsonObject, list[
 
 
 def _items(data: JsonObject, names: tuple[str, str, str], path: str) -> Iterator[tuple[str, JsonObject]]:
-    for i, resource in enumerate(_dicts(data.get(names[0]))):
-        for j, scope in enumerate(_dicts(resource.get(names[1]))):
-            for k, item in enumerate(_dicts(scope.get(names[2]))):
+    for i, resource in enumerate(attrs.objects(data.get(names[0]))):
+        for j, scope in enumerate(attrs.objects(resource.get(names[1]))):
+            for k, item in enumerate(attrs.objects(scope.get(names[2]))):
                 yield f"{path}.{names[0]}[{i}].{names[1]}[{j}].{names[2]}[{k}]", item
 
 
@@ -133,7 +133,3 @@ def _of_record(
 
 def _turn(held: Mapping[str, Any]) -> JsonObject:
     return {key: attrs.decoded(value) for key, value in held.items()}
-
-
-def _dicts(value: object) -> list[JsonObject]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

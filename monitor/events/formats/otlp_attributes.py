@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
+
+from monitor.errors import BadEvent
+from monitor.events.json_object import JsonObject, read_json
 
 _INDEXED = re.compile(r"\.(\d+)\.(.+)")
 _SCALARS = ("stringValue", "intValue", "doubleValue", "boolValue", "bytesValue")
@@ -18,11 +20,13 @@ def value(wrapped: object) -> Any:
     for key in _SCALARS:
         if key in wrapped:
             return wrapped[key]
-    if isinstance(wrapped.get("arrayValue"), dict):
-        values = wrapped["arrayValue"].get("values")
-        return [value(item) for item in values] if isinstance(values, list) else values
-    if isinstance(wrapped.get("kvlistValue"), dict):
-        return read(wrapped["kvlistValue"].get("values"))
+    for key in ("arrayValue", "kvlistValue"):
+        inner = decoded(wrapped.get(key))
+        values = decoded(inner.get("values")) if isinstance(inner, dict) else inner
+        if key == "kvlistValue" and isinstance(values, list | dict):
+            return read(values)
+        if key in wrapped:
+            return [value(item) for item in values] if isinstance(values, list) else values
     return wrapped or None
 
 
@@ -31,16 +35,24 @@ def read(pairs: object) -> dict[str, Any]:
     pairs = decoded(pairs)
     if isinstance(pairs, dict):
         pairs = [pairs] if isinstance(pairs.get("key"), str) else [{"key": k, "value": v} for k, v in pairs.items()]
-    items = [item for item in map(decoded, pairs) if isinstance(item, dict)] if isinstance(pairs, list) else []
+    items = objects(pairs)
     return {item["key"]: value(decoded(item.get("value"))) for item in items if isinstance(item.get("key"), str)}
+
+
+def objects(held: Any) -> list[JsonObject]:
+    """The objects in a list, in lists inside of it, and in text of JSON; a single object counts as a list of one."""
+    held = decoded(held)
+    if isinstance(held, dict):
+        return [held]
+    return [found for item in held for found in objects(item)] if isinstance(held, list) else []
 
 
 def decoded(held: Any) -> Any:
     """`held`; if it is the JSON of an object or a list, what that stands for."""
     if isinstance(held, str) and held.lstrip()[:1] in ("{", "["):
         try:
-            return json.loads(held)
-        except (ValueError, RecursionError):
+            return read_json(held)
+        except (ValueError, RecursionError, BadEvent):  # also an object that has a key twice: as text, it loses nothing
             return held
     return held
 

@@ -14,7 +14,12 @@ _KEYS = ("conversations", "conversation")
 
 def recognises(data: JsonObject) -> bool:
     """Whether there is a list of conversations."""
-    return any(isinstance(body_value(data.get(key)), list) and data[key] for key in _KEYS)
+    # `conversation` alone is also what the Responses API calls an id
+    return bool(data.get("conversations")) or _has_turns(body_value(data.get("conversation")))
+
+
+def _has_turns(value: object) -> bool:
+    return isinstance(value, list) or (isinstance(value, dict) and "value" in value)
 
 
 def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
