@@ -11,6 +11,7 @@ from monitor.events.said import Said
 
 _SYSTEM = ("system", "instructions", "system_instruction", "systemInstruction", "system_prompt")
 _TURNS = ("messages", "input", "prompt", "contents", "suffix", "text_input")
+_OF_TURNS = ("role", "content", "parts")
 # what wraps the request of Gemini's batches and of OpenAI's
 _WRAPPERS = ("body", "request", "generateContentRequest")
 
@@ -52,6 +53,8 @@ def _turns(said: Said, value: Any, path: str, role: str | None) -> list[Message]
             else:
                 found += _turns(said, item, f"{path}[{i}]", role)
         return found
-    if isinstance(value, dict) and "role" not in value and is_request(value):  # a request inside of a tracer's `input`
+    if (
+        isinstance(value, dict) and value.keys().isdisjoint(_OF_TURNS) and is_request(value)
+    ):  # a request inside of a tracer's `input`
         return request_messages(value, said, path)
     return said.messages(value, path, role)

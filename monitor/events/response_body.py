@@ -92,7 +92,7 @@ def responses_in(data: JsonObject, said: Said, path: str, text_is_answer: bool =
     Text that is there twice counts once. `text_is_answer` leaves text in a field as it is, also if it is the JSON of a
     response. Raises BadEvent if the first field that holds something is no response.
     """
-    own = None if _holds_pieces(data.get("output")) else api_of(data)
+    own = None if _holds_stream(data) else api_of(data)
     found = [read_response(data, said, path)] if own is not None else []
     for key in ANSWER_FIELDS:
         value = data.get(key)
@@ -111,10 +111,14 @@ def responses_in(data: JsonObject, said: Said, path: str, text_is_answer: bool =
     return Response(answers, **first)
 
 
-def _holds_pieces(output: Any) -> bool:
-    """Whether these are pieces of a stream rather than items of the Responses API."""
-    items = output if isinstance(output, list) else ()
-    return any(api_of(item) is not None and item.get("type") != "message" for item in items)
+def _holds_stream(data: JsonObject) -> bool:
+    """Whether `output` has pieces of a stream rather than items of the Responses API."""
+    items = data["output"] if isinstance(data.get("output"), list) and data.get("object") != "response" else ()
+    apis: dict[str, tuple[str, ...]] = {"openai_responses": ("response.",), "anthropic": ("message_", "content_block")}
+    return any(
+        name is not None and str(item.get("type")).startswith(apis.get(name, ("",)))
+        for name, item in ((api_of(item), item) for item in items)
+    )
 
 
 def _read_next(value: Any, said: Said, path: str, before: Sequence[Response]) -> Response:
@@ -136,9 +140,8 @@ def _of_list(body: list[Any], said: Said, path: str) -> Response:
     pieces = [item for item in items if api_of(item) == name]
     response = _of_api(APIS[name], APIS[name].joined(pieces), said, path)
     # next to the pieces there are signs of life, numbers of tokens and errors, and perhaps something that is said
-    others = [item for item in items if api_of(item) != name and _is_other(item)]
-    text = said.text([{"role": "assistant", **item} if isinstance(item, dict) else item for item in others], path)
-    return replace(response, answers=[*response.answers, Answer(text)]) if text else response
+    texts = [_other_text(item, said, path) for item in items if api_of(item) != name]
+    return replace(response, answers=[*response.answers, *(Answer(text) for text in texts if text)])
 
 
 def _flat(items: list[Any]) -> Iterator[Any]:
@@ -149,8 +152,17 @@ def _flat(items: list[Any]) -> Iterator[Any]:
             yield item
 
 
-def _is_other(item: Any) -> bool:
-    return isinstance(item, str) or (isinstance(item, dict) and item.get("type") not in ("ping", "error"))
+def _other_text(item: Any, said: Said, path: str) -> str:
+    if not isinstance(item, dict) or item.get("type") in ("ping", "error"):
+        return item if isinstance(item, str) else ""
+    if api_of(item) is not None:
+        return "\n".join(answer.text for answer in read_response(item, said, path).answers)
+    return _said_elsewhere(item, said, path) or said.text({"role": "assistant", **item}, path)
+
+
+def _said_elsewhere(body: JsonObject, said: Said, path: str) -> str:
+    """What a body says that has not what the mark of its API stands for."""
+    return said.text([body[key] for key in _ELSEWHERE if isinstance(body.get(key), str | list | dict)], path)
 
 
 def _of_object(body: JsonObject, said: Said, path: str) -> Response:
@@ -159,8 +171,7 @@ def _of_object(body: JsonObject, said: Said, path: str) -> Response:
         response = _of_api(APIS[name], body, said, path)
         if any(answer.text for answer in response.answers):
             return response
-        # a mark of an API without what it stands for
-        text = said.text({"role": "assistant", **{key: body[key] for key in _ELSEWHERE if key in body}}, path)
+        text = _said_elsewhere(body, said, path)
         return replace(response, answers=(Answer(text),)) if text else response
     if "text_output" in body:  # the generate endpoint of Triton and KServe
         return Response((Answer(said.text(body["text_output"], f"{path}.text_output")),), id=body.get("id"))

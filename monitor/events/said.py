@@ -252,12 +252,11 @@ class Said:
                 found.append(content)
             elif (text := _plain_text(holder)) is not None:
                 found.append(text)
-        others = {key: value for key, value in part.items() if _says(key) and key not in _MEDIA_NAMES and value}
-        found += [readable(others, self.unread)] if others else []
         body = [text for text in found if text not in (part.get("title"), part.get("context"))]
         if not body or kind in ("image", "video"):
             self.unread[kind] += 1
-        return found
+        others = {key: value for key, value in part.items() if _says(key) and key not in _MEDIA_NAMES and value}
+        return [*found, readable(others, self.unread)] if others else found
 
 
 def _says(key: str) -> bool:

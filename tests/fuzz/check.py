@@ -50,9 +50,10 @@ def _faults(case: Case, events: Sequence[Event]) -> list[str]:
         if len(missing) > unread.total():
             found.append(f"not read: {', '.join(missing)}; counted as unread: {dict(unread) or 'nothing'}")
     answered_words = any(word.side == "answered" for word in case.exact)
+    one_call = len({event.messages for event in events}) == 1
     for word in case.exact:
         # without an answer, the last turn of the model is taken for it
-        sides = {"asked": asked, "answered": answered} if answered_words else {}
+        sides = {"asked": asked, "answered": answered} if answered_words and one_call else {}
         place = sides.get(word.side or "", text)
         if word not in place and word[: word.index("q") + 1] in text:
             found.append(f"garbled, or on the wrong side ({word.side}): {word[:20]!r}")

@@ -31,14 +31,20 @@ class Key(str):
         return id(self)
 
 
-def plain(value: Any, depth: int = 0) -> Any:
+def plain(value: Any) -> Any:
     """`value` with everything that is to be encoded encoded, from the inside out."""
     if isinstance(value, dict):
-        return {key: plain(inner, depth + 1) for key, inner in value.items()}
+        made = {}
+        for key, inner in value.items():
+            made[key] = plain(inner)
+        return made
     if isinstance(value, list):
-        return [plain(inner, depth + 1) for inner in value]
+        items = []
+        for inner in value:
+            items.append(plain(inner))  # noqa: PERF401 - a comprehension takes a second frame for each level
+        return items
     if isinstance(value, Encoded):
-        inner = plain(value.value, depth + 1)
+        inner = plain(value.value)
         return value.wrap(inner) if value.wrap else json.dumps(inner, ensure_ascii=value.ascii)
     return value
 

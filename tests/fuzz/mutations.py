@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from random import Random
 from typing import Any
 
@@ -114,7 +115,7 @@ def _scalar(chance: Random, words: Words, places: list[Place]) -> None:
     """Another type, or no value, for what nobody says."""
     place = _some(chance, places, lambda p: not isinstance(_at(p), dict | list | Word | Encoded))
     if place:
-        place[0][place[1]] = chance.choice(_SCALARS)
+        place[0][place[1]] = copy(chance.choice(_SCALARS))
 
 
 def _emptied(chance: Random, words: Words, places: list[Place]) -> None:
@@ -184,7 +185,8 @@ def _nested(chance: Random, words: Words, places: list[Place]) -> None:
     place = _some(chance, places, lambda p: not isinstance(_at(p), dict | list | Encoded))
     if place:
         made = _at(place)
-        depth = chance.choice((2, 5, 30, 120, 300))
+        depth = min(chance.choice((2, 5, 30, 120, 300)), words.levels_left)
+        words.levels_left -= depth
         for _ in range(depth):
             made = [made] if chance.random() < 0.7 else {"a": made}
         place[0][place[1]] = made
@@ -203,7 +205,7 @@ def _marked(chance: Random, words: Words, places: list[Place]) -> None:
     place = _some(chance, places, lambda p: isinstance(_at(p), dict) and not isinstance(p[0], Part))
     if place:
         key, value = chance.choice(_MARKS)
-        _at(place).setdefault(key, value)
+        _at(place).setdefault(key, copy(value))
 
 
 def _role(chance: Random, words: Words, places: list[Place]) -> None:

@@ -29,6 +29,8 @@ class Words:
         self._chance = chance
         self._count = 0
         self.made: list[Word] = []
+        self.levels_left = 350
+        """How much deeper the record may be nested; far below what Python's own stack allows."""
 
     def new(self, side: str | None = None) -> Word:
         """A text with its number at the start."""

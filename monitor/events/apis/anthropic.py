@@ -13,6 +13,7 @@ from monitor.events.said import Said
 
 _STREAMED = ("message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta")
 _EVENTS = (*_STREAMED, "message_stop")
+_OF_OTHERS = ("choices", "candidates", "done")
 # where each kind of delta goes in its block
 _DELTAS = {"text": "text", "thinking": "thinking", "partial_json": "input"}
 
@@ -20,7 +21,8 @@ _DELTAS = {"text": "text", "thinking": "thinking", "partial_json": "input"}
 def is_response(body: JsonObject) -> bool:
     """Whether this is a message, or an event of the stream of one."""
     kind = body.get("type")
-    return kind in _EVENTS or (kind == "message" and body.get("role") == "assistant" and "content" in body)
+    streamed = kind in _EVENTS and body.keys().isdisjoint(_OF_OTHERS)
+    return streamed or (kind == "message" and body.get("role") == "assistant" and "content" in body)
 
 
 def joined(pieces: Sequence[JsonObject]) -> JsonObject:

@@ -15,12 +15,14 @@ from monitor.events.said import Said
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
 _STREAMED = "\0streamed"
 
+_OF_OTHERS = ("choices", "candidates", "message", "done")
+
 
 def is_response(body: JsonObject) -> bool:
     """Whether there is a list of output items, or this is an event of a stream of them."""
     kind = body.get("type")
-    streamed = isinstance(kind, str) and kind.startswith("response.")
-    return body.get("object") == "response" or streamed or ("output" in body and isinstance(body["output"], list))
+    marked = body.get("object") == "response" or (isinstance(kind, str) and kind.startswith("response."))
+    return (marked and body.keys().isdisjoint(_OF_OTHERS)) or ("output" in body and isinstance(body["output"], list))
 
 
 def joined(pieces: Sequence[JsonObject]) -> JsonObject:

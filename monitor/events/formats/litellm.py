@@ -5,6 +5,7 @@ Source: LiteLLM documentation, "StandardLoggingPayload Specification".
 
 from __future__ import annotations
 
+from monitor.errors import BadEvent
 from monitor.events.context import Context
 from monitor.events.draft import Draft
 from monitor.events.event import Event
@@ -22,6 +23,8 @@ def recognises(data: JsonObject) -> bool:
 def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
     """One event for each answer; a call that failed has none."""
     said, path = Said(), context.path
+    if not recognises(data):
+        raise BadEvent("no call_type next to messages or response, as LiteLLM's payload has", path)
     _, messages = turns_in(data, said, path)
     response = responses_in(data, said, path)
     draft = Draft(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from monitor.errors import BadEvent
-from monitor.events.json_object import JsonObject, read_json
+from monitor.events.json_object import JsonObject, json_type, read_json
 
 _INDEXED = re.compile(r"\.(\d+)\.(.+)")
 _SCALARS = ("stringValue", "intValue", "doubleValue", "boolValue", "bytesValue")
@@ -22,7 +22,9 @@ def value(wrapped: object) -> Any:
             return wrapped[key]
     for key in ("arrayValue", "kvlistValue"):
         inner = decoded(wrapped.get(key))
-        values = decoded(inner.get("values")) if isinstance(inner, dict) else inner
+        if inner is not None and not isinstance(inner, dict):
+            raise BadEvent(f"{key}: expected an object with values, got {json_type(inner)}")
+        values = decoded(inner.get("values")) if inner else None
         if key == "kvlistValue" and isinstance(values, list | dict):
             return read(values)
         if key in wrapped:
