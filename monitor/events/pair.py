@@ -68,7 +68,8 @@ def turns_in(data: JsonObject, said: Said, path: str) -> tuple[JsonObject, list[
     request = as_body(data.get("request"), said, f"{path}.request")
     messages = request_messages(request, said, f"{path}.request") if request else []
     if is_request(data):
-        messages += [turn for turn in request_messages(data, said, path) if turn not in messages]
+        known = set(messages)
+        messages += [turn for turn in request_messages(data, said, path) if turn not in known]
     return request, messages
 
 

@@ -38,6 +38,7 @@ APIS: dict[str, Api] = {
 }
 ANSWER_FIELDS = ("response", "output", "completion")
 """Where an answer stands next to its request."""
+_OF_MESSAGES = frozenset(("content", "parts", "text", "tool_calls", "role", "value", "refusal"))
 _ELSEWHERE = ("response", "message", "content", "parts", "thinking", "text_output", "completion")
 _FAILED = ("error", "errors", "detail", "promptFeedback", "fault")
 
@@ -96,8 +97,9 @@ def responses_in(data: JsonObject, said: Said, path: str, text_is_answer: bool =
     found = [read_response(data, said, path)] if own is not None else []
     for key in ANSWER_FIELDS:
         value = data.get(key)
-        read_already = (own == "ollama" and key == "response") or (own == "openai_responses" and key == "output")
-        if value is None or value == "" or (read_already and not isinstance(value, dict)):
+        as_text, as_list = own == "ollama" and key == "response", own == "openai_responses" and key == "output"
+        read_already = (as_text and not isinstance(value, dict)) or (as_list and isinstance(value, list))
+        if value is None or value == "" or read_already:
             continue
         if isinstance(value, str) and text_is_answer:
             found.append(Response((Answer(value),)))
@@ -162,6 +164,8 @@ def _other_text(item: Any, said: Said, path: str) -> str:
 
 def _said_elsewhere(body: JsonObject, said: Said, path: str) -> str:
     """What a body says that has not what the mark of its API stands for."""
+    if "role" in body:
+        return said.text(body, path)
     return said.text([body[key] for key in _ELSEWHERE if isinstance(body.get(key), str | list | dict)], path)
 
 
@@ -175,10 +179,12 @@ def _of_object(body: JsonObject, said: Said, path: str) -> Response:
         return replace(response, answers=(Answer(text),)) if text else response
     if "text_output" in body:  # the generate endpoint of Triton and KServe
         return Response((Answer(said.text(body["text_output"], f"{path}.text_output")),), id=body.get("id"))
-    if not body or "data" in body or any(body.get(key) is not None for key in _FAILED):  # data: embeddings
+    failed = not body or "data" in body or any(body.get(key) is not None for key in _FAILED)  # data: embeddings
+    if not _OF_MESSAGES.isdisjoint(body):
+        message = {key: value for key, value in body.items() if key not in _FAILED}
+        return Response((Answer(said.text({"role": "assistant", **message}, path)),), id=body.get("id"))
+    if failed:
         return Response((), id=body.get("id"), model=body.get("model"))
-    if not {"content", "parts", "text", "tool_calls", "role", "value", "refusal"}.isdisjoint(body):
-        return Response((Answer(said.text({"role": "assistant", **body}, path)),), id=body.get("id"))
     for key in ("body", "response"):  # as batch APIs and loggers wrap it
         if isinstance(body.get(key), dict | str) and body[key]:
             thoughts = said.text({name: body[name] for name in THOUGHTS if name in body}, path)

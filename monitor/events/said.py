@@ -177,6 +177,8 @@ class Said:
             found += self._readable(part.get(key))
         for key in _MEDIA_KEYS:
             found += self._attached(key, part.get(key), f"{path}.{key}")
+        if isinstance(part.get("source"), str) and part["source"].lstrip()[:1] == "{":
+            found.append(readable(part["source"], self.unread))
         if isinstance(part.get("source"), dict):  # of a part whose type is not one of media
             found += self._media({"source": part["source"]}, "file", path)
         if others:
@@ -245,7 +247,9 @@ class Said:
             for key in ("title", "context", "transcript", "text", "caption", "revised_prompt"):
                 if isinstance(holder.get(key), str | list | dict) and holder[key]:
                     found += self._texts(holder[key], f"{path}.{key}")
-            content = holder.get("content")
+            data, content = holder.get("data"), holder.get("content")
+            if isinstance(data, list | dict):
+                found += self._texts(data, f"{path}.data")
             if isinstance(content, list | dict):
                 found += self._texts(content, f"{path}.content")
             elif isinstance(content, str) and binary_kind(content) is None and part.get("type") != "blob":

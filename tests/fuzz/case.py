@@ -31,7 +31,7 @@ class Case:
     said: frozenset[str]
     media: frozenset[str]
     whole: bool
-    """Whether the bytes hold everything that was said; if they were cut or flipped, only crashes count."""
+    """Whether everything that was said has to be found. If not, because the bytes were cut, only crashes count."""
     exact: tuple[Word, ...] = field(default=())
 
 
@@ -60,6 +60,7 @@ def make_case(chance: Random) -> Case:
         name=name,
         said=frozenset(said),
         media=frozenset(media_in(text)),
-        whole=how not in ("cut", "flipped"),
+        # a format that was named reads what that format has, and nothing else
+        whole=how not in ("cut", "flipped") and wire_format == AUTO,
         exact=exact if as_made else (),
     )

@@ -202,7 +202,7 @@ def _renamed(chance: Random, words: Words, places: list[Place]) -> None:
 
 def _marked(chance: Random, words: Words, places: list[Place]) -> None:
     """A field that another format is recognised by."""
-    place = _some(chance, places, lambda p: isinstance(_at(p), dict) and not isinstance(p[0], Part))
+    place = _some(chance, places, lambda p: isinstance(_at(p), dict) and not isinstance(_at(p), Part))
     if place:
         key, value = chance.choice(_MARKS)
         _at(place).setdefault(key, copy(value))

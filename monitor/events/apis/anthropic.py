@@ -21,14 +21,15 @@ _DELTAS = {"text": "text", "thinking": "thinking", "partial_json": "input"}
 def is_response(body: JsonObject) -> bool:
     """Whether this is a message, or an event of the stream of one."""
     kind = body.get("type")
-    streamed = kind in _EVENTS and body.keys().isdisjoint(_OF_OTHERS)
+    streamed = kind in _EVENTS and not any(body.get(key) for key in _OF_OTHERS)
     return streamed or (kind == "message" and body.get("role") == "assistant" and "content" in body)
 
 
 def joined(pieces: Sequence[JsonObject]) -> JsonObject:
     """The message that the events build up block by block."""
     message: JsonObject = {"type": "message", "role": "assistant"}
-    blocks: dict[str, JsonObject] = {}
+    blocks: list[JsonObject] = []
+    by_index: dict[str, JsonObject] = {}
     others: list[JsonObject] = []  # what is of no type that the API has
     for piece in pieces:
         if isinstance(piece.get("message"), dict):
@@ -38,9 +39,13 @@ def joined(pieces: Sequence[JsonObject]) -> JsonObject:
         block, delta = piece.get("content_block"), piece.get("delta")
         at = str(piece.get("index", 0))
         if isinstance(block, dict):
-            blocks[at] = dict(block)
+            by_index[at] = dict(block)
+            blocks.append(by_index[at])
         if isinstance(delta, dict):
-            here = blocks.setdefault(at, {})
+            if at not in by_index:
+                by_index[at] = {}
+                blocks.append(by_index[at])
+            here = by_index[at]
             for key, place in _DELTAS.items():
                 if isinstance(delta.get(key), str):
                     old = here.get(place)
@@ -51,7 +56,7 @@ def joined(pieces: Sequence[JsonObject]) -> JsonObject:
             others.append({"delta": delta})
     held = message.get("content")
     held = held if isinstance(held, list) else [held]
-    return {**message, "type": "message", "role": "assistant", "content": [*held, *blocks.values(), *others]}
+    return {**message, "type": "message", "role": "assistant", "content": [*held, *blocks, *others]}
 
 
 def answers(body: JsonObject, said: Said, path: str) -> list[Answer]:

@@ -16,7 +16,7 @@ from monitor.events.said import Said
 
 def is_response(body: JsonObject) -> bool:
     """Whether there are candidates, or why there are none."""
-    return "candidates" in body or "promptFeedback" in body
+    return not body.get("choices") and ("candidates" in body or "promptFeedback" in body)
 
 
 def joined(pieces: Sequence[JsonObject]) -> JsonObject:

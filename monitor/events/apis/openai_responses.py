@@ -22,7 +22,8 @@ def is_response(body: JsonObject) -> bool:
     """Whether there is a list of output items, or this is an event of a stream of them."""
     kind = body.get("type")
     marked = body.get("object") == "response" or (isinstance(kind, str) and kind.startswith("response."))
-    return (marked and body.keys().isdisjoint(_OF_OTHERS)) or ("output" in body and isinstance(body["output"], list))
+    # an empty field of another API means nothing
+    return (marked or isinstance(body.get("output"), list)) and not any(body.get(key) for key in _OF_OTHERS)
 
 
 def joined(pieces: Sequence[JsonObject]) -> JsonObject:
@@ -33,21 +34,30 @@ def joined(pieces: Sequence[JsonObject]) -> JsonObject:
     complete = next((whole for whole in reversed(ended) if isinstance(whole, dict) and whole.get("output")), None)
     if complete is not None:
         return dict(complete)
-    items: dict[str, JsonObject] = {}
+    items: list[JsonObject] = []
+    by_index: dict[str, JsonObject] = {}
     done: set[str] = set()
     others: list[object] = []  # what is of no type that the API has
     for piece in pieces:
         kind, place = str(piece.get("type")), str(piece.get("output_index", 0))
         item, delta = piece.get("item"), piece.get("delta")
-        if isinstance(item, dict):
-            items[place] = dict(item)
+        if isinstance(item, dict) and kind.endswith("item.done") and place in by_index:
+            by_index[place].clear()
+            by_index[place].update(item)
+            done.add(place)
+        elif isinstance(item, dict):
+            by_index[place] = dict(item)
+            items.append(by_index[place])
             done |= {place} if kind.endswith("item.done") else set()
         elif isinstance(delta, str) and place not in done:
-            _append(items.setdefault(place, {"type": "message"}), f"{kind} {piece.get('content_index')}", delta)
+            if place not in by_index:
+                by_index[place] = {"type": "message"}
+                items.append(by_index[place])
+            _append(by_index[place], f"{kind} {piece.get('content_index')}", delta)
         others += [value for value in (item, delta) if value and not isinstance(value, dict | str)]
         others += [value for value in (delta,) if value and isinstance(value, dict)]
     first = wholes[0] if wholes else {}
-    return {**first, "object": "response", "output": [*map(_item, items.values()), *others]}
+    return {**first, "object": "response", "output": [*map(_item, items), *others]}
 
 
 def _append(item: JsonObject, place: str, delta: str) -> None:

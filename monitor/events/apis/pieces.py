@@ -30,7 +30,7 @@ def _merge(whole: dict[str, Any], piece: dict[str, Any]) -> None:
             whole[key] = old + value
         elif isinstance(value, dict) and isinstance(old, dict):
             _merge(old, value)
-        elif isinstance(value, list) and isinstance(old, list):
+        elif isinstance(value, list) and isinstance(old, _Items):
             _merge_list(old, value)
         elif isinstance(value, str | dict | list) and isinstance(old, str | dict | list) and key not in _REPEATED:
             # of different types: both were said
@@ -38,7 +38,7 @@ def _merge(whole: dict[str, Any], piece: dict[str, Any]) -> None:
         elif isinstance(value, dict):
             whole[key] = merged([value])
         elif isinstance(value, list):
-            whole[key] = []
+            whole[key] = _Items()
             _merge_list(whole[key], value)
         elif value is not None and value != "":
             whole[key] = value
@@ -46,18 +46,23 @@ def _merge(whole: dict[str, Any], piece: dict[str, Any]) -> None:
             whole.setdefault(key, value)
 
 
-def _merge_list(old: list[Any], new: list[Any]) -> None:
+class _Items(list[Any]):
+    """A list that is put together from pieces, and finds its items by their `index`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_index: dict[int, dict[str, Any]] = {}
+
+
+def _merge_list(old: _Items, new: list[Any]) -> None:
     for item in new:
         index = item.get("index") if isinstance(item, dict) else None
-        same = (
-            next((o for o in old if isinstance(o, dict) and o.get("index") == index), None)
-            if index is not None
-            else None
-        )
-        if same is None:
-            old.append(merged([item]) if isinstance(item, dict) else item)
-        else:
-            _merge(same, item)
+        if isinstance(index, int) and index in old.by_index:
+            _merge(old.by_index[index], item)
+            continue
+        old.append(merged([item]) if isinstance(item, dict) else item)
+        if isinstance(index, int):
+            old.by_index[index] = old[-1]
 
 
 def _as_list(value: object) -> list[Any]:

@@ -8,7 +8,7 @@ Source: OpenTelemetry semantic conventions for generative AI (1.37 and those bef
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from monitor.errors import BadEvent
 from monitor.events.apis.answer import Answer
@@ -19,6 +19,7 @@ from monitor.events.formats import otlp_attributes as attrs
 from monitor.events.json_object import JsonObject
 from monitor.events.said import Said
 
+T = TypeVar("T", Message, str)
 _GROUPS = (("resourceSpans", "scopeSpans", "spans"), ("resourceLogs", "scopeLogs", "logRecords"))
 _ROLES = {
     "gen_ai.system.message": "system",
@@ -68,24 +69,33 @@ def _items(data: JsonObject, names: tuple[str, str, str], path: str) -> Iterator
 def _draft(span: JsonObject, records: list[JsonObject], path: str, said: Said) -> Draft:
     found = attrs.read(span.get("attributes"))
     messages, answers = _conversation(found, said, path)
+    rest, known = dict(found), {*messages, *answers}
     for record in records:
         of_record = attrs.read(record.get("attributes"))
         name = str(record.get("name") or record.get("eventName") or of_record.get("event.name"))
         more, said_there = _of_record(name, attrs.value(record.get("body")), of_record, said, path)
-        messages += [message for message in more if message not in messages]
-        answers += [answer for answer in said_there if answer not in answers]
-        found = {**of_record, **found}
+        # several records may hold the whole conversation
+        messages += _unknown(more, known)
+        answers += _unknown(said_there, known)
+        rest.update({key: value for key, value in of_record.items() if key not in rest})
     trace, span_id = span.get("traceId"), span.get("spanId")
     return Draft(
         messages=messages,
         answers=[Answer(answer) for answer in answers],
-        ids=(found.get("gen_ai.response.id"), span_id),
+        ids=(rest.get("gen_ai.response.id"), span_id),
         times=(span.get("startTimeUnixNano"), span.get("timeUnixNano"), span.get("observedTimeUnixNano")),
-        models=tuple(found.get(key) for key in ("gen_ai.response.model", "gen_ai.request.model", "llm.model_name")),
-        attributes=({key: found[key] for key in ("gen_ai.conversation.id", "session.id") if key in found},),
+        models=tuple(rest.get(key) for key in ("gen_ai.response.model", "gen_ai.request.model", "llm.model_name")),
+        attributes=({key: rest[key] for key in ("gen_ai.conversation.id", "session.id") if key in rest},),
         traceparent=f"00-{trace}-{span_id}-01",
         said=said,
     )
+
+
+def _unknown(items: list[T], known: set[Any]) -> list[T]:
+    """Those that are not known yet; then they are."""
+    new = [item for item in items if item not in known]
+    known.update(new)
+    return new
 
 
 def _conversation(found: Mapping[str, Any], said: Said, path: str) -> tuple[list[Message], list[str]]:
