@@ -11,7 +11,7 @@ from monitor.events.said import Said
 
 _SYSTEM = ("system", "instructions", "system_instruction", "systemInstruction", "system_prompt")
 _TURNS = ("messages", "input", "prompt", "contents", "suffix", "text_input")
-_OF_TURNS = ("role", "content", "parts")
+_OF_TURNS = ("role", "content", "parts", "text")
 # what wraps the request of Gemini's batches and of OpenAI's
 _WRAPPERS = ("body", "request", "generateContentRequest")
 

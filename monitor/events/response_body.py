@@ -177,13 +177,13 @@ def _of_object(body: JsonObject, said: Said, path: str) -> Response:
             return response
         text = _said_elsewhere(body, said, path)
         return replace(response, answers=(Answer(text),)) if text else response
-    if "text_output" in body:  # the generate endpoint of Triton and KServe
+    if body.get("text_output") is not None:  # the generate endpoint of Triton and KServe
         return Response((Answer(said.text(body["text_output"], f"{path}.text_output")),), id=body.get("id"))
-    failed = not body or "data" in body or any(body.get(key) is not None for key in _FAILED)  # data: embeddings
+    failed = not body or isinstance(body.get("data"), list) or any(body.get(key) is not None for key in _FAILED)
     if not _OF_MESSAGES.isdisjoint(body):
         message = {key: value for key, value in body.items() if key not in _FAILED}
         return Response((Answer(said.text({"role": "assistant", **message}, path)),), id=body.get("id"))
-    if failed:
+    if failed:  # or embeddings, which are a list under `data`
         return Response((), id=body.get("id"), model=body.get("model"))
     for key in ("body", "response"):  # as batch APIs and loggers wrap it
         if isinstance(body.get(key), dict | str) and body[key]:

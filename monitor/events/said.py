@@ -10,7 +10,7 @@ from typing import Any
 from monitor.errors import BadEvent
 from monitor.events.arguments import binary_kind, media_kind, readable
 from monitor.events.event import Message
-from monitor.events.json_object import json_type
+from monitor.events.json_object import json_type, read_json
 from monitor.events.roles import UNKNOWN, known_role, role_text
 
 # in the order in which they are read: first what the model thought, then what it said, then what it called
@@ -177,10 +177,8 @@ class Said:
             found += self._readable(part.get(key))
         for key in _MEDIA_KEYS:
             found += self._attached(key, part.get(key), f"{path}.{key}")
-        if isinstance(part.get("source"), str) and part["source"].lstrip()[:1] == "{":
-            found.append(readable(part["source"], self.unread))
-        if isinstance(part.get("source"), dict):  # of a part whose type is not one of media
-            found += self._media({"source": part["source"]}, "file", path)
+        if _sources(part):  # of a part whose type is not one of media
+            found += self._media({"source": part["source"]}, _media_kind(part, "file"), path)
         if others:
             found.append(readable(others, self.unread))
         if not found and part.get("encrypted_content"):
@@ -243,7 +241,7 @@ class Said:
     def _media(self, part: dict[str, Any], kind: str, path: str) -> list[str]:
         """The text next to or in a file: a transcript, a caption, a document of plain text."""
         found: list[str] = []
-        for holder in (part, *(part[key] for key in (*_MEDIA_KEYS, "source") if isinstance(part.get(key), dict))):
+        for holder in (part, *(part[key] for key in _MEDIA_KEYS if isinstance(part.get(key), dict)), *_sources(part)):
             for key in ("title", "context", "transcript", "text", "caption", "revised_prompt"):
                 if isinstance(holder.get(key), str | list | dict) and holder[key]:
                     found += self._texts(holder[key], f"{path}.{key}")
@@ -261,6 +259,17 @@ class Said:
             self.unread[kind] += 1
         others = {key: value for key, value in part.items() if _says(key) and key not in _MEDIA_NAMES and value}
         return [*found, readable(others, self.unread)] if others else found
+
+
+def _sources(part: dict[str, Any]) -> list[dict[str, Any]]:
+    """The objects that hold the data of media; an address or a name under the same key is not one."""
+    source = part.get("source")
+    if isinstance(source, str) and source.lstrip()[:1] in ("{", "["):
+        try:
+            source = read_json(source)
+        except (ValueError, BadEvent):
+            return [{"content": source}]
+    return [item for item in (source if isinstance(source, list) else [source]) if isinstance(item, dict)]
 
 
 def _says(key: str) -> bool:

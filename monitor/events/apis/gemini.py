@@ -16,7 +16,8 @@ from monitor.events.said import Said
 
 def is_response(body: JsonObject) -> bool:
     """Whether there are candidates, or why there are none."""
-    return not body.get("choices") and ("candidates" in body or "promptFeedback" in body)
+    marked = body.get("candidates") is not None or body.get("promptFeedback") is not None
+    return marked and not any(body.get(key) for key in ("choices", "message", "response", "output"))
 
 
 def joined(pieces: Sequence[JsonObject]) -> JsonObject:

@@ -54,8 +54,8 @@ def joined(pieces: Sequence[JsonObject]) -> JsonObject:
                 by_index[place] = {"type": "message"}
                 items.append(by_index[place])
             _append(by_index[place], f"{kind} {piece.get('content_index')}", delta)
-        others += [value for value in (item, delta) if value and not isinstance(value, dict | str)]
-        others += [value for value in (delta,) if value and isinstance(value, dict)]
+        others += [item] if item and not isinstance(item, dict) else []
+        others += [delta] if delta and not isinstance(delta, str) else []
     first = wholes[0] if wholes else {}
     return {**first, "object": "response", "output": [*map(_item, items), *others]}
 

@@ -16,7 +16,7 @@ _SCALARS = ("stringValue", "intValue", "doubleValue", "boolValue", "bytesValue")
 def value(wrapped: object) -> Any:
     """What an AnyValue holds; what is none is taken as the value itself, rather than dropped."""
     if not isinstance(wrapped, dict):
-        return wrapped
+        return [value(item) for item in wrapped] if isinstance(wrapped, list) else wrapped
     for key in _SCALARS:
         if key in wrapped:
             return wrapped[key]
@@ -28,7 +28,7 @@ def value(wrapped: object) -> Any:
         if key == "kvlistValue" and isinstance(values, list | dict):
             return read(values)
         if key in wrapped:
-            return [value(item) for item in values] if isinstance(values, list) else values
+            return value(values if isinstance(values, list) else [values])
     return wrapped or None
 
 
@@ -46,6 +46,8 @@ def objects(held: Any) -> list[JsonObject]:
     held = decoded(held)
     if isinstance(held, dict):
         return [held]
+    if isinstance(held, str) and held:
+        raise BadEvent("expected a list of objects, got text that is not the JSON of one")
     return [found for item in held for found in objects(item)] if isinstance(held, list) else []
 
 

@@ -20,7 +20,7 @@ def recognises(data: JsonObject) -> bool:
 
 def _has_turns(value: object) -> bool:
     if isinstance(value, str):  # turns in text that isn't JSON are still said
-        return value.lstrip()[:1] == "["
+        return value.lstrip()[:1] in ("[", "{")
     return isinstance(value, list) or (isinstance(value, dict) and "value" in value)
 
 
