@@ -40,6 +40,8 @@ ANSWER_FIELDS = ("response", "output", "completion")
 """Where an answer stands next to its request."""
 _OF_MESSAGES = frozenset(("content", "parts", "text", "tool_calls", "role", "value", "refusal"))
 _ELSEWHERE = ("response", "message", "content", "parts", "thinking", "text_output", "completion")
+_MARKS = frozenset(("object", "output", "type", "candidates", "promptFeedback", "done", "choices"))
+"""A response of any API has one of these keys."""
 _FAILED = ("error", "errors", "detail", "promptFeedback", "fault")
 
 
@@ -63,9 +65,12 @@ def with_thoughts(thoughts: str, answers: Sequence[Answer]) -> Sequence[Answer]:
 
 def api_of(body: object) -> str | None:
     """The name of the API that `body` is a response of, or a piece of a streamed one."""
-    if not isinstance(body, dict):
+    if not isinstance(body, dict) or _MARKS.isdisjoint(body):
         return None
-    return next((name for name, api in APIS.items() if api.is_response(body)), None)
+    for name, api in APIS.items():
+        if api.is_response(body):
+            return name
+    return None
 
 
 def read_response(body: Any, said: Said, path: str) -> Response:

@@ -44,6 +44,7 @@ _CALLS = ("tool_calls", "function_call", "toolUse", "functionCall", "function", 
 _ARGUMENTS = ("arguments", "args", "input", "parameters")
 _MEDIA = ("audio", "image", "images", "image_url", "input_audio", "video", "video_url", "file", "inlineData")
 _MEDIA_KEYS = (*_MEDIA, "inline_data", "fileData", "file_data", "document")
+_PLAIN = frozenset(("role", "content", "name"))
 _READ = frozenset((*THOUGHTS, *_TEXTS, *_RESULTS, *_CALLS, *_ARGUMENTS, *_MEDIA_KEYS))
 _MEDIA_TYPES = {
     **dict.fromkeys(
@@ -54,11 +55,10 @@ _MEDIA_TYPES = {
     **dict.fromkeys(("video", "video_url", "input_video"), "video"),
     **dict.fromkeys(("file", "input_file", "document", "container_upload", "blob", "uri", "media"), "file"),
 }
-_MEDIA_NAMES = frozenset(
-    ("url", "uri", "data", "size", "quality", "background", "output_format", "width", "height", "modality", "bytes")
-    + ("mimeType", "mime_type", "media_type", "fileUri", "file_uri", "file_url", "blob", "expires_at", "duration")
-    + ("cache_control", "filename", "metadata", "caption", "revised_prompt")
-)
+# fields of media that describe it but say nothing
+_OF_MEDIA = ("url", "uri", "data", "blob", "bytes", "size", "width", "height", "quality", "background", "modality")
+_OF_FILES = ("mimeType", "mime_type", "media_type", "fileUri", "file_uri", "file_url", "output_format", "duration")
+_MEDIA_NAMES = frozenset((*_OF_MEDIA, *_OF_FILES, "expires_at", "metadata", "caption", "revised_prompt"))
 _ENCRYPTED = ("redacted_thinking", "reasoning.encrypted", "compaction")
 _SPEAKERS = ("role", "from", "author", "speaker")
 # fields of a part that name things but say nothing
@@ -114,6 +114,8 @@ class Said:
         return "\n".join(text for text in self._texts(value, path) if text)
 
     def _role(self, value: dict[str, Any], default: str | None) -> str:
+        if known := known_role(value.get("role")):
+            return known
         author = value.get("author")
         written = [value.get(key) for key in _SPEAKERS] + [author.get("role") if isinstance(author, dict) else None]
         names = [name for name in written if isinstance(name, str) and name]
@@ -151,6 +153,8 @@ class Said:
         return []
 
     def _part(self, part: dict[str, Any], path: str) -> list[str]:
+        if part.keys() <= _PLAIN and isinstance(part.get("content"), str):  # most messages
+            return self._string(part["content"])
         kind = part.get("type")
         kind = kind.lower() if isinstance(kind, str) else ""
         if kind in _ENCRYPTED:
@@ -174,9 +178,11 @@ class Said:
             if key in part:
                 found += self._calls(part[key])
         for key in _RESULTS:
-            found += self._readable(part.get(key))
+            if key in part:
+                found += self._readable(part[key])
         for key in _MEDIA_KEYS:
-            found += self._attached(key, part.get(key), f"{path}.{key}")
+            if key in part:
+                found += self._attached(key, part[key], f"{path}.{key}")
         if _sources(part):  # of a part whose type is not one of media
             found += self._media({"source": part["source"]}, _media_kind(part, "file"), path)
         if others:

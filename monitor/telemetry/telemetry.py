@@ -133,6 +133,8 @@ class Telemetry:
             self._add(names.EXPORT_DROPPED, 0, {names.SIGNAL: signal})
         for kind in get_args(UnreadKind):
             self._add(names.SOURCE_UNREAD, 0, {names.ERROR_TYPE: kind})
+        for outcome in get_args(names.RecordOutcome):
+            self._add(names.RECORDS, 0, {names.RECORD_OUTCOME: outcome})
         for kind in get_args(RetryableKind):
             self._add(names.SOURCE_FAILURES, 0, {names.ERROR_TYPE: kind})
         for row in (names.TOKENS, names.CONFIRMED, names.TEMPLATE_FALLBACKS, names.WINDOWS, names.COMMITS):
@@ -155,6 +157,11 @@ class Telemetry:
     def bad_event(self, reason_kind: str) -> None:
         """A record was dead-lettered. `reason_kind` becomes a label, so it comes from a short fixed list."""
         self._add(names.BAD_EVENTS, 1, {names.ERROR_TYPE: reason_kind})
+
+    @_harmless
+    def records(self, outcome: names.RecordOutcome, n: int) -> None:
+        """Records were committed."""
+        self._add(names.RECORDS, n, {names.RECORD_OUTCOME: outcome})
 
     @_harmless
     def unread(self, kind: UnreadKind, offsets: int) -> None:

@@ -26,7 +26,7 @@ class Tally:
 
     def add(self, case: Case, outcome: Outcome, name: str) -> None:
         """Counts one case. `name` is how to make it again."""
-        state = "fault" if outcome.faults else "judged" if outcome.refusal is None else "refused"
+        state = "fault" if outcome.faults else _state(outcome)
         self.outcomes[case.name, state] += 1
         if outcome.refusal is not None:
             reason = _VALUES.sub("...", outcome.refusal.reason)
@@ -54,14 +54,21 @@ class Tally:
     def lines(self) -> list[str]:
         """The counts as a table."""
         names = sorted({name for name, _ in self.outcomes})
-        found = [f"{'format':14}{'cases':>9}{'judged':>9}{'refused':>9}{'faults':>8}"]
+        found = [f"{'format':14}{'cases':>9}{'judged':>9}{'partly':>9}{'refused':>9}{'empty':>9}{'faults':>8}"]
         for name in [*names, "all"]:
             states = [
                 sum(n for (of, what), n in self.outcomes.items() if what == state and name in (of, "all"))
-                for state in ("judged", "refused", "fault")
+                for state in ("judged", "partly", "refused", "empty", "fault")
             ]
-            share = f"{states[0] / max(1, sum(states)):9.1%}"
-            found.append(f"{name:14}{sum(states):9}{share}{states[1]:9}{states[2]:8}")
+            shares = "".join(f"{n / max(1, sum(states)):9.1%}" for n in states[:4])
+            found.append(f"{name:14}{sum(states):9}{shares}{states[4]:8}")
         found += ["", "refused most often because:"]
         found += [f"{n:9}  {reason}" for reason, n in self.refusals.most_common(20)]
         return found
+
+
+def _state(outcome: Outcome) -> str:
+    """judged; partly: judged, but for what is bad in it; refused; empty: nothing to judge."""
+    if outcome.refusal is None:
+        return "judged" if outcome.events else "empty"
+    return "partly" if outcome.events else "refused"

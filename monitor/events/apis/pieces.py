@@ -7,7 +7,10 @@ from typing import Any
 
 
 def merged(pieces: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """One object of all deltas: text is appended, lists are merged by `index`, the rest is replaced."""
+    """One object of all deltas: text is appended, lists are merged by `index`, the rest is replaced.
+
+    What can't be merged, such as text and a list, becomes a list of both, so that nothing said is lost.
+    """
     whole: dict[str, Any] = {}
     for piece in pieces:
         _merge(whole, piece)
@@ -32,9 +35,8 @@ def _merge(whole: dict[str, Any], piece: dict[str, Any]) -> None:
             _merge(old, value)
         elif isinstance(value, list) and isinstance(old, _Items):
             _merge_list(old, value)
-        elif isinstance(value, str | dict | list) and isinstance(old, str | dict | list) and key not in _REPEATED:
-            # of different types: both were said
-            whole[key] = [part for part in (*_as_list(old), *_as_list(value)) if part not in ("", {})]
+        elif key not in _REPEATED and not _is_empty(value) and _holds(old) and type(old) is not type(value):
+            whole[key] = _both(old, value)
         elif isinstance(value, dict):
             whole[key] = merged([value])
         elif isinstance(value, list):
@@ -52,6 +54,27 @@ class _Items(list[Any]):
     def __init__(self) -> None:
         super().__init__()
         self.by_index: dict[int, dict[str, Any]] = {}
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or value in ("", [], {})
+
+
+def _holds(value: object) -> bool:
+    return isinstance(value, str | list | dict) and bool(value)
+
+
+def _both(old: Any, value: Any) -> list[Any]:
+    """Both, because both were said; text follows on text without a break."""
+    found = old
+    if not isinstance(found, _Items):
+        found = _Items()
+        _merge_list(found, old if isinstance(old, list) else [old])
+    if isinstance(value, str) and isinstance(found[-1], str):
+        found[-1] += value
+    else:
+        _merge_list(found, value if isinstance(value, list) else [value])
+    return found
 
 
 def _merge_list(old: _Items, new: list[Any]) -> None:

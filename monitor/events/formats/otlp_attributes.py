@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from monitor.errors import BadEvent
-from monitor.events.json_object import JsonObject, json_type, read_json
+from monitor.events.json_object import json_type, read_json
 
 _INDEXED = re.compile(r"\.(\d+)\.(.+)")
 _SCALARS = ("stringValue", "intValue", "doubleValue", "boolValue", "bytesValue")
@@ -25,30 +25,23 @@ def value(wrapped: object) -> Any:
         if inner is not None and not isinstance(inner, dict):
             raise BadEvent(f"{key}: expected an object with values, got {json_type(inner)}")
         values = decoded(inner.get("values")) if inner else None
-        if key == "kvlistValue" and isinstance(values, list | dict):
+        if key == "kvlistValue" and isinstance(values, list):
             return read(values)
         if key in wrapped:
             return value(values if isinstance(values, list) else [values])
     return wrapped or None
 
 
-def read(pairs: object) -> dict[str, Any]:
-    """A list of key-value pairs as a dict; also a single pair, a plain object, and the JSON of any of them."""
-    pairs = decoded(pairs)
-    if isinstance(pairs, dict):
-        pairs = [pairs] if isinstance(pairs.get("key"), str) else [{"key": k, "value": v} for k, v in pairs.items()]
-    items = objects(pairs)
-    return {item["key"]: value(decoded(item.get("value"))) for item in items if isinstance(item.get("key"), str)}
-
-
-def objects(held: Any) -> list[JsonObject]:
-    """The objects in a list, in lists inside of it, and in text of JSON; a single object counts as a list of one."""
-    held = decoded(held)
-    if isinstance(held, dict):
-        return [held]
-    if isinstance(held, str) and held:
-        raise BadEvent("expected a list of objects, got text that is not the JSON of one")
-    return [found for item in held for found in objects(item)] if isinstance(held, list) else []
+def read(pairs: object, path: str = "$") -> dict[str, Any]:
+    """A list of key-value pairs as a dict. Raises BadEvent if it is none."""
+    if pairs is None:
+        return {}
+    if not isinstance(pairs, list):
+        raise BadEvent(f"expected a list of attributes, got {json_type(pairs)}", path)
+    for i, item in enumerate(pairs):
+        if not isinstance(item, dict) or not isinstance(item.get("key"), str):
+            raise BadEvent("expected an attribute with a key", f"{path}[{i}]")
+    return {item["key"]: value(decoded(item.get("value"))) for item in pairs}
 
 
 def decoded(held: Any) -> Any:
