@@ -56,8 +56,11 @@ def _turns(said: Said, value: Any, path: str, role: str | None) -> list[Message]
             else:
                 found += _turns(said, item, f"{path}[{i}]", role)
         return found
-    if (
-        isinstance(value, dict) and value.keys().isdisjoint(_OF_TURNS) and is_request(value)
-    ):  # a request inside of a tracer's `input`
+    if isinstance(value, dict) and _is_inner_request(value):
         return request_messages(value, said, path)
     return said.messages(value, path, role)
+
+
+def _is_inner_request(value: JsonObject) -> bool:
+    """Whether this is a request inside of a tracer's `input`, rather than a turn."""
+    return value.keys().isdisjoint(_OF_TURNS) and any(value.get(key) for key in _ASKED)

@@ -36,11 +36,15 @@ def joined(pieces: Sequence[JsonObject]) -> JsonObject:
             message = {**message, **piece["message"]}
         elif piece.get("type") == "message":
             return dict(piece)
+        elif piece.get("message"):
+            others.append({"content": piece["message"]})
         block, delta = piece.get("content_block"), piece.get("delta")
         at = str(piece.get("index", 0))
         if isinstance(block, dict):
             by_index[at] = dict(block)
             blocks.append(by_index[at])
+        elif block:
+            others.append({"content": block})
         if isinstance(delta, dict):
             if at not in by_index:
                 by_index[at] = {}

@@ -29,6 +29,8 @@ _REPEATED = frozenset(("role", "type", "id", "name", "finish_reason", "object", 
 def _merge(whole: dict[str, Any], piece: dict[str, Any]) -> None:
     for key, value in piece.items():
         old = whole.get(key)
+        if _is_empty(value) and key in whole:
+            continue  # an empty piece takes nothing back
         if isinstance(value, str) and isinstance(old, str) and key not in _REPEATED:
             whole[key] = old + value
         elif isinstance(value, dict) and isinstance(old, dict):

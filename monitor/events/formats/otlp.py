@@ -22,6 +22,7 @@ from monitor.events.said import Said
 
 T = TypeVar("T", Message, str)
 _GROUPS = (("resourceSpans", "scopeSpans", "spans"), ("resourceLogs", "scopeLogs", "logRecords"))
+_FIELDS = {"resourceSpans", "resourceLogs"}
 _ROLES = {
     "gen_ai.system.message": "system",
     "gen_ai.user.message": "user",
@@ -31,8 +32,8 @@ _ROLES = {
 
 
 def recognises(data: JsonObject) -> bool:
-    """Whether these are spans or log records."""
-    return not data.keys().isdisjoint(("resourceSpans", "resourceLogs"))
+    """Whether these are spans or log records; an empty field of theirs in another record means nothing."""
+    return any(data.get(key) for key in _FIELDS) or (bool(data) and data.keys() <= _FIELDS)
 
 
 def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
