@@ -21,7 +21,8 @@ _OF_OTHERS = ("choices", "candidates", "message", "done")
 def is_response(body: JsonObject) -> bool:
     """Whether there is a list of output items, or this is an event of a stream of them."""
     kind = body.get("type")
-    marked = body.get("object") == "response" or (isinstance(kind, str) and kind.startswith("response."))
+    streamed = isinstance(kind, str) and kind.startswith("response.")
+    marked = streamed or (body.get("object") == "response" and not kind)
     # an empty field of another API means nothing
     return (marked or isinstance(body.get("output"), list)) and not any(body.get(key) for key in _OF_OTHERS)
 
@@ -82,7 +83,7 @@ def _item(item: JsonObject) -> JsonObject:
 
 def answers(body: JsonObject, said: Said, path: str) -> list[Answer]:
     """All output items as one answer: messages, reasoning and calls."""
-    if str(body.get("type")).startswith("response."):
+    if str(body.get("type")).startswith("response.") and not isinstance(body.get("output"), list):
         body = joined([body])
     output = body.get("output")
     if output is None:
