@@ -147,7 +147,9 @@ def _of_list(body: list[Any], said: Said, path: str) -> Response:
     pieces = [item for item in items if api_of(item) == name]
     response = _of_api(APIS[name], APIS[name].joined(pieces), said, path)
     # next to the pieces there are signs of life, numbers of tokens and errors, and perhaps something that is said
-    texts = [_other_text(item, said, path) for item in items if api_of(item) != name]
+    empty = not any(answer.text for answer in response.answers)
+    texts = [_said_elsewhere(item, said, path) for item in pieces] if empty else []
+    texts += [_other_text(item, said, path) for item in items if api_of(item) != name]
     return replace(response, answers=[*response.answers, *(Answer(text) for text in texts if text)])
 
 

@@ -240,6 +240,8 @@ class Said:
         for item in values:
             if isinstance(item, dict):
                 found += self._media(item, _media_kind(item, kind), path)
+            elif isinstance(item, str) and item.lstrip()[:1] in ("{", "["):
+                found.append(readable(item, self.unread))
             else:
                 self.unread[kind] += 1
         return found
