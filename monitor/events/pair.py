@@ -69,7 +69,7 @@ class PairFormat:
 
 
 def turns_in(data: JsonObject, said: Said, path: str) -> tuple[JsonObject, list[Message]]:
-    """The request in `data`, if there is one, and the turns in it and next to it; those that stand in both count once."""
+    """The request in `data`, if there is one, and the turns in it and next to it. Those in both places count once."""
     request = as_body(data.get("request"), said, f"{path}.request")
     messages = request_messages(request, said, f"{path}.request") if request else []
     if is_request(data):

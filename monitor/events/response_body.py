@@ -173,7 +173,9 @@ def _said_elsewhere(body: JsonObject, said: Said, path: str) -> str:
     """What a body says that has not what the mark of its API stands for."""
     if "role" in body:
         return said.text(body, path)
-    return said.text([body[key] for key in _ELSEWHERE if isinstance(body.get(key), str | list | dict)], path)
+    # the Responses API describes the format of its text under `text`
+    keys = _ELSEWHERE if api_of(body) == "openai_responses" else (*_ELSEWHERE, "text")
+    return said.text([body[key] for key in keys if isinstance(body.get(key), str | list | dict)], path)
 
 
 def _of_object(body: JsonObject, said: Said, path: str) -> Response:

@@ -41,7 +41,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         items = []
         for inner in value:
-            items.append(plain(inner))  # noqa: PERF401 - a comprehension takes a second frame for each level
+            items.append(plain(inner))
         return items
     if isinstance(value, Encoded):
         inner = plain(value.value)

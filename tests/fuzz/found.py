@@ -48,6 +48,7 @@ FOUND: dict[str, Any] = {
         "object": "response",
         "output": [{"type": "function_call_output", "output": [{"type": "input_text", "text": "w0q"}]}],
     },
+    "an API's object without choices": _pair({"text": {"text": "w0q"}, "object": "chat.completion"}),
     # streams
     "a delta that is text": [_chunk(delta={"content": "w1q"}), _chunk(delta="w0q")],
     "a delta that is a list": [_chunk(delta={"content": "w1q"}), _chunk(delta=[{"content": "w0q"}])],

@@ -15,14 +15,18 @@ from monitor.events.parse import AUTO
 from tests.fuzz.case import ORIGIN, Case, make_case
 from tests.fuzz.chance import ByteChance
 from tests.fuzz.check import judged
-from tests.fuzz.words import media_in, said_in
 from tests.fuzz.found import FOUND
+from tests.fuzz.words import media_in, said_in
 
 _CASES = 4_000
 
 
+def _seeded(seed: int) -> Random:
+    return Random(seed)  # noqa: S311 - variety, not secrecy
+
+
 def test_cases_of_every_format_lose_nothing_that_was_said() -> None:
-    outcomes = {seed: judged(make_case(Random(seed))) for seed in range(_CASES)}
+    outcomes = {seed: judged(make_case(_seeded(seed))) for seed in range(_CASES)}
     assert {seed: outcome.faults for seed, outcome in outcomes.items() if outcome.faults} == {}
     share = sum(outcome.refusal is None for outcome in outcomes.values()) / _CASES
     assert share > 0.6, "most cases are refused, so that little is shown"
@@ -55,6 +59,6 @@ def test_the_check_sees_what_is_lost() -> None:
 
 
 def test_the_same_seed_makes_the_same_case() -> None:
-    first, again = (make_case(Random(77)).record for _ in range(2))
+    first, again = (make_case(_seeded(77)).record for _ in range(2))
     assert first == again
     assert make_case(ByteChance(b"abc" * 99)).record == make_case(ByteChance(b"abc" * 99)).record

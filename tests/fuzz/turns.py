@@ -61,13 +61,13 @@ CONTENTS: Sequence[Maker] = (
     lambda w, s: w.new(s),
     lambda w, s: w.new(s),
     lambda w, s: w.new(s),
-    lambda w, _: None,
-    lambda w, _: "",
+    lambda _w, _s: None,
+    lambda _w, _s: "",
     lambda w, s: Part(row=w.new(s), text=w.new(s), n=1),
     lambda w, s: Part(type="text", text=w.new(s)),
 )
 EXTRAS: Sequence[Maker] = (
-    *[lambda w, s: {}] * 6,
+    *[lambda _w, _s: {}] * 6,
     lambda w, s: {"reasoning_content": w.new(s)},
     lambda w, s: {"reasoning": w.new(s), "reasoning_details": [Part(type="reasoning.text", text=w.new(s))]},
     lambda w, s: {"thinking": w.new(s)},
@@ -83,7 +83,7 @@ EXTRAS: Sequence[Maker] = (
     lambda w, s: {"audio": {"id": "a", "data": "UklGRiQAAABXQVZF" * 20, "transcript": w.new(s)}},
     lambda w, _: {"audio": {"id": "a", "data": w.recording()}},
     lambda w, _: {"images": [w.recording()]},
-    lambda w, s: {"name": "Ann", "tool_call_id": "t"},
+    lambda _w, _s: {"name": "Ann", "tool_call_id": "t"},
 )
 # items of the Responses API, next to messages
 ITEMS: Sequence[Maker] = (

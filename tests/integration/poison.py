@@ -95,7 +95,7 @@ class Written:
 
 
 def write(broker: ApacheKafka, count: int, every: int, poison: bool, codec: str | None = None) -> Written:
-    """A topic of `count` events of which each `every`-th is poisoned, or, for comparison, is a good one like the others.
+    """A topic of `count` events, each `every`-th of them poisoned or, for comparison, a good one like the others.
 
     The batches are the same either way: where poison is or could be, a batch has one record.
     """
