@@ -8,21 +8,28 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from monitor.events.bodies import Body
+from monitor.events.context import Context
 from monitor.events.envelopes.cloudevents import half_of
 from monitor.events.event import Origin
 from monitor.events.stream import joined_pieces, stream_id
+
+_MAX_HELD_BYTES = 16 * 1024 * 1024
 
 
 @dataclass
 class Call:
     """Bodies that are one call: one body or the pieces of a streamed response, and a request that came apart from it.
 
-    `repeats` are further records with the same request or response.
+    `repeats` are further deliveries of the same; a request has its own.
     """
 
     pieces: list[Body]
-    request: Body | None = None
-    repeats: list[Origin] = field(default_factory=list)
+    request: Call | None = None
+    repeats: list[Context] = field(default_factory=list)
+
+    def parts(self) -> list[Body]:
+        """All its bodies."""
+        return [*self.pieces, *(self.request.pieces if self.request else ())]
 
     def whole(self) -> Body:
         """The call as one body. It has the context of the first piece, and so its record, id and time."""
@@ -30,21 +37,47 @@ class Call:
             return self.pieces[0]
         context = self.pieces[0].context
         data = self.pieces[0].data if len(self.pieces) == 1 else joined_pieces([piece.data for piece in self.pieces])
-        parts = [*([self.request] if self.request else []), *self.pieces]
+        parts = [part.context for part in self.parts()]
+        repeats = list(self.repeats)
         if self.request is not None:
-            data = {"id": context.attributes.get("shared_id"), "request": self.request.data, "response": data}
-        others = dict.fromkeys([*(part.context.record.origin for part in parts), *self.repeats])
+            asked = self.request.pieces[0].data
+            data = {"id": context.attributes.get("shared_id"), "request": asked, "response": data}
+            repeats += self.request.repeats
+        others = dict.fromkeys(part.record.origin for part in (*parts, *repeats))
         others.pop(context.record.origin)
         repaired = Counter[str]()
         for part in parts:
-            repaired += part.context.repaired
-            part.context.repaired.clear()  # counted once
+            repaired += part.repaired
+            part.repaired.clear()  # counted once
         return Body(data, replace(context, joined=tuple(others), repaired=repaired))
 
 
-def calls(bodies: Iterable[Body]) -> list[Call]:
-    """The calls that `bodies` are parts of, in the order in which the first part of each came."""
-    return _with_requests(_with_pieces(bodies))
+class HeldParts:
+    """Parts of calls that wait for the other parts in the poll; what is too much to hold is read by itself."""
+
+    def __init__(self) -> None:
+        self._parts: list[Body] = []
+        self._places: dict[int, int] = {}
+        self._bytes: dict[Origin, int] = {}
+
+    def takes(self, body: Body, place: int) -> bool:
+        """Holds `body` if it is part of a call and there is room. `place` is its number in the poll."""
+        record = body.context.record
+        if stream_id(body.data) is None and half_of(body.context) is None:
+            return False
+        self._bytes[record.origin] = len(record.value or b"")
+        if sum(self._bytes.values()) > _MAX_HELD_BYTES:
+            return False
+        self._places[id(body)] = place
+        self._parts.append(body)
+        return True
+
+    def calls(self) -> list[tuple[int, Call]]:
+        """The calls that the parts make up, each with the place of the first of them."""
+        return [
+            (min(self._places[id(part)] for part in call.parts()), call)
+            for call in _with_requests(_with_pieces(self._parts))
+        ]
 
 
 def _with_pieces(bodies: Iterable[Body]) -> list[Call]:
@@ -82,10 +115,10 @@ def _with_requests(found: Sequence[Call]) -> list[Call]:
     gone: set[int] = set()
     for requests, responses in halves.values():
         if requests and responses and _same(requests) and _same(responses) and len(requests[0].pieces) == 1:
-            call, others = responses[0], [*requests, *responses[1:]]
-            call.request = requests[0].pieces[0]
-            call.repeats = [piece.context.record.origin for other in others for piece in other.pieces]
-            gone.update(id(other) for other in others)
+            for alike in (requests, responses):
+                alike[0].repeats = [piece.context for other in alike[1:] for piece in other.pieces]
+            responses[0].request = requests[0]
+            gone.update(id(other) for other in (*requests, *responses[1:]))
     return [call for call in found if id(call) not in gone]
 
 

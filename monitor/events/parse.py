@@ -14,7 +14,7 @@ from monitor.events.envelopes.confluent import NO_SCHEMAS, Decoder, frame, witho
 from monitor.events.event import Event, EventLimits, Origin, Record
 from monitor.events.event_format import EventFormat
 from monitor.events.faults import Faults
-from monitor.events.joins import Call, calls
+from monitor.events.joins import Call, HeldParts
 from monitor.events.json_object import JsonObject, read_record
 from monitor.events.pair import api_of_pair
 from monitor.events.response_body import APIS
@@ -98,19 +98,26 @@ def parse_records(
     them apart. If `wire_format` is not AUTO and not that of an API, every body is read by itself.
     """
     read = _Reader(limits or EventLimits(), wire_format, seen)
-    opened: list[Body] = []
+    joins = isinstance(wire_format, str) and (wire_format == AUTO or wire_format in APIS)
+    held = HeldParts()
+    events: list[list[Event]] = []
     faults: dict[Origin, Faults] = {}
     for record in records:
         context = Context(record)
         faults[record.origin] = context.faults
         try:
-            opened += _opened(record, context, read.limits, schemas)
+            opened = _opened(record, context, read.limits, schemas)
         except BadEvent as fault:
             context.faults.add(fault)
-    joins = isinstance(wire_format, str) and (wire_format == AUTO or wire_format in APIS)
-    found = calls(opened) if joins else [Call([body]) for body in opened]
-    events = tuple(event for call in found for event in read.events(call))
-    return Parsed(events, {origin: found for origin, found in faults.items() if found})
+            continue
+        for body in opened:
+            # only parts of calls wait for the others; all else that a record holds goes before the next is opened
+            waits = joins and held.takes(body, len(events))
+            events.append([] if waits else read.events(Call([body])))
+    for place, call in held.calls():
+        events[place] = read.events(call)
+    found = tuple(event for of_body in events for event in of_body)
+    return Parsed(found, {origin: faults_there for origin, faults_there in faults.items() if faults_there})
 
 
 def _opened(record: Record, context: Context, limits: EventLimits, schemas: Mapping[int, Decoder]) -> list[Body]:
@@ -156,11 +163,12 @@ class _Reader:
         if not bad:
             return events
         if call.request is not None:
-            halves = Call([call.request], repeats=call.repeats), Call(call.pieces, repeats=call.repeats)
+            halves = call.request, Call(call.pieces, repeats=call.repeats)
             return [event for half in halves for event in self.events(half)]
         if len(call.pieces) == 1:
-            for fault in bad:
-                whole.context.faults.add(fault)
+            for context in (whole.context, *call.repeats):
+                for fault in bad:
+                    context.faults.add(fault)
             return events
         apart = [(piece, *self._of_body(piece)) for piece in call.pieces]
         good = [piece for piece, _, faults in apart if not faults]

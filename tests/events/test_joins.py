@@ -128,6 +128,12 @@ def test_pieces_that_are_too_large_together_are_judged_as_they_are() -> None:
     assert not parsed.faults
 
 
+def test_only_so_many_bytes_wait_to_be_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = records(*(chunk(text) for text in "abcd"))
+    monkeypatch.setattr("monitor.events.joins._MAX_HELD_BYTES", 2 * len(sent[0].value or b""))
+    assert said(parse_records(sent)) == [("s", "ab"), ("s", "c"), ("s", "d")]
+
+
 def test_a_silent_piece_alone_is_nothing_to_judge() -> None:
     parsed = polled(chunk("", role="assistant"), chunk(None, "other"))
     assert (parsed.events, parsed.faults) == ((), {})
@@ -191,7 +197,15 @@ def test_different_halves_of_one_id_stay_apart() -> None:
 def test_a_half_that_is_not_read_does_not_refuse_the_other() -> None:
     parsed = polled(half("request", {"inputs": [{"data": [1]}]}), half("response", ANSWERED))
     assert said(parsed) == [("call-1", "Hello")]
+    assert offsets(parsed.events[0]) == [1]
     assert [origin.offset for origin in parsed.faults] == [0]
+
+
+def test_every_delivery_of_a_half_that_is_not_read_is_refused() -> None:
+    unread = half("request", {"inputs": [{"data": [1]}]})
+    parsed = polled(unread, unread, half("response", ANSWERED), half("response", ANSWERED))
+    assert [sorted(offsets(event)) for event in parsed.events] == [[2, 3]]
+    assert [origin.offset for origin in parsed.faults] == [0, 1]
 
 
 def test_a_failed_call_has_its_prompt_judged_with_its_error() -> None:

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-AVRO = "application/vnd.schemaregistry.v1+json"
+_JSON = "application/vnd.schemaregistry.v1+json"
 UNKNOWN = {"error_code": 40403, "message": "Schema not found"}
 
 
@@ -46,13 +46,14 @@ def schema_registry(certificate: Path | None = None) -> Iterator[Registry]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # an answer in one packet
 
         def do_GET(self) -> None:
             path = self.path.strip("/")
             state.asked.append((path, self.headers["Authorization"]))
             status, body = state.answer_to(path)
             self.send_response(status)
-            self.send_header("Content-Type", AVRO)
+            self.send_header("Content-Type", _JSON)
             self.send_header("Content-Length", str(len(body)))
             if status in (301, 302):
                 self.send_header("Location", "/elsewhere")
