@@ -39,7 +39,18 @@ APIS: dict[str, Api] = {
 ANSWER_FIELDS = ("response", "output", "completion")
 """Where an answer stands next to its request."""
 _OF_MESSAGES = frozenset(("content", "parts", "text", "tool_calls", "role", "value", "refusal"))
-_ELSEWHERE = ("response", "message", "content", "parts", "thinking", "text_output", "completion")
+_ELSEWHERE = (
+    "response",
+    "message",
+    "item",
+    "content_block",
+    "delta",
+    "content",
+    "parts",
+    "thinking",
+    "text_output",
+    "completion",
+)
 _MARKS = frozenset(("object", "output", "type", "candidates", "promptFeedback", "done", "choices"))
 """A response of any API has one of these keys."""
 _FAILED = ("error", "errors", "detail", "promptFeedback", "fault")

@@ -34,11 +34,11 @@ def joined(pieces: Sequence[JsonObject]) -> JsonObject:
 
 def answers(body: JsonObject, said: Said, path: str) -> list[Answer]:
     """The message of a chat, or the text of a completion."""
+    spoken = {"thinking": body.get("thinking"), "content": body.get("response"), "role": "assistant"}
+    texts = [said.text(spoken, f"{path}.response")]
     if body.get("message"):
-        text = said.text({"role": "assistant", **_message(body["message"])}, f"{path}.message")
-    else:
-        spoken = {"thinking": body.get("thinking"), "content": body.get("response"), "role": "assistant"}
-        text = said.text(spoken, f"{path}.response")
+        texts.append(said.text({"role": "assistant", **_message(body["message"])}, f"{path}.message"))
+    text = "\n".join(text for text in texts if text)
     return [Answer(text)] if text else []
 
 

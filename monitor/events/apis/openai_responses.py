@@ -24,7 +24,10 @@ def is_response(body: JsonObject) -> bool:
     streamed = isinstance(kind, str) and kind.startswith("response.")
     marked = streamed or (body.get("object") == "response" and not kind)
     # an empty field of another API means nothing
-    return (marked or isinstance(body.get("output"), list)) and not any(body.get(key) for key in _OF_OTHERS)
+    output = body.get("output")
+    return (marked or (isinstance(output, list) and bool(output or not kind))) and not any(
+        body.get(key) for key in _OF_OTHERS
+    )
 
 
 def joined(pieces: Sequence[JsonObject]) -> JsonObject:

@@ -53,6 +53,8 @@ def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
                 found += draft.events(replace(context, path=path))
         except BadEvent as fault:
             context.faults.add(fault)
+    if not found and (others := sorted(key for key, value in data.items() if value and key not in _FIELDS)):
+        raise BadEvent(f"no text in the spans, and other fields next to them: {', '.join(others[:8])}", context.path)
     return tuple(found)
 
 

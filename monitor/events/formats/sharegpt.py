@@ -14,14 +14,14 @@ _KEYS = ("conversations", "conversation")
 
 def recognises(data: JsonObject) -> bool:
     """Whether there is a list of conversations."""
-    # `conversation` alone is also what the Responses API calls an id
-    return bool(data.get("conversations")) or _has_turns(body_value(data.get("conversation")))
+    return any(_has_turns(body_value(data.get(key))) for key in _KEYS)
 
 
 def _has_turns(value: object) -> bool:
+    """Whether these are turns, rather than a conversation's id, as the Responses API has it under `conversation`."""
     if isinstance(value, str):  # turns in text that isn't JSON are still said
         return value.lstrip()[:1] in ("[", "{")
-    return isinstance(value, list) or (isinstance(value, dict) and "value" in value)
+    return (isinstance(value, list) and bool(value)) or (isinstance(value, dict) and "value" in value)
 
 
 def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
