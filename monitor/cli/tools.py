@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from monitor.cli.events import inspect_file
 from monitor.cli.exit_code import ExitCode
 from monitor.cli.options import ConfigOption
 from monitor.cli.wiring import load_settings
@@ -80,12 +81,23 @@ def _verification_table(v: Verification) -> Table:
 def check(
     config: ConfigOption = None,
     timeout: Annotated[float, typer.Option(help="Longest wait for the brokers, in seconds.", min=1)] = 10.0,
+    sample: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Instead, show what would be judged of each record of this file; see `events inspect`.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Check everything that could stop a sidecar from starting; print every problem and change nothing.
 
     Covers config, health port, sinks, brokers, feature sets, model, SAE and reader.
-    Exits with code 2 if there is a problem.
+    Exits with code 2 if there is a problem, and with code 3 if a record of the sample is bad.
     """
+    if sample is not None:
+        inspect_file(load_settings(config), sample)
+        return
     from rich.console import Console
     from rich.markup import escape
 
