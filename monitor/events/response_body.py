@@ -109,22 +109,23 @@ def responses_in(data: JsonObject, said: Said, path: str, text_is_answer: bool =
     Text that is there twice counts once. `text_is_answer` leaves text in a field as it is, also if it is the JSON of a
     response. Raises BadEvent if the first field that holds something is no response.
     """
-    own = None if _holds_stream(data) else api_of(data)
+    own = None if "output" in data and _holds_stream(data) else api_of(data)
     found = [read_response(data, said, path)] if own is not None else []
     for key in ANSWER_FIELDS:
         value = data.get(key)
-        as_text, as_list = own == "ollama" and key == "response", own == "openai_responses" and key == "output"
-        read_already = (as_text and not isinstance(value, dict)) or (as_list and isinstance(value, list))
-        if value is None or value == "" or read_already:
+        if value is None or value == "":
             continue
+        as_text, as_list = own == "ollama" and key == "response", own == "openai_responses" and key == "output"
+        if (as_text and not isinstance(value, dict)) or (as_list and isinstance(value, list)):
+            continue  # it has been read as what it is in that API
         if isinstance(value, str) and text_is_answer:
             found.append(Response((Answer(value),)))
         else:
             found.append(_read_next(value, said, f"{path}.{key}", found))
-    answers = [answer for response in found for answer in response.answers]
-    if len(found) > 1:
-        texts = dict.fromkeys(answer.text for answer in answers if answer.text)
-        answers = [Answer(text) for text in texts]
+    if len(found) < 2:
+        return found[0] if found else Response(())
+    texts = dict.fromkeys(answer.text for response in found for answer in response.answers if answer.text)
+    answers = [Answer(text) for text in texts]
     first = {name: next((v for v in (getattr(r, name) for r in found) if v), None) for name in ("id", "time", "model")}
     return Response(answers, **first)
 

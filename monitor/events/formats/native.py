@@ -37,7 +37,8 @@ def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
         raise BadEvent("give messages or prompt, not both", f"{path}.prompt")
     messages = request_messages(data, said, path) if is_request(data) else []
     response = responses_in(data, said, path, text_is_answer=True)
-    thoughts = said.text({key: data[key] for key in THOUGHTS if key in data}, path)
+    thought = {key: data[key] for key in THOUGHTS if key in data}
+    thoughts = said.text(thought, path) if thought else ""
     draft = Draft(
         messages=messages,
         answers=with_thoughts(thoughts, response.answers),
