@@ -38,8 +38,11 @@ def main() -> int:
         guided = 0
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, resource.RLIM_INFINITY))
     started, tally = time.monotonic(), Tally(args.out)
-    _generated(tally, args.seed, args.cases - guided)
-    print(f"{args.cases - guided} generated cases in {time.monotonic() - started:.0f} s")  # noqa: T201
+    try:
+        _generated(tally, args.seed, args.cases - guided)
+    except KeyboardInterrupt:  # what was counted until now is still worth something
+        guided = 0
+    print(f"{tally.outcomes.total()} generated cases in {time.monotonic() - started:.0f} s")  # noqa: T201
     if guided:
         begun = time.monotonic()
         done = _guided(tally, guided, args.out)
