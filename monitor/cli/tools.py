@@ -135,6 +135,9 @@ def bench(
             show_default=False,
         ),
     ] = None,
+    only_start: Annotated[
+        bool, typer.Option("--only-start", help="Measure only how soon a sidecar is ready, and its memory.")
+    ] = False,
     skip_pipeline: Annotated[bool, typer.Option("--skip-pipeline", help="Skip the pipeline through Kafka.")] = False,
     skip_scaling: Annotated[bool, typer.Option("--skip-scaling", help="Skip measuring how cost grows.")] = False,
 ) -> None:
@@ -150,7 +153,13 @@ def bench(
     settings = load_settings(config)
     outputs = Outputs(as_json, as_markdown, plot)
     outputs.check()
-    options = Options(quick, names(readers, READERS), names(workloads, WORKLOADS), not skip_pipeline, not skip_scaling)
+    options = Options(
+        quick,
+        () if only_start else names(readers, READERS),
+        names(workloads, WORKLOADS),
+        pipeline=not (skip_pipeline or only_start),
+        scaling=not (skip_scaling or only_start),
+    )
     with ProgressLine(Console(stderr=True)) as progress:
         report = run_bench(settings, options, progress.update)
     print_report(Console(), report)
