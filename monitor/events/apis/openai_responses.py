@@ -25,9 +25,7 @@ def is_response(body: JsonObject) -> bool:
     marked = streamed or (body.get("object") == "response" and not kind)
     # an empty field of another API means nothing
     output = body.get("output")
-    return (marked or (isinstance(output, list) and not kind)) and not any(
-        body.get(key) for key in _OF_OTHERS
-    )
+    return (marked or (isinstance(output, list) and not kind)) and not any(body.get(key) for key in _OF_OTHERS)
 
 
 def joined(pieces: Sequence[JsonObject]) -> JsonObject:
