@@ -58,7 +58,7 @@ def joined(pieces: Sequence[JsonObject]) -> JsonObject:
             _append(by_index[place], f"{kind} {piece.get('content_index')}", delta)
         others += [item] if item and not isinstance(item, dict) else []
         others += [delta] if delta and not isinstance(delta, str) else []
-    first = wholes[0] if wholes else {}
+    first = {key: value for key, value in (wholes[0] if wholes else {}).items() if key not in _OF_OTHERS}
     return {**first, "object": "response", "output": [*map(_item, items), *others]}
 
 
