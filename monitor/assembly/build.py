@@ -10,11 +10,13 @@ from monitor.assembly.artefacts import Artefacts, ModelArtefacts
 from monitor.assembly.bundle_cache import cached_bundle
 from monitor.assembly.compiled_reader import open_reader
 from monitor.assembly.engine import assemble_engine
+from monitor.assembly.memory_plan import MemoryPlan
 from monitor.assembly.self_test import MIN_GAIN, compare, run_self_test
 from monitor.assembly.tokeniser import build_tokeniser
 from monitor.config.sections import Config
 from monitor.engine import Engine
 from monitor.errors import ConfigError
+from monitor.machine import limits
 from monitor.readers.onnx.bundle import Bundle
 from monitor.readers.onnx.reader import OnnxReader
 from monitor.readers.reader import Reader
@@ -61,8 +63,12 @@ def build_engine(config: Config, artefacts: Artefacts, progress: Callable[[str],
     tokeniser = build_tokeniser(config, bundle.files)
     if check is not None:
         check.tokens(tokeniser)
+    plan = MemoryPlan.of(config, bundle, limits())
+    log.info("%s", plan)
+    if plan.problem is not None:
+        log.warning("%s", plan.problem)
     progress(f"loading the compiled reader {bundle.folder}")
-    readers = load_readers(config, bundle, artefacts)
+    readers = load_readers(plan.applied(config), bundle, artefacts)
     if check is not None:
         check.activations(artefacts.latents, readers.in_float32.read_uncached)
     return assemble_engine(config, artefacts, tokeniser, readers.reader, readers.exact, readers.margins)
@@ -126,9 +132,9 @@ def reader_options(config: Config, share: float) -> dict[str, int]:
     """The config's options for a reader that gets that share of the prefix cache."""
     reader = config.reader
     return {
-        "batch_tokens": reader.batch_tokens,
+        "batch_tokens": reader.batch_size,
         "window_tokens": reader.window_tokens,
-        "cache_bytes": int(reader.prefix_cache_bytes * share),
+        "cache_bytes": int(reader.cache_bytes * share),
         "threads": reader.threads,
     }
 
@@ -153,7 +159,7 @@ def build_torch_reader(config: Config, artefacts: ModelArtefacts, columns: Seque
         ProbedEncoder(encoder, probes, artefacts.sae.d_in) if probes else encoder,
         device=config.reader.device,
         dtype=config.reader.dtype,
-        batch_tokens=config.reader.batch_tokens,
+        batch_tokens=config.reader.batch_size,
         max_norm=ref.max_norm,
         threads=config.reader.threads,
     )

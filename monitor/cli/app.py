@@ -5,6 +5,7 @@ Commands import what they need when they run, so that `--help` and the first lin
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -19,6 +20,7 @@ from monitor.cli.scan import scan
 from monitor.cli.sets import alerts_app, config_app, sets_app
 from monitor.cli.tools import bench, check, compile_, demo, version
 from monitor.errors import ConfigError, LatentwatchError
+from monitor.machine import limit_library_threads, limits
 
 app = typer.Typer(
     name="latentwatch",
@@ -45,6 +47,7 @@ app.add_typer(alerts_app, name="alerts")
 
 def main() -> None:
     """Runs the command. Errors raised on purpose end it with a message and a code, all others with a traceback."""
+    limit_library_threads(os.environ, limits())  # before a command imports numpy
     try:
         app()
     except ConfigError as e:

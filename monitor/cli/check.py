@@ -18,6 +18,7 @@ from monitor.sinks.jsonl import JsonlSinkConfig
 
 if TYPE_CHECKING:
     from monitor.assembly.artefacts import Artefacts
+    from monitor.readers.onnx.bundle import Bundle
     from monitor.sets.load import LoadedSet
 
 
@@ -137,7 +138,9 @@ def _reading(config: Config) -> Iterator[CheckResult]:
         yield CheckResult("reader", detail="not checked without model and SAE", checked=False)
         return
     yield CheckResult("model and SAE", detail=detail)
-    yield _result("reader", lambda: _reader(config, artefacts))
+    compiled: list[Bundle] = []
+    yield _result("reader", lambda: _reader(config, artefacts, compiled.append))
+    yield _result("cores and memory", lambda: _resources(config, compiled))
 
 
 def _artefacts(config: Config, sets: list[LoadedSet]) -> tuple[Artefacts, str]:
@@ -156,8 +159,11 @@ def _artefacts(config: Config, sets: list[LoadedSet]) -> tuple[Artefacts, str]:
     return artefacts, f"{len(artefacts.latents)} features, model {model.sha256[:16]}"
 
 
-def _reader(config: Config, artefacts: Artefacts) -> str:
-    """Builds the engine as at start-up, self-test included, unless it would have to be compiled."""
+def _reader(config: Config, artefacts: Artefacts, found: Callable[[Bundle], None]) -> str:
+    """Builds the engine as at start-up, self-test included, unless it would have to be compiled.
+
+    Tells `found` the bundle, if there is one.
+    """
     from monitor.assembly.build import build_engine
     from monitor.assembly.bundle_cache import cached_folder
     from monitor.compiler.compile import compiled_architecture
@@ -166,9 +172,11 @@ def _reader(config: Config, artefacts: Artefacts) -> str:
     if config.reader.engine == "torch":
         build_engine(config, artefacts)
         return f"torch on {config.reader.device}: self-test passed"
-    if not isinstance(artefacts, ModelArtefacts):
+    if isinstance(artefacts, BundleArtefacts):
+        found(artefacts.compiled)
         build_engine(config, artefacts)
         return f"compiled, self-test passed ({config.reader.bundle})"
+    artefacts = artefacts.uncompiled("compiling")
     folder, state = cached_folder(config, artefacts), "not compiled yet"
     if folder.exists():
         try:
@@ -176,6 +184,7 @@ def _reader(config: Config, artefacts: Artefacts) -> str:
         except ConfigError as e:
             state = f"the compiled reader is damaged ({e})"
         else:
+            found(bundle)
             build_engine(config, BundleArtefacts(artefacts.sets, bundle))
             return f"compiled, self-test passed ({folder})"
     compiled_architecture(artefacts.original)
@@ -183,3 +192,17 @@ def _reader(config: Config, artefacts: Artefacts) -> str:
     if problem is not None:
         raise ConfigError(f"reader.cache_dir: {folder.parent}: {problem}; set it to a folder that can be written")
     return f"{state}: the first start compiles it, which takes seconds, into {folder}"
+
+
+def _resources(config: Config, compiled: list[Bundle]) -> str:
+    """What the process may use, and what a compiled reader takes of it."""
+    from monitor.assembly.memory_plan import MemoryPlan
+    from monitor.machine import limits
+
+    found = limits()
+    if not compiled:
+        return str(found)
+    plan = MemoryPlan.of(config, compiled[0], found)
+    if plan.problem is not None:
+        raise ConfigError(plan.problem)
+    return str(plan)
