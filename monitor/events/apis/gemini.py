@@ -14,9 +14,13 @@ from monitor.events.json_object import JsonObject, json_type
 from monitor.events.said import Said
 
 
+_FIELDS = frozenset(("candidates", "promptFeedback", "usageMetadata", "modelVersion", "modelStatus", "responseId"))
+
+
 def is_response(body: JsonObject) -> bool:
-    """Whether there are candidates, or why there are none."""
-    marked = body.get("candidates") is not None or body.get("promptFeedback") is not None
+    """Whether there are candidates, or why there are none. An empty list next to foreign fields means nothing."""
+    found = body.get("candidates")
+    marked = bool(found) or body.get("promptFeedback") is not None or (found is not None and body.keys() <= _FIELDS)
     return marked and not any(body.get(key) for key in ("choices", "message", "response", "output"))
 
 

@@ -32,10 +32,12 @@ def joined(pieces: Sequence[JsonObject]) -> JsonObject:
     """The last whole response in the stream; if there is none, its items put together from the deltas."""
     wholes = [piece["response"] for piece in pieces if isinstance(piece.get("response"), dict)]
     ended = [piece["response"] for piece in pieces if piece.get("type") in _ENDS and piece.get("response")]
-    ended += [piece for piece in pieces if piece.get("object") == "response"]
     complete = next((whole for whole in reversed(ended) if isinstance(whole, dict) and whole.get("output")), None)
     if complete is not None:
         return dict(complete)
+    apart = [piece for piece in pieces if isinstance(piece.get("output"), list) and not piece.get("type")]
+    if apart:  # responses that are no events of a stream
+        return {**apart[0], "object": "response", "output": [item for piece in apart for item in piece["output"]]}
     items: list[JsonObject] = []
     by_index: dict[str, JsonObject] = {}
     done: set[str] = set()

@@ -33,11 +33,11 @@ def _merge(whole: dict[str, Any], piece: dict[str, Any]) -> None:
             continue  # an empty piece takes nothing back
         if isinstance(value, str) and isinstance(old, str) and key not in _REPEATED:
             whole[key] = old + value
-        elif isinstance(value, dict) and isinstance(old, dict):
+        elif isinstance(value, dict) and isinstance(old, dict) and not _of_other_kind(value, old):
             _merge(old, value)
         elif isinstance(value, list) and isinstance(old, _Items):
             _merge_list(old, value)
-        elif key not in _REPEATED and not _is_empty(value) and _holds(old) and type(old) is not type(value):
+        elif key not in _REPEATED and not _is_empty(value) and _holds(old) and not _alike(old, value):
             whole[key] = _both(old, value)
         elif isinstance(value, dict):
             whole[key] = merged([value])
@@ -64,6 +64,16 @@ def _is_empty(value: object) -> bool:
 
 def _holds(value: object) -> bool:
     return isinstance(value, str | list | dict) and bool(value)
+
+
+def _alike(old: object, value: object) -> bool:
+    """Whether the later value may take the place of the earlier one. Text and lists that get here are put together."""
+    return type(old) is type(value) and not isinstance(value, dict)
+
+
+def _of_other_kind(value: dict[str, Any], old: dict[str, Any]) -> bool:
+    """Whether `value` is an object of another type than the one before it, and not more of the same."""
+    return bool(old) and value.get("type") not in (None, "", old.get("type"))
 
 
 def _both(old: Any, value: Any) -> list[Any]:
