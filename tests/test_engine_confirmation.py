@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from monitor.engine import Confirmation, Engine, EngineSettings
+from monitor.alerts.policy import Policy, PolicySettings
+from monitor.engine import Engine, EngineSettings
 from monitor.errors import BadEvent
 from monitor.events.event import Event
 from monitor.readers.reader import Chunk
@@ -53,13 +54,14 @@ def _tokenised(event: Event, count: int) -> Tokenised:
 
 def counting_engine(reader: CountingReader, settings: EngineSettings) -> Engine:
     windows = WindowReader(reader, window_tokens=100, overlap_tokens=0)
-    return Engine(sets=[], tokeniser=cast(Any, NumberTokeniser()), reader=windows, columns=[0], settings=settings)
+    policy = Policy([], [0], PolicySettings("0"))
+    return Engine(policy=policy, tokeniser=cast(Any, NumberTokeniser()), reader=windows, settings=settings)
 
 
 @pytest.mark.parametrize(("sizes", "parts"), [([10], 1), ([1_000], 10), ([10, 1_000, 10], 12), ([50, 50, 50], 2)])
 def test_no_part_is_larger_than_a_group_and_each_is_told(sizes: list[int], parts: int) -> None:
     reader = CountingReader()
-    engine = counting_engine(reader, EngineSettings("0", group_tokens=100))
+    engine = counting_engine(reader, EngineSettings(group_tokens=100))
     told: list[None] = []
     done = list(engine.evaluate([make_event(str(n)) for n in sizes], lambda: told.append(None)))
     assert [e.tokens for e in done] == sizes
@@ -70,7 +72,7 @@ def test_no_part_is_larger_than_a_group_and_each_is_told(sizes: list[int], parts
 
 def test_an_event_of_too_many_tokens_is_refused_before_anything_is_read() -> None:
     reader = CountingReader()
-    engine = counting_engine(reader, EngineSettings("0", max_tokens=99))
+    engine = counting_engine(reader, EngineSettings(max_tokens=99))
     assert len(list(engine.evaluate([make_event("99")]))) == 1
     reader.calls.clear()
     with pytest.raises(BadEvent, match=r"100 tokens, over events\.max_tokens = 99") as raised:
@@ -122,18 +124,17 @@ def loaded_set(name: str, threshold: float) -> LoadedSet:
 def confirming(error: float, margins: dict[str, float], *sets: LoadedSet) -> tuple[Engine, Scorer, Scorer]:
     """An engine whose first reader is off by `error`; that reader, and the exact one."""
     fast, exact = Scorer(error), Scorer()
-    confirmation = Confirmation(WindowReader(exact, window_tokens=100, overlap_tokens=0), margins)
-    return scoring_engine(fast, *sets, confirmation=confirmation), fast, exact
+    return scoring_engine(fast, *sets, exact=exact, margins=margins), fast, exact
 
 
-def scoring_engine(reader: Scorer, *sets: LoadedSet, confirmation: Confirmation | None = None) -> Engine:
+def scoring_engine(
+    reader: Scorer, *sets: LoadedSet, exact: Scorer | None = None, margins: dict[str, float] | None = None
+) -> Engine:
     return Engine(
-        sets=sets or [loaded_set("one", 2.0)],
+        policy=Policy(sets or [loaded_set("one", 2.0)], [3], PolicySettings("0"), margins),
         tokeniser=cast(Any, ScoreTokeniser()),
         reader=WindowReader(reader, window_tokens=100, overlap_tokens=0),
-        columns=[3],
-        settings=EngineSettings("0"),
-        confirmation=confirmation,
+        exact=None if exact is None else WindowReader(exact, window_tokens=100, overlap_tokens=0),
     )
 
 
