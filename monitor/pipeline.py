@@ -67,8 +67,12 @@ class Pipeline:
         health: Health,
         stop: threading.Event,
         on_batch: Callable[[Totals], None] = lambda _: None,
+        between_batches: Callable[[], None] = lambda: None,
     ) -> None:
-        """`stop` ends the loop after the current batch; `on_batch` is called after every commit."""
+        """`stop` ends the loop after the current batch; `on_batch` is called after every commit.
+
+        `between_batches` is called before each poll; it may change what the engine evaluates with.
+        """
         self._source = source
         self._engine = engine
         self._delivery = delivery
@@ -76,6 +80,7 @@ class Pipeline:
         self._health = health
         self._stop = stop
         self._on_batch = on_batch
+        self._between_batches = between_batches
         self._unreadable = 0
         self._not_ready = ""
         self.totals = Totals()
@@ -83,6 +88,7 @@ class Pipeline:
     def run(self) -> Totals:
         """Runs until the source is exhausted or `stop` is set. Raises Permanent if going on is pointless."""
         while not self._stop.is_set() and not self._source.exhausted:
+            self._between_batches()
             started = time.perf_counter()
             polled: Sequence[Record | UnreadRange] = ()
             try:

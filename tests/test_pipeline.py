@@ -145,9 +145,20 @@ class Loop:
         self._telemetry = telemetry
         self._stop = stop
 
-    def run(self, source: Any, *sinks: Any, letters: Any = None) -> Totals:
+    def run(
+        self, source: Any, *sinks: Any, letters: Any = None, between_batches: Callable[[], None] = lambda: None
+    ) -> Totals:
         delivery = Delivery(sinks, letters or self.letters, EventLimits(max_bytes=1_000), "auto")
-        self.pipeline = Pipeline(source, self.engine, delivery, self._telemetry, self.health, self._stop, self._report)
+        self.pipeline = Pipeline(
+            source,
+            self.engine,
+            delivery,
+            self._telemetry,
+            self.health,
+            self._stop,
+            self._report,
+            between_batches,
+        )
         return self.pipeline.run()
 
     def _report(self, totals: Totals) -> None:
@@ -188,6 +199,13 @@ def test_a_file_from_end_to_end(loop: Loop, tmp_path: Path) -> None:
 
 
 # ---- order
+
+
+def test_what_happens_between_batches_happens_before_each_poll(loop: Loop) -> None:
+    loop.run(
+        RecordingSource(loop.calls, [record(1)], [record(2)]), between_batches=lambda: loop.calls.append("between")
+    )
+    assert loop.calls == ["between", "poll", "keep_alive", "commit", "report"] * 2
 
 
 def test_everything_is_flushed_before_the_commit(loop: Loop) -> None:

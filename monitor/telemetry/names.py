@@ -79,6 +79,7 @@ CONTENT_TEXT = "latentwatch.content.text"
 SINK = "latentwatch.sink"
 SIGNAL = "latentwatch.signal"
 PART_KIND = "latentwatch.part.kind"
+OUTCOME = "latentwatch.outcome"
 
 _STREAM = (SYSTEM, OPERATION, DESTINATION, GROUP, CLIENT_ID)
 _RULE = (RULE_UUID, RULE_NAME, RULE_VERSION, RULE_CATEGORY, RULE_DESCRIPTION, RULESET_NAME)
@@ -186,7 +187,20 @@ CONFIG_INFO = Name(
     (CONFIG_SHA256,),
 )
 CONFIG_LOADED = Name(
-    "latentwatch.config.load.timestamp", "gauge", "s", "Unix time at which the current configuration was loaded."
+    "latentwatch.config.load.timestamp", "gauge", "s", "Unix time at which the current configuration came into use."
+)
+RELOADS = Name(
+    "latentwatch.config.reloads",
+    "counter",
+    "{reload}",
+    "Changed configurations that were taken into use, or refused, while the process ran.",
+    (OUTCOME,),
+)
+CONFIG_REFUSED = Name(
+    "latentwatch.config.refused",
+    "gauge",
+    "",
+    "1 while the files hold a configuration that was refused, so that an older one is in use; else 0.",
 )
 METRICS = (
     CONSUMED,
@@ -215,6 +229,8 @@ METRICS = (
     EXPORT_DROPPED,
     CONFIG_INFO,
     CONFIG_LOADED,
+    RELOADS,
+    CONFIG_REFUSED,
 )
 
 # Spans and log events. Braces stand for a value.
@@ -302,6 +318,7 @@ _ATTRIBUTES = (
     (SINK, "string", "Name of the sink."),
     (SIGNAL, "string", "logs, traces or metrics."),
     (PART_KIND, "string", "Unread: image, audio, video, file, encrypted, tokens. Repaired: number, surrogate, role."),
+    (OUTCOME, "string", "applied, unchanged or refused."),
 )
 _RESOURCE = (
     ("service.name", "string", "sinks.otel.service_name."),

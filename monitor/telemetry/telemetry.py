@@ -94,6 +94,7 @@ class Telemetry:
         self._cached_tokens: Callable[[], int] = lambda: 0
         self._config_sha256: str | None = None
         self._config_loaded_at = 0.0
+        self._config_refused = False
         # nothing is collected for this registry before the first scrape
         readers: list[MetricReader] = [PrometheusMetricReader(registry=self.registry, scope_info_enabled=False)]
         self._spans: Spans | None = None
@@ -115,6 +116,7 @@ class Telemetry:
             names.QUEUE.name: self._observe_queue,
             names.CONFIG_INFO.name: self._observe_config,
             names.CONFIG_LOADED.name: self._observe_config_time,
+            names.CONFIG_REFUSED.name: self._observe_config_refused,
         }
         for row in names.METRICS:
             if row is names.TOKENS_CACHED:
@@ -137,6 +139,8 @@ class Telemetry:
             self._add(names.SOURCE_FAILURES, 0, {names.ERROR_TYPE: kind})
         for row in (names.TOKENS, names.CONFIRMED, names.TEMPLATE_FALLBACKS, names.WINDOWS, names.COMMITS):
             self._add(row, 0, {})
+        for outcome in ("applied", "unchanged", "refused"):
+            self._add(names.RELOADS, 0, {names.OUTCOME: outcome})
         self._count_parts(names.UNREAD_PARTS, dict.fromkeys(UNREAD_PART_KINDS, 0))
         self._count_parts(names.REPAIRED, dict.fromkeys(REPAIR_KINDS, 0))
 
@@ -243,8 +247,14 @@ class Telemetry:
 
     @_harmless
     def config_loaded(self, sha256: str) -> None:
-        """A configuration was loaded."""
+        """A configuration is in use."""
         self._config_sha256, self._config_loaded_at = sha256, time.time()
+
+    @_harmless
+    def reloaded(self, outcome: str) -> None:
+        """A reload ended: applied, unchanged or refused."""
+        self._config_refused = outcome == "refused"
+        self._add(names.RELOADS, 1, {names.OUTCOME: outcome})
 
     # ---- exports
 
@@ -306,3 +316,6 @@ class Telemetry:
 
     def _observe_config_time(self, _: CallbackOptions) -> Iterable[Observation]:
         return [] if self._config_sha256 is None else [Observation(self._config_loaded_at)]
+
+    def _observe_config_refused(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(int(self._config_refused))]
