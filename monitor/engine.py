@@ -32,6 +32,8 @@ class Evaluation:
     """The event's share of the time that its group took."""
     confirmed: bool = False
     """Whether it came near a threshold, so that the exact reader read it again and decided."""
+    sampled_out: str = ""
+    """The rule that chose not to read the event; empty if it was read."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,17 @@ class Engine:
         Raises BadEvent if an event has too many tokens.
         """
         policy = self._policy
+        skipped: dict[int, Evaluation] = {}
+        for n, event in enumerate(events):
+            decision = policy.decision(event)
+            if not decision.samples(event):
+                skipped[n] = Evaluation(event, (), 0, 0, fallback=False, seconds=0, sampled_out=decision.sampled_by)
+        chosen = [event for n, event in enumerate(events) if n not in skipped]
+        done = self._evaluate(policy, chosen, on_group)
+        for n in range(len(events)):
+            yield skipped[n] if n in skipped else next(done)
+
+    def _evaluate(self, policy: Policy, events: Sequence[Event], on_group: Callable[[], None]) -> Iterator[Evaluation]:
         for group in self._groups([self._checked(item) for item in self._tokeniser.tokenise(events)]):
             started = time.perf_counter()
             windows, near = [], []

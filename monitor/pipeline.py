@@ -38,6 +38,8 @@ class Totals:
     """Offsets whose records could not be read."""
     alerts: int = 0
     tokens: int = 0
+    sampled_out: int = 0
+    """Events that a rule chose not to read; they are among `events`."""
 
 
 @dataclass(frozen=True)
@@ -238,6 +240,9 @@ class Pipeline:
     def _record_telemetry(self, evaluation: Evaluation) -> list[Alert]:
         """Records metrics and spans of one event. Returns its alerts with the span that they belong to."""
         telemetry = self._telemetry
+        if evaluation.sampled_out:
+            telemetry.sampled_out(evaluation.sampled_out)
+            return []
         telemetry.read(evaluation.tokens, evaluation.windows, evaluation.seconds)
         traceparent = telemetry.processed(evaluation.event, evaluation.alerts, evaluation.seconds)
         if evaluation.fallback:
@@ -267,5 +272,6 @@ class Pipeline:
         self.totals.records += len(records)
         self.totals.bad += len(bad)
         self.totals.events += len(evaluations)
+        self.totals.sampled_out += sum(bool(e.sampled_out) for e in evaluations)
         self.totals.tokens += sum(e.tokens for e in evaluations)
         self.totals.alerts += sum(len(e.alerts) for e in evaluations)

@@ -11,6 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from monitor.alerts.policy import Policy, PolicySettings
+from monitor.alerts.rules import RuleBook
+from monitor.config.sections import FeatureSetsConfig
 from monitor.engine import Engine, EngineSettings
 from monitor.errors import BadEvent
 from monitor.events.event import Event
@@ -20,7 +22,7 @@ from monitor.sets.load import LoadedSet
 from monitor.tokens.chat_template import Segment
 from monitor.tokens.tokeniser import Tokenised
 from tests.alert_factory import make_event
-from tests.feature_set_factory import make_set
+from tests.feature_set_factory import make_set, make_summed
 
 
 class CountingReader:
@@ -128,10 +130,16 @@ def confirming(error: float, margins: dict[str, float], *sets: LoadedSet) -> tup
 
 
 def scoring_engine(
-    reader: Scorer, *sets: LoadedSet, exact: Scorer | None = None, margins: dict[str, float] | None = None
+    reader: Scorer,
+    *sets: LoadedSet,
+    exact: Scorer | None = None,
+    margins: dict[str, float] | None = None,
+    rules: Sequence[dict[str, Any]] = (),
 ) -> Engine:
+    used = sets or (loaded_set("one", 2.0),)
+    book = RuleBook(FeatureSetsConfig.model_validate({"rules": rules}), [loaded.set.id for loaded in used])
     return Engine(
-        policy=Policy(sets or [loaded_set("one", 2.0)], [3], PolicySettings("0"), margins),
+        policy=Policy(used, [3], PolicySettings("0"), margins, book),
         tokeniser=cast(Any, ScoreTokeniser()),
         reader=WindowReader(reader, window_tokens=100, overlap_tokens=0),
         exact=None if exact is None else WindowReader(exact, window_tokens=100, overlap_tokens=0),
@@ -209,3 +217,71 @@ def test_without_confirmation_nothing_is_read_again() -> None:
     (evaluation,) = scoring_engine(Scorer(0.5)).evaluate([make_event("1.8")])
     assert not evaluation.confirmed
     assert evaluation.alerts[0].score == pytest.approx(2.3 / 2)
+
+
+# ---- rules
+
+
+def summing_set(threshold: float) -> LoadedSet:
+    """Its score is the number itself, so that a rule may change its threshold."""
+    made = make_summed(id="one", threshold=threshold, features=[{"index": 3, "label": "the number", "weight": 1.0}])
+    return LoadedSet(Path("one.yaml"), "a" * 64, made, made)
+
+
+def ruled(name: str, model: str, **change: Any) -> dict[str, Any]:
+    return {"name": name, "when": {"model": model}, "sets": {"one": change}}
+
+
+@pytest.mark.parametrize(
+    ("model", "truth", "again", "threshold"),
+    [
+        ("plain", 2.0, False, None),  # far below the set's own threshold of 4
+        ("plain", 3.9, True, None),
+        ("plain", 4.1, True, 4.0),
+        ("low", 1.8, False, None),
+        ("low", 1.95, True, None),  # near the threshold that counts
+        ("low", 2.1, True, 2.0),
+        ("low", 3.9, True, 2.0),
+        ("high", 4.1, False, None),
+        ("high", 8.1, True, 8.0),
+        ("off", 9.0, False, None),
+    ],
+)
+def test_the_exact_reader_is_asked_near_the_threshold_that_counts_for_the_event(
+    model: str, truth: float, again: bool, threshold: float | None
+) -> None:
+    rules = [ruled("l", "low", threshold=2.0), ruled("h", "high", threshold=8.0), ruled("o", "off", enabled=False)]
+    exact = Scorer()
+    engine = scoring_engine(Scorer(0.05), summing_set(4.0), exact=exact, margins={"one": 0.1}, rules=rules)
+    (evaluation,) = engine.evaluate([make_event(str(truth), model=model)])
+    assert evaluation.confirmed == again
+    assert (exact.calls == [2]) == again
+    assert [a.threshold for a in evaluation.alerts] == ([] if threshold is None else [threshold])
+
+
+def test_an_alert_says_which_rule_counted_and_what_it_made_of_the_set() -> None:
+    engine = scoring_engine(Scorer(), summing_set(1.0), rules=[ruled("quiet", "gpt-*", severity="info", threshold=1.5)])
+    (found, plain) = engine.evaluate([make_event("2.0", model="gpt-x"), make_event("2.1", model="llama")])
+    (alert,) = found.alerts
+    assert (alert.rules, alert.threshold, alert.severity) == (("quiet",), 1.5, "info")
+    assert alert.message.endswith(" in response (the number); threshold 1.5, severity info, by rule quiet")
+    (alert,) = plain.alerts
+    assert (alert.rules, alert.threshold, alert.severity) == ((), 1.0, "medium")
+    assert "rule" not in alert.message
+
+
+def test_what_is_sampled_out_is_not_read_and_keeps_its_place() -> None:
+    reader = Scorer()
+    engine = scoring_engine(reader, rules=[{"name": "few", "when": {"model": "loud"}, "sampling": 0.3}])
+    events = [make_event(f"2.{n}", model="loud" if n % 2 else "calm") for n in range(20)]
+    done = list(engine.evaluate(events))
+    assert [e.event for e in done] == events
+    skipped = [e for e in done if e.sampled_out]
+    assert {(e.sampled_out, e.tokens, e.alerts) for e in skipped} == {("few", 0, ())}
+    assert 0 < len(skipped) < 10
+    assert all(e.event.model == "loud" for e in skipped)
+    assert all(e.alerts for e in done if not e.sampled_out)
+    assert sum(reader.calls) == 2 * (20 - len(skipped))
+    reader.calls.clear()
+    assert all(e.sampled_out for e in engine.evaluate([e.event for e in skipped]))
+    assert reader.calls == []

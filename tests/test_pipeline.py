@@ -35,6 +35,9 @@ class SmallEngine:
             if "boom" in event.response:
                 raise RuntimeError("the reader broke")
             on_group()
+            if "rare" in event.response:
+                yield Evaluation(event, (), tokens=0, windows=0, fallback=False, seconds=0, sampled_out="few")
+                continue
             alerts = (make_alert(event.id),) if "alert" in event.response else ()
             yield Evaluation(event, alerts, tokens=3, windows=1, fallback=False, seconds=0.1)
 
@@ -196,6 +199,13 @@ def test_a_file_from_end_to_end(loop: Loop, tmp_path: Path) -> None:
     bad = [json.loads(line) for line in (tmp_path / "bad.jsonl").read_text().splitlines()]
     assert [(b["offset"], b["reason"].split(":")[0]) for b in bad] == [(3, "not JSON"), (4, "RuntimeError")]
     assert loop.reports == [2, 4, 5]
+
+
+def test_what_a_rule_does_not_read_is_counted(loop: Loop, telemetry: Telemetry) -> None:
+    totals = loop.run(RecordingSource(loop.calls, [record(1, "rare"), record(2, "fine"), record(3, "rare")]))
+    assert (totals.events, totals.sampled_out, totals.tokens) == (3, 2, 3)
+    assert metric(telemetry, "latentwatch_events_sampled_out_total", latentwatch_rule="few") == 2
+    assert metric(telemetry, "latentwatch_read_duration_seconds_count") == 1
 
 
 # ---- order

@@ -13,6 +13,8 @@ from detectors.matching import Matcher, SegmentActivations
 from detectors.score import Score
 from monitor.alerts.alert import Alert
 from monitor.alerts.builder import AlertBuilder
+from monitor.alerts.rules import AS_SET, UNCHANGED, Decision, RuleBook
+from monitor.events.event import Event
 from monitor.sets.load import LoadedSet
 from monitor.tokens.tokeniser import Tokenised, as_index
 
@@ -49,6 +51,7 @@ class Policy:
         columns: Sequence[int | str],
         settings: PolicySettings,
         margins: Mapping[str, float] | None = None,
+        rules: RuleBook | None = None,
     ) -> None:
         """`columns` are those of the readers, named as FeatureSet.columns names them.
 
@@ -71,23 +74,35 @@ class Policy:
             )
             for loaded in sets
         ]
+        self._rules = rules
         self._builder = AlertBuilder(settings.config_sha256, settings.capture_content)
+
+    def decision(self, event: Event) -> Decision:
+        """What the rules of the config decide for the event."""
+        return UNCHANGED if self._rules is None else self._rules.decide(event)
 
     def alerts(self, item: Tokenised, values: NDArray[np.float32]) -> tuple[Alert, ...]:
         """The alerts for an event with the activations `values` [token, column]."""
-        segments = _segments(item, values)
-        matches = ((of.loaded, of.matcher.match(segments)) for of in self._matchers)
-        return tuple(self._builder.build(item, loaded, match) for loaded, match in matches if match is not None)
+        segments, decision = _segments(item, values), self.decision(item.event)
+        found = []
+        for of in self._matchers:
+            how = decision.sets.get(of.loaded.set.id, AS_SET)
+            match = of.matcher.match(segments, how.threshold, how.severity) if how.enabled else None
+            if match is not None:
+                found.append(self._builder.build(item, of.loaded, match, how.rules))
+        return tuple(found)
 
     def is_near(self, item: Tokenised, values: NDArray[np.float32]) -> bool:
         """Whether an exact reader could decide otherwise than `values` [token, column], which were rounded."""
-        segments = _segments(item, values)
+        segments, decision = _segments(item, values), self.decision(item.event)
         for of in self._matchers:
-            best = of.matcher.best(segments)
+            how = decision.sets.get(of.loaded.set.id, AS_SET)
+            best = of.matcher.best(segments) if how.enabled else None
             if best is None:
                 continue
             detector = of.matcher.detector
-            if detector.scale.margin(best[1].value, detector.threshold) >= -of.margin:
+            threshold = detector.threshold if how.threshold is None else how.threshold
+            if detector.scale.margin(best[1].value, threshold) >= -of.margin:
                 return True
         return False
 

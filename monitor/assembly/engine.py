@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from monitor.alerts.policy import Policy, PolicySettings
+from monitor.alerts.rules import RuleBook
 from monitor.assembly.artefacts import Artefacts
 from monitor.config.sections import Config
 from monitor.engine import Engine, EngineSettings
@@ -45,7 +46,8 @@ def build_policy(
         top_features=config.alerts.top_features,
         top_tokens=config.alerts.top_tokens,
     )
-    return Policy(sets, columns, settings, margins)
+    rules = RuleBook(config.feature_sets, [loaded.set.id for loaded in sets])
+    return Policy(sets, columns, settings, margins, rules)
 
 
 def window_reader(config: Config, tokeniser: EventTokeniser, reader: Reader) -> WindowReader:

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from monitor.assembly.build import LiveEngine
 from monitor.assembly.engine import build_policy
 from monitor.assembly.live_readers import NextReading
+from monitor.assembly.sets import load_sets
 from monitor.config.sections import Config
 from monitor.config.watched_files import FileState, WatchedFiles, file_states
 from monitor.errors import ConfigError
@@ -56,7 +57,6 @@ class Reload:
         self,
         path: Path | None,
         load: Callable[[], Config],
-        load_sets: Callable[[Config], Sequence[LoadedSet]],
         running: Config,
         live: LiveEngine,
         report: ReloadReport,
@@ -65,7 +65,6 @@ class Reload:
         """`path` is the config file and `load` reads it again; `running` is what the engine was built from."""
         self._path = path
         self._load = load
-        self._load_sets = load_sets
         self._running = Version(running, NextReading(live.artefacts.sets, live.artefacts.columns))
         self._live = live
         self._report = report
@@ -137,7 +136,7 @@ class Reload:
         problems = restart_problems(self._running.config, config)
         if problems:
             raise ConfigError(problems)
-        sets = tuple(self._load_sets(config))
+        sets = tuple(load_sets(config))
         if config == self._running.config and _revisions(sets) == _revisions(self._running.reading.sets):
             return None
         artefacts = self._live.artefacts

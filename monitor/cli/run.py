@@ -78,7 +78,6 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
         reload = Reload(
             config,
             lambda: load_settings(config, device),
-            load_sets,
             settings,
             live,
             telemetry,

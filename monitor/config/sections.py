@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from detectors.feature_set import SetOverride
+from monitor.config.feature_sets import FeatureSetsConfig as FeatureSetsConfig
 from monitor.config.kafka_options import option_problems
 from monitor.config.section import Port, Positive, Seconds, Section
 from monitor.config.sinks import OtelConfig as OtelConfig
@@ -224,17 +224,6 @@ class ReaderConfig(Section):
         if self.engine == "torch" and self.bundle is not None:
             raise ValueError("bundle needs engine: onnx")
         return self
-
-
-class FeatureSetsConfig(Section):
-    """Which feature sets evaluate the events, and your changes to them."""
-
-    paths: tuple[str, ...] = ("builtin:smollm2-135m-instruct",)
-    """Feature-set files or folders of them; `builtin:NAME` is a folder that ships with latentwatch."""
-    only: tuple[str, ...] = ()
-    """Ids of the sets to use; empty means all."""
-    overrides: dict[str, SetOverride] = Field(default_factory=dict)
-    """By set id: enabled, severity, threshold, and features by index with enabled, threshold, weight."""
 
 
 class AlertsConfig(Section):

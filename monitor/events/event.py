@@ -28,13 +28,17 @@ class Record:
 
     def header(self, name: str) -> str | None:
         """The last header of that name as text; None if there is none or it is not UTF-8."""
-        for key, value in reversed(self.headers):
-            if key == name and value is not None:
-                try:
-                    return value.decode()
-                except UnicodeDecodeError:
-                    return None
-        return None
+        return _header(self.headers, name)
+
+
+def _header(headers: tuple[tuple[str, bytes], ...], name: str) -> str | None:
+    for key, value in reversed(headers):
+        if key == name and value is not None:
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                return None
+    return None
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Event:
     `messages` are the turns before the reply, in order. The roles that are known are system, user, assistant and tool;
     others stand as they were written. `response` is the reply and is empty if only a prompt was captured or the call
     was blocked. `traceparent` is a valid W3C header value or None. `unread` counts what nothing could be read from, and
-    `repaired` what was replaced, by kind.
+    `repaired` what was replaced, by kind. `headers` are those of the record.
     """
 
     id: str
@@ -73,6 +77,11 @@ class Event:
     traceparent: str | None = None
     unread: Mapping[UnreadPartKind, int] = field(default_factory=dict)
     repaired: Mapping[RepairKind, int] = field(default_factory=dict)
+    headers: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+
+    def header(self, name: str) -> str | None:
+        """The last header of that name as text; None if there is none or it is not UTF-8."""
+        return _header(self.headers, name)
 
     @property
     def conversation_id(self) -> str | None:

@@ -80,11 +80,13 @@ SINK = "latentwatch.sink"
 SIGNAL = "latentwatch.signal"
 PART_KIND = "latentwatch.part.kind"
 OUTCOME = "latentwatch.outcome"
+RULE = "latentwatch.rule"
+RULES = "latentwatch.rules"
 
 _STREAM = (SYSTEM, OPERATION, DESTINATION, GROUP, CLIENT_ID)
 _RULE = (RULE_UUID, RULE_NAME, RULE_VERSION, RULE_CATEGORY, RULE_DESCRIPTION, RULESET_NAME)
 _SCORE = (EVALUATION_NAME, SCORE_VALUE, SCORE_LABEL, EXPLANATION, RESPONSE_ID, CONVERSATION_ID, REQUEST_MODEL)
-_MATCH = (DETECTOR, THRESHOLD, SCORE_UNIT, SEGMENT_NAME, SEGMENT_INDEX, SEGMENT_TOKENS)
+_MATCH = (DETECTOR, THRESHOLD, SCORE_UNIT, RULES, SEGMENT_NAME, SEGMENT_INDEX, SEGMENT_TOKENS)
 _EVIDENCE = (FEATURE_INDICES, FEATURE_LABELS, FEATURE_ACTIVATIONS, FEATURE_CONTRIBUTIONS, FEATURE_TOKENS)
 _READ_WITH = (READER_MODEL, READER_MODEL_SHA256, READER_LAYER, READER_HOOK, SAE_SHA256, CONFIG_SHA256)
 ALERT_ATTRIBUTES = (*_SCORE, *_RULE, ALERT_ID, SEVERITY, SET_STATUS, *_MATCH, *_EVIDENCE, *_READ_WITH)
@@ -141,6 +143,13 @@ CONFIRMED = Name(
     "counter",
     "{event}",
     "Events near a threshold that were read a second time, in float32, to confirm or reject.",
+)
+SAMPLED_OUT = Name(
+    "latentwatch.events.sampled_out",
+    "counter",
+    "{event}",
+    "Events that were not read, because a rule of the config samples them.",
+    (RULE,),
 )
 WINDOWS = Name("latentwatch.windows", "counter", "{window}", "Windows that the model read.")
 READ_DURATION = Name("latentwatch.read.duration", "histogram", "s", "Time that the model took to read one event.")
@@ -215,6 +224,7 @@ METRICS = (
     TOKENS,
     TOKENS_CACHED,
     CONFIRMED,
+    SAMPLED_OUT,
     WINDOWS,
     READ_DURATION,
     ALERTS,
@@ -318,6 +328,8 @@ _ATTRIBUTES = (
     (SINK, "string", "Name of the sink."),
     (SIGNAL, "string", "logs, traces or metrics."),
     (PART_KIND, "string", "Unread: image, audio, video, file, encrypted, tokens. Repaired: number, surrogate, role."),
+    (RULE, "string", "Name of a rule of the config, as a metric label."),
+    (RULES, "string[]", "Rules of the config that changed threshold or severity for this event."),
     (OUTCOME, "string", "applied, unchanged or refused."),
 )
 _RESOURCE = (

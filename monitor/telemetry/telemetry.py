@@ -181,6 +181,11 @@ class Telemetry:
         self._add(names.CONFIRMED, 1, {})
 
     @_harmless
+    def sampled_out(self, rule: str) -> None:
+        """An event was not read, because the rule samples."""
+        self._add(names.SAMPLED_OUT, 1, {names.RULE: rule})
+
+    @_harmless
     def watch_cache(self, cached_tokens: Callable[[], int]) -> None:
         """`cached_tokens` returns how many tokens the prefix cache has saved so far; called at every collection."""
         self._cached_tokens = cached_tokens

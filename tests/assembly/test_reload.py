@@ -16,7 +16,6 @@ from monitor.assembly.artefacts import load_artefacts
 from monitor.assembly.build import build_live_engine
 from monitor.assembly.live_readers import FixedReaders
 from monitor.assembly.reload import Reload, ReloadThread
-from monitor.cli.wiring import load_sets
 from monitor.config.load import load_config
 from monitor.config.sections import Config
 from monitor.errors import ConfigError
@@ -58,9 +57,7 @@ class Sidecar:
         self.file = self.config.path / "latentwatch.yaml"
         self.running = self.load()
         self.live = build_live_engine(self.running, load_artefacts(self.running))
-        self.reload = Reload(
-            self.file, self.load, load_sets, self.running, self.live, self, on_applied=self.applied.append
-        )
+        self.reload = Reload(self.file, self.load, self.running, self.live, self, on_applied=self.applied.append)
         self.settle()
 
     def load(self) -> Config:

@@ -37,8 +37,8 @@ class Traffic:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(0.3):
-            numbers = range(self.sent, self.sent + 6)
+        while not self._stop.wait(0.5):
+            numbers = range(self.sent, self.sent + 3)
             self._stream.publish([Outgoing(short_event("reload", n)) for n in numbers])
             self.sent = numbers.stop
 
