@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from detectors.score import Score
 from monitor.alerts.alert import Alert
-from monitor.alerts.policy import Policy
+from monitor.alerts.allow import Silenced
+from monitor.alerts.policy import NOTHING, Judgement, Policy
 from monitor.errors import BadEvent
 from monitor.events.event import Event
 from monitor.readers.windows import WindowReader
@@ -32,6 +33,8 @@ class Evaluation:
     """The event's share of the time that its group took."""
     confirmed: bool = False
     """Whether it came near a threshold, so that the exact reader read it again and decided."""
+    silenced: tuple[Silenced, ...] = ()
+    """Alerts that the allow-list kept back."""
     sampled_out: str = ""
     """The rule that chose not to read the event; empty if it was read."""
 
@@ -102,28 +105,29 @@ class Engine:
         for group in self._groups([self._checked(item) for item in self._tokeniser.tokenise(events)]):
             started = time.perf_counter()
             windows, near = [], []
-            alerts: dict[int, tuple[Alert, ...]] = {}
+            judged: dict[int, Judgement] = {}
             for n, (values, count) in enumerate(self._read(group, self._reader, policy.width, on_group)):
                 windows.append(count)
                 if self._exact is None:
-                    alerts[n] = policy.alerts(group[n], values)
+                    judged[n] = policy.judge(group[n], values)
                 elif policy.is_near(group[n], values):
                     near.append(n)
             if self._exact is not None:
                 exact = self._read([group[n] for n in near], self._exact, policy.width, on_group)
                 for n, (values, _) in zip(near, exact, strict=True):
-                    alerts[n] = policy.alerts(group[n], values)
+                    judged[n] = policy.judge(group[n], values)
             seconds = time.perf_counter() - started
             total = sum(item.ids.size for item in group) or 1
             for n, item in enumerate(group):
                 yield Evaluation(
                     event=item.event,
-                    alerts=alerts.get(n, ()),
+                    alerts=judged.get(n, NOTHING).alerts,
                     tokens=int(item.ids.size),
                     windows=windows[n],
                     fallback=item.fallback,
                     seconds=seconds * item.ids.size / total,
-                    confirmed=self._exact is not None and n in alerts,
+                    confirmed=self._exact is not None and n in judged,
+                    silenced=judged.get(n, NOTHING).silenced,
                 )
 
     def scores(self, events: Sequence[Event]) -> Iterator[dict[str, Score | None]]:

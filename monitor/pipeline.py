@@ -38,6 +38,8 @@ class Totals:
     """Offsets whose records could not be read."""
     alerts: int = 0
     tokens: int = 0
+    silenced: int = 0
+    """Alerts that the allow-list kept back."""
     sampled_out: int = 0
     """Events that a rule chose not to read; they are among `events`."""
 
@@ -244,7 +246,9 @@ class Pipeline:
             telemetry.sampled_out(evaluation.sampled_out)
             return []
         telemetry.read(evaluation.tokens, evaluation.windows, evaluation.seconds)
-        traceparent = telemetry.processed(evaluation.event, evaluation.alerts, evaluation.seconds)
+        traceparent = telemetry.processed(
+            evaluation.event, evaluation.alerts, evaluation.seconds, silenced=evaluation.silenced
+        )
         if evaluation.fallback:
             telemetry.template_fallback()
         if evaluation.confirmed:
@@ -272,6 +276,7 @@ class Pipeline:
         self.totals.records += len(records)
         self.totals.bad += len(bad)
         self.totals.events += len(evaluations)
+        self.totals.silenced += sum(len(e.silenced) for e in evaluations)
         self.totals.sampled_out += sum(bool(e.sampled_out) for e in evaluations)
         self.totals.tokens += sum(e.tokens for e in evaluations)
         self.totals.alerts += sum(len(e.alerts) for e in evaluations)

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from monitor.alerts.allow import AllowList, Silenced
 from monitor.alerts.policy import Policy, PolicySettings
 from monitor.alerts.rules import RuleBook
 from monitor.config.sections import FeatureSetsConfig
 from monitor.engine import Engine, EngineSettings
 from monitor.errors import BadEvent
-from monitor.events.event import Event
+from monitor.events.event import Event, Message
 from monitor.readers.reader import Chunk
 from monitor.readers.windows import WindowReader
 from monitor.sets.load import LoadedSet
@@ -135,11 +136,13 @@ def scoring_engine(
     exact: Scorer | None = None,
     margins: dict[str, float] | None = None,
     rules: Sequence[dict[str, Any]] = (),
+    allow: Sequence[dict[str, Any]] = (),
 ) -> Engine:
     used = sets or (loaded_set("one", 2.0),)
-    book = RuleBook(FeatureSetsConfig.model_validate({"rules": rules}), [loaded.set.id for loaded in used])
+    config = FeatureSetsConfig.model_validate({"rules": rules, "allow": allow})
+    book = RuleBook(config, [loaded.set.id for loaded in used])
     return Engine(
-        policy=Policy(used, [3], PolicySettings("0"), margins, book),
+        policy=Policy(used, [3], PolicySettings("0"), margins, book, AllowList(config.allow)),
         tokeniser=cast(Any, ScoreTokeniser()),
         reader=WindowReader(reader, window_tokens=100, overlap_tokens=0),
         exact=None if exact is None else WindowReader(exact, window_tokens=100, overlap_tokens=0),
@@ -285,3 +288,20 @@ def test_what_is_sampled_out_is_not_read_and_keeps_its_place() -> None:
     reader.calls.clear()
     assert all(e.sampled_out for e in engine.evaluate([e.event for e in skipped]))
     assert reader.calls == []
+
+
+# ---- allow-list
+
+
+def test_a_known_system_prompt_silences_an_alert_and_says_so() -> None:
+    known = {"name": "tutor", "system_pattern": "You are a security tutor*", "sets": ["one"]}
+    reader = Scorer()
+    engine = scoring_engine(reader, loaded_set("one", 2.0), loaded_set("two", 2.0), allow=[known])
+    tutor = (Message("system", "You are a security tutor."),)
+    silent, below, loud = engine.evaluate(
+        [make_event("2.5", messages=tutor), make_event("1.5", messages=tutor), make_event("2.6")]
+    )
+    assert (silent.silenced, [a.set.id for a in silent.alerts]) == ((Silenced("one", "tutor"),), ["two"])
+    assert (below.silenced, below.alerts) == ((), ())  # what does not alert is not silenced
+    assert (loud.silenced, [a.set.id for a in loud.alerts]) == ((), ["one", "two"])
+    assert sum(reader.calls) == 6  # a silenced event is read

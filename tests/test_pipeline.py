@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from monitor.alerts.alert import Alert
+from monitor.alerts.allow import Silenced
 from monitor.config.sinks import OtelConfig
 from monitor.engine import Evaluation
 from monitor.errors import BadEvent, Permanent, Retryable
@@ -39,7 +40,8 @@ class SmallEngine:
                 yield Evaluation(event, (), tokens=0, windows=0, fallback=False, seconds=0, sampled_out="few")
                 continue
             alerts = (make_alert(event.id),) if "alert" in event.response else ()
-            yield Evaluation(event, alerts, tokens=3, windows=1, fallback=False, seconds=0.1)
+            silenced = (Silenced("bias", "tutor"),) if "quiet" in event.response else ()
+            yield Evaluation(event, alerts, tokens=3, windows=1, fallback=False, seconds=0.1, silenced=silenced)
 
 
 class RecordingSource:
@@ -206,6 +208,18 @@ def test_what_a_rule_does_not_read_is_counted(loop: Loop, telemetry: Telemetry) 
     assert (totals.events, totals.sampled_out, totals.tokens) == (3, 2, 3)
     assert metric(telemetry, "latentwatch_events_sampled_out_total", latentwatch_rule="few") == 2
     assert metric(telemetry, "latentwatch_read_duration_seconds_count") == 1
+
+
+def test_what_the_allow_list_keeps_back_is_counted_and_bad_events_are_not_kept_back(
+    loop: Loop, telemetry: Telemetry
+) -> None:
+    totals = loop.run(
+        RecordingSource(loop.calls, [record(1, "quiet"), record(2, value=b"{"), record(3, "quiet alert")])
+    )
+    assert (totals.silenced, totals.alerts, totals.bad) == (2, 1, 1)
+    labels = {"latentwatch_set_id": "bias", "latentwatch_allowed": "tutor"}
+    assert metric(telemetry, "latentwatch_alerts_silenced_total", **labels) == 2
+    assert len(loop.letters.safe) == 1
 
 
 # ---- order

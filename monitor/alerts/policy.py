@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from detectors.matching import Matcher, SegmentActivations
 from detectors.score import Score
 from monitor.alerts.alert import Alert
+from monitor.alerts.allow import AllowList, Silenced, silencing
 from monitor.alerts.builder import AlertBuilder
 from monitor.alerts.rules import AS_SET, UNCHANGED, Decision, RuleBook
 from monitor.events.event import Event
@@ -34,6 +35,17 @@ class PolicySettings:
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """What a policy makes of an event."""
+
+    alerts: tuple[Alert, ...] = ()
+    silenced: tuple[Silenced, ...] = ()
+
+
+NOTHING = Judgement()
+
+
+@dataclass(frozen=True)
 class SetMatcher:
     """A set, its matcher, and how far below its threshold a score still needs the exact reader."""
 
@@ -52,6 +64,7 @@ class Policy:
         settings: PolicySettings,
         margins: Mapping[str, float] | None = None,
         rules: RuleBook | None = None,
+        allow: AllowList | None = None,
     ) -> None:
         """`columns` are those of the readers, named as FeatureSet.columns names them.
 
@@ -75,22 +88,33 @@ class Policy:
             for loaded in sets
         ]
         self._rules = rules
+        self._allow = allow or AllowList()
         self._builder = AlertBuilder(settings.config_sha256, settings.capture_content)
 
     def decision(self, event: Event) -> Decision:
         """What the rules of the config decide for the event."""
         return UNCHANGED if self._rules is None else self._rules.decide(event)
 
-    def alerts(self, item: Tokenised, values: NDArray[np.float32]) -> tuple[Alert, ...]:
-        """The alerts for an event with the activations `values` [token, column]."""
+    def judge(self, item: Tokenised, values: NDArray[np.float32]) -> Judgement:
+        """Judges an event with the activations `values` [token, column]."""
         segments, decision = _segments(item, values), self.decision(item.event)
-        found = []
+        matches = []
         for of in self._matchers:
             how = decision.sets.get(of.loaded.set.id, AS_SET)
             match = of.matcher.match(segments, how.threshold, how.severity) if how.enabled else None
             if match is not None:
-                found.append(self._builder.build(item, of.loaded, match, how.rules))
-        return tuple(found)
+                matches.append((of.loaded, match, how.rules))
+        if not matches:
+            return NOTHING
+        allowed = self._allow.entries_for(item.event)
+        alerts, silenced = [], []
+        for loaded, match, rules in matches:
+            entry = silencing(allowed, loaded.set.id, match)
+            if entry is None:
+                alerts.append(self._builder.build(item, loaded, match, rules))
+            else:
+                silenced.append(Silenced(loaded.set.id, entry.name))
+        return Judgement(tuple(alerts), tuple(silenced))
 
     def is_near(self, item: Tokenised, values: NDArray[np.float32]) -> bool:
         """Whether an exact reader could decide otherwise than `values` [token, column], which were rounded."""

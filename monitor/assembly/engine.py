@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from monitor.alerts.allow import AllowList
 from monitor.alerts.policy import Policy, PolicySettings
 from monitor.alerts.rules import RuleBook
 from monitor.assembly.artefacts import Artefacts
@@ -47,7 +48,7 @@ def build_policy(
         top_tokens=config.alerts.top_tokens,
     )
     rules = RuleBook(config.feature_sets, [loaded.set.id for loaded in sets])
-    return Policy(sets, columns, settings, margins, rules)
+    return Policy(sets, columns, settings, margins, rules, AllowList(config.feature_sets.allow))
 
 
 def window_reader(config: Config, tokeniser: EventTokeniser, reader: Reader) -> WindowReader:

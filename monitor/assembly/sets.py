@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monitor.alerts.allow import allow_problems
 from monitor.alerts.rules import rule_problems, unreachable
 from monitor.config.sections import Config
 from monitor.errors import ConfigError
@@ -17,7 +18,8 @@ def load_sets(config: Config) -> list[LoadedSet]:
         for loaded in sets
         if loaded.set.id in wanted.overrides and (problem := unreachable(loaded.set))
     ]
-    problems += rule_problems(wanted, [loaded.set for loaded in sets])
+    used = [loaded.set for loaded in sets]
+    problems += [*rule_problems(wanted, used), *allow_problems(wanted.allow, used)]
     if problems:
         raise ConfigError(problems)
     return sets

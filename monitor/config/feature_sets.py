@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from detectors.feature_set import SetOverride
+from monitor.config.allow import Allowed, check_allowed
 from monitor.config.rules import Rule, as_list, check_rules
 from monitor.config.section import Section
 
@@ -29,6 +30,8 @@ class FeatureSetsConfig(Section):
     """For all events, by set id: enabled, severity, threshold, features by index with enabled, threshold, weight."""
     rules: Annotated[tuple[Rule, ...], Field(max_length=1_000), AfterValidator(check_rules)] = ()
     """For some events, in order: name, when, sampling, and sets by id with enabled, severity, threshold."""
+    allow: Annotated[tuple[Allowed, ...], Field(max_length=1_000), AfterValidator(check_allowed)] = ()
+    """System prompts that are known to be good: name, system_sha256, system_pattern, sets, segments."""
     tenant_from: Origins = (f"{ATTRIBUTE}tenant",)
     """Where an event names its tenant: `attribute:NAME` or `header:NAME`; the first that is there counts."""
     environment_from: Origins = (f"{ATTRIBUTE}environment", f"{ATTRIBUTE}deployment.environment.name")

@@ -82,6 +82,8 @@ PART_KIND = "latentwatch.part.kind"
 OUTCOME = "latentwatch.outcome"
 RULE = "latentwatch.rule"
 RULES = "latentwatch.rules"
+ALLOWED = "latentwatch.allowed"
+SILENCED = "latentwatch.silenced"
 
 _STREAM = (SYSTEM, OPERATION, DESTINATION, GROUP, CLIENT_ID)
 _RULE = (RULE_UUID, RULE_NAME, RULE_VERSION, RULE_CATEGORY, RULE_DESCRIPTION, RULESET_NAME)
@@ -156,6 +158,13 @@ READ_DURATION = Name("latentwatch.read.duration", "histogram", "s", "Time that t
 ALERTS = Name(
     "latentwatch.alerts", "counter", "{alert}", "Alerts by set, category and severity.", (SET_ID, CATEGORY, SEVERITY)
 )
+ALERTS_SILENCED = Name(
+    "latentwatch.alerts.silenced",
+    "counter",
+    "{alert}",
+    "Alerts that were not made, because the system prompt is on the allow-list.",
+    (SET_ID, ALLOWED),
+)
 FEATURE_ACTIVE = Name(
     "latentwatch.feature.active",
     "counter",
@@ -228,6 +237,7 @@ METRICS = (
     WINDOWS,
     READ_DURATION,
     ALERTS,
+    ALERTS_SILENCED,
     FEATURE_ACTIVE,
     LAG,
     QUEUE,
@@ -252,7 +262,7 @@ PROCESS = Name(
     "span",
     "CONSUMER",
     "One event; linked to the producer's span.",
-    (*_STREAM, OPERATION_TYPE, PARTITION, OFFSET, RESPONSE_ID, CONVERSATION_ID, REQUEST_MODEL, ERROR_TYPE),
+    (*_STREAM, OPERATION_TYPE, PARTITION, OFFSET, RESPONSE_ID, CONVERSATION_ID, REQUEST_MODEL, SILENCED, ERROR_TYPE),
 )
 EVALUATE = Name(
     "evaluate {set}",
@@ -330,6 +340,8 @@ _ATTRIBUTES = (
     (PART_KIND, "string", "Unread: image, audio, video, file, encrypted, tokens. Repaired: number, surrogate, role."),
     (RULE, "string", "Name of a rule of the config, as a metric label."),
     (RULES, "string[]", "Rules of the config that changed threshold or severity for this event."),
+    (ALLOWED, "string", "Name of an entry of the allow-list, as a metric label."),
+    (SILENCED, "string[]", "Alerts that the allow-list kept back, as `set by entry`."),
     (OUTCOME, "string", "applied, unchanged or refused."),
 )
 _RESOURCE = (

@@ -17,6 +17,7 @@ from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from monitor.alerts.alert import Alert
+from monitor.alerts.allow import Silenced
 from monitor.config.sinks import OtelConfig
 from monitor.errors import RetryableKind
 from monitor.events.event import REPAIR_KINDS, UNREAD_PART_KINDS, Event, RepairKind, UnreadPartKind
@@ -199,11 +200,16 @@ class Telemetry:
 
     @_harmless
     def processed(
-        self, event: Event, alerts: Sequence[Alert], duration_s: float, error_type: str | None = None
+        self,
+        event: Event,
+        alerts: Sequence[Alert],
+        duration_s: float,
+        error_type: str | None = None,
+        silenced: Sequence[Silenced] = (),
     ) -> str | None:
         """An event was evaluated. Returns the traceparent of its span; None if spans are off.
 
-        Does not count the alerts: see `alert`.
+        Counts the `silenced` alerts, but not the others: see `alert`.
         """
         attributes = {**self._stream, names.OPERATION: "process"}
         if error_type is not None:
@@ -211,7 +217,11 @@ class Telemetry:
         self._record(names.PROCESS_DURATION, duration_s, attributes)
         self._count_parts(names.UNREAD_PARTS, event.unread)
         self._count_parts(names.REPAIRED, event.repaired)
-        return None if self._spans is None else self._spans.processed(event, alerts, duration_s, error_type)
+        for one in silenced:
+            self._add(names.ALERTS_SILENCED, 1, {names.SET_ID: one.set_id, names.ALLOWED: one.allowed})
+        if self._spans is None:
+            return None
+        return self._spans.processed(event, alerts, duration_s, error_type, silenced)
 
     @_harmless
     def alert(self, alert: Alert) -> None:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from detectors.feature_set import FeatureOverride, SetOverride
+from monitor.config.allow import Allowed
 from monitor.config.load import load_config
 from monitor.config.rules import Rule, RuleScope, SetChange
 from monitor.config.sections import ENV_PREFIX
@@ -32,7 +33,7 @@ def test_every_section_is_as_printed(section: Section) -> None:
 
 def test_no_key_is_documented_that_does_not_exist() -> None:
     documented = {m.group(1) for line in LINES if (m := re.match(r"\| `([a-z_]+\.[a-z_.]+)`", line))}
-    documented -= keys_under("### Rules")
+    documented -= keys_under("### Rules") | keys_under("### Allow-list")
     assert documented == {key.path for key in KEYS}
     variables = set(re.findall(rf"{ENV_PREFIX}[A-Z_]+", DOCS)) - {f"{ENV_PREFIX}SECTION__KEY"}
     assert variables <= {key.variable for key in KEYS} | {f"{ENV_PREFIX}FEATURE_SETS__OVERRIDES__"}
@@ -52,6 +53,10 @@ def test_every_key_of_an_override_is_documented() -> None:
 def test_every_key_of_a_rule_is_documented() -> None:
     inner = {f"when.{name}" for name in RuleScope.model_fields} | {f"sets.ID.{name}" for name in SetChange.model_fields}
     assert keys_under("### Rules") == {*Rule.model_fields, *inner} - {"when"}
+
+
+def test_every_key_of_the_allow_list_is_documented() -> None:
+    assert keys_under("### Allow-list") == set(Allowed.model_fields)
 
 
 def test_the_examples_are_valid(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from monitor.alerts.allow import Silenced
 from monitor.config.sinks import OtelConfig
 from monitor.sinks.otel import OtelSink
 from monitor.telemetry import names as names
@@ -31,7 +32,8 @@ def use_everything(telemetry: Telemetry) -> None:
     telemetry.template_fallback()
     telemetry.confirmed()
     telemetry.read(tokens=100, windows=3, duration_s=0.3)
-    telemetry.processed(make_event(), [make_alert()], 0.25)
+    telemetry.sampled_out("few")
+    telemetry.processed(make_event(), [make_alert()], 0.25, silenced=[Silenced("bias", "tutor")])
     telemetry.processed(make_event("chat-2"), [], 0.25, error_type="Permanent")
     telemetry.alert(make_alert())
     telemetry.feature_active("unsafe-code", 7)
