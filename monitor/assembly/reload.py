@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
-
-from pydantic import BaseModel
+from typing import Protocol
 
 from monitor.assembly.build import LiveEngine
 from monitor.assembly.engine import build_policy
 from monitor.assembly.live_readers import NextReading
+from monitor.assembly.set_changes import set_changes
 from monitor.assembly.sets import load_sets
+from monitor.config.changes import config_changes
 from monitor.config.sections import Config
 from monitor.config.watched_files import FileState, WatchedFiles, file_states
 from monitor.errors import ConfigError
@@ -23,9 +23,8 @@ from monitor.sets.load import LoadedSet, files_of_sets, reads_alike
 
 log = logging.getLogger(__name__)
 
-LIVE_SECTIONS = ("feature_sets", "alerts", "log")
-"""What a reload changes. Everything else is opened or built at start."""
 POLL_S = 0.5
+_MAX_LOGGED = 20
 
 
 class ReloadReport(Protocol):
@@ -108,15 +107,19 @@ class Reload:
             self._pending = None
             self._refused(e)
             return
-        reading = version.reading
+        reading, before = version.reading, self._running
         self._live.engine.use(build_policy(version.config, reading.sets, reading.columns, margins))
         self._running = version
         self._pending = None
         self._on_applied(version.config)
         self._report.config_loaded(version.config.sha256())
         self._report.reloaded("applied")
-        sets = ", ".join(f"{s.set.id} {s.set.version}" for s in reading.sets)
-        log.info("reload: config %s is in use, with the sets %s", version.config.sha256()[:16], sets)
+        log.info("reload: config %s is in use", version.config.sha256()[:16])
+        changes = [*config_changes(before.config, version.config), *set_changes(before.reading.sets, reading.sets)]
+        for change in changes[:_MAX_LOGGED]:
+            log.info("reload: %s: %s", change.key, change.words)
+        if len(changes) > _MAX_LOGGED:
+            log.info("reload: and %d more changes", len(changes) - _MAX_LOGGED)
 
     def _states(self) -> Mapping[Path, FileState]:
         config = [] if self._path is None else [self._path]
@@ -184,22 +187,9 @@ class ReloadThread:
 
 
 def restart_problems(running: Config, new: Config) -> list[str]:
-    """The keys that differ and that only a restart can change. Values are not named: they may be secret."""
-    sections = (name for name in Config.model_fields if name not in LIVE_SECTIONS)
-    return [
-        f"{key}: changed, and only a restart can change it"
-        for name in sections
-        for key in _differences(name, getattr(running, name), getattr(new, name))
-    ]
-
-
-def _differences(key: str, before: Any, after: Any) -> list[str]:
-    if before == after:
-        return []
-    if isinstance(before, BaseModel) and isinstance(after, BaseModel):
-        old, new = dict(before), dict(after)
-        return [d for name in {**old, **new} for d in _differences(f"{key}.{name}", old.get(name), new.get(name))]
-    return [key]
+    """The keys that differ and that only a restart can change."""
+    changes = config_changes(running, new)
+    return [f"{c.key}: changed, and only a restart can change it" for c in changes if c.needs_restart]
 
 
 def _revisions(sets: Sequence[LoadedSet]) -> list[tuple[str, str]]:

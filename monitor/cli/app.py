@@ -11,6 +11,7 @@ import typer
 
 from monitor.cli.cache import cache_app
 from monitor.cli.command_group import CommandGroup
+from monitor.cli.diff_config import diff_config
 from monitor.cli.exit_code import ExitCode
 from monitor.cli.run import run
 from monitor.cli.scan import scan
@@ -30,6 +31,7 @@ app.command()(run)
 app.command()(scan)
 app.command("compile")(compile_)
 app.command()(check)
+app.command("diff-config")(diff_config)
 app.command()(bench)
 app.command()(demo)
 app.command()(version)
