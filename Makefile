@@ -3,13 +3,15 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test install install-dev lint types imports unit verify lab-smoke demo-check clean distclean
+.PHONY: help demo test install install-dev lint types imports unit verify lab-smoke demo-check manifest clean distclean
 
 # The first Python on the PATH that is new enough; PYTHON=... on the command line overrides it.
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 DEMO_OUT ?= demo-output
+CHARTS ?= deploy/helm
+MANIFEST ?= deploy/kubernetes/sidecar.yaml
 BIN := $(VENV)/bin
 # pip prints nothing while it works, so this prints a line every ten seconds, also to a log file.
 PIP_INSTALL := seconds=0; \
@@ -59,6 +61,12 @@ lab-smoke: install-dev ## The lab's commands in a row, from texts to a running s
 demo-check: install-dev ## Run the demo once into a temporary folder
 	@echo "==> latentwatch demo"
 	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && $(BIN)/latentwatch demo --out "$$out"
+
+manifest: ## Render deploy/kubernetes/sidecar.yaml from the example chart; needs helm
+	@helm dependency update $(CHARTS)/examples/llm-server >/dev/null
+	@helm template llm-server $(CHARTS)/examples/llm-server --kube-version 1.29.0 > $(MANIFEST).new
+	@{ cat deploy/kubernetes/header.yaml; grep -v 'app.kubernetes.io/managed-by: Helm' $(MANIFEST).new; } > $(MANIFEST)
+	@rm $(MANIFEST).new
 
 clean: ## Remove caches, builds and demo results
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis $(DEMO_OUT)
