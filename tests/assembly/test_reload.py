@@ -150,6 +150,31 @@ def test_a_new_set_with_latents_that_nothing_read_before(
         assert [f.index for f in found.features] == [f.index for f in wanted.features]
 
 
+def test_sets_in_another_folder(start: Start, tmp_path: Path) -> None:
+    sidecar = start()
+    other = ConfigMapFolder(tmp_path / "other", {"two.yaml": sidecar.set_text("two", threshold=ALWAYS)})
+    sidecar.write(feature_sets={"paths": [str(other.path)]})
+    sidecar.settle()
+    sidecar.settle()  # the files of the other folder must be the same twice, too
+    assert {a.set.id for a in sidecar.alerts()} == {"two"}
+    other.swap({"two.yaml": sidecar.set_text("two")})
+    sidecar.settle()
+    assert sidecar.alerts() == []
+
+
+def test_rules_and_the_allow_list_come_into_use(start: Start) -> None:
+    sidecar = start()
+    paths = {"paths": [str(sidecar.sets.path)]}
+    rule = {"name": "loud", "when": {"topic": "*"}, "sets": {"one": {"threshold": ALWAYS}}}
+    sidecar.write(feature_sets={**paths, "rules": [rule]})
+    sidecar.settle()
+    assert {a.rules for a in sidecar.alerts()} == {("loud",)}
+    sidecar.write(feature_sets={**paths, "rules": [{**rule, "sets": {"nope": {"severity": "low"}}}]})
+    sidecar.settle()
+    assert {a.rules for a in sidecar.alerts()} == {("loud",)}
+    assert sidecar.reports[-1] == "refused"
+
+
 def test_only_what_changes_the_score_is_measured_again(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     sidecar = start("int8")
     reads: list[int] = []
