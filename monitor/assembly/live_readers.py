@@ -111,10 +111,14 @@ class CompiledLiveReaders:
         return old is not None and all(getattr(old, key) == getattr(new, key) for key in _SCORE_KEYS)
 
     def _measure(self, reading: NextReading) -> dict[str, float]:
-        if self._readers.exact is None or not reading.unmeasured:
-            return {}
-        test = run_self_test(self._bundle, self._readers.exact, self._readers.reader, reading.latents)
-        return dict(compare(test, reading.unmeasured, reading.columns).margins)
+        """Margins of the sets without one. Raises ConfigError if new columns do not pass the self-test."""
+        if self._readers.exact is not None and reading.unmeasured:
+            test = run_self_test(self._bundle, self._readers.exact, self._readers.reader, reading.latents)
+            return dict(compare(test, reading.unmeasured, reading.columns).margins)
+        if reading.encoders:
+            texts = self._bundle.reference("fp32").texts
+            self._bundle.check("fp32", reading.latents, self._readers.in_float32.read_uncached(texts))
+        return {}
 
 
 class FixedReaders:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ import pytest
 import yaml
 
 from monitor.alerts.alert import Alert
+from monitor.assembly import live_readers
 from monitor.assembly.artefacts import load_artefacts
 from monitor.assembly.build import build_live_engine
 from monitor.assembly.live_readers import FixedReaders
 from monitor.assembly.reload import Reload, ReloadThread
+from monitor.compiler.encoder_inputs import ENCODER_BIAS
 from monitor.config.load import load_config
 from monitor.config.sections import Config
 from monitor.errors import ConfigError
 from monitor.readers.onnx.bundle import Bundle
+from monitor.readers.onnx.columns import OutputColumns
 from monitor.readers.onnx.reader import OnnxReader
 from tests.config_map import ConfigMapFolder
 from tests.feature_set_factory import weighted_data
@@ -193,6 +197,32 @@ def test_only_what_changes_the_score_is_measured_again(start: Start, monkeypatch
     sidecar.settle()
     sidecar.alerts()
     assert sum(reads) > 0
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_new_columns_that_fail_the_self_test_are_refused(
+    start: Start, precision: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sidecar = start(precision)
+    sidecar.sets.swap({"one.yaml": sidecar.set_text(threshold=ALWAYS)})
+    sidecar.settle()
+    before = [(a.id, a.score) for a in sidecar.alerts()]
+    right = live_readers.bundle_columns
+
+    def wrong(*arguments: Any) -> OutputColumns:
+        columns = right(*arguments)
+        return replace(columns, inputs={**columns.inputs, ENCODER_BIAS: columns.inputs[ENCODER_BIAS] + 1})
+
+    monkeypatch.setattr(live_readers, "bundle_columns", wrong)
+    sidecar.sets.swap({"two.yaml": sidecar.set_text("two", (1, 60), threshold=ALWAYS)})
+    sidecar.settle()
+    assert [(a.id, pytest.approx(a.score)) for a in sidecar.alerts()] == before
+    assert sidecar.reports[-1] == "refused"
+    assert "self-test in fp32: activations of the reference texts differ by" in caplog.text
+    sidecar.threshold(ALWAYS)
+    sidecar.sets.swap({"one.yaml": sidecar.set_text(threshold=NEVER)})
+    sidecar.settle()
+    assert len(sidecar.alerts()) == len(before)
 
 
 BAD: dict[str, tuple[Callable[[Sidecar], None], str]] = {
