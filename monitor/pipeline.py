@@ -5,18 +5,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from monitor.alerts.alert import Alert
 from monitor.engine import Engine, Evaluation
 from monitor.errors import BadEvent, Permanent, Retryable
+from monitor.events.envelopes.confluent import Decoder, Schemas, schema_ids
 from monitor.events.event import Event, EventLimits, Origin, Record
-from monitor.events.parse import parse
+from monitor.events.event_format import EventFormat
+from monitor.events.faults import Faults
+from monitor.events.parse import Parsed, parse_records
 from monitor.events.unread_range import UnreadRange
 from monitor.sinks.sink import DeadLetters, Sink
 from monitor.sources.source import Source
 from monitor.telemetry.health import Health
+from monitor.telemetry.names import RecordOutcome
 from monitor.telemetry.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -34,6 +39,11 @@ class Totals:
     records: int = 0
     events: int = 0
     bad: int = 0
+    """Records that were dead-lettered."""
+    partly: int = 0
+    """Those of them that were judged as well, apart from what is bad in them."""
+    empty: int = 0
+    """Records with nothing to judge, such as batches of other services' spans."""
     unread: int = 0
     """Offsets whose records could not be read."""
     alerts: int = 0
@@ -51,7 +61,9 @@ class Delivery:
     sinks: Sequence[Sink]
     dead_letters: DeadLetters
     limits: EventLimits
-    wire_format: str
+    wire_format: str | EventFormat
+    schemas: Schemas | None = None
+    """Decodes records in a schema registry's frame; None: only JSON is read there."""
 
 
 class Pipeline:
@@ -121,31 +133,35 @@ class Pipeline:
 
     def _process_batch(self, records: Sequence[Record], unread: Sequence[UnreadRange]) -> None:
         self._telemetry.queue(len(records))
-        events, bad = self._parse(records)
-        evaluations = self._evaluate(events, {r.origin: r for r in records}, bad)
+        parsed = self._parse(records)
+        if parsed is None:
+            return  # stopped while the schema registry was down: nothing is committed, all is read again
+        faults = dict(parsed.faults)
+        evaluations = self._evaluate(parsed.events, faults)
         alerts = [alert for evaluation in evaluations for alert in self._record_telemetry(evaluation)]
-        letters = [*bad.values(), *(item.dead_letter() for item in unread)]
+        judged = {origin for e in evaluations if not e.sampled_out for origin in e.event.origins}
+        sampled = {origin for e in evaluations if e.sampled_out for origin in e.event.origins}
+        bad = [(r, faults[r.origin].as_one(r.origin in judged)) for r in records if r.origin in faults]
+        letters = [*bad, *(item.dead_letter() for item in unread)]
         self._note_failures(records, unread)
         if not self._retry(lambda: self._deliver(alerts, letters), self._reset):
             return  # stopped while a destination was down: nothing is committed, all is read again
         if not self._retry(self._source.commit):
             return
-        self._count(records, evaluations, bad, unread)
+        self._count(evaluations, bad, unread)
+        at = [r.origin for r in records]
+        self._count_records(Counter(_outcome(o in judged, o in faults, o in sampled) for o in at))
         self._on_batch(self.totals)
 
-    def _parse(self, records: Sequence[Record]) -> tuple[list[Event], dict[Origin, tuple[Record, BadEvent]]]:
-        events: list[Event] = []
-        bad: dict[Origin, tuple[Record, BadEvent]] = {}
-        for record in records:
-            try:
-                events += parse(record, self._delivery.limits, self._delivery.wire_format)
-            except BadEvent as e:
-                bad[record.origin] = (record, e)
-        return events, bad
+    def _parse(self, records: Sequence[Record]) -> Parsed | None:
+        """The events in `records`; None if stopped while the schema registry is down."""
+        schemas, decoders = self._delivery.schemas, dict[int, Decoder]()
+        ids = schema_ids(records) if schemas is not None else ()
+        if schemas is not None and ids and not self._retry(lambda: decoders.update(schemas.decoders(ids))):
+            return None
+        return parse_records(records, self._delivery.limits, self._delivery.wire_format, decoders)
 
-    def _evaluate(
-        self, events: list[Event], records: dict[Origin, Record], bad: dict[Origin, tuple[Record, BadEvent]]
-    ) -> list[Evaluation]:
+    def _evaluate(self, events: Sequence[Event], faults: dict[Origin, Faults]) -> list[Evaluation]:
         try:
             done = list(self._engine.evaluate(events, self._between_groups))
             self._unreadable = 0 if done else self._unreadable
@@ -161,13 +177,13 @@ class Pipeline:
                 done += self._engine.evaluate([event], self._between_groups)
                 self._unreadable = 0
             except BadEvent as e:
-                bad[event.origin] = (records[event.origin], e)
+                _add_fault(faults, event, e)
             except Exception as e:
                 log.exception("event at %s could not be read", event.origin)
                 self._unreadable += 1
                 if self._unreadable >= _BROKEN_AFTER:
                     raise Permanent(f"the reader failed on {self._unreadable} events in a row: {e}") from e
-                bad[event.origin] = (records[event.origin], BadEvent(f"{type(e).__name__}: {e}", kind="unreadable"))
+                _add_fault(faults, event, BadEvent(f"{type(e).__name__}: {e}", kind="unreadable"))
         return done
 
     def _between_groups(self) -> None:
@@ -261,22 +277,42 @@ class Pipeline:
 
     def _count(
         self,
-        records: Sequence[Record],
         evaluations: Sequence[Evaluation],
-        bad: dict[Origin, tuple[Record, BadEvent]],
+        bad: Sequence[tuple[Record, BadEvent]],
         unread: Sequence[UnreadRange],
     ) -> None:
         self._telemetry.committed()
         self._telemetry.queue(0)
-        for _, error in bad.values():
+        for _, error in bad:
             self._telemetry.bad_event(error.kind)
         for item in unread:
             self._telemetry.unread(item.kind, item.offsets)
             self.totals.unread += item.offsets
-        self.totals.records += len(records)
-        self.totals.bad += len(bad)
         self.totals.events += len(evaluations)
         self.totals.silenced += sum(len(e.silenced) for e in evaluations)
         self.totals.sampled_out += sum(bool(e.sampled_out) for e in evaluations)
         self.totals.tokens += sum(e.tokens for e in evaluations)
         self.totals.alerts += sum(len(e.alerts) for e in evaluations)
+
+    def _count_records(self, outcomes: Mapping[RecordOutcome, int]) -> None:
+        """Each record counts under one outcome, so that their sum and the unread offsets are all that was consumed."""
+        for outcome, records in outcomes.items():
+            self._telemetry.records(outcome, records)
+            self.totals.records += records
+        partly = outcomes.get("partly_judged", 0)
+        self.totals.partly += partly
+        self.totals.bad += outcomes.get("dead_lettered", 0) + partly
+        self.totals.empty += outcomes.get("nothing_to_judge", 0)
+
+
+def _outcome(judged: bool, bad: bool, sampled_out: bool) -> RecordOutcome:
+    if bad:
+        return "partly_judged" if judged else "dead_lettered"
+    if judged:
+        return "judged"
+    return "sampled_out" if sampled_out else "nothing_to_judge"
+
+
+def _add_fault(faults: dict[Origin, Faults], event: Event, fault: BadEvent) -> None:
+    for origin in event.origins:
+        faults.setdefault(origin, Faults()).add(fault)

@@ -207,6 +207,8 @@ def test_what_a_rule_does_not_read_is_counted(loop: Loop, telemetry: Telemetry) 
     totals = loop.run(RecordingSource(loop.calls, [record(1, "rare"), record(2, "fine"), record(3, "rare")]))
     assert (totals.events, totals.sampled_out, totals.tokens) == (3, 2, 3)
     assert metric(telemetry, "latentwatch_events_sampled_out_total", latentwatch_rule="few") == 2
+    assert metric(telemetry, "latentwatch_records_total", latentwatch_record_outcome="sampled_out") == 2
+    assert metric(telemetry, "latentwatch_records_total", latentwatch_record_outcome="judged") == 1
     assert metric(telemetry, "latentwatch_read_duration_seconds_count") == 1
 
 

@@ -13,7 +13,7 @@ from monitor.cli.file_access import file_problem, folder_problem
 from monitor.cli.wiring import load_sets
 from monitor.config.load import load_config
 from monitor.config.sections import Config
-from monitor.errors import ConfigError
+from monitor.errors import ConfigError, Retryable
 from monitor.sinks.jsonl import JsonlSinkConfig
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def check(
     if config.sinks.otel.enabled:
         yield _result("OTLP receiver", lambda: _otlp_receiver(config))
     yield _result("Kafka", lambda: _kafka(config, broker_timeout_s))
+    if config.events.schema_registry_url is not None:
+        yield _result("schema registry", lambda: _schema_registry(config))
     yield from _reading(config)
 
 
@@ -97,6 +99,19 @@ def _kafka(config: Config, timeout_s: float) -> str:
     if problems:
         raise ConfigError(problems)
     return f"{config.kafka.bootstrap_servers} is ready"
+
+
+def _schema_registry(config: Config) -> str:
+    from monitor.kafka.schema_registry import SchemaRegistry
+
+    registry = SchemaRegistry(config.events)
+    try:
+        registry.decoders((1,))  # whether there is one or not, a registry says so
+    except Retryable as e:
+        raise ConfigError(str(e)) from None
+    finally:
+        registry.close()
+    return f"{config.events.schema_registry_url} answers"
 
 
 def _reading(config: Config) -> Iterator[CheckResult]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # the command line starts without these; they take half a sec
     from detectors.feature_set import ReaderRef
     from monitor.config.sections import Config
     from monitor.config.sinks import OtelConfig
+    from monitor.events.envelopes.confluent import Schemas
     from monitor.pipeline import Delivery
     from monitor.sets.load import LoadedSet
     from monitor.sinks.sink import DeadLetters, Sink
@@ -54,8 +55,10 @@ def make_telemetry(settings: Config, otel: OtelConfig, reader: ReaderRef) -> Tel
     return Telemetry(otel, monitor.__version__, resource, stream)
 
 
-def make_delivery(settings: Config, sinks: Sequence[Sink], dead_letters: DeadLetters) -> Delivery:
+def make_delivery(
+    settings: Config, sinks: Sequence[Sink], dead_letters: DeadLetters, schemas: Schemas | None = None
+) -> Delivery:
     """How the pipeline parses events and where it sends the results."""
     from monitor.pipeline import Delivery
 
-    return Delivery(sinks, dead_letters, settings.events.limits, settings.events.format)
+    return Delivery(sinks, dead_letters, settings.events.limits, settings.events.format, schemas)

@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
@@ -19,6 +20,7 @@ from monitor.events.event import EventLimits
 from monitor.events.parse import AUTO, EVENT_FORMATS
 
 ENV_PREFIX = "LATENTWATCH__"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class KafkaConfig(Section):
@@ -170,6 +172,46 @@ class EventsConfig(Section):
     """Most tokens in one event, as the reader counts them; limits the memory and time that one event takes."""
     max_messages: Positive = EventLimits.max_messages
     """Most turns in one event."""
+    schema_registry_url: str | None = None
+    """Schema registry to decode Avro by; without one, only JSON is read in a schema registry's frame."""
+    schema_registry_username: str | None = None
+    """User name for HTTP Basic authentication at the registry."""
+    schema_registry_password: SecretStr | None = None
+    """Password for it. Only from the environment."""
+    schema_registry_password_file: Path | None = None
+    """File that holds the password; read for every request."""
+    schema_registry_token_file: Path | None = None
+    """File that holds a bearer token for the registry, instead of user name and password; read for every request."""
+    schema_registry_cafile: Path | None = None
+    """PEM file of the authorities that may sign the registry's certificate; default: those that come with requests."""
+    schema_registry_timeout_s: Seconds = 5.0
+    """Longest wait for one answer of the registry."""
+
+    @model_validator(mode="after")
+    def _registry(self) -> EventsConfig:
+        if self.schema_registry_url is None:
+            return self
+        try:
+            url = urlsplit(self.schema_registry_url)
+            usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        except ValueError:  # a port that is not a number, an unbalanced bracket
+            usable = False
+        if not usable or url.query or url.fragment:
+            raise ValueError("schema_registry_url: expected http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]")
+        if url.username is not None or url.password is not None:
+            raise ValueError("schema_registry_url: no user name and password here; use schema_registry_username")
+        basic = self.schema_registry_username is not None
+        if basic and self.schema_registry_password is None and self.schema_registry_password_file is None:
+            raise ValueError(
+                "schema_registry_username needs schema_registry_password_file, "
+                f"or {ENV_PREFIX}EVENTS__SCHEMA_REGISTRY_PASSWORD in the environment"
+            )
+        token = self.schema_registry_token_file is not None
+        if basic and token:
+            raise ValueError("schema_registry_token_file: a token or a user name, not both")
+        if (basic or token) and url.scheme != "https" and url.hostname not in LOOPBACK:
+            raise ValueError("schema_registry_url: only https:// keeps the password or token safe")
+        return self
 
     @property
     def limits(self) -> EventLimits:

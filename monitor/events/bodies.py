@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from monitor.errors import BadEvent
 from monitor.events.context import Context
@@ -17,10 +17,18 @@ _ENVELOPES: tuple[Envelope, ...] = (cloudevents, connect)
 _MAX_LAYERS = 8
 
 
-def bodies(value: Any, context: Context, layers: int = 0) -> Iterator[tuple[JsonObject, Context]]:
+class Body(NamedTuple):
+    """An object that can be an event, and what is known of it from outside."""
+
+    data: JsonObject
+    context: Context
+
+
+def bodies(value: Any, context: Context, layers: int = 0) -> Iterator[Body]:
     """The objects in `value`: from text of JSON, arrays and envelopes, one inside the other.
 
-    Pieces of one streamed response are put together. Raises BadEvent for what is no object in the end.
+    Pieces of one streamed response are put together if they have no id. Raises BadEvent for what is no object in the
+    end; in an array, that is added to `context.faults` instead.
     """
     if layers > _MAX_LAYERS:
         raise BadEvent(f"more than {_MAX_LAYERS} envelopes inside each other", context.path)
@@ -35,17 +43,24 @@ def bodies(value: Any, context: Context, layers: int = 0) -> Iterator[tuple[Json
                 body, inner = envelope.unwrap(data, context)
                 yield from bodies(body, inner, layers + 1)
                 return
-        yield data, context
+        yield Body(data, context)
 
 
-def _of_list(items: list[Any], context: Context, layers: int) -> Iterator[tuple[JsonObject, Context]]:
+def _of_list(items: list[Any], context: Context, layers: int) -> Iterator[Body]:
     if all(isinstance(item, dict) and _is_turn(item) for item in items):
-        yield {"messages": items}, context
+        yield Body({"messages": items}, context)
         return
     found = joined_streams(items)
-    for i, item in enumerate(found):
+    for i, (at, item) in enumerate(found):
+        if context.faults.full:
+            return
         suffix = f"{context.suffix}#{i}" if len(found) > 1 else context.suffix
-        yield from bodies(item, replace(context, path=f"{context.path}[{i}]", suffix=suffix), layers + 1)
+        try:
+            if isinstance(item, BadEvent):  # a line that isn't JSON
+                raise item
+            yield from bodies(item, replace(context, path=f"{context.path}[{at}]", suffix=suffix), layers + 1)
+        except BadEvent as fault:
+            context.faults.add(fault)
 
 
 def _is_turn(item: JsonObject) -> bool:

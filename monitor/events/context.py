@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from monitor.events.event import Record
+from monitor.events.event import Origin, Record
 from monitor.events.event_time import read_time
+from monitor.events.faults import Faults
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -29,6 +30,10 @@ class Context:
     """Tells apart the bodies of a record that have no ids of their own."""
     repaired: Counter[str] = field(default_factory=Counter)
     """What was replaced while the record was read, by kind."""
+    faults: Faults = field(default_factory=Faults)
+    """What can't be read of the record, next to what can."""
+    joined: tuple[Origin, ...] = ()
+    """The other records that hold parts of the body."""
 
     def time(self) -> datetime | None:
         """When the envelope was made."""

@@ -35,12 +35,19 @@ class Draft:
     traceparent: object = None
     said: Said = field(default_factory=Said)
 
+    @property
+    def silent(self) -> bool:
+        """Whether nobody says anything and nothing is there that can't be read."""
+        said = any(m.content for m in self.messages) or any(answer.text for answer in self.answers)
+        return not said and not self.said.unread.total()
+
     def events(self, context: Context) -> tuple[Event, ...]:
         """One event for each answer: the first has the id, the others that id with # and their index.
 
         Without an answer, a last turn of the assistant is the answer. Raises BadEvent if nothing was said.
         """
-        clean = _Cleaner(self.said.repaired + context.repaired)
+        clean = _Cleaner(self.said.repaired)
+        clean.repaired.update(context.repaired)
         context.repaired.clear()  # counted with the first event of the record
         messages = tuple(Message(clean.text(m.role), clean.text(m.content)) for m in self.messages)
         answers = [(index, clean.text(text)) for index, text in _numbered(self.answers)]
@@ -53,7 +60,7 @@ class Draft:
         first_id = clean.text(_first_id(self.ids) or _short(context.fallback_id()))
         attributes = clean.attributes(self.attributes)
         model = clean.text(next((m for m in self.models if isinstance(m, str) and m), ""))
-        unread = {kind: self.said.unread[kind] for kind in UNREAD_PART_KINDS if self.said.unread[kind]}
+        unread = {kind: self.said.unread[kind] for kind in UNREAD_PART_KINDS if kind in self.said.unread}
         return tuple(
             Event(
                 id=first_id if n == 0 else f"{first_id}#{index}",
@@ -67,7 +74,8 @@ class Draft:
                 headers=context.record.headers,
                 # counted once, although each answer is an event of its own
                 unread=unread if n == 0 else {},
-                repaired={k: clean.repaired[k] for k in REPAIR_KINDS if clean.repaired[k]} if n == 0 else {},
+                repaired={k: clean.repaired[k] for k in REPAIR_KINDS if clean.repaired.get(k)} if n == 0 else {},
+                joined=context.joined,
             )
             for n, (index, text) in enumerate(answers)
         )
@@ -94,6 +102,8 @@ class _Cleaner:
     def attributes(self, found: Iterable[object]) -> dict[str, Any]:
         """The first that holds anything; text, such as metadata written as text, under the key `metadata`."""
         value = next((value for value in found if value not in (None, "", {}, [])), {})
+        if not value:
+            return {}
         value = value if isinstance(value, dict) else {"metadata": value}
         try:
             text = json.dumps(value, ensure_ascii=False)

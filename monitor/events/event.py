@@ -25,6 +25,8 @@ class Record:
     origin: Origin
     key: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
+    time_ms: int | None = None
+    """When it was produced or appended, as Unix time; None if the source doesn't know."""
 
     def header(self, name: str) -> str | None:
         """The last header of that name as text; None if there is none or it is not UTF-8."""
@@ -64,7 +66,8 @@ class Event:
     `messages` are the turns before the reply, in order. The roles that are known are system, user, assistant and tool;
     others stand as they were written. `response` is the reply and is empty if only a prompt was captured or the call
     was blocked. `traceparent` is a valid W3C header value or None. `unread` counts what nothing could be read from, and
-    `repaired` what was replaced, by kind. `headers` are those of the record.
+    `repaired` what was replaced, by kind. `headers` are those of its record, and `joined` are the other records of an
+    event that came in several.
     """
 
     id: str
@@ -78,10 +81,16 @@ class Event:
     unread: Mapping[UnreadPartKind, int] = field(default_factory=dict)
     repaired: Mapping[RepairKind, int] = field(default_factory=dict)
     headers: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+    joined: tuple[Origin, ...] = ()
 
     def header(self, name: str) -> str | None:
         """The last header of that name as text; None if there is none or it is not UTF-8."""
         return _header(self.headers, name)
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """All records that the event came in."""
+        return (self.origin, *self.joined)
 
     @property
     def conversation_id(self) -> str | None:

@@ -17,9 +17,10 @@ class EventFormat(Protocol):
         """Whether `data` has the fields that are typical of this format. `parse` may still refuse it."""
 
     def parse(self, data: JsonObject, context: Context) -> Sequence[Event]:
-        """The events in `data`, at least one. Ignores unknown fields.
+        """The events in `data`; none if it is normal that nobody says anything in it. Ignores unknown fields.
 
-        Raises BadEvent with the JSON path of the first fault, which starts with `context.path`.
+        Raises BadEvent with the JSON path of the first fault, which starts with `context.path`. A format of batches
+        adds the fault of one entry to `context.faults` instead and returns the events of the others.
         """
 
 

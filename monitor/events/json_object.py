@@ -15,6 +15,10 @@ _BOM = "\ufeff"
 # with a byte-order mark, or the start of an object, a list or text in either byte order
 _UTF16 = (b"\xff\xfe", b"\xfe\xff", *(start for c in (b"{", b"[", b'"') for start in (c + b"\0", b"\0" + c)))
 _FRAME_BYTES = 5
+_FRAMED = (
+    "a schema registry's frame around something else than JSON: "
+    "set events.schema_registry_url if it is Avro; Protobuf is not read"
+)
 
 
 def is_utf16(raw: bytes) -> bool:
@@ -54,34 +58,37 @@ def read_json(text: str, repaired: Counter[str] | None = None) -> Any:
 def read_record(raw: bytes, repaired: Counter[str]) -> Any:
     """The value in `raw`: JSON, or a list of the values if there is one a line or one in each server-sent event.
 
-    Raises BadEvent if it isn't UTF-8 or isn't JSON.
+    In such a list, the BadEvent of a line that isn't JSON stands in its place. Raises BadEvent if `raw` isn't UTF-8 or
+    none of it is JSON.
     """
     if is_utf16(raw):
         raise BadEvent("UTF-16 is not read: write the event in UTF-8", kind="encoding")
     if raw[:1] == b"\0" and len(raw) > _FRAME_BYTES:
-        raise BadEvent("a schema registry's frame around something else than JSON, such as Avro", kind="encoding")
+        raise BadEvent(_FRAMED, kind="encoding")
     try:
         text = raw.decode()
     except UnicodeDecodeError as e:
         raise BadEvent(f"not UTF-8: byte {e.start}", kind="encoding") from None
-    return read_text(text, repaired)
+    text = text.removeprefix(_BOM)
+    try:
+        return _document(text, repaired, "$")
+    except BadEvent:
+        lines = _stream(text)
+        if lines is None:
+            raise
+        return [_line(line, repaired, f"$[{i}]") for i, line in enumerate(lines)]
 
 
 def read_text(text: str, repaired: Counter[str], path: str = "$") -> Any:
-    """As `read_record`, for text that has been decoded."""
+    """As `read_record`, for text inside of a body. Raises BadEvent if any line isn't JSON."""
     text = text.removeprefix(_BOM)
     try:
-        try:
-            return read_json(text, repaired)
-        except json.JSONDecodeError:
-            lines = _stream(text)
-            if lines is None:
-                raise
-            return [read_json(line, repaired) for line in lines]
-    except json.JSONDecodeError as e:
-        raise BadEvent(f"not JSON: {e.msg.removesuffix(' at')} at character {e.pos}", path, kind="json") from None
-    except RecursionError:
-        raise BadEvent("nested too deeply", path, kind="json") from None
+        return _document(text, repaired, path)
+    except BadEvent:
+        lines = _stream(text)
+        if lines is None:
+            raise
+        return [_document(line, repaired, path) for line in lines]
 
 
 def checked_object(value: object, path: str) -> JsonObject:
@@ -95,6 +102,24 @@ def json_type(value: object) -> str:
     """What JSON calls the type of `value`."""
     names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
     return names.get(type(value), "null")
+
+
+def _document(text: str, repaired: Counter[str], path: str) -> Any:
+    try:
+        return read_json(text, repaired)
+    except json.JSONDecodeError as e:
+        raise BadEvent(f"not JSON: {e.msg.removesuffix(' at')} at character {e.pos}", path, kind="json") from None
+    except BadEvent as e:
+        raise BadEvent(e.reason, path, e.kind) from None
+    except RecursionError:
+        raise BadEvent("nested too deeply", path, kind="json") from None
+
+
+def _line(text: str, repaired: Counter[str], path: str) -> Any:
+    try:
+        return _document(text, repaired, path)
+    except BadEvent as fault:
+        return fault
 
 
 def _stream(text: str) -> list[str] | None:

@@ -12,6 +12,9 @@ from monitor.events.json_object import JsonObject, checked_object, read_text
 from monitor.events.request_body import is_request, request_messages
 from monitor.events.response_body import APIS, api_of, read_response
 from monitor.events.said import Said
+from monitor.events.stream import is_piece
+
+_ORDER = {name: i for i, name in enumerate(APIS)}
 
 
 class PairFormat:
@@ -61,7 +64,17 @@ class PairFormat:
             traceparent=data.get("traceparent"),
             said=said,
         )
+        if draft.silent and is_piece(data):  # such as the last one, which has the reason to finish
+            return ()
         return draft.events(context)
+
+
+def api_of_pair(data: JsonObject) -> str | None:
+    """The first of APIS whose format recognises `data`, because its response is of that API."""
+    response = data.get("response")
+    piece = response[0] if isinstance(response, list) and response else response
+    found = [name for name in (api_of(data), api_of(piece)) if name is not None]
+    return min(found, key=_ORDER.__getitem__, default=None)
 
 
 def as_body(value: Any, said: Said, path: str) -> JsonObject:

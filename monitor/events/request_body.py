@@ -11,13 +11,14 @@ from monitor.events.said import Said
 
 _SYSTEM = ("system", "instructions", "system_instruction", "systemInstruction", "system_prompt")
 _TURNS = ("messages", "input", "prompt", "contents", "suffix", "text_input")
+_ASKED = frozenset((*_SYSTEM, *_TURNS))
 # what wraps the request of Gemini's batches and of OpenAI's
 _WRAPPERS = ("body", "request", "generateContentRequest")
 
 
 def is_request(body: object) -> bool:
     """Whether `body` holds turns that a model was asked to continue."""
-    return isinstance(body, dict) and not {*_SYSTEM, *_TURNS}.isdisjoint(body)
+    return isinstance(body, dict) and not _ASKED.isdisjoint(body)
 
 
 def request_messages(body: JsonObject, said: Said, path: str) -> list[Message]:
@@ -33,10 +34,12 @@ def request_messages(body: JsonObject, said: Said, path: str) -> list[Message]:
         raise BadEvent("no messages, prompt, input or contents in the request: was its text logged?", path)
     found: list[Message] = []
     for key in _SYSTEM:
-        if text := said.text(body.get(key), f"{path}.{key}"):
+        if key in body and (text := said.text(body[key], f"{path}.{key}")):
             found.append(Message("system", text))
     for key in _TURNS:
         turns = body.get(key)
+        if turns is None:
+            continue
         # a turn in a list of messages says who speaks; other fields hold what the user asks
         role = None if key == "messages" and isinstance(turns, list) else "user"
         found += _turns(said, turns, f"{path}.{key}", role)

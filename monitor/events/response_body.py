@@ -36,6 +36,8 @@ APIS: dict[str, Api] = {
     "completions": completions,
     "openai": openai_chat,
 }
+_MARKS = frozenset(("object", "output", "type", "candidates", "promptFeedback", "done", "choices"))
+"""A response of any API has one of these keys."""
 _FAILED = ("error", "errors", "detail", "promptFeedback", "fault")
 
 
@@ -51,9 +53,12 @@ class Response:
 
 def api_of(body: object) -> str | None:
     """The name of the API that `body` is a response of, or a piece of a streamed one."""
-    if not isinstance(body, dict):
+    if not isinstance(body, dict) or _MARKS.isdisjoint(body):
         return None
-    return next((name for name, api in APIS.items() if api.is_response(body)), None)
+    for name, api in APIS.items():
+        if api.is_response(body):
+            return name
+    return None
 
 
 def read_response(body: Any, said: Said, path: str) -> Response:

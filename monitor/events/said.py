@@ -44,6 +44,7 @@ _CALLS = ("tool_calls", "function_call", "toolUse", "functionCall", "function", 
 _ARGUMENTS = ("arguments", "args", "input", "parameters")
 _MEDIA = ("audio", "image", "images", "image_url", "input_audio", "video", "video_url", "file", "inlineData")
 _MEDIA_KEYS = (*_MEDIA, "inline_data", "fileData", "file_data", "document")
+_PLAIN = frozenset(("role", "content", "name"))
 _READ = frozenset((*_THOUGHTS, *_TEXTS, *_RESULTS, *_CALLS, *_ARGUMENTS, *_MEDIA_KEYS))
 _MEDIA_TYPES = {
     **dict.fromkeys(
@@ -109,6 +110,8 @@ class Said:
         return "\n".join(text for text in self._texts(value, path) if text)
 
     def _role(self, value: dict[str, Any], default: str | None) -> str:
+        if known := known_role(value.get("role")):
+            return known
         author = value.get("author")
         written = [value.get(key) for key in _SPEAKERS] + [author.get("role") if isinstance(author, dict) else None]
         names = [name for name in written if isinstance(name, str) and name]
@@ -146,6 +149,8 @@ class Said:
         return []
 
     def _part(self, part: dict[str, Any], path: str) -> list[str]:
+        if part.keys() <= _PLAIN and isinstance(part.get("content"), str):  # most messages
+            return self._string(part["content"])
         kind = part.get("type")
         kind = kind.lower() if isinstance(kind, str) else ""
         if kind in _ENCRYPTED:
@@ -168,9 +173,11 @@ class Said:
             if key in part:
                 found += self._calls(part[key])
         for key in _RESULTS:
-            found += self._readable(part.get(key))
+            if key in part:
+                found += self._readable(part[key])
         for key in _MEDIA_KEYS:
-            found += self._attached(key, part.get(key), f"{path}.{key}")
+            if key in part:
+                found += self._attached(key, part[key], f"{path}.{key}")
         if others:
             found.append(readable(others, self.unread))
         if not found and part.get("encrypted_content"):

@@ -14,7 +14,7 @@ from kafka.net.compat import KafkaNetClient
 from pydantic import SecretStr
 
 from monitor.config.kafka_options import CONNECTION
-from monitor.config.sections import KafkaConfig
+from monitor.config.sections import LOOPBACK, KafkaConfig
 from monitor.errors import ConfigError, LatentwatchError, Permanent, Retryable
 from monitor.kafka.connection_errors import ConnectionErrors
 from monitor.kafka.oauth import ClientCredentials, TokenFile
@@ -33,7 +33,6 @@ _PERMANENT = (
 )
 _NEEDED_PACKAGES = {"AWS_MSK_IAM": "botocore", "GSSAPI": "gssapi"}
 _BOOTSTRAP_TIMEOUT_MS = 5_000
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def client_settings(config: KafkaConfig) -> dict[str, Any]:
@@ -68,13 +67,13 @@ def client_settings(config: KafkaConfig) -> dict[str, Any]:
     elif config.sasl_mechanism is not None:
         settings["sasl_plain_username"] = config.sasl_username
         settings["sasl_plain_password"] = _attempt(
-            problems, lambda: _secret("kafka.sasl_password", config.sasl_password, config.sasl_password_file)
+            problems, lambda: read_secret("kafka.sasl_password", config.sasl_password, config.sasl_password_file)
         )
     settings |= {name: value for name, value in config.options.items() if name in CONNECTION}
     if "api_version" in settings:
         settings["api_version"] = tuple(settings["api_version"])
     if config.proxy_url_file is not None:
-        settings["proxy_url"] = _attempt(problems, lambda: _secret("kafka.proxy_url", None, config.proxy_url_file))
+        settings["proxy_url"] = _attempt(problems, lambda: read_secret("kafka.proxy_url", None, config.proxy_url_file))
     if problems:
         raise ConfigError(problems)
     return settings
@@ -101,7 +100,7 @@ def tls_context(config: KafkaConfig) -> ssl.SSLContext:
     if config.ssl_certfile is not None:
         # without a pass phrase, OpenSSL would ask for one at the terminal
         phrase = _attempt(
-            problems, lambda: _secret("kafka.ssl_password", config.ssl_password, config.ssl_password_file, "")
+            problems, lambda: read_secret("kafka.ssl_password", config.ssl_password, config.ssl_password_file, "")
         )
         _load(
             problems,
@@ -124,7 +123,7 @@ def token_provider(config: KafkaConfig) -> TokenFile | ClientCredentials:
     if config.oauth_token_file is not None:
         return TokenFile(config.oauth_token_file, config.oauth_extensions)
     url = urllib.parse.urlsplit(config.oauth_token_url or "")
-    if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOOPBACK):
+    if url.scheme != "https" and not (url.scheme == "http" and url.hostname in LOOPBACK):
         raise ConfigError(
             f"kafka.oauth_token_url: {config.oauth_token_url}: only https:// keeps the client secret safe"
         )
@@ -135,7 +134,7 @@ def token_provider(config: KafkaConfig) -> TokenFile | ClientCredentials:
         _load(problems, "kafka.ssl_cafile", config.ssl_cafile, lambda p: tls.load_verify_locations(p))
         if problems:
             raise ConfigError(problems)
-    secret = _secret("kafka.oauth_client_secret", config.oauth_client_secret, config.oauth_client_secret_file)
+    secret = read_secret("kafka.oauth_client_secret", config.oauth_client_secret, config.oauth_client_secret_file)
     return ClientCredentials(
         config.oauth_token_url or "",
         config.oauth_client_id or "",
@@ -184,7 +183,8 @@ def failure(error: Exception, doing: str, reason: str | None = None) -> Latentwa
     return (Permanent if refused or isinstance(error, _PERMANENT) else Retryable)(f"{doing}: {reason}")
 
 
-def _secret(key: str, value: SecretStr | None, file: Path | None, default: str | None = None) -> str:
+def read_secret(key: str, value: SecretStr | None, file: Path | None, default: str | None = None) -> str:
+    """The secret in `value` or in `file`. Raises ConfigError naming `key`, or `key`_file, if there is none."""
     if value is not None:
         return value.get_secret_value()
     if file is None:

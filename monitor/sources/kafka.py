@@ -292,4 +292,5 @@ def _handed_out(record: Any) -> Record | UnreadRange:
         key=record.key,
         headers=tuple((name, value if value is not None else b"") for name, value in record.headers or ()),
         origin=Origin(record.topic, record.partition, record.offset),
+        time_ms=record.timestamp,
     )

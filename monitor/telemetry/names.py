@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+RecordOutcome = Literal["judged", "sampled_out", "nothing_to_judge", "partly_judged", "dead_lettered"]
+"""What becomes of a record; partly judged ones are dead-lettered as well, because of what is bad in them."""
 Kind = Literal["counter", "histogram", "gauge", "span", "event", "attribute", "resource"]
 
 # From a fast poll to a long text on one core; the SDK's default boundaries are for milliseconds.
@@ -79,11 +81,12 @@ CONTENT_TEXT = "latentwatch.content.text"
 SINK = "latentwatch.sink"
 SIGNAL = "latentwatch.signal"
 PART_KIND = "latentwatch.part.kind"
-OUTCOME = "latentwatch.outcome"
+RELOAD_OUTCOME = "latentwatch.reload.outcome"
 RULE = "latentwatch.rule"
 RULES = "latentwatch.rules"
 ALLOWED = "latentwatch.allowed"
 SILENCED = "latentwatch.silenced"
+RECORD_OUTCOME = "latentwatch.record.outcome"
 
 _STREAM = (SYSTEM, OPERATION, DESTINATION, GROUP, CLIENT_ID)
 _RULE = (RULE_UUID, RULE_NAME, RULE_VERSION, RULE_CATEGORY, RULE_DESCRIPTION, RULESET_NAME)
@@ -107,8 +110,19 @@ PROCESS_DURATION = Name(
     "Time to evaluate one event: its share of the time that its group took.",
     (*_STREAM, ERROR_TYPE),
 )
+RECORDS = Name(
+    "latentwatch.records",
+    "counter",
+    "{record}",
+    "Records that were committed, each by what became of it.",
+    (RECORD_OUTCOME,),
+)
 BAD_EVENTS = Name(
-    "latentwatch.events.dead_lettered", "counter", "{event}", "Records that were not valid events.", (ERROR_TYPE,)
+    "latentwatch.events.dead_lettered",
+    "counter",
+    "{event}",
+    "Records that were dead-lettered because of at least one event that is not valid.",
+    (ERROR_TYPE,),
 )
 UNREAD_PARTS = Name(
     "latentwatch.events.unread_parts",
@@ -212,7 +226,7 @@ RELOADS = Name(
     "counter",
     "{reload}",
     "Changed configurations that were taken into use, or refused, while the process ran.",
-    (OUTCOME,),
+    (RELOAD_OUTCOME,),
 )
 CONFIG_REFUSED = Name(
     "latentwatch.config.refused",
@@ -224,6 +238,7 @@ METRICS = (
     CONSUMED,
     OPERATION_DURATION,
     PROCESS_DURATION,
+    RECORDS,
     BAD_EVENTS,
     UNREAD_PARTS,
     REPAIRED,
@@ -342,7 +357,12 @@ _ATTRIBUTES = (
     (RULES, "string[]", "Rules of the config that changed threshold or severity for this event."),
     (ALLOWED, "string", "Name of an entry of the allow-list, as a metric label."),
     (SILENCED, "string[]", "Alerts that the allow-list kept back, as `set by entry`."),
-    (OUTCOME, "string", "applied, unchanged or refused."),
+    (RELOAD_OUTCOME, "string", "applied, unchanged or refused."),
+    (
+        RECORD_OUTCOME,
+        "string",
+        "judged, sampled_out, nothing_to_judge, partly_judged (and dead-lettered) or dead_lettered.",
+    ),
 )
 _RESOURCE = (
     ("service.name", "string", "sinks.otel.service_name."),

@@ -136,12 +136,14 @@ class Telemetry:
             self._add(names.EXPORT_DROPPED, 0, {names.SIGNAL: signal})
         for kind in get_args(UnreadKind):
             self._add(names.SOURCE_UNREAD, 0, {names.ERROR_TYPE: kind})
+        for outcome in get_args(names.RecordOutcome):
+            self._add(names.RECORDS, 0, {names.RECORD_OUTCOME: outcome})
         for kind in get_args(RetryableKind):
             self._add(names.SOURCE_FAILURES, 0, {names.ERROR_TYPE: kind})
         for row in (names.TOKENS, names.CONFIRMED, names.TEMPLATE_FALLBACKS, names.WINDOWS, names.COMMITS):
             self._add(row, 0, {})
         for outcome in ("applied", "unchanged", "refused"):
-            self._add(names.RELOADS, 0, {names.OUTCOME: outcome})
+            self._add(names.RELOADS, 0, {names.RELOAD_OUTCOME: outcome})
         self._count_parts(names.UNREAD_PARTS, dict.fromkeys(UNREAD_PART_KINDS, 0))
         self._count_parts(names.REPAIRED, dict.fromkeys(REPAIR_KINDS, 0))
 
@@ -160,6 +162,11 @@ class Telemetry:
     def bad_event(self, reason_kind: str) -> None:
         """A record was dead-lettered. `reason_kind` becomes a label, so it comes from a short fixed list."""
         self._add(names.BAD_EVENTS, 1, {names.ERROR_TYPE: reason_kind})
+
+    @_harmless
+    def records(self, outcome: names.RecordOutcome, n: int) -> None:
+        """Records were committed."""
+        self._add(names.RECORDS, n, {names.RECORD_OUTCOME: outcome})
 
     @_harmless
     def unread(self, kind: UnreadKind, offsets: int) -> None:
@@ -269,7 +276,7 @@ class Telemetry:
     def reloaded(self, outcome: str) -> None:
         """A reload ended: applied, unchanged or refused."""
         self._config_refused = outcome == "refused"
-        self._add(names.RELOADS, 1, {names.OUTCOME: outcome})
+        self._add(names.RELOADS, 1, {names.RELOAD_OUTCOME: outcome})
 
     # ---- exports
 

@@ -25,6 +25,7 @@ from monitor.model.files import file_sha256
 from monitor.sets.load import LoadedSet, load_feature_set
 from tests.brokers import free_ports
 from tests.feature_set_factory import write_set
+from tests.kafka.registry_server import schema_registry
 from tests.model.gguf.small_gguf import make_package
 from tests.otlp_receiver import OtlpReceiver
 from tests.tiny_bundle import tiny_source
@@ -153,6 +154,18 @@ def test_alert_files_without_permission(locked: Path) -> None:
         assert sidecar.problem("alert file", **alerts_to(locked / "old.jsonl")) == (
             f"sinks.jsonl.path: {locked}/old.jsonl: no permission to read and write this file"
         )
+
+
+# ---- schema registry
+
+
+def test_a_schema_registry(sidecar: Sidecar) -> None:
+    with schema_registry() as registry:
+        events = {"schema_registry_url": registry.url}
+        assert sidecar.results(events=events)["schema registry"].detail == f"{registry.url} answers"
+        registry.answer = (401, b"{}")
+        assert sidecar.problem("schema registry", events=events).endswith(f"{registry.url}: HTTP 401")
+    assert "schema registry" not in sidecar.results()
 
 
 # ---- OTLP receiver

@@ -583,13 +583,6 @@ SAMPLES: tuple[Sample, ...] = (
         format="otlp",
     ),
     Sample(
-        "otlp spans of something else",
-        span(attribute("http.method", "GET")),
-        None,
-        reason="no span or log record with the text of a GenAI call",
-        format="otlp",
-    ),
-    Sample(
         "sharegpt",
         {"id": "id-1", "conversations": [{"from": "human", "value": ASK}, {"from": "gpt", "value": ANSWER}]},
         format="sharegpt",
@@ -611,7 +604,12 @@ SAMPLES: tuple[Sample, ...] = (
     ),
     Sample("kafka connect", {"schema": {"type": "struct"}, "payload": native()}),
     Sample("schema registry frame", b"\0\0\0\0\1" + json.dumps(native()).encode()),
-    Sample("avro in a schema registry frame", b"\0\0\0\0\1\x08\x06abc", None, reason="such as Avro"),
+    Sample(
+        "avro in a schema registry frame",
+        b"\0\0\0\0\1\x08\x06abc",
+        None,
+        reason="set events.schema_registry_url if it is Avro",
+    ),
     Sample("json in text of json", json.dumps(native())),
     Sample("an array of one event", [native()]),
     Sample("utf-16", json.dumps(native()).encode("utf-16"), None, reason="write the event in UTF-8"),

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
 
+from monitor.config.sections import EventsConfig
 from monitor.errors import BadEvent, BadEventKind
 from monitor.events.event import Origin, Record
 from monitor.events.formats.native import FIELDS
 from monitor.events.parse import EVENT_FORMATS, parse
+from monitor.telemetry.names import RecordOutcome
 
 DOCS = (Path(__file__).parents[2] / "docs" / "events.md").read_text(encoding="utf-8")
 VALID = re.findall(r"```json\n(.*?)```", DOCS, re.DOTALL)
@@ -58,8 +61,21 @@ def test_every_format_has_a_row() -> None:
 
 
 def test_every_kind_of_bad_event_has_a_row() -> None:
-    rows = re.findall(r"^\| `(\w+)` \|", DOCS[DOCS.index("| Kind | Refused |") :], re.MULTILINE)
-    assert rows == list(get_args(BadEventKind))
+    assert rows_below("| Kind | Refused |") == list(get_args(BadEventKind))
+
+
+def test_every_outcome_of_a_record_has_a_row() -> None:
+    assert rows_below("| Outcome | Meaning |") == list(get_args(RecordOutcome))
+
+
+def rows_below(head: str) -> list[str]:
+    """The names in the first column of the table with this head."""
+    return re.findall(r"^\| `(\w+)` \|", DOCS[DOCS.index(head) :].split("\n\n")[0], re.MULTILINE)
+
+
+def test_the_config_of_the_registry_is_valid() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
+    assert EventsConfig.model_validate(yaml.safe_load(text)["events"]).schema_registry_url
 
 
 def test_examples_are_json() -> None:

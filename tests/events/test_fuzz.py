@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from monitor.alerts.alert import AlertEvent, AlertOrigin
 from monitor.errors import BadEvent
 from monitor.events.event import REPAIR_KINDS, UNREAD_PART_KINDS, Event, EventLimits, Origin, Record
-from monitor.events.parse import parse
+from monitor.events.parse import parse, parse_records
 from tests.events.samples import SAMPLES
 
 ORIGIN = Origin("t", 0, 0)
@@ -77,6 +77,22 @@ def test_any_json_in_any_place_of_a_valid_event(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 3))):
         whole = _replaced(whole, data.draw(st.sampled_from(_places(whole))), data.draw(JSON))
     check(json.dumps(whole).encode())
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_any_poll_gives_events_and_faults_of_its_records(data: st.DataObject) -> None:
+    records = []
+    for n in range(data.draw(st.integers(1, 4))):
+        whole = data.draw(st.sampled_from(VALID))
+        if data.draw(st.booleans()):
+            whole = _replaced(whole, data.draw(st.sampled_from(_places(whole))), data.draw(JSON))
+        records.append(Record(json.dumps(whole).encode(), Origin("t", 0, n)))
+    parsed = parse_records(records, EventLimits(max_chars=data.draw(st.sampled_from([60, 10_000]))))
+    for event in parsed.events:
+        _deliverable(event)
+    origins = {origin for event in parsed.events for origin in event.origins} | set(parsed.faults)
+    assert origins <= {record.origin for record in records}
 
 
 def test_nesting_of_any_depth() -> None:

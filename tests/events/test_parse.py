@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from detectors.registry import RegistryError
 from monitor.errors import BadEvent
 from monitor.events.event import EventLimits, Record
-from monitor.events.parse import EVENT_FORMATS, parse
+from monitor.events.parse import EVENT_FORMATS, parse, recognised
 from tests.events.records import ORIGIN, record, refused
 from tests.events.samples import SAMPLES, Sample
 
@@ -40,14 +43,29 @@ def test_limits_hold_exactly(limits: EventLimits, key: str) -> None:
     parse(record(body_of_100), EventLimits(max_bytes=100, max_chars=10, max_messages=2))
 
 
+def first_to_recognise(data: dict[str, Any]) -> str:
+    """The format that recognises a body, if every format is asked."""
+    found = (name for name in EVENT_FORMATS.built_in if EVENT_FORMATS.load(name).recognises(data))
+    return next(found, "native")
+
+
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 def test_the_format_that_is_meant_recognises_a_body_first(sample: Sample) -> None:
     value = sample.body
     if sample.format is None:
         return
     data = value if isinstance(value, dict) else json.loads(value)
-    recognised = [name for name in EVENT_FORMATS.built_in if EVENT_FORMATS.load(name).recognises(data)]
-    assert recognised[:1] == [sample.format]
+    assert recognised(data) == first_to_recognise(data) == sample.format
+
+
+BODIES = [sample.body for sample in SAMPLES if isinstance(sample.body, dict)]
+VALUES = st.sampled_from([value for body in BODIES for value in body.values()]) | st.sampled_from(BODIES)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.dictionaries(st.sampled_from(sorted({key for body in BODIES for key in body})), VALUES, max_size=4))
+def test_recognising_by_keys_finds_the_same_format_as_asking_all(data: dict[str, Any]) -> None:
+    assert recognised(data) == first_to_recognise(data)
 
 
 def test_every_format_has_a_sample() -> None:

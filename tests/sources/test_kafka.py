@@ -62,12 +62,15 @@ def test_commits_what_was_handed_out_and_no_more(broker: AnyBroker, open_source:
 def test_keys_values_and_headers_arrive_as_they_are(broker: AnyBroker, open_source: Open) -> None:
     topic = new_topic(broker)
     producer = KafkaProducer(bootstrap_servers=broker.bootstrap_servers)
-    producer.send(topic, key=b"\xff", value=None, headers=[("a", b"\x00\xff"), ("a", b"")])
+    producer.send(
+        topic, key=b"\xff", value=None, headers=[("a", b"\x00\xff"), ("a", b"")], timestamp_ms=1_748_781_000_123
+    )
     producer.send(topic, key=None, value=b"")
     producer.flush(10)
     producer.close(5)
     tombstone, empty = take(open_source(broker, topic), 2)
     assert (tombstone.key, tombstone.value, tombstone.headers) == (b"\xff", None, (("a", b"\x00\xff"), ("a", b"")))
+    assert tombstone.time_ms == 1_748_781_000_123
     assert (empty.key, empty.value, empty.headers) == (None, b"", ())
 
 

@@ -68,7 +68,7 @@ def test_a_scrape_shows_every_metric_of_the_table() -> None:
     assert value("latentwatch_alerts_total", labels) == 1
     assert value("latentwatch_config_info", {"latentwatch_config_sha256": "e" * 64}) == 1
     outcomes = ("applied", "unchanged", "refused")
-    reloads = [value("latentwatch_config_reloads_total", {"latentwatch_outcome": o}) for o in outcomes]
+    reloads = [value("latentwatch_config_reloads_total", {"latentwatch_reload_outcome": o}) for o in outcomes]
     assert (reloads, value("latentwatch_config_refused", {})) == ([0, 0, 1], 1)
     assert value("latentwatch_read_duration_seconds_bucket", {"le": "0.25"}) == 0
     assert value("latentwatch_read_duration_seconds_bucket", {"le": "0.5"}) == 1

@@ -7,7 +7,10 @@ from typing import Any
 
 
 def merged(pieces: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """One object of all deltas: text is appended, lists are merged by `index`, the rest is replaced."""
+    """One object of all deltas: text is appended, lists are merged by `index`, the rest is replaced.
+
+    What can't be merged, such as text and a list, becomes a list of both, so that nothing said is lost.
+    """
     whole: dict[str, Any] = {}
     for piece in pieces:
         _merge(whole, piece)
@@ -32,6 +35,8 @@ def _merge(whole: dict[str, Any], piece: dict[str, Any]) -> None:
             _merge(old, value)
         elif isinstance(value, list) and isinstance(old, list):
             _merge_list(old, value)
+        elif key not in _REPEATED and not _is_empty(value) and _holds(old) and type(old) is not type(value):
+            whole[key] = _both(old, value)
         elif isinstance(value, dict):
             whole[key] = merged([value])
         elif isinstance(value, list):
@@ -41,6 +46,22 @@ def _merge(whole: dict[str, Any], piece: dict[str, Any]) -> None:
             whole[key] = value
         else:
             whole.setdefault(key, value)
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or value in ("", [], {})
+
+
+def _holds(value: object) -> bool:
+    return isinstance(value, str | list | dict) and bool(value)
+
+
+def _both(old: Any, value: Any) -> list[Any]:
+    found = old if isinstance(old, list) else [old]
+    if isinstance(value, str) and isinstance(found[-1], str):
+        return [*found[:-1], found[-1] + value]
+    _merge_list(found, value if isinstance(value, list) else [value])
+    return found
 
 
 def _merge_list(old: list[Any], new: list[Any]) -> None:

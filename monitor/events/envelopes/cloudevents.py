@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from monitor.errors import BadEvent
 from monitor.events.context import Context
@@ -16,7 +16,14 @@ from monitor.events.json_object import JsonObject, read_record
 
 _ATTRIBUTES = ("id", "source", "type", "time", "traceparent")
 # KServe's and Knative's loggers send request and response as two events of one id
-_HALVES = (".inference.request", ".inference.response")
+_REQUEST, _RESPONSE = ".inference.request", ".inference.response"
+
+
+class Half(NamedTuple):
+    """One half of a call that a logger sent as two events: the id that both have, and which half it is."""
+
+    id: str
+    is_request: bool
 
 
 def recognises(data: JsonObject, context: Context) -> bool:
@@ -38,8 +45,14 @@ def unwrap(data: JsonObject, context: Context) -> tuple[Any, Context]:
     return data, replace(context, attributes=_with_shared_id({"specversion": "in headers", **found}))
 
 
+def half_of(context: Context) -> Half | None:
+    """Which half of which call a body is; None if it is a whole call."""
+    shared = context.attributes.get("shared_id")
+    return Half(shared, context.attributes["type"].endswith(_REQUEST)) if shared else None
+
+
 def _with_shared_id(found: dict[str, str]) -> dict[str, str]:
-    shares = found.get("type", "").endswith(_HALVES) and "id" in found
+    shares = found.get("type", "").endswith((_REQUEST, _RESPONSE)) and "id" in found
     return {**found, "shared_id": found["id"]} if shares else found
 
 

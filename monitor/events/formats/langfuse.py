@@ -6,6 +6,7 @@ Source: Langfuse API reference, "Ingestion".
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from monitor.errors import BadEvent
@@ -27,18 +28,22 @@ def recognises(data: JsonObject) -> bool:
 
 
 def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
-    """One event for each entry with input or output; entries without, such as scores, are skipped."""
-    path = context.path
-    entries = [(data, path)]
-    if not _is_entry(data):
-        entries = [(entry, f"{path}.batch[{i}]") for i, entry in enumerate(data["batch"]) if _is_entry(entry)]
+    """One event for each entry with input or output. Entries without, such as scores, hold nothing to judge."""
+    if _is_entry(data):
+        return _of_entry(data, context)
+    if not isinstance(data.get("batch"), list):
+        raise BadEvent("expected a Langfuse event, or a batch of them", context.path)
     found: list[Event] = []
-    for entry, where in entries:
-        body = entry["body"]
-        if any(body.get(key) not in (None, "", [], {}) for key in ("input", "output")):
-            found += _event(entry, body, context, f"{where}.body")
-    if not found:
-        raise BadEvent(f"a Langfuse event without input and output: {data.get('type', 'batch')}", path)
+    for i, entry in enumerate(data["batch"]):
+        if context.faults.full:
+            break
+        inner = replace(context, path=f"{context.path}.batch[{i}]", suffix=f"{context.suffix}#{i}")
+        try:
+            if not isinstance(entry, dict) or not _has_body(entry):
+                raise BadEvent("expected a Langfuse event with a body", inner.path)
+            found += _of_entry(entry, inner)
+        except BadEvent as fault:
+            context.faults.add(fault)
     return tuple(found)
 
 
@@ -51,8 +56,10 @@ def _has_body(data: JsonObject) -> bool:
     return isinstance(data.get("body"), dict)
 
 
-def _event(entry: JsonObject, body: JsonObject, context: Context, path: str) -> tuple[Event, ...]:
-    said = Said()
+def _of_entry(entry: JsonObject, context: Context) -> tuple[Event, ...]:
+    said, body, path = Said(), entry["body"], f"{context.path}.body"
+    if not any(body.get(key) not in (None, "", [], {}) for key in ("input", "output")):
+        return ()
     response = _output(body.get("output"), said, f"{path}.output")
     metadata: Any = body.get("metadata")
     attributes = dict(metadata) if isinstance(metadata, dict) else {"metadata": metadata} if metadata else {}

@@ -7,7 +7,8 @@ Source: OpenTelemetry semantic conventions for generative AI (1.37 and those bef
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from monitor.errors import BadEvent
@@ -16,7 +17,7 @@ from monitor.events.context import Context
 from monitor.events.draft import Draft
 from monitor.events.event import Event, Message
 from monitor.events.formats import otlp_attributes as attrs
-from monitor.events.json_object import JsonObject
+from monitor.events.json_object import JsonObject, json_type
 from monitor.events.said import Said
 
 _GROUPS = (("resourceSpans", "scopeSpans", "spans"), ("resourceLogs", "scopeLogs", "logRecords"))
@@ -34,42 +35,65 @@ def recognises(data: JsonObject) -> bool:
 
 
 def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
-    """One event for each span that holds a conversation, and for the log records of each such span."""
+    """One event for each span that holds a conversation, and for the log records of each such span.
+
+    Spans without any are those of other services, or of calls whose content is not captured: there is nothing to judge.
+    """
+    if not recognises(data):
+        raise BadEvent("expected resourceSpans or resourceLogs", context.path)
     found: list[Event] = []
-    for path, span, records in _spans(data, context.path):
-        draft = _draft(span, records, path, Said())
-        if any(message.content for message in draft.messages) or any(answer.text for answer in draft.answers):
-            found += draft.events(context)
-    if not found:
-        raise BadEvent(
-            "no span or log record with the text of a GenAI call: is capturing content turned on?", context.path
-        )
+    for path, span, records in _spans(data, context):
+        if context.faults.full:
+            break
+        try:
+            draft = _draft(span, records, path, Said())
+            if not draft.silent:
+                found += draft.events(replace(context, path=path))
+        except BadEvent as fault:
+            context.faults.add(fault)
     return tuple(found)
 
 
-def _spans(data: JsonObject, path: str) -> Iterator[tuple[str, JsonObject, list[JsonObject]]]:
+def _spans(data: JsonObject, context: Context) -> Iterator[tuple[str, JsonObject, list[JsonObject]]]:
     """Each span with its own events; log records without their span, put together by its id."""
-    for where, span in _items(data, _GROUPS[0], path):
-        yield where, span, _dicts(span.get("events"))
+    for where, span in _items(data, _GROUPS[0], context):
+        yield where, span, [event for _, event in _objects(span.get("events"), f"{where}.events", context)]
     logs: dict[object, tuple[str, list[JsonObject]]] = {}
-    for where, record in _items(data, _GROUPS[1], path):
+    for where, record in _items(data, _GROUPS[1], context):
         logs.setdefault(str(record.get("spanId") or where), (where, []))[1].append(record)
     for where, records in logs.values():
         yield where, records[0], records
 
 
-def _items(data: JsonObject, names: tuple[str, str, str], path: str) -> Iterator[tuple[str, JsonObject]]:
-    for i, resource in enumerate(_dicts(data.get(names[0]))):
-        for j, scope in enumerate(_dicts(resource.get(names[1]))):
-            for k, item in enumerate(_dicts(scope.get(names[2]))):
-                yield f"{path}.{names[0]}[{i}].{names[1]}[{j}].{names[2]}[{k}]", item
+def _items(data: JsonObject, names: tuple[str, str, str], context: Context) -> Iterator[tuple[str, JsonObject]]:
+    found = iter([(context.path, data)])
+    for name in names:
+        found = _inside(found, name, context)
+    return found
+
+
+def _inside(holders: Iterable[tuple[str, JsonObject]], name: str, context: Context) -> Iterator[tuple[str, JsonObject]]:
+    for path, holder in holders:
+        yield from _objects(holder.get(name), f"{path}.{name}", context)
+
+
+def _objects(value: object, path: str, context: Context) -> Iterator[tuple[str, JsonObject]]:
+    """The objects in a list; what is none is a fault of the record."""
+    if value is not None and not isinstance(value, list):
+        context.faults.add(BadEvent(f"expected a list, got {json_type(value)}", path))
+        return
+    for i, item in enumerate(value or ()):
+        if isinstance(item, dict):
+            yield f"{path}[{i}]", item
+        else:
+            context.faults.add(BadEvent(f"expected an object, got {json_type(item)}", f"{path}[{i}]"))
 
 
 def _draft(span: JsonObject, records: list[JsonObject], path: str, said: Said) -> Draft:
-    found = attrs.read(span.get("attributes"))
+    found = attrs.read(span.get("attributes"), f"{path}.attributes")
     messages, answers = _conversation(found, said, path)
     for record in records:
-        of_record = attrs.read(record.get("attributes"))
+        of_record = attrs.read(record.get("attributes"), f"{path}.attributes")
         name = str(record.get("name") or record.get("eventName") or of_record.get("event.name"))
         more, said_there = _of_record(name, attrs.value(record.get("body")), of_record, said, path)
         messages += [message for message in more if message not in messages]
@@ -133,7 +157,3 @@ def _of_record(
 
 def _turn(held: Mapping[str, Any]) -> JsonObject:
     return {key: attrs.decoded(held[key]) for key in ("content", "tool_calls", "parts", "reasoning") if key in held}
-
-
-def _dicts(value: object) -> list[JsonObject]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

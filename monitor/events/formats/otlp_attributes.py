@@ -7,27 +7,36 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from monitor.errors import BadEvent
+from monitor.events.json_object import json_type
+
 _INDEXED = re.compile(r"\.(\d+)\.(.+)")
 _SCALARS = ("stringValue", "intValue", "doubleValue", "boolValue", "bytesValue")
 
 
 def value(wrapped: object) -> Any:
-    """What an AnyValue holds."""
-    if not isinstance(wrapped, dict):
-        return None
+    """What an AnyValue holds; what is none stays as it is."""
+    if not isinstance(wrapped, dict) or not wrapped:
+        return wrapped or None
     for key in _SCALARS:
         if key in wrapped:
             return wrapped[key]
     if isinstance(wrapped.get("arrayValue"), dict):
         values = wrapped["arrayValue"].get("values")
         return [value(item) for item in values] if isinstance(values, list) else []
-    return read(wrapped["kvlistValue"].get("values")) if isinstance(wrapped.get("kvlistValue"), dict) else None
+    return read(wrapped["kvlistValue"].get("values")) if isinstance(wrapped.get("kvlistValue"), dict) else wrapped
 
 
-def read(pairs: object) -> dict[str, Any]:
-    """A list of key-value pairs as a dict."""
-    items = [item for item in pairs if isinstance(item, dict)] if isinstance(pairs, list) else []
-    return {item["key"]: value(item.get("value")) for item in items if isinstance(item.get("key"), str)}
+def read(pairs: object, path: str = "$") -> dict[str, Any]:
+    """A list of key-value pairs as a dict. Raises BadEvent if it is none."""
+    if pairs is None:
+        return {}
+    if not isinstance(pairs, list):
+        raise BadEvent(f"expected a list of attributes, got {json_type(pairs)}", path)
+    for i, item in enumerate(pairs):
+        if not isinstance(item, dict) or not isinstance(item.get("key"), str):
+            raise BadEvent("expected an attribute with a key", f"{path}[{i}]")
+    return {item["key"]: value(item.get("value")) for item in pairs}
 
 
 def decoded(held: Any) -> Any:
