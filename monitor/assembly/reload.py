@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 from monitor.assembly.build import LiveEngine
+from monitor.assembly.changes import all_changes
 from monitor.assembly.engine import build_policy
 from monitor.assembly.live_readers import NextReading
-from monitor.assembly.set_changes import set_changes
 from monitor.assembly.sets import load_sets
 from monitor.config.changes import config_changes
 from monitor.config.sections import Config
@@ -115,7 +115,7 @@ class Reload:
         self._report.config_loaded(version.config.sha256())
         self._report.reloaded("applied")
         log.info("reload: config %s is in use", version.config.sha256()[:16])
-        changes = [*config_changes(before.config, version.config), *set_changes(before.reading.sets, reading.sets)]
+        changes = list(all_changes((before.config, version.config), (before.reading.sets, reading.sets)))
         for change in changes[:_MAX_LOGGED]:
             log.info("reload: %s: %s", change.key, change.words)
         if len(changes) > _MAX_LOGGED:

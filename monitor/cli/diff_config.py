@@ -44,7 +44,7 @@ def diff_config(
 
 
 def _changes(before: Path, after: Path, without_sets: bool) -> list[Change]:
-    from monitor.assembly.set_changes import set_changes
+    from monitor.assembly.changes import all_changes
     from monitor.config.changes import config_changes
     from monitor.errors import ConfigError
 
@@ -57,8 +57,6 @@ def _changes(before: Path, after: Path, without_sets: bool) -> list[Change]:
             problems += [p if p.startswith(f"{path}: ") else f"{path}: {p}" for p in e.problems]
     if problems:
         raise ConfigError(problems)
-    found = list(config_changes(*configs))
-    if not without_sets:  # what overrides do to the sets says more than the overrides
-        found = [c for c in found if not c.key.startswith("feature_sets.overrides.")]
-        found += set_changes(*sets)
-    return found
+    if without_sets:
+        return list(config_changes(*configs))
+    return list(all_changes((configs[0], configs[1]), (sets[0], sets[1])))

@@ -13,17 +13,20 @@ from monitor.config.load import load_config
 from monitor.demo.broker import EmbeddedBroker
 from tests.config_map import ConfigMapFolder
 from tests.integration.short_events import short_event
-from tests.integration.sidecar import READY_S, Sidecar, set_count, write_config
+from tests.integration.sidecar import EVENTS_DONE, READY_S, Sidecar, set_count, write_config
 from tests.integration.stream import Outgoing, Stream
 
 pytestmark = [pytest.mark.kafka, pytest.mark.model, pytest.mark.timeout(600)]
 
+_MOST_WAITING = 30
+
 
 class Traffic:
-    """Publishes a few events at a time until it is stopped."""
+    """Publishes a few events at a time until it is stopped, and waits for a sidecar that is far behind."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, sidecar: Sidecar) -> None:
         self._stream = stream
+        self._sidecar = sidecar
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.sent = 0
@@ -38,6 +41,8 @@ class Traffic:
 
     def _run(self) -> None:
         while not self._stop.wait(0.5):
+            if self.sent - (self._sidecar.metric(EVENTS_DONE) or 0) > _MOST_WAITING:
+                continue
             numbers = range(self.sent, self.sent + 3)
             self._stream.publish([Outgoing(short_event("reload", n)) for n in numbers])
             self.sent = numbers.stop
@@ -62,7 +67,7 @@ def test_a_swapped_config_map_under_traffic(embedded_broker: EmbeddedBroker, tmp
     def refused() -> bool:
         return sidecar.metric("latentwatch_config_refused") == 1
 
-    with Sidecar(file) as sidecar, Traffic(stream) as traffic:
+    with Sidecar(file) as sidecar, Traffic(stream, sidecar) as traffic:
         sidecar.until(lambda: len(versions()) > 0, "alerts under the first version", READY_S)
         first = load_config(file, {}).sha256()
         folder.swap({"config.yaml": yaml.safe_dump(moved)})
@@ -78,6 +83,7 @@ def test_a_swapped_config_map_under_traffic(embedded_broker: EmbeddedBroker, tmp
         folder.swap({"config.yaml": yaml.safe_dump({**every, "alerts": {"top_features": 1}})})
         third = load_config(file, {}).sha256()
         sidecar.until(lambda: third in versions(), "alerts under the third version")
+        assert "sets.bias.threshold: -1e+06 → 1" in sidecar.log.read_text()
         assert "source.topic: changed, and only a restart can change it" in sidecar.log.read_text()
         traffic.__exit__()
         sidecar.until(stream.all_committed, "everything committed")

@@ -1,4 +1,4 @@
-"""What changes of the feature sets from one config to another, with all overrides applied."""
+"""What changes from one config and its feature sets to another, in words."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from detectors.feature_set import FeatureSet
-from monitor.config.changes import Change
+from monitor.config.changes import Change, config_changes
+from monitor.config.sections import Config
 from monitor.sets.load import LoadedSet, reads_alike
+
+
+def all_changes(
+    configs: tuple[Config, Config], sets: tuple[Sequence[LoadedSet], Sequence[LoadedSet]]
+) -> Iterator[Change]:
+    """Every difference. Overrides are left out, because what they do to the sets says more."""
+    yield from (c for c in config_changes(*configs) if not c.key.startswith("feature_sets.overrides."))
+    yield from set_changes(*sets)
 
 
 def set_changes(before: Sequence[LoadedSet], after: Sequence[LoadedSet]) -> Iterator[Change]:
