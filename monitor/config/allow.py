@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from detectors.feature_set import SegmentName
 from detectors.frozen_model import Sha256
-from monitor.config.rules import Name, as_list
+from monitor.config.rules import Name, one_or_more
 from monitor.config.section import Section
 
 MIN_OWN_CHARS = 16
@@ -33,13 +33,13 @@ class Allowed(Section):
 
     name: Name
     """What metrics, traces and messages call it."""
-    system_sha256: Annotated[tuple[Sha256, ...], BeforeValidator(as_list), Field(max_length=1_000)] = ()
+    system_sha256: Annotated[tuple[Sha256, ...], Field(max_length=1_000), one_or_more(Sha256)] = ()
     """SHA-256 of the system prompt's text in UTF-8."""
-    system_pattern: Annotated[tuple[Pattern, ...], BeforeValidator(as_list), Field(max_length=100)] = ()
+    system_pattern: Annotated[tuple[Pattern, ...], Field(max_length=100), one_or_more(Pattern)] = ()
     """The whole system prompt, with `*` for any text."""
-    sets: Annotated[tuple[str, ...], BeforeValidator(as_list), Field(min_length=1, max_length=1_000)]
+    sets: Annotated[tuple[str, ...], Field(min_length=1, max_length=1_000), one_or_more(str)]
     """Ids of the sets whose alerts are silenced; `*` for all."""
-    segments: Annotated[tuple[SegmentName, ...], BeforeValidator(as_list)] = ()
+    segments: Annotated[tuple[SegmentName, ...], one_or_more(SegmentName)] = ()
     """Silences only alerts whose highest score is in these parts of the event; empty means all."""
 
     @model_validator(mode="after")

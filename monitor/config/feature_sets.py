@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
 from detectors.feature_set import SetOverride
 from monitor.config.allow import Allowed, check_allowed
-from monitor.config.rules import Rule, as_list, check_rules
+from monitor.config.rules import Rule, check_rules, one_or_more
 from monitor.config.section import Section
 
 ATTRIBUTE, HEADER = "attribute:", "header:"
-Origins = Annotated[
-    tuple[Annotated[str, Field(pattern=f"^({ATTRIBUTE}|{HEADER}).+$", max_length=256)], ...],
-    BeforeValidator(as_list),
-    Field(max_length=16),
-]
+Origin = Annotated[str, Field(pattern=f"^({ATTRIBUTE}|{HEADER}).+$", max_length=256)]
+Origins = Annotated[tuple[Origin, ...], Field(max_length=16), one_or_more(Origin)]
 
 
 class FeatureSetsConfig(Section):

@@ -18,12 +18,13 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=
 Text = Annotated[str, Field(min_length=1, max_length=256)]
 
 
-def as_list(value: Any) -> Any:
-    """One item may be written without brackets."""
-    return [value] if isinstance(value, str) else value
+def one_or_more(item: Any) -> BeforeValidator:
+    """One item of a list may be written without brackets."""
+    schema = item | tuple[item, ...]
+    return BeforeValidator(lambda value: [value] if isinstance(value, str) else value, json_schema_input_type=schema)
 
 
-Texts = Annotated[tuple[Text, ...], BeforeValidator(as_list), Field(max_length=100)]
+Texts = Annotated[tuple[Text, ...], Field(max_length=100), one_or_more(Text)]
 
 
 class RuleScope(Section):

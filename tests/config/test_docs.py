@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
 from detectors.feature_set import FeatureOverride, SetOverride
 from monitor.config.allow import Allowed
-from monitor.config.load import load_config
+from monitor.config.load import config_schema, load_config
 from monitor.config.rules import Rule, RuleScope, SetChange
 from monitor.config.sections import ENV_PREFIX
 from tests.config.documented_keys import Key, Section, sections
@@ -69,3 +70,4 @@ def test_the_examples_are_valid(tmp_path: Path, page: str) -> None:
         path.write_text(text)
         load_config(path, {})
         assert yaml.safe_load(text)
+        jsonschema.validate(yaml.safe_load(text), config_schema())  # as an editor and the Helm chart do
