@@ -14,6 +14,7 @@ from monitor.cli.command_group import CommandGroup
 from monitor.cli.diff_config import diff_config
 from monitor.cli.events import events_app
 from monitor.cli.exit_code import ExitCode
+from monitor.cli.proxy import proxy
 from monitor.cli.run import run
 from monitor.cli.scan import scan
 from monitor.cli.sets import alerts_app, config_app, sets_app
@@ -33,6 +34,7 @@ app.command()(scan)
 app.command("compile")(compile_)
 app.command()(check)
 app.command("diff-config")(diff_config)
+app.command()(proxy)
 app.command()(bench)
 app.command()(demo)
 app.command()(version)
