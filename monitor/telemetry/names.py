@@ -1,4 +1,4 @@
-"""Every metric, span, log event and attribute that latentwatch emits, in one table."""
+"""The names of every metric, span, log event and attribute that latentwatch emits."""
 
 from __future__ import annotations
 
@@ -315,92 +315,6 @@ RESULT = Name(
     "WARN, ERROR",
     "One alert; ERROR for high and critical, WARN below.",
     (*ALERT_ATTRIBUTES, CONTENT_PROMPT, CONTENT_TEXT),
-)
-
-_ATTRIBUTES = (
-    (SYSTEM, "string", "Where records come from: kafka, http or file."),
-    (OPERATION, "string", "poll or process."),
-    (OPERATION_TYPE, "string", "receive or process."),
-    (DESTINATION, "string", "Topic, path of the file, or http."),
-    (PARTITION, "string", "Partition of the record; over HTTP, the number of the process."),
-    (OFFSET, "int", "Offset of the record; the line or row number in a file; over HTTP, the number of the request."),
-    (GROUP, "string", "Consumer group."),
-    (CLIENT_ID, "string", "Client id as the brokers see it."),
-    (BATCH_COUNT, "int", "Records that a poll returned."),
-    (ERROR_TYPE, "string", "Kind of failure, from a short fixed list."),
-    (EVALUATION_NAME, "string", "Id of the feature set."),
-    (SCORE_VALUE, "double", "Score of the set."),
-    (
-        SCORE_LABEL,
-        "string",
-        "Always active: the concept is represented. It does not say that the model acted on it.",
-    ),
-    (EXPLANATION, "string", "The alert's message. Holds no text of the event."),
-    (RESPONSE_ID, "string", "Id of the event; the response id for OpenAI-style events that have no id of their own."),
-    (CONVERSATION_ID, "string", "Conversation, if the event's attributes name one."),
-    (REQUEST_MODEL, "string", "Model that wrote the response, according to the event."),
-    (RULE_UUID, "string", "SHA-256 of the feature set's files."),
-    (RULE_NAME, "string", "Id of the feature set."),
-    (RULE_VERSION, "string", "Version of the feature set."),
-    (RULE_CATEGORY, "string", "Category of the feature set."),
-    (RULE_DESCRIPTION, "string", "Title of the feature set."),
-    (RULESET_NAME, "string", "Model, hook and layer that the set belongs to."),
-    (SPAN_KIND, "string", "Always GUARDRAIL."),
-    (INPUT_VALUE, "string", "The user's last turn. Only with alerts.capture_content."),
-    (OUTPUT_VALUE, "string", "The segment with the highest score. Only with alerts.capture_content."),
-    (ALERT_ID, "string", "Id of the alert; the same if the event is delivered again."),
-    (SEVERITY, "string", "info, low, medium, high or critical."),
-    (SET_ID, "string", "Id of the feature set, as a metric label."),
-    (SET_STATUS, "string", "experimental, test or stable."),
-    (CATEGORY, "string", "Category of the feature set, as a metric label."),
-    (DETECTOR, "string", "Kind of detector."),
-    (THRESHOLD, "double", "Lowest score that raises an alert."),
-    (SCORE_UNIT, "string", "Unit of the score and the threshold."),
-    (SEGMENT_NAME, "string", "Part of the conversation with the highest score."),
-    (SEGMENT_INDEX, "int", "Index among the segments of that name, from 0."),
-    (SEGMENT_TOKENS, "int", "Tokens in the segment."),
-    (FEATURE_INDEX, "string", "SAE latent, as a metric label; curated features only."),
-    (FEATURE_INDICES, "int[]", "SAE latents that contributed to the alert, strongest first."),
-    (FEATURE_LABELS, "string[]", "Their labels, in the same order."),
-    (FEATURE_ACTIVATIONS, "double[]", "Their pooled activations, in the same order."),
-    (FEATURE_CONTRIBUTIONS, "double[]", "Their contributions to the score, in the same order."),
-    (FEATURE_TOKENS, "string[]", "Strongest tokens as `latent:start-end=activation`, characters of the segment."),
-    (READER_MODEL, "string", "Model that read the text."),
-    (READER_MODEL_SHA256, "string", "Hash of its weights."),
-    (READER_LAYER, "int", "Layer that was read."),
-    (READER_HOOK, "string", "Hook point in the layer."),
-    (SAE_SHA256, "string", "Hash of the SAE's weights."),
-    (CONFIG_SHA256, "string", "Hash of the current configuration."),
-    (CONTENT_PROMPT, "string", "The user's last turn. Only with alerts.capture_content."),
-    (CONTENT_TEXT, "string", "The segment with the highest score. Only with alerts.capture_content."),
-    (SINK, "string", "Name of the sink."),
-    (SIGNAL, "string", "logs, traces or metrics."),
-    (PART_KIND, "string", "Unread: image, audio, video, file, encrypted, tokens. Repaired: number, surrogate, role."),
-    (RULE, "string", "Name of a rule of the config, as a metric label."),
-    (RULES, "string[]", "Rules of the config that changed threshold or severity for this event."),
-    (ALLOWED, "string", "Name of an entry of the allow-list, as a metric label."),
-    (SILENCED, "string[]", "Alerts that the allow-list kept back, as `set by entry`."),
-    (RELOAD_OUTCOME, "string", "applied, unchanged or refused."),
-    (
-        RECORD_OUTCOME,
-        "string",
-        "judged, sampled_out, nothing_to_judge, partly_judged (and dead-lettered) or dead_lettered.",
-    ),
-)
-_RESOURCE = (
-    ("service.name", "string", "sinks.otel.service_name."),
-    ("service.version", "string", "Version of latentwatch."),
-    ("service.instance.id", "string", "Random for every start, unless the resource attributes set it."),
-)
-
-TABLE: tuple[Name, ...] = (
-    *METRICS,
-    POLL,
-    PROCESS,
-    EVALUATE,
-    RESULT,
-    *(Name(name, "attribute", unit, description) for name, unit, description in _ATTRIBUTES),
-    *(Name(name, "resource", unit, description) for name, unit, description in _RESOURCE),
 )
 
 
