@@ -3,13 +3,15 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test install install-dev lint types imports unit verify lab-smoke demo-check manifest clean distclean
+.PHONY: help demo test install install-dev lint types imports unit verify lab-smoke demo-check fuzz manifest clean distclean
 
 # The first Python on the PATH that is new enough; PYTHON=... on the command line overrides it.
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 DEMO_OUT ?= demo-output
+FUZZ_CASES ?= 1000000
+FUZZ_OUT ?= fuzz-output
 CHARTS ?= deploy/helm
 MANIFEST ?= deploy/kubernetes/sidecar.yaml
 BIN := $(VENV)/bin
@@ -54,6 +56,10 @@ verify: install-dev ## Everything that the tests only sample: all 2,697 cases, a
 	@echo "==> pytest --whole"
 	@$(BIN)/python -m pytest --whole -m whole $(PYTEST_ARGS)
 
+fuzz: install-dev ## A million made-up records through the parser (takes a quarter of an hour); failures go to fuzz-output/
+	@$(PIP_INSTALL) --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --cases $(FUZZ_CASES) --out $(FUZZ_OUT)
+
 lab-smoke: install-dev ## The lab's commands in a row, from texts to a running set; `unit` includes it
 	@echo "==> lab-smoke"
 	@$(BIN)/python -m pytest tests/lab/test_chain.py
@@ -69,7 +75,7 @@ manifest: ## Render deploy/kubernetes/sidecar.yaml from the example chart; needs
 	@rm $(MANIFEST).new
 
 clean: ## Remove caches, builds and demo results
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis $(DEMO_OUT)
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis $(DEMO_OUT) $(FUZZ_OUT)
 	find . -path './$(VENV)' -prune -o -type d -name __pycache__ -exec rm -rf {} +
 
 distclean: clean ## As clean, and remove .venv
