@@ -13,6 +13,7 @@ import typer
 
 from monitor.cli.cache import cache_app
 from monitor.cli.command_group import CommandGroup
+from monitor.cli.diff_config import diff_config
 from monitor.cli.events import events_app
 from monitor.cli.exit_code import ExitCode
 from monitor.cli.proxy import proxy
@@ -35,6 +36,7 @@ app.command()(run)
 app.command()(scan)
 app.command("compile")(compile_)
 app.command()(check)
+app.command("diff-config")(diff_config)
 app.command()(proxy)
 app.command()(bench)
 app.command()(demo)

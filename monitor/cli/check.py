@@ -33,14 +33,22 @@ class CheckResult:
     checked: bool = True
 
 
-def check(path: Path | None, env: Mapping[str, str], broker_timeout_s: float = 10.0) -> Iterator[CheckResult]:
-    """Checks one part after the other and yields each result at once. One part's problems do not hide another's."""
+def check(
+    path: Path | None, env: Mapping[str, str], broker_timeout_s: float = 10.0, config_only: bool = False
+) -> Iterator[CheckResult]:
+    """Checks one part after the other and yields each result at once. One part's problems do not hide another's.
+
+    `config_only` leaves out what only the machine of the sidecar has: ports, brokers, model and SAE.
+    """
     try:
         config = load_config(path, env)
     except ConfigError as e:
         yield CheckResult("config", e.problems)
         return
     yield CheckResult("config", detail=f"sha256 {config.sha256()[:16]}")
+    if config_only:
+        yield _result("feature sets", lambda: _named(load_sets(config)))
+        return
     if config.health.enabled:
         yield _result("health port", lambda: _health_port(config))
     jsonl = config.sinks.enabled().get("jsonl")
@@ -130,7 +138,7 @@ def _reading(config: Config) -> Iterator[CheckResult]:
         yield CheckResult("model and SAE", detail="not checked without feature sets", checked=False)
         yield CheckResult("reader", detail="not checked without feature sets", checked=False)
         return
-    yield CheckResult("feature sets", detail=", ".join(f"{s.set.id} {s.set.version}" for s in sets))
+    yield CheckResult("feature sets", detail=_named(sets))
     try:
         artefacts, detail = _artefacts(config, sets)
     except ConfigError as e:
@@ -141,6 +149,10 @@ def _reading(config: Config) -> Iterator[CheckResult]:
     compiled: list[Bundle] = []
     yield _result("reader", lambda: _reader(config, artefacts, compiled.append))
     yield _result("cores and memory", lambda: _resources(config, compiled))
+
+
+def _named(sets: list[LoadedSet]) -> str:
+    return ", ".join(f"{s.set.id} {s.set.version}" for s in sets)
 
 
 def _artefacts(config: Config, sets: list[LoadedSet]) -> tuple[Artefacts, str]:

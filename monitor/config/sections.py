@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from detectors.feature_set import SetOverride
+from monitor.config.feature_sets import FeatureSetsConfig as FeatureSetsConfig
 from monitor.config.http import HttpConfig as HttpConfig
 from monitor.config.kafka_options import option_problems
 from monitor.config.mapping import MappingConfig
@@ -295,17 +295,6 @@ class ReaderConfig(Section):
         if self.engine == "torch" and self.bundle is not None:
             raise ValueError("bundle needs engine: onnx")
         return self
-
-
-class FeatureSetsConfig(Section):
-    """Which feature sets evaluate the events, and your changes to them."""
-
-    paths: tuple[str, ...] = ("builtin:smollm2-135m-instruct",)
-    """Feature-set files or folders of them; `builtin:NAME` is a folder that ships with latentwatch."""
-    only: tuple[str, ...] = ()
-    """Ids of the sets to use; empty means all."""
-    overrides: dict[str, SetOverride] = Field(default_factory=dict)
-    """By set id: enabled, severity, threshold, and features by index with enabled, threshold, weight."""
 
 
 class AlertsConfig(Section):

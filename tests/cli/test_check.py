@@ -396,3 +396,25 @@ def test_the_command_prints_every_part_and_ends_with_2(reading: Sidecar, tmp_pat
         "✓ cores and ",
     ]
     assert f"    kafka.bootstrap_servers: 127.0.0.1:{port}: connection refused; no broker listens there" in lines
+
+
+def test_only_the_config_and_the_sets(tmp_path: Path) -> None:
+    """As in a CI job: no broker, no model, no free port is needed."""
+    write_set(tmp_path / "sets" / "one.yaml")
+    sections = {"kafka": {"bootstrap_servers": "nowhere.invalid:9092"}, "reader": {"model": "/none"}}
+    file = tmp_path / "config.yaml"
+
+    def parts(**feature_sets: Any) -> dict[str, CheckResult]:
+        paths = {"paths": [str(tmp_path / "sets")]}
+        file.write_text(json.dumps({**sections, "feature_sets": {**paths, **feature_sets}}))
+        return {result.part: result for result in check(file, {}, config_only=True)}
+
+    found = parts()
+    assert [(part, result.problems) for part, result in found.items()] == [("config", ()), ("feature sets", ())]
+    assert found["feature sets"].detail == "unsafe-code 1.0.0"
+    rule = {"name": "r", "when": {"tenant": "a"}, "sets": {"nope": {"severity": "low"}}}
+    assert parts(rules=[rule])["feature sets"].problems == (
+        "feature_sets.rules: r: sets.nope: no set of this name is in use; there are unsafe-code",
+    )
+    done = CliRunner().invoke(app, ["check", "--config-only", "--config", str(file)])
+    assert (done.exit_code, done.output.count("nope")) == (2, 1)

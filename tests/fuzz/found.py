@@ -111,4 +111,20 @@ FOUND: dict[str, Any] = {
     # sharegpt
     "conversations as text": {"system": "w1q", "conversations": json.dumps([{"from": "human", "value": "w0q"}])},
     "a conversation that is one turn": {"system": "w1q", "conversation": {"from": "human", "value": "w0q"}},
+    # streams and lists of responses
+    "thoughts of two kinds in one stream": _pair(
+        [
+            _chunk(delta={"reasoning_content": {"role": "user", "content": "w0q"}}),
+            _chunk(delta={"reasoning_content": {"type": "of_next_year", "says": "w1q"}}),
+        ]
+    ),
+    "a part of an unknown kind with empty marks of an API": _pair(
+        [{"says": "w0q", "candidates": [], "promptFeedback": None}]
+    ),
+    "whole responses in a list": _pair(
+        [
+            {"id": "a", "object": [], "output": [{"role": "assistant", "content": "w0q"}]},
+            {"id": "b", "object": "response", "output": [{"role": "assistant", "content": "w1q"}]},
+        ]
+    ),
 }

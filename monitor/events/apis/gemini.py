@@ -13,7 +13,6 @@ from monitor.events.apis.answer import Answer, index_of
 from monitor.events.json_object import JsonObject, json_type
 from monitor.events.said import Said
 
-
 _FIELDS = frozenset(("candidates", "promptFeedback", "usageMetadata", "modelVersion", "modelStatus", "responseId"))
 
 
