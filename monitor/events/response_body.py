@@ -11,7 +11,7 @@ from monitor.errors import BadEvent
 from monitor.events.apis import anthropic, completions, gemini, ollama, openai_chat, openai_responses
 from monitor.events.apis.answer import Answer
 from monitor.events.json_object import JsonObject, json_type, read_text
-from monitor.events.said import THOUGHTS, Said
+from monitor.events.said import MEDIA_KEYS, THOUGHTS, Said
 
 
 class Api(Protocol):
@@ -187,7 +187,8 @@ def _said_elsewhere(body: JsonObject, said: Said, path: str) -> str:
         return said.text(body, path)
     # the Responses API describes the format of its text under `text`
     keys = _ELSEWHERE if api_of(body) == "openai_responses" else (*_ELSEWHERE, "text")
-    return said.text([body[key] for key in keys if isinstance(body.get(key), str | list | dict)], path)
+    texts: list[Any] = [body[key] for key in keys if isinstance(body.get(key), str | list | dict)]
+    return said.text([*texts, {key: body[key] for key in MEDIA_KEYS if key in body}], path)
 
 
 def _of_object(body: JsonObject, said: Said, path: str) -> Response:

@@ -43,9 +43,9 @@ _RESULTS = ("output", "outputs", "result", "results", "response", "json", "error
 _CALLS = ("tool_calls", "function_call", "toolUse", "functionCall", "function", "custom", "tool_call")
 _ARGUMENTS = ("arguments", "args", "input", "parameters")
 _MEDIA = ("audio", "image", "images", "image_url", "input_audio", "video", "video_url", "file", "inlineData")
-_MEDIA_KEYS = (*_MEDIA, "inline_data", "fileData", "file_data", "document")
+MEDIA_KEYS = (*_MEDIA, "inline_data", "fileData", "file_data", "document")
 _PLAIN = frozenset(("role", "content", "name"))
-_READ = frozenset((*THOUGHTS, *_TEXTS, *_RESULTS, *_CALLS, *_ARGUMENTS, *_MEDIA_KEYS))
+_READ = frozenset((*THOUGHTS, *_TEXTS, *_RESULTS, *_CALLS, *_ARGUMENTS, *MEDIA_KEYS))
 _MEDIA_TYPES = {
     **dict.fromkeys(
         ("image", "image_url", "input_image", "output_image", "image_file", "image_generation_call"), "image"
@@ -180,7 +180,7 @@ class Said:
         for key in _RESULTS:
             if key in part:
                 found += self._readable(part[key])
-        for key in _MEDIA_KEYS:
+        for key in MEDIA_KEYS:
             if key in part:
                 found += self._attached(key, part[key], f"{path}.{key}")
         if _sources(part):  # of a part whose type is not one of media
@@ -249,7 +249,7 @@ class Said:
     def _media(self, part: dict[str, Any], kind: str, path: str) -> list[str]:
         """The text next to or in a file: a transcript, a caption, a document of plain text."""
         found: list[str] = []
-        for holder in (part, *(part[key] for key in _MEDIA_KEYS if isinstance(part.get(key), dict)), *_sources(part)):
+        for holder in (part, *(part[key] for key in MEDIA_KEYS if isinstance(part.get(key), dict)), *_sources(part)):
             for key in ("title", "context", "transcript", "text", "caption", "revised_prompt"):
                 if isinstance(holder.get(key), str | list | dict) and holder[key]:
                     found += self._texts(holder[key], f"{path}.{key}")

@@ -138,6 +138,13 @@ FOUND: dict[str, Any] = {
             {"type": "response.refusal.delta", "output_index": 1, "delta": "w1q"},
         ]
     ),
+    "a whole response with one item in the place of a list": _pair(
+        [{"object": "response", "output": {"type": "reasoning", "summary": [{"text": "w0q"}]}}]
+    ),
+    "a whole response with the type of another API": _pair(
+        {"object": "response", "type": "content_block_delta", "output": [{"role": "assistant", "content": "w0q"}]}
+    ),
+    "a picture next to empty choices": _pair([{"content": "w0q", "images": ["m0q"], "choices": None}]),
     "whole responses in a list": _pair(
         [
             {"id": "a", "object": [], "output": [{"role": "assistant", "content": "w0q"}]},

@@ -22,10 +22,11 @@ def is_response(body: JsonObject) -> bool:
     """Whether there is a list of output items, or this is an event of a stream of them."""
     kind = body.get("type")
     streamed = isinstance(kind, str) and kind.startswith("response.")
-    marked = streamed or (body.get("object") == "response" and not kind)
+    named = body.get("object") == "response"
     # an empty field means nothing, neither of this API nor of another
     listed = isinstance(body.get("output"), list) and bool(body["output"])
-    return (marked or (listed and not kind)) and not any(body.get(key) for key in _OF_OTHERS)
+    marked = streamed or (named and (listed or not kind)) or (listed and not kind)
+    return marked and not any(body.get(key) for key in _OF_OTHERS)
 
 
 def joined(pieces: Sequence[JsonObject]) -> JsonObject:
@@ -39,8 +40,8 @@ def joined(pieces: Sequence[JsonObject]) -> JsonObject:
     by_index: dict[str, JsonObject] = {}
     done: set[str] = set()
     # responses that are no events of a stream, and what is of no type that the API has
-    apart = [piece for piece in pieces if isinstance(piece.get("output"), list) and piece["output"]]
-    others: list[object] = [item for piece in apart for item in piece["output"]]
+    apart = [piece for piece in pieces if piece.get("output")]
+    others: list[object] = [item for piece in apart for item in _as_list(piece["output"])]
     for piece in pieces:
         kind, place = str(piece.get("type")), str(piece.get("output_index", 0))
         item, delta = piece.get("item"), piece.get("delta")
@@ -59,9 +60,13 @@ def joined(pieces: Sequence[JsonObject]) -> JsonObject:
             _append(by_index[place], f"{kind} {piece.get('content_index')}", delta)
         others += [item] if item and not isinstance(item, dict) else []
         others += [delta] if delta and not isinstance(delta, str) else []
-    known = next(iter([*wholes, *apart]), {})
+    known: JsonObject = next(iter([*wholes, *apart]), {})
     first = {key: value for key, value in known.items() if key not in (*_OF_OTHERS, "type")}
     return {**first, "object": "response", "output": [*map(_item, items), *others]}
+
+
+def _as_list(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
 
 
 def _append(item: JsonObject, place: str, delta: str) -> None:

@@ -98,7 +98,3 @@ def _merge_list(old: _Items, new: list[Any]) -> None:
         old.append(merged([item]) if isinstance(item, dict) else item)
         if isinstance(index, int):
             old.by_index[index] = old[-1]
-
-
-def _as_list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else [value]
