@@ -79,8 +79,12 @@ class Pipeline:
         health: Health,
         stop: threading.Event,
         on_batch: Callable[[Totals], None] = lambda _: None,
+        on_evaluated: Callable[[Sequence[Evaluation]], None] = lambda _: None,
     ) -> None:
-        """`stop` ends the loop after the current batch; `on_batch` is called after every commit."""
+        """`stop` ends the loop after the current batch; `on_batch` is called after every commit.
+
+        `on_evaluated` is called with all evaluations of a batch, also those without alerts, before it is delivered.
+        """
         self._source = source
         self._engine = engine
         self._delivery = delivery
@@ -88,6 +92,7 @@ class Pipeline:
         self._health = health
         self._stop = stop
         self._on_batch = on_batch
+        self._on_evaluated = on_evaluated
         self._unreadable = 0
         self._not_ready = ""
         self.totals = Totals()
@@ -128,6 +133,7 @@ class Pipeline:
             return  # stopped while the schema registry was down: nothing is committed, all is read again
         faults = dict(parsed.faults)
         evaluations = self._evaluate(parsed.events, faults)
+        self._on_evaluated(evaluations)
         alerts = [alert for evaluation in evaluations for alert in self._record_telemetry(evaluation)]
         judged = {origin for evaluation in evaluations for origin in evaluation.event.origins}
         bad = [(r, faults[r.origin].as_one(r.origin in judged)) for r in records if r.origin in faults]

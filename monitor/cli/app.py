@@ -15,6 +15,7 @@ from monitor.cli.exit_code import ExitCode
 from monitor.cli.run import run
 from monitor.cli.scan import scan
 from monitor.cli.sets import alerts_app, config_app, sets_app
+from monitor.cli.size import size
 from monitor.cli.tools import bench, check, compile_, demo, version
 from monitor.errors import ConfigError, LatentwatchError
 
@@ -31,6 +32,7 @@ app.command()(scan)
 app.command("compile")(compile_)
 app.command()(check)
 app.command()(bench)
+app.command()(size)
 app.command()(demo)
 app.command()(version)
 app.add_typer(sets_app, name="sets")
