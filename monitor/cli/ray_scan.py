@@ -90,7 +90,8 @@ def _report(results: Iterable[PartResult], total: int) -> ExitCode | None:
 
     from monitor.demo.progress import ProgressLine
 
-    console, errors = Console(stderr=True), list[PartResult]()
+    console = Console(stderr=True)
+    errors: list[PartResult] = []
     done = events = tokens = alerts = bad = 0
     with ProgressLine(console) as progress:
         for result in results:
@@ -102,7 +103,6 @@ def _report(results: Iterable[PartResult], total: int) -> ExitCode | None:
             progress.update(f"{done} of {total} parts, {events} events, {alerts} alerts")
     console.print(f"{events} events, {tokens} tokens, {alerts} alerts, {bad} bad", highlight=False)
     for result in errors:
-        console.print(f"error: {result.file}, part {result.number}: {result.error}", highlight=False, markup=False)
     if errors:
         return ExitCode.FAILED
     return ExitCode.BAD_EVENTS if bad else None
