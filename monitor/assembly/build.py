@@ -74,13 +74,24 @@ def load_readers(config: Config, bundle: Bundle, artefacts: Artefacts) -> Compil
     `auto` takes int8 with confirmation in fp32 if that is right here and reads more tokens a second than fp32 does.
     Raises ConfigError if a graph is not right here that is needed.
     """
-    latents, probes, wanted = artefacts.latents, artefacts.probes, config.reader.precision
-    if wanted == "fp32":
-        reader = open_reader(bundle, "fp32", latents, probes, **reader_options(config, 1.0))
+    latents, probes = artefacts.latents, artefacts.probes
+    if config.reader.precision != "fp32":
+        found = _int8_readers(config, bundle, artefacts)
+        if isinstance(found, CompiledReaders):
+            return found
+        log.info("reading in fp32: %s", found)
+    reader = open_reader(bundle, "fp32", latents, probes, **reader_options(config, 1.0))
+    if config.reader.precision == "fp32":  # else the self-test has checked it
         bundle.check("fp32", latents, reader.read_uncached(bundle.reference("fp32").texts))
-        return CompiledReaders(reader)
-    # it reads few events, so it saves memory rather than time
-    exact = open_reader(bundle, "fp32", latents, probes, packed=False, **reader_options(config, EXACT_CACHE))
+    return CompiledReaders(reader)
+
+
+def _int8_readers(config: Config, bundle: Bundle, artefacts: Artefacts) -> CompiledReaders | str:
+    """The readers for int8, or why `auto` should read in fp32. Nothing of them is in memory then."""
+    latents, probes, wanted = artefacts.latents, artefacts.probes, config.reader.precision
+    # it reads few events, so it saves memory rather than time; weights in 4 bits need little even if they are packed
+    packed = bundle.manifest.model.four_bit
+    exact = open_reader(bundle, "fp32", latents, probes, packed=packed, **reader_options(config, EXACT_CACHE))
     rounding = open_reader(bundle, "int8", latents, probes, **reader_options(config, 1 - EXACT_CACHE))
     test = run_self_test(bundle, exact, rounding, latents)
     try:
@@ -88,7 +99,7 @@ def load_readers(config: Config, bundle: Bundle, artefacts: Artefacts) -> Compil
     except ConfigError as e:
         if wanted == "int8":
             raise
-        return _only_exact(config, bundle, artefacts, str(e))
+        return str(e)
     comparison = compare(test, artefacts.sets, artefacts.columns)
     speeds = ", ".join(f"{name} reads {speed:,.0f} tokens/s" for name, speed in test.tokens_per_s.items())
     gain = f"{comparison.gain:.2f} times as fast with {comparison.confirmed:.0%} of texts read again ({speeds})"
@@ -98,18 +109,12 @@ def load_readers(config: Config, bundle: Bundle, artefacts: Artefacts) -> Compil
     elif comparison.gain < MIN_GAIN:
         reason = f"int8 is {gain}"
     if reason is not None and wanted == "auto":
-        return _only_exact(config, bundle, artefacts, reason)
+        return reason
     if reason is not None:
         log.warning("reading in int8, as reader.precision says, but %s", reason)
     else:
         log.info("reading in int8, and in fp32 near thresholds: %s", gain)
     return CompiledReaders(rounding, exact, comparison.margins)
-
-
-def _only_exact(config: Config, bundle: Bundle, artefacts: Artefacts, reason: str) -> CompiledReaders:
-    log.info("reading in fp32: %s", reason)
-    options = reader_options(config, 1.0)
-    return CompiledReaders(open_reader(bundle, "fp32", artefacts.latents, artefacts.probes, **options))
 
 
 def find_bundle(config: Config, artefacts: Artefacts, progress: Callable[[str], None]) -> Bundle:

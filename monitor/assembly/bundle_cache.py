@@ -43,8 +43,8 @@ def cached_bundle(config: Config, artefacts: ModelArtefacts, progress: Callable[
             cache.evict(keep=folder)
     except OSError as e:
         raise ConfigError(
-            f"reader.cache_dir: {folder.parent}: {e.strerror or e}; a compiled reader takes about three times the "
-            "size of the model's file: set reader.cache_dir to a folder with room that can be written, or "
+            f"reader.cache_dir: {folder.parent}: {e.strerror or e}; a compiled reader takes about one to three times "
+            "the size of the model's file: set reader.cache_dir to a folder with room that can be written, or "
             "reader.bundle to a bundle that latentwatch compile made"
         ) from None
     if found is None:

@@ -20,7 +20,7 @@ MARGIN_DEVIATIONS = 3.0
 MIN_GAIN = 1.2
 """How much faster int8 must be, with what is read again, to be worth a second graph.
 
-Less may be noise, and fp32 is about 1.1 times as fast when it reads everything, with packed weights."""
+Less may be noise. If fp32 reads everything, weights that are not in 4 bits are packed and 1.1 times as fast."""
 _GROUPS = 4
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,14 @@ from monitor.events.event import Event
 from monitor.tokens.tokeniser import EventTokeniser
 
 NAIVE = "naive_fp32"
+_FIRST_LOADED = ("onnx_int8_confirmed", "onnx_int8", "onnx_fp32")
+_FIRST_LOAD_S = 45.0
+_FAST_LOAD_SHARE = 0.6
+"""Of the time to load: for the fast readers, which load first, so that slow ones do not keep them from it."""
+_LEAST_SHARE = 0.25
+"""Of a workload's events; a repetition of fewer says too little to be shown."""
+_LONGEST_SHARE = 0.5
+"""Of what a workload has left: for a repetition that does not fit into its reader's share."""
 _SINGLES_SHARE = 0.4
 """Of a workload's time for reading one event at a time; the rest is for repetitions."""
 
@@ -63,6 +73,10 @@ class _Floor:
         if self.reader.operations is None or weights is None or attention is None:
             return None
         return self.reader.operations.floor_s(self.read, weights, attention) / self.seconds
+
+
+class _TooSlow(Permanent):
+    """There is no time for a repetition that would say anything."""
 
 
 @dataclass(frozen=True)
@@ -144,18 +158,46 @@ def choose(names: Sequence[str], config: Config, bundle: Path, counted: Mapping[
 def loaded(
     readers: Sequence[BenchReader], skipped: list[str], progress: Progress, time: Slice
 ) -> Iterator[list[tuple[BenchReader, WorkerProcess]]]:
-    """The readers' processes, once they have loaded. If one can't load in time, the reason is added to `skipped`."""
+    """The readers' processes, once they have loaded, in the order of `readers`.
+
+    If one can't load in time, the reason is added to `skipped`.
+    """
+    ready: dict[str, WorkerProcess] = {}
     with ExitStack() as opened:
-        started = [(reader, opened.enter_context(WorkerProcess(reader.make, *reader.arguments))) for reader in readers]
-        ready = []
-        for reader, worker in started:
+
+        def start(reader: BenchReader) -> WorkerProcess:
+            return opened.enter_context(WorkerProcess(reader.make, *reader.arguments))
+
+        def wait(reader: BenchReader, worker: WorkerProcess, left_s: float) -> None:
             progress.detail(reader.name)
             try:
-                worker.wait_made(_at_least_a_second(time.left_s))
-                ready.append((reader, worker))
+                worker.wait_made(_at_least_a_second(left_s))
+                ready[reader.name] = worker
             except Permanent as e:
                 skipped.append(f"{reader.name}: {e}")
-        yield ready
+
+        part = time.part(_FAST_LOAD_SHARE)
+        last_s = 0.0
+        # one by one, so that a slow machine loads some of them rather than none in time
+        for reader in sorted((r for r in readers if not r.slow), key=_load_rank):
+            if last_s > part.left_s:
+                skipped.append(f"{reader.name}: left out: it would take about {last_s:.0f} s to load")
+                continue
+            began_s = monotonic()
+            # the first one may take longer than its share, because without any reader nothing can be measured
+            wait(reader, start(reader), part.left_s if ready else max(part.left_s, _FIRST_LOAD_S))
+            last_s = monotonic() - began_s
+        slow = [reader for reader in readers if reader.slow]
+        if last_s > time.left_s:  # they import more than the fast ones
+            skipped.extend(f"{reader.name}: left out: no time to load it" for reader in slow)
+            slow = []
+        for reader, worker in [(reader, start(reader)) for reader in slow]:
+            wait(reader, worker, time.left_s)
+        yield [(reader, ready[reader.name]) for reader in readers if reader.name in ready]
+
+
+def _load_rank(reader: BenchReader) -> int:
+    return _FIRST_LOADED.index(reader.name) if reader.name in _FIRST_LOADED else len(_FIRST_LOADED)
 
 
 def measure(
@@ -172,9 +214,10 @@ def measure(
 ) -> list[ReaderResult]:
     """A result for each workload and reader. `budget` has a slice for each workload.
 
-    If time is short, a reader gets fewer events and repetitions, which `report.shortened` says. A reader that would
-    take more than `longest_s` per repetition is skipped, and so is one whose process dies; `report.skipped` has the
-    reasons, and the other readers are still measured. The ceilings are measured again after every workload, because a
+    If time is short, a reader gets fewer events and repetitions, which `report.shortened` says. If there is no time for
+    _LEAST_SHARE of the events, the reader is left out (`report.left_out`). A reader that would take more than
+    `longest_s` per repetition is skipped, and so is one whose process dies. `report.skipped` has the reasons, and the
+    other readers are still measured. The ceilings are measured again after every workload, because a
     machine that was busy at first would set them too low.
     """
     skipped = report.skipped
@@ -192,7 +235,7 @@ def measure(
         progress.stage(workload.name)
         time = budget.begin(workload.name)
         ids = {item.event.id: item.ids for item in tokeniser.tokenise(workload.events)}
-        trials = _begin_all(running, workload, ids, sizes, longest_s, time, skipped, progress)
+        trials = _begin_all(running, workload, ids, sizes, longest_s, time, report, progress)
         for repetition in range(max((trial.repetitions for trial in trials), default=0)):
             for trial in [t for t in trials if repetition < t.repetitions]:
                 if repetition and time.left_s < trial.done[-1].seconds:
@@ -225,7 +268,7 @@ def _begin_all(
     sizes: Sizes,
     longest_s: float,
     time: Slice,
-    skipped: list[str],
+    report: BenchReport,
     progress: Progress,
 ) -> list[_Trial]:
     """The trials of a workload, of which every reader has read single events."""
@@ -236,11 +279,12 @@ def _begin_all(
         progress.detail(f"{reader.name}, one event at a time")
         share = singles.part(1 / (len(running) - n))
         try:
-            # a slow reader may use up what the readers after it would have had, but not the next workload's time
-            limit_s = _at_least_a_second(time.left_s)
-            trials.append(_begin(reader, worker, workload, ids, sizes, longest_s, share, repetition_s, limit_s))
+            trials.append(_begin(reader, worker, workload, ids, sizes, longest_s, share, repetition_s, time))
+        except _TooSlow as e:
+            report.left_out.append((workload.name, reader.name))
+            report.skipped.append(f"{reader.name} on {workload.name}: {e}")
         except Permanent as e:
-            skipped.append(f"{reader.name} on {workload.name}: {e}")
+            report.skipped.append(f"{reader.name} on {workload.name}: {e}")
     return trials
 
 
@@ -253,13 +297,14 @@ def _begin(
     longest_s: float,
     time: Slice,
     repetition_s: float,
-    limit_s: float,
+    whole: Slice,
 ) -> _Trial:
     """Reads single events in `time`, which also warms up, and chooses events that take at most `repetition_s`.
 
-    A call that takes longer than `limit_s` ends the reader's process. Raises Permanent if even a short repetition would
-    take too long.
+    A slow reader may use up what `whole` has for the readers after it, but a call that takes longer ends its process.
+    Raises _TooSlow if even a short repetition would take too long.
     """
+    limit_s = _at_least_a_second(whole.left_s)
     in_order = reader.caching and workload.name == "multi_turn"
     count = max(1, sizes.single_events // 4) if reader.slow else sizes.single_events
     # a cache is only warm if everything before the event was read
@@ -274,10 +319,14 @@ def _begin(
     token_s = single_events.seconds / sum(ids[e.id].size for e in single)
     expected_s = token_s * sum(ids[e.id].size for e in events)
     if expected_s > repetition_s:
-        events = events[: max(1, int(len(events) * repetition_s / expected_s))]
+        fitting = int(len(events) * repetition_s / expected_s)
+        least = math.ceil(len(events) * _LEAST_SHARE)
+        events = events[: max(fitting, least)]
         expected_s = token_s * sum(ids[e.id].size for e in events)
+        if fitting < least and expected_s > _LONGEST_SHARE * whole.left_s:
+            raise _TooSlow(f"left out: only {len(events)} of its {wanted.events} events would take {expected_s:.0f} s")
     if expected_s > longest_s:
-        raise Permanent(f"would take about {expected_s:.0f} s per repetition")
+        raise _TooSlow(f"left out: it would take about {expected_s:.0f} s per repetition")
     padding = worker.call("padding", events, within_s=limit_s)
     return _Trial(reader, worker, events, repetitions, padding, single_events, wanted, expected_s)
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -15,17 +13,20 @@ import yaml
 from monitor.bench.budget import Slice
 from monitor.bench.readers import make_latentwatch
 from monitor.bench.results import PipelineResult
+from monitor.bench.sidecar import free_port, sidecar_config
 from monitor.bench.sizes import Sizes
 from monitor.bench.worker_process import WorkerProcess
 from monitor.bench.workloads import short_chats, wire
 from monitor.config.sections import Config
 from monitor.demo.broker import EmbeddedBroker
-from monitor.demo.run import GROUP, PARTITIONS, demo_config
+from monitor.demo.run import GROUP, PARTITIONS
 from monitor.demo.sidecar_process import SidecarProcess
 from monitor.demo.topics import DemoTopics
 from monitor.errors import Permanent
 from monitor.events.event import Event
 
+_LEAST_EVENTS = 16
+"""A round of fewer says too little to be shown."""
 _READY_TIMEOUT_S, _STALL_S, _STOP_TIMEOUT_S = 300.0, 120.0, 60.0
 # Polling offsets takes CPU time from the sidecar, so polling starts only after this share of the engine's time
 _POLL_S, _SLEEP_SHARE = 0.02, 0.9
@@ -37,7 +38,7 @@ def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes,
 
     The chats are short because Kafka costs time per event and reading per token. Every round has new events, so that
     no prefix cache holds them. If `budget` is short, there are fewer rounds of fewer events. Raises LatentwatchError if
-    broker or sidecar fail.
+    broker or sidecar fail, or if there is no time for enough events.
     """
     engine_reader = (f"onnx_{precision}_confirmed", config, bundle)
     with (
@@ -46,9 +47,9 @@ def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes,
         WorkerProcess(make_latentwatch, *engine_reader) as engine,
     ):
         broker.create_topics(PARTITIONS)
-        path, port = Path(folder) / "config.yaml", _free_port()
-        sidecar_config = _sidecar_config(config, bundle, precision, broker.bootstrap_servers, Path(folder), port)
-        path.write_text(yaml.safe_dump(sidecar_config, sort_keys=False), encoding="utf-8")
+        path, port = Path(folder) / "config.yaml", free_port()
+        served = sidecar_config(config, bundle, precision, broker.bootstrap_servers, Path(folder), port)
+        path.write_text(yaml.safe_dump(served, sort_keys=False), encoding="utf-8")
         with (
             DemoTopics(broker.bootstrap_servers, GROUP) as topics,
             SidecarProcess(path, port, Path(folder) / "sidecar.log") as sidecar,
@@ -61,6 +62,8 @@ def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes,
             engine.call("run", warm_up)
             # a round reads every event twice, and the events of all rounds have to fit
             count = budget.fits(sizes.pipeline_events, 2 * sizes.pipeline_rounds * event_s)
+            if count < min(_LEAST_EVENTS, sizes.pipeline_events):
+                raise Permanent(f"left out: there is time for {count} of {sizes.pipeline_events} events a round")
             engine_only: list[float] = []
             whole: list[float] = []
             for n in range(sizes.pipeline_rounds):
@@ -106,23 +109,3 @@ class _KafkaPath:
             if time.monotonic() - moved > _STALL_S:
                 raise Permanent(f"{done} of {total} events committed, then none for {_STALL_S:.0f} s")
         return time.monotonic() - started
-
-
-def _sidecar_config(
-    config: Config, bundle: Path, precision: str, servers: str, folder: Path, port: int
-) -> dict[str, Any]:
-    """Reader, sets and alerts as configured, with the benchmark's own broker and sinks."""
-    reader = config.reader.model_dump(mode="json", exclude_defaults=True, exclude={"device", "dtype", "precision"})
-    own = demo_config(servers, folder / "alerts.jsonl", port)
-    return {
-        **own,
-        "reader": {**reader, "engine": "onnx", "bundle": str(bundle.resolve()), "precision": precision},
-        "feature_sets": config.feature_sets.model_dump(mode="json", exclude_defaults=True),
-        "alerts": config.alerts.model_dump(mode="json", exclude_defaults=True),
-    }
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

@@ -63,6 +63,21 @@ class PipelineResult:
 
 
 @dataclass(frozen=True)
+class StartResult:
+    """A sidecar with a compiled bundle, from the start of its process until it is ready. Medians of all starts."""
+
+    starts: int
+    loaded_s: float
+    """Until it has loaded everything, passed its self-test and asks the broker for records."""
+    ready_s: float
+    """Until /readyz answers 200, as the first member of a new consumer group."""
+    rss_mb: float
+    """Memory of the process when it is ready, in 10^6 bytes."""
+    shared_mb: float
+    """What of that is mapped files, which the processes of a machine share."""
+
+
+@dataclass(frozen=True)
 class CurvePoint:
     """One point of a curve: everything except `variable` stays constant."""
 
@@ -85,6 +100,9 @@ class BenchReport:
 
     machine: dict[str, Any]
     results: list[ReaderResult] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    """Workload and reader of each result that would have been too short to mean anything."""
+    start: StartResult | None = None
     pipeline: PipelineResult | None = None
     scaling: list[CurvePoint] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -92,10 +110,11 @@ class BenchReport:
     """What was measured less than planned, because time was short."""
 
     def to_json(self) -> str:
-        """The four parts. `machine.skipped` says what was not measured and why, `machine.shortened` what was cut."""
+        """All parts. `machine.skipped` says what was not measured and why, `machine.shortened` what was cut."""
         data = {
             "machine": {**self.machine, "skipped": self.skipped, "shortened": self.shortened},
             "results": [dataclasses.asdict(row) for row in self.results],
+            "start": {} if self.start is None else dataclasses.asdict(self.start),
             "pipeline": {} if self.pipeline is None else dataclasses.asdict(self.pipeline),
             "scaling": [dataclasses.asdict(point) for point in self.scaling],
         }

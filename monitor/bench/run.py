@@ -25,6 +25,7 @@ from monitor.bench.progress import Progress, Show
 from monitor.bench.results import BenchReport, PipelineResult
 from monitor.bench.scaling import Curves
 from monitor.bench.sizes import FULL, QUICK, WORKLOADS, Sizes
+from monitor.bench.start import measure_start
 from monitor.bench.worker_process import WorkerProcess
 from monitor.bench.workloads import make_workloads
 from monitor.compiler.architectures import architecture_of
@@ -60,6 +61,7 @@ _CEILING_S = {"quick": 0.4, "full": math.inf}
 _WEIGHTS = {
     "load": 40.0,
     **dict.fromkeys(WORKLOADS, 20.0),
+    "start": 12.0,
     "pipeline": 30.0,
     **dict.fromkeys(CURVES, 8.0),
 }
@@ -73,6 +75,7 @@ class Options:
     quick: bool = False
     readers: tuple[str, ...] = READERS
     workloads: tuple[str, ...] = WORKLOADS
+    start: bool = True
     pipeline: bool = True
     scaling: bool = True
     sizes: Sizes | None = None
@@ -99,21 +102,67 @@ def run_bench(config: Config, options: Options, show: Show, clock: Callable[[], 
     sizes = options.sizes or (QUICK if options.quick else FULL)
     load = os.getloadavg()[0]
     curves = CURVES if options.scaling else ()
-    progress = Progress(show, 3 + len(options.workloads) + options.pipeline + len(curves))
+    workloads = options.workloads if options.readers else ()
+    reading = 2 + len(workloads) if options.readers else 0
+    progress = Progress(show, 1 + reading + options.start + options.pipeline + len(curves))
     progress.stage("the compiled reader")
     artefacts = load_artefacts(config)
     bundle = find_bundle(config, artefacts, progress.detail)
     precision: PrecisionName = "fp32" if config.reader.precision == "fp32" else "int8"
     stages = {"bundle": clock() - started}
-    measured = ("load", *options.workloads, *(["pipeline"] if options.pipeline else []), *curves)
+    measured = [
+        *(["load", *workloads] if options.readers else []),
+        *(["start"] if options.start else []),
+        *(["pipeline"] if options.pipeline else []),
+        *curves,
+    ]
     whole_s = max(_LEAST_S, _QUICK_S - stages["bundle"]) if options.quick else math.inf
     budget = Budget(whole_s, {name: _WEIGHTS[name] for name in measured}, clock)
     report = BenchReport(_machine(config, mode, load))
     report.machine["stage_seconds"] = stages
+    if options.readers:
+        _measure_readers(config, options, sizes, artefacts, bundle, report, budget, progress)
+    stages["readers"] = clock() - started - sum(stages.values())
+    if options.start:
+        progress.stage("a sidecar's start")
+        try:
+            report.start = measure_start(config, bundle.folder, sizes.starts, budget.begin("start"))
+        except LatentwatchError as e:
+            report.skipped.append(f"start: {e}")
+    stages["start"] = clock() - started - sum(stages.values())
+    too_slow = options.quick and bool(options.readers) and not report.results
+    if too_slow and (options.pipeline or options.scaling):
+        report.skipped.append("pipeline and curves: left out, because no reader could be measured in time")
+    if options.pipeline and not too_slow:
+        progress.stage("through Kafka")
+        try:
+            report.pipeline = measure_pipeline(config, bundle.folder, precision, sizes, budget.begin("pipeline"))
+            report.shortened += _shortened_pipeline(report.pipeline, sizes)
+        except LatentwatchError as e:
+            report.skipped.append(f"pipeline: {e}")
+    stages["pipeline"] = clock() - started - sum(stages.values())
+    if options.scaling and not too_slow:
+        _measure_curves(config, bundle, precision, sizes, report, budget, progress)
+    stages["scaling"] = clock() - started - sum(stages.values())
+    report.machine["seconds"] = clock() - started
+    return report
+
+
+def _measure_readers(
+    config: Config,
+    options: Options,
+    sizes: Sizes,
+    artefacts: Artefacts,
+    bundle: Bundle,
+    report: BenchReport,
+    budget: Budget,
+    progress: Progress,
+) -> None:
     readers = choose(options.readers, config, bundle.folder, _operations(artefacts))
     progress.stage(f"loading {len(readers)} readers")
+    ceiling_s = _CEILING_S[report.machine["mode"]]
     with (
-        WorkerProcess(Ceilings, config.reader.threads, _CEILING_S[mode]) as worker,
+        WorkerProcess(Ceilings, config.reader.threads, ceiling_s) as worker,
         loaded(readers, report.skipped, progress, budget.begin("load")) as running,
     ):
         progress.stage("ceilings")
@@ -131,20 +180,6 @@ def run_bench(config: Config, options: Options, show: Show, clock: Callable[[], 
             progress=progress,
         )
         report.machine["ceilings_gops"] = {name: rate / 1e9 for name, rate in rates.known.items()}
-    stages["readers"] = clock() - started - sum(stages.values())
-    if options.pipeline:
-        progress.stage("through Kafka")
-        try:
-            report.pipeline = measure_pipeline(config, bundle.folder, precision, sizes, budget.begin("pipeline"))
-            report.shortened += _shortened_pipeline(report.pipeline, sizes)
-        except LatentwatchError as e:
-            report.skipped.append(f"pipeline: {e}")
-    stages["pipeline"] = clock() - started - sum(stages.values())
-    if options.scaling:
-        _measure_curves(config, bundle, precision, sizes, report, budget, progress)
-    stages["scaling"] = clock() - started - sum(stages.values())
-    report.machine["seconds"] = clock() - started
-    return report
 
 
 def _shortened_pipeline(result: PipelineResult, sizes: Sizes) -> list[str]:
@@ -212,6 +247,7 @@ def _machine(config: Config, mode: str, load: float) -> dict[str, Any]:
         "cores": config.reader.threads or usable_cores(),
         "load_before": load,
         "mode": mode,
+        "ceilings_gops": {},
         "started": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "latentwatch": monitor.__version__,
         "python": platform.python_version(),

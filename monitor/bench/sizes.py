@@ -27,6 +27,8 @@ class Sizes:
     """Batches of `BATCH` events for the slow readers, spread over the workload."""
     single_events: int
     """Events to read one at a time for latency; slow readers read a quarter of them."""
+    starts: int
+    """Starts of a sidecar."""
     pipeline_rounds: int
     pipeline_events: int
     """Events per round."""
@@ -69,6 +71,7 @@ QUICK = Sizes(
     slow_repetitions=1,
     slow_batches=1,
     single_events=6,
+    starts=2,
     pipeline_rounds=2,
     pipeline_events=128,
     scaling_repetitions=2,
@@ -89,6 +92,7 @@ FULL = Sizes(
     slow_repetitions=2,
     slow_batches=2,
     single_events=32,
+    starts=5,
     pipeline_rounds=3,
     pipeline_events=256,
     scaling_repetitions=4,

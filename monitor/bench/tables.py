@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from monitor.bench.results import BenchReport, CurvePoint, PipelineResult, ReaderResult
+from monitor.bench.results import BenchReport, CurvePoint, PipelineResult, ReaderResult, StartResult
 
+_START_TITLE = "A sidecar's start from a bundle"
 # Two tables per workload, to fit a terminal of 80 columns
 _SPEED_HEADS = ("reader", "tokens/s", "spread", "events/s", "vs. naive", "of ceiling", "padding")
 _COST_HEADS = ("reader", "p50 ms", "p99 ms", "single p50", "single p99", "CPU s/Mtok", "peak MB")
@@ -28,8 +29,12 @@ def print_report(console: Console, report: BenchReport) -> None:
     console.print(machine_line(report), style="dim", highlight=False, markup=False)
     for workload, rows in _by_workload(report.results):
         _title(console, _workload_title(workload, rows))
-        console.print(_table(_SPEED_HEADS, map(_speed_cells, rows)))
-        console.print(_table(_COST_HEADS, map(_cost_cells, rows)))
+        left_out = _left_out_cells(report, workload)
+        console.print(_table(_SPEED_HEADS, [*map(_speed_cells, rows), *left_out]))
+        console.print(_table(_COST_HEADS, [*map(_cost_cells, rows), *left_out]))
+    if report.start is not None:
+        _title(console, _START_TITLE)
+        console.print(_start_line(report.start), highlight=False, markup=False)
     if report.pipeline is not None:
         console.print(_pipeline_line(report.pipeline), highlight=False, markup=False)
     for variable, points in _by_variable(report.scaling):
@@ -53,9 +58,11 @@ def markdown(report: BenchReport, command: str) -> str:
     for workload, rows in _by_workload(report.results):
         parts += [
             f"## {_workload_title(workload, rows)}",
-            _markdown_table(_SPEED_HEADS, [_speed_cells(row) for row in rows]),
-            _markdown_table(_COST_HEADS, [_cost_cells(row) for row in rows]),
+            _markdown_table(_SPEED_HEADS, [*map(_speed_cells, rows), *_left_out_cells(report, workload)]),
+            _markdown_table(_COST_HEADS, [*map(_cost_cells, rows), *_left_out_cells(report, workload)]),
         ]
+    if report.start is not None:
+        parts += [f"## {_START_TITLE}", _start_line(report.start)]
     if report.pipeline is not None:
         parts += ["## Through Kafka", _pipeline_line(report.pipeline)]
     for variable, points in _by_variable(report.scaling):
@@ -129,6 +136,20 @@ def _cost_cells(row: ReaderResult) -> tuple[str, ...]:
         f"{row.p99_batch1_ms:,.0f}",
         f"{row.cpu_s_per_mtok:,.0f}",
         f"{row.peak_rss_mb:,.0f}",
+    )
+
+
+def _left_out_cells(report: BenchReport, workload: str) -> list[tuple[str, ...]]:
+    """A row for each reader that was too slow for the time."""
+    return [(reader, "left out", *[""] * (len(_SPEED_HEADS) - 2)) for of, reader in report.left_out if of == workload]
+
+
+def _start_line(result: StartResult) -> str:
+    return (
+        f"Ready {result.ready_s:.1f} s after the process started: {result.loaded_s:.1f} s to load, and "
+        f"{result.ready_s - result.loaded_s:.1f} s to join a new consumer group on the embedded broker. "
+        f"{result.rss_mb:,.0f} MB of memory, {result.shared_mb:,.0f} MB of them in files that processes share; "
+        f"median of {result.starts} starts."
     )
 
 

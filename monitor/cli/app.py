@@ -11,6 +11,7 @@ import typer
 
 from monitor.cli.cache import cache_app
 from monitor.cli.command_group import CommandGroup
+from monitor.cli.events import events_app
 from monitor.cli.exit_code import ExitCode
 from monitor.cli.run import run
 from monitor.cli.scan import scan
@@ -35,6 +36,7 @@ app.command()(bench)
 app.command()(size)
 app.command()(demo)
 app.command()(version)
+app.add_typer(events_app, name="events")
 app.add_typer(sets_app, name="sets")
 app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from monitor.cli.options import ConfigOption, DeviceOption
 from monitor.cli.shutdown import closing_all, stop_on_signals
-from monitor.cli.wiring import load_sets, load_settings, make_delivery, make_telemetry
+from monitor.cli.wiring import load_sets, load_settings, make_delivery, make_telemetry, open_schema_registry
 
 if TYPE_CHECKING:
     from monitor.config.sections import Config
-    from monitor.events.envelopes.confluent import Schemas
     from monitor.pipeline import Totals
     from monitor.telemetry.health import Health
     from monitor.telemetry.telemetry import Telemetry
@@ -73,22 +72,12 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
         opened.append(dead_letters.close)
         source = KafkaSource(settings.kafka, settings.source)
         opened.append(source.close)
-        delivery = make_delivery(settings, sinks, dead_letters, _open_schema_registry(settings, opened))
+        delivery = make_delivery(settings, sinks, dead_letters, open_schema_registry(settings, opened))
         pipeline = Pipeline(source, engine, delivery, telemetry, health, stop, _first_alert())
         loading.done()
         log.info("reading events from topic %s as group %s", settings.source.topic, settings.source.group_id)
         totals = pipeline.run()
         log.info("stopped: %d events read, %d alerts, %d bad records", totals.events, totals.alerts, totals.bad)
-
-
-def _open_schema_registry(settings: Config, opened: list[Callable[[], None]]) -> Schemas | None:
-    if settings.events.schema_registry_url is None:
-        return None
-    from monitor.kafka.schema_registry import SchemaRegistry
-
-    registry = SchemaRegistry(settings.events)
-    opened.append(registry.close)
-    return registry
 
 
 def _serve_health(settings: Config, health: Health, telemetry: Telemetry) -> Callable[[], None]:

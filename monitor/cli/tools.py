@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from monitor.cli.events import inspect_file
 from monitor.cli.exit_code import ExitCode
 from monitor.cli.options import ConfigOption
 from monitor.cli.wiring import load_settings
@@ -80,12 +81,23 @@ def _verification_table(v: Verification) -> Table:
 def check(
     config: ConfigOption = None,
     timeout: Annotated[float, typer.Option(help="Longest wait for the brokers, in seconds.", min=1)] = 10.0,
+    sample: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Instead, show what would be judged of each record of this file; see `events inspect`.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Check everything that could stop a sidecar from starting; print every problem and change nothing.
 
     Covers config, health port, sinks, brokers, feature sets, model, SAE and reader.
-    Exits with code 2 if there is a problem.
+    Exits with code 2 if there is a problem, and with code 3 if a record of the sample is bad.
     """
+    if sample is not None:
+        inspect_file(load_settings(config), sample)
+        return
     from rich.console import Console
     from rich.markup import escape
 
@@ -123,6 +135,9 @@ def bench(
             show_default=False,
         ),
     ] = None,
+    only_start: Annotated[
+        bool, typer.Option("--only-start", help="Measure only how soon a sidecar is ready, and its memory.")
+    ] = False,
     skip_pipeline: Annotated[bool, typer.Option("--skip-pipeline", help="Skip the pipeline through Kafka.")] = False,
     skip_scaling: Annotated[bool, typer.Option("--skip-scaling", help="Skip measuring how cost grows.")] = False,
 ) -> None:
@@ -138,7 +153,13 @@ def bench(
     settings = load_settings(config)
     outputs = Outputs(as_json, as_markdown, plot)
     outputs.check()
-    options = Options(quick, names(readers, READERS), names(workloads, WORKLOADS), not skip_pipeline, not skip_scaling)
+    options = Options(
+        quick,
+        () if only_start else names(readers, READERS),
+        names(workloads, WORKLOADS),
+        pipeline=not (skip_pipeline or only_start),
+        scaling=not (skip_scaling or only_start),
+    )
     with ProgressLine(Console(stderr=True)) as progress:
         report = run_bench(settings, options, progress.update)
     print_report(Console(), report)

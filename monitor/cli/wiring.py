@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,4 +62,15 @@ def make_delivery(
     """How the pipeline parses events and where it sends the results."""
     from monitor.pipeline import Delivery
 
-    return Delivery(sinks, dead_letters, settings.events.limits, settings.events.format, schemas)
+    return Delivery(sinks, dead_letters, settings.events.limits, settings.events.body_format(), schemas)
+
+
+def open_schema_registry(settings: Config, opened: list[Callable[[], None]]) -> Schemas | None:
+    """The schema registry that the config names; how to close it is appended to `opened`."""
+    if settings.events.schema_registry_url is None:
+        return None
+    from monitor.kafka.schema_registry import SchemaRegistry
+
+    registry = SchemaRegistry(settings.events)
+    opened.append(registry.close)
+    return registry

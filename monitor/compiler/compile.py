@@ -44,7 +44,7 @@ from monitor.tokens.tokeniser import EventTokeniser
 
 MAX_POSITIONS = 8_192
 """The longest past plus chunk of a graph; the tables of the rotary embedding end there."""
-REFERENCE_TEXTS, REFERENCE_TOKENS = 32, 24
+REFERENCE_TEXTS, REFERENCE_TOKENS = 24, 24
 """Texts of the self-test, and the most tokens of each that follow the shared prefix."""
 
 
@@ -125,6 +125,7 @@ class _Compiler:
         foldable = not self._architecture.branch_norms
         self._turn = rotation(self._architecture.d_model) if foldable else None
         self._folded = inputs.ref.sae.activation_basis == "decoder_norm_folded"
+        self._four_bit = False
 
     def make(self) -> None:
         inputs, folder = self._inputs, self._folder
@@ -166,6 +167,7 @@ class _Compiler:
 
     def _build(self, precision: PrecisionName) -> None:
         from monitor.compiler.graph import Graph
+        from monitor.compiler.linear import FOUR_BIT_PRODUCT
         from monitor.compiler.model_graph import add_blocks
         from monitor.compiler.sae_graph import add_encoder
 
@@ -183,6 +185,8 @@ class _Compiler:
             )
             graph.output(residual, RESIDUAL, "float32", ["token", a.d_model])
             graph.save()
+            if graph.has_operator(FOUR_BIT_PRODUCT):
+                self._four_bit = True
 
     def _reader(self, bundle: Bundle, precision: PrecisionName) -> OnnxReader:
         """With all latents, because sets choose among them later."""
@@ -226,6 +230,7 @@ class _Compiler:
                 windows=tuple(sorted({w for w in a.windows[: self._blocks] if w is not None})),
                 max_tokens=self._positions,
                 embedding_scale=a.embedding_scale,
+                four_bit=self._four_bit,
             ),
             sae=BundleSae(
                 sha256=ref.sae.sha256,

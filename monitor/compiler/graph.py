@@ -71,6 +71,10 @@ class Graph:
         """Whether there is an initializer of that name."""
         return name in self._constants
 
+    def has_operator(self, operator: str) -> bool:
+        """Whether any node is one."""
+        return any(node.op_type == operator for node in self._nodes)
+
     def integers(self, *values: int) -> str:
         """A constant vector of whole numbers, such as axes and sizes."""
         return self.constant("integers_" + "_".join(map(str, values)), np.array(values, dtype=np.int64))

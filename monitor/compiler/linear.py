@@ -9,9 +9,13 @@ from numpy.typing import NDArray
 
 from monitor.compiler.graph import CONTRIB, Graph
 from monitor.compiler.quantise import LEVELS, quantise_columns
+from monitor.model.four_bit import BLOCK, FourBitWeight
 from monitor.readers.onnx.manifest import PrecisionName
 
+FOUR_BIT_PRODUCT = "MatMulNBits"
 Precision = PrecisionName
+Weight = NDArray[np.float32] | FourBitWeight
+"""[channel, out]."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,16 @@ def operand(graph: Graph, values: str, precision: Precision, limit: float | None
     return Operand(graph.add("QuantizeLinear", rows, unit, _zero_point(graph)), unit, scale)
 
 
-def product(
-    graph: Graph, x: Operand, name: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None = None
-) -> str:
-    """x @ weight + bias as float32 [token, out]; int8 weights [channel, out] have a scale for every output channel."""
-    if x.unit is None:
+def product(graph: Graph, x: Operand, name: str, weight: Weight, bias: NDArray[np.float32] | None = None) -> str:
+    """x @ weight + bias as float32 [token, out]; int8 weights [channel, out] have a scale for every output channel.
+
+    A weight in 4 bits is multiplied in float32, as exactly as a dense one. Raises ValueError if `x` is in int8 then.
+    """
+    if isinstance(weight, FourBitWeight):
+        if x.unit is not None:
+            raise ValueError(f"{name}: a weight in 4 bits and values in int8")
+        result = _product_of_blocks(graph, x.values, name, weight)
+    elif x.unit is None:
         result = graph.add("MatMul", x.values, graph.constant(name, weight))
     else:
         quantised, scales = quantise_columns(weight)
@@ -65,6 +74,32 @@ def product(
     if x.scale is not None:
         result = graph.add("Mul", result, x.scale)
     return result if bias is None else graph.add("Add", result, graph.constant(f"{name}.bias", bias))
+
+
+def _product_of_blocks(graph: Graph, x: str, name: str, weight: FourBitWeight) -> str:
+    """x @ weight, where the operator has (level - 8) * unit.
+
+    What remains of a block's offset is the same for all its channels, so it is multiplied with their sum. The operator
+    could take the offsets itself, but then it has no fast path.
+    """
+    channels, outputs = weight.shape
+    levels = weight.levels[:, :, ::2] | weight.levels[:, :, 1::2] << 4
+    scaled = graph.add(
+        FOUR_BIT_PRODUCT,
+        x,
+        graph.constant(f"{name}.levels", levels),
+        graph.constant(f"{name}.units", weight.units),
+        domain=CONTRIB,
+        K=channels,
+        N=outputs,
+        bits=4,
+        block_size=BLOCK,
+        accuracy_level=1,  # float32
+    )
+    ones = np.repeat(np.eye(channels // BLOCK, dtype=np.float32), BLOCK, axis=0)  # [channel, block]
+    sums = graph.add("MatMul", x, graph.constant(f"block_sums.{channels}", ones))
+    offsets = (weight.offsets + 8 * weight.units).T
+    return graph.add("Add", scaled, graph.add("MatMul", sums, graph.constant(f"{name}.offsets", offsets)))
 
 
 def product_of_inputs(graph: Graph, x: Operand, weight: str, units: str, bias: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 
 from monitor.compiler.architectures import Architecture, Rope
 from monitor.compiler.graph import CONTRIB, Graph
-from monitor.compiler.linear import Operand, Precision, operand, product
+from monitor.compiler.linear import Operand, Precision, Weight, operand, product
 from monitor.compiler.model_weights import ModelTensors
 from monitor.compiler.rotation import rotation
+from monitor.model.four_bit import FourBitWeight
 from monitor.readers.onnx import step
 
 Array = NDArray[np.float32]
@@ -36,7 +38,9 @@ def add_blocks(
 
     The inputs are those of `step.Step`; each block puts out the keys and values of the new tokens. `precision` is
     that of the products with weights; attention itself and norms are always float32. If there is a rotation `turn`
-    [d, d], the embeddings that come in and the residual stream that goes out are rotated by it.
+    [d, d], the embeddings that come in and the residual stream that goes out are rotated by it. In int8, it is folded
+    into the weights. In float32, the stream is turned back for the blocks: they need no rotation, and their weights
+    stay as the model has them, which is 4 bits in many files.
     `positions` is the longest past plus chunk.
     """
     return _Blocks(graph, weights, architecture, precision, turn, positions).add(blocks)
@@ -56,7 +60,8 @@ class _Blocks:
         self._w = weights
         self._a = architecture
         self._precision = precision
-        self._turn = turn
+        self._turn = turn if precision == "int8" else None
+        self._outer_turn = turn if precision == "fp32" else None
         self._positions = positions
 
     def add(self, blocks: int) -> str:
@@ -71,7 +76,7 @@ class _Blocks:
         # the plain mask even if every layer has a window, because a Step always has it
         for mask in sorted({step.MASK, *(step.window_mask(w) for w in a.windows[:blocks] if w is not None)}):
             g.input(mask, "float32", ["sequence", 1, 1, "chunk", "context"])
-        residual = step.EMBEDDINGS
+        residual = self._turned_stream(step.EMBEDDINGS, "stream.turn_back", -1)
         x = g.add("SimplifiedLayerNormalization", residual, self._norm("layers.0.input_layernorm"), **self._eps)
         for layer in range(blocks):
             prefix = f"layers.{layer}."
@@ -79,7 +84,8 @@ class _Blocks:
             x, residual = self._join(branch, residual, self._pre_mlp_norm(prefix), prefix, "post_attention_layernorm")
             branch = self._mlp(prefix, x)
             if layer + 1 == blocks:
-                return g.add("Add", self._branch(branch, prefix, "post_feedforward_layernorm"), residual)
+                residual = g.add("Add", self._branch(branch, prefix, "post_feedforward_layernorm"), residual)
+                return self._turned_stream(residual, "stream.turn", 1)
             following = f"layers.{layer + 1}."
             x, residual = self._join(
                 branch,
@@ -133,15 +139,32 @@ class _Blocks:
         gain = self._g.constant(prefix + norm, self._gain(prefix + norm))
         return self._g.add("SimplifiedLayerNormalization", branch, gain, **self._eps)
 
-    def _reading(self, name: str, norm: str) -> Array:
+    def _turned_stream(self, stream: str, name: str, direction: int) -> str:
+        """The residual stream between graph and blocks: `direction` 1 rotates it, -1 turns it back."""
+        turn = self._outer_turn
+        if turn is None:
+            return stream
+        return self._g.add("MatMul", stream, self._g.constant(name, turn if direction == 1 else turn.T))
+
+    def _kept(self, name: str) -> FourBitWeight | None:
+        """The weight as the model's file has it, if it is in 4 bits and nothing is folded into it."""
+        return self._w.four_bit(f"{name}.weight") if self._precision == "fp32" else None
+
+    def _reading(self, name: str, norm: str) -> Weight:
         """The weight [channel, out] of a product that reads the residual stream."""
+        kept = self._kept(name)
+        if kept is not None:
+            return kept
         weight = self._w.get(f"{name}.weight").T
         if self._turn is None:
             return self._spread_weight(weight)
         return self._turn.T @ (weight * self._gain(norm)[:, None])
 
-    def _writing(self, name: str) -> Array:
+    def _writing(self, name: str) -> Weight:
         """The weight [channel, out] of a product that is added to the residual stream."""
+        kept = self._kept(name)
+        if kept is not None:
+            return kept
         weight = self._w.get(f"{name}.weight").T
         return weight if self._turn is None else weight @ self._turn
 
@@ -188,12 +211,12 @@ class _Blocks:
         norm = f"layers.{layer}.input_layernorm"
         q, k, v = (self._reading(f"{prefix}{name}_proj", norm) for name in "qkv")
         if not a.qk_norm:
-            q = q * np.float32(a.query_scale)
+            q = q.times(a.query_scale) if isinstance(q, FourBitWeight) else q * np.float32(a.query_scale)
         bias = None
         if a.qkv_bias:
             bq, bk, bv = (self._w.get(f"{prefix}{name}_proj.bias") for name in "qkv")
             bias = np.concatenate([bq if a.qk_norm else bq * np.float32(a.query_scale), bk, bv])
-        together = product(g, self._normed(x), f"{prefix}qkv", np.concatenate([q, k, v], axis=1), bias)
+        together = product(g, self._normed(x), f"{prefix}qkv", _side_by_side([q, k, v]), bias)
         heads = a.heads + a.kv_heads
         qk, values = g.add_many("Split", [together, g.integers(heads * a.head_dim, a.kv_width)], 2, axis=1)
         if a.qk_norm:
@@ -264,9 +287,17 @@ class _Blocks:
         turned = g.add("MatMul", rows, g.constant(f"spread.{block}", rotation(block)))
         return g.add("Reshape", turned, g.integers(-1, width))
 
-    def _spread_weight(self, weight: Array) -> Array:
-        if self._precision != "int8":
+    def _spread_weight(self, weight: Weight) -> Weight:
+        if self._precision != "int8" or isinstance(weight, FourBitWeight):
             return weight
         block = math.gcd(weight.shape[0], _SPREAD_CHANNELS)
         blocks = weight.reshape(-1, block, weight.shape[1])
         return (rotation(block).T @ blocks).reshape(weight.shape)
+
+
+def _side_by_side(weights: Sequence[Weight]) -> Weight:
+    """One weight with the outputs of all; in 4 bits only if all are."""
+    blocks = [weight for weight in weights if isinstance(weight, FourBitWeight)]
+    if len(blocks) == len(weights):
+        return FourBitWeight.side_by_side(blocks)
+    return np.concatenate([w.dense() if isinstance(w, FourBitWeight) else w for w in weights], axis=1)

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from monitor.errors import ConfigError
 from monitor.model.files import ModelFiles
+from monitor.model.four_bit import FourBitWeight
 from monitor.model.gguf_model import GgufModel
 from monitor.model.narrow import narrowed
 
@@ -24,6 +25,9 @@ class ModelTensors(Protocol):
 
     def get(self, name: str) -> NDArray[np.float32]:
         """A tensor by its name inside the language model, such as `layers.0.mlp.up_proj.weight`."""
+
+    def four_bit(self, name: str) -> FourBitWeight | None:
+        """The same tensor in 4 bits, if the model's file holds it so."""
 
     def embeddings(self) -> tuple[NDArray[Any], NDArray[np.float16] | None]:
         """The table [vocabulary, d_model] and, if it is in int8, its scales; see EmbeddingTable."""
@@ -66,6 +70,10 @@ class ModelWeights:
                 f"{self.folder}: {full} is {stored.dtype.name}: quantised weights cannot be built as a graph"
             )
         return stored.astype(np.float32)
+
+    def four_bit(self, name: str) -> FourBitWeight | None:  # noqa: ARG002 - safetensors have floats only
+        """None."""
+        return None
 
     def embeddings(self) -> tuple[NDArray[Any], NDArray[np.float16] | None]:
         """The table [vocabulary, d_model], in 16 bits if that loses nothing."""

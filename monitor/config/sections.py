@@ -13,10 +13,12 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from detectors.feature_set import SetOverride
 from monitor.config.kafka_options import option_problems
+from monitor.config.mapping import MappingConfig
 from monitor.config.section import Port, Positive, Seconds, Section
 from monitor.config.sinks import OtelConfig as OtelConfig
 from monitor.config.sinks import SinksConfig as SinksConfig
 from monitor.events.event import EventLimits
+from monitor.events.event_format import EventFormat
 from monitor.events.parse import AUTO, EVENT_FORMATS
 
 ENV_PREFIX = "LATENTWATCH__"
@@ -186,6 +188,8 @@ class EventsConfig(Section):
     """PEM file of the authorities that may sign the registry's certificate; default: those that come with requests."""
     schema_registry_timeout_s: Seconds = 5.0
     """Longest wait for one answer of the registry."""
+    mapping: MappingConfig = MappingConfig()
+    """Paths to what was said in bodies of no known format; used instead of `format`."""
 
     @model_validator(mode="after")
     def _registry(self) -> EventsConfig:
@@ -212,6 +216,16 @@ class EventsConfig(Section):
         if (basic or token) and url.scheme != "https" and url.hostname not in LOOPBACK:
             raise ValueError("schema_registry_url: only https:// keeps the password or token safe")
         return self
+
+    @model_validator(mode="after")
+    def _one_reader(self) -> EventsConfig:
+        if self.mapping.is_set and self.format != AUTO:
+            raise ValueError(f"format {self.format} and a mapping: the mapping reads every body; leave format out")
+        return self
+
+    def body_format(self) -> str | EventFormat:
+        """What reads bodies: the mapping if there is one, or else the name of a format."""
+        return self.mapping.event_format() if self.mapping.is_set else self.format
 
     @property
     def limits(self) -> EventLimits:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import http.client
+import json
 import os
 import signal
 import subprocess
@@ -84,10 +85,22 @@ class SidecarProcess:
         """None while it runs."""
         return self._running().poll()
 
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._running().pid
+
+    def unready(self) -> list[str] | None:
+        """The reasons that /readyz gives; empty if it is ready, None if it does not answer."""
+        status, body = self._get("/readyz")
+        if status == 0:
+            return None
+        return [] if status == http.HTTPStatus.OK else [str(reason) for reason in json.loads(body)["reasons"]]
+
     def wait_ready(self, timeout_s: float, tick: Callable[[], None] = lambda: None) -> None:
         """Returns once /readyz answers 200. Raises Permanent if the child ends first or takes longer."""
         give_up_at = time.monotonic() + timeout_s
-        while self._get("/readyz")[0] != 200:
+        while self.unready() != []:
             self.check_alive()
             if time.monotonic() > give_up_at:
                 raise Permanent(f"the sidecar was not ready within {timeout_s:.0f} s")

@@ -13,7 +13,7 @@ from monitor.events.event_format import Envelope
 from monitor.events.json_object import JsonObject, checked_object, read_text
 from monitor.events.stream import joined_streams
 
-_ENVELOPES: tuple[Envelope, ...] = (cloudevents, connect)
+_ENVELOPES: dict[str, Envelope] = {"CloudEvents": cloudevents, "Kafka Connect": connect}
 _MAX_LAYERS = 8
 
 
@@ -33,15 +33,16 @@ def bodies(value: Any, context: Context, layers: int = 0) -> Iterator[Body]:
     if layers > _MAX_LAYERS:
         raise BadEvent(f"more than {_MAX_LAYERS} envelopes inside each other", context.path)
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "[", '"'):
-        yield from bodies(read_text(value, context.repaired, context.path), context, layers + 1)
+        inside = read_text(value, context.repaired, context.path)
+        yield from bodies(inside, _opened(context, "text of JSON"), layers + 1)
     elif isinstance(value, list) and value:
         yield from _of_list(value, context, layers)
     else:
         data = checked_object(value, context.path)
-        for envelope in _ENVELOPES:
+        for name, envelope in _ENVELOPES.items():
             if envelope.recognises(data, context):
                 body, inner = envelope.unwrap(data, context)
-                yield from bodies(body, inner, layers + 1)
+                yield from bodies(body, _opened(inner, name), layers + 1)
                 return
         yield Body(data, context)
 
@@ -50,6 +51,7 @@ def _of_list(items: list[Any], context: Context, layers: int) -> Iterator[Body]:
     if all(isinstance(item, dict) and _is_turn(item) for item in items):
         yield Body({"messages": items}, context)
         return
+    context = _opened(context, "an array")
     found = joined_streams(items)
     for i, (at, item) in enumerate(found):
         if context.faults.full:
@@ -61,6 +63,10 @@ def _of_list(items: list[Any], context: Context, layers: int) -> Iterator[Body]:
             yield from bodies(item, replace(context, path=f"{context.path}[{at}]", suffix=suffix), layers + 1)
         except BadEvent as fault:
             context.faults.add(fault)
+
+
+def _opened(context: Context, name: str) -> Context:
+    return replace(context, opened=(*context.opened, name))
 
 
 def _is_turn(item: JsonObject) -> bool:

@@ -28,6 +28,8 @@ class Context:
     attributes: Mapping[str, str] = field(default_factory=dict)
     suffix: str = ""
     """Tells apart the bodies of a record that have no ids of their own."""
+    opened: tuple[str, ...] = ()
+    """The envelopes around the body, the outermost first."""
     repaired: Counter[str] = field(default_factory=Counter)
     """What was replaced while the record was read, by kind."""
     faults: Faults = field(default_factory=Faults)

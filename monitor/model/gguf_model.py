@@ -17,6 +17,7 @@ from monitor.model.gguf.convert import convert, needed_for
 from monitor.model.narrow import narrowed
 
 if TYPE_CHECKING:
+    from monitor.model.four_bit import FourBitWeight
     from monitor.model.gguf.file import GgufFile
 
 
@@ -54,6 +55,13 @@ class GgufModel:
             from monitor.model.gguf.weights import decoded
 
             return decoded(self._file, self._tensor_name(name))
+
+    def four_bit(self, name: str) -> FourBitWeight | None:
+        """The same tensor as the file holds it, if that is in 4 bits."""
+        with self._errors():
+            from monitor.model.gguf.weights import four_bit
+
+            return four_bit(self._file, self._tensor_name(name))
 
     def embeddings(self) -> tuple[NDArray[Any], NDArray[np.float16] | None]:
         """The table [vocabulary, d_model] in few bytes: int8 with the scales of its blocks, or as `narrowed` has it."""

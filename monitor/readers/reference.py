@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,8 +84,12 @@ class ReferenceActivations:
         """The tokens [token] of each text."""
         return self._by_text(self.tokens)
 
-    def difference(self, latents: Sequence[int], read: ReadTexts) -> float:
-        """How far `read`, whose first columns are `latents`, is from these activations, as a share of their norm."""
+    def difference(self, latents: Sequence[int], read: ReadTexts, flips: float = 0.0) -> float:
+        """How far `read`, whose first columns are `latents`, is from these activations, as a share of their norm.
+
+        A latent flips if it is active in only one of the two, because it lies within rounding of its threshold. It then
+        differs by the whole threshold. Flips are not counted if they are at most `flips` of the active latents.
+        """
         column = np.full(max((*latents, int(self.latents.max(initial=0)))) + 1, -1)
         column[list(latents)] = np.arange(len(latents))
         known = column[self.latents] >= 0
@@ -94,9 +97,15 @@ class ReferenceActivations:
         expected = np.zeros((self.tokens.size, len(latents)), np.float32)
         expected[rows[known], column[self.latents[known]]] = self.values[known]
         found = [values[:, : len(latents)] for values in read(self.texts)]
-        pairs = list(zip(self._by_text(expected), found, strict=True))
-        size = math.sqrt(sum(float(np.sum(of[-now.shape[0] :] ** 2)) for of, now in pairs))
-        difference = math.sqrt(sum(float(np.sum((now - of[-now.shape[0] :]) ** 2)) for of, now in pairs))
+        pairs = zip(self._by_text(expected), found, strict=True)
+        kept = np.concatenate([of[of.shape[0] - now.shape[0] :] for of, now in pairs])
+        now = np.concatenate(found)
+        size = float(np.linalg.norm(kept))
+        flipped = (kept != 0) != (now != 0)
+        errors = now - kept
+        if flipped.sum() <= flips * np.count_nonzero(kept):
+            errors[flipped] = 0
+        difference = float(np.linalg.norm(errors))
         return difference / size if size > 0 else difference
 
     def _by_text(self, values: NDArray[Any]) -> list[NDArray[Any]]:

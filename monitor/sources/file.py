@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
+import base64
 import io
 import json
 import os
 import sys
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import date, datetime
@@ -17,18 +16,19 @@ from typing import Any, BinaryIO, cast
 from monitor.errors import ConfigError, Permanent
 from monitor.events.event import Origin, Record
 from monitor.events.json_object import is_utf16
+from monitor.sources.compression import DAMAGE, PARQUET, decompressed, starts_with
 from monitor.sources.json_values import json_values, spans_lines
 
 _BOM = b"\xef\xbb\xbf"
-_GZIP, _ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
 class FileSource:
     """Hands out one record a line of JSONL, an object of pretty-printed JSON, or a row of Parquet; skips blank lines.
 
-    `-` is standard input, read as JSON. gzip is decompressed, and a byte-order mark skipped. A line or an object over
-    `max_bytes` is handed out cut to one byte more, which is enough for the parser to refuse it, so that none fills the
-    memory. Raises Permanent from `poll` if the file is UTF-16 or damaged.
+    `-` is standard input, read as JSON. gzip and Zstandard are decompressed, and a byte-order mark is skipped. A line
+    or an object over `max_bytes` is handed out cut to one byte more, which is enough for the parser to refuse it, so
+    that none fills the memory. Raises ConfigError if the file can't be opened or is of a kind that is not read, and
+    Permanent from `poll` if it is UTF-16 or damaged.
     """
 
     unready = ""
@@ -40,10 +40,15 @@ class FileSource:
         self._max_bytes = max_bytes
         self._batch = batch
         self.exhausted = False
-        if path.endswith(".parquet"):
-            self._records = self._parquet(Path(path))
-        else:
-            self._records = self._jsonl(self._open(path))
+        try:
+            file = self._open(path)
+            is_parquet = path.endswith(".parquet") or starts_with(file, PARQUET)
+            if path == "-" and is_parquet:
+                raise ConfigError("-: is Parquet, which can't be read from standard input: name the file")
+            self._records = self._parquet(Path(path)) if is_parquet else self._jsonl(decompressed(file, self._name))
+        except ConfigError:
+            self._exit.close()
+            raise
 
     def poll(self) -> Sequence[Record]:
         records = []
@@ -66,27 +71,24 @@ class FileSource:
     def close(self) -> None:
         self._exit.close()
 
-    def _open(self, path: str) -> BinaryIO:
-        if path == "-":
-            return sys.stdin.buffer
+    def _open(self, path: str) -> io.BufferedReader:
         try:
-            file = self._exit.enter_context(io.BufferedReader(io.FileIO(path)))
-            start = file.peek(4)
+            if path == "-":
+                file = io.BufferedReader(cast("Any", sys.stdin.buffer))
+                self._exit.callback(file.detach)  # standard input is not ours to close
+            else:
+                file = self._exit.enter_context(io.BufferedReader(io.FileIO(path)))
+            file.peek(1)
         except OSError as e:
-            raise ConfigError(f"{path}: cannot be read: {e.strerror}") from None
-        if start.startswith(_ZSTANDARD):
-            self._exit.close()
-            raise ConfigError(f"{path}: Zstandard is not read: decompress it with zstd -d")
-        if start.startswith(_GZIP):
-            return cast("BinaryIO", self._exit.enter_context(gzip.GzipFile(fileobj=file)))
+            raise ConfigError(f"{self._name}: cannot be read: {e.strerror}") from None
         return file
 
     def _jsonl(self, file: BinaryIO) -> Iterator[Record]:
         try:
             for number, value in self._values(file):
                 yield Record(value, Origin(self._name, 0, number))
-        except (EOFError, zlib.error, gzip.BadGzipFile) as e:
-            raise Permanent(f"{self._name}: damaged gzip: {e}") from None
+        except DAMAGE as e:
+            raise Permanent(f"{self._name}: damaged, or it breaks off: {e}") from None
 
     def _values(self, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
         first = True
@@ -137,10 +139,7 @@ class FileSource:
                 number += 1
                 # a column that a row does not use comes as null, which no event needs to say
                 present = {key: value for key, value in row.items() if value is not None}
-                try:
-                    value = json.dumps(present, default=_iso, ensure_ascii=False).encode()
-                except (TypeError, UnicodeEncodeError) as e:
-                    raise Permanent(f"{self._name}: row {number}: {e}") from None
+                value = json.dumps(present, default=_as_text, ensure_ascii=False).encode(errors="surrogatepass")
                 yield Record(value, Origin(self._name, 0, number))
 
     def _row_batches(self, file: Any) -> Iterator[list[dict[str, Any]]]:
@@ -169,7 +168,13 @@ def _in_nanoseconds(field: Any) -> bool:
     return str(field.type).startswith("timestamp[ns")
 
 
-def _iso(value: object) -> str:
+def _as_text(value: object) -> str:
+    """A value without a form in JSON: bytes are text, or base64 if they are something else."""
     if isinstance(value, datetime | date):
         return value.isoformat()
-    raise TypeError(f"a column of {type(value).__name__} has no JSON form")
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return base64.b64encode(value).decode()
+    return str(value)  # decimals, durations and such, which no event needs to be exact

@@ -11,9 +11,19 @@ _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"?|[{}\[\]]')
 
 
 def spans_lines(first: bytes) -> bool:
-    """Whether the first line of a file is the start of JSON that goes on in the next ones."""
+    """Whether the first line of a file is the start of JSON that goes on in the next ones.
+
+    A line of JSON that was cut is not: it would take all further lines for its own.
+    """
     line = first.strip()
-    return line in (b"{", b"[", b"[{") or (line.startswith(b"[") and line.endswith(b","))
+    if not line.startswith((b"{", b"[")) or not line.endswith((b"{", b"[", b",")):
+        return False
+    depth = 0
+    for token in _TOKEN.finditer(line):
+        if token[0].startswith(b'"') and (len(token[0]) == 1 or not token[0].endswith(b'"')):
+            return False  # cut inside of a text
+        depth += {b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(token[0], 0)
+    return depth > 0
 
 
 def json_values(

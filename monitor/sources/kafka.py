@@ -100,7 +100,9 @@ class KafkaSource:
             if self._failure is not None:
                 raise self._failure
             if not self._held:
-                self._fetch(consumer, min(self._source.poll_timeout_ms, _MAX_BLOCK_MS))
+                longest_ms = min(self._source.poll_timeout_ms, _MAX_BLOCK_MS)
+                # a poll without records lasts its whole timeout, even if the member joined meanwhile
+                self._fetch(consumer, longest_ms if self.assigned else min(longest_ms, _REJOIN_MS))
                 self._fill(consumer)
         except Exception as e:
             self._drop()

@@ -28,6 +28,11 @@ _MARKS = re.compile("\ue0f0([0-9]+)\ue0f1")
 _SEGMENTS: dict[str, SegmentName] = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 
 
+def segment_of(role: str) -> SegmentName:
+    """The segment that a turn of this role before the response is."""
+    return _SEGMENTS.get(known_role(role) or "", "other")
+
+
 @dataclass(frozen=True)
 class Segment:
     """One turn: characters [start, end) of the rendered text are `text[lead : lead + end - start]` of the turn.
@@ -98,7 +103,7 @@ class ChatTemplate:
     def render(self, event: Event) -> Rendered:
         """The event's turns and response, without the template's text after the last of them."""
         turns = [(m.role, m.content) for m in event.messages]
-        names: list[SegmentName] = [_SEGMENTS.get(known_role(role) or "", "other") for role, _ in turns]
+        names: list[SegmentName] = [segment_of(role) for role, _ in turns]
         if event.response or not turns:
             turns.append(("assistant", event.response))
             names.append("response")

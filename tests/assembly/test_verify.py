@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from monitor.assembly import build
 from monitor.assembly.artefacts import BundleArtefacts
 from monitor.assembly.build import load_readers
+from monitor.assembly.compiled_reader import open_reader
 from monitor.assembly.verify import verify
 from monitor.compiler.compile import write_manifest
 from monitor.config.sections import Config
 from monitor.readers.onnx.bundle import load_bundle
+from monitor.readers.onnx.reader import OnnxReader
 from tests.tiny_bundle import calibration_events, tiny_source
 
 
@@ -40,3 +45,22 @@ def test_what_was_measured_is_in_the_manifest_and_auto_obeys_it(
     assert "reading in fp32: when the bundle was verified, int8 decided otherwise than fp32 too often" in caplog.text
     asked = config.changed(reader=config.reader.changed(precision="int8"))
     assert load_readers(asked, bundle, artefacts).exact is not None
+
+
+def test_no_graph_of_int8_stays_in_memory_if_only_fp32_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tiny_source(tmp_path / "source")
+    bundle = source.compile(tmp_path / "bundle")
+    monkeypatch.setattr(build, "MIN_GAIN", float("inf"))
+    opened: list[weakref.ref[OnnxReader]] = []
+    still_there: list[int] = []
+
+    def counting(*args: Any, **options: Any) -> OnnxReader:
+        still_there.append(sum(reader() is not None for reader in opened))
+        reader = open_reader(*args, **options)
+        opened.append(weakref.ref(reader))
+        return reader
+
+    monkeypatch.setattr(build, "open_reader", counting)
+    config = Config.model_validate({"reader": {"threads": 1}})
+    assert load_readers(config, bundle, BundleArtefacts((source.feature_set(),), bundle)).exact is None
+    assert still_there == [0, 1, 0]

@@ -37,7 +37,7 @@ ROW_KEYS = {
 @pytest.fixture(scope="module")
 def report() -> BenchReport:
     config = Config.model_validate({"reader": {"precision": "fp32"}})
-    options = Options(False, ("onnx_fp32",), ("short",), pipeline=False, scaling=False, sizes=TINY)
+    options = Options(False, ("onnx_fp32",), ("short",), start=False, pipeline=False, scaling=False, sizes=TINY)
     return run_bench(config, options, lambda *_: None)
 
 
@@ -55,10 +55,11 @@ def test_two_events(report: BenchReport) -> None:
 
 
 @pytest.mark.model
-def test_json_has_the_four_parts(report: BenchReport) -> None:
+def test_json_has_all_parts(report: BenchReport) -> None:
     data = json.loads(report.to_json())
-    assert list(data) == ["machine", "results", "pipeline", "scaling"]
+    assert list(data) == ["machine", "results", "start", "pipeline", "scaling"]
     assert set(data["results"][0]) >= ROW_KEYS
+    assert data["start"] == {}
     assert data["pipeline"] == {}
     assert data["scaling"] == []
     assert {"cpu", "cores", "ceilings_gops", "skipped"} <= set(data["machine"])

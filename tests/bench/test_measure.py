@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,14 +67,16 @@ def measured(
     report: BenchReport,
     seconds: float = math.inf,
     sizes: Sizes = SIZES,
+    clock: Callable[[], float] = lambda: 0.0,
+    workloads: Sequence[Workload] = WORKLOADS,
 ) -> list[ReaderResult]:
     return measure(
         running,
-        WORKLOADS,
+        workloads,
         FiveTokens(),
         sizes,
         longest_s=60.0,
-        budget=Budget(seconds, {"short": 1, "long": 1}, lambda: 0.0),
+        budget=Budget(seconds, {"short": 1, "long": 1}, clock),
         rates=rates,
         report=report,
         progress=Progress(lambda *_: None, 2),
@@ -139,17 +142,35 @@ SLOW = dataclasses.replace(QUICK, repetitions=3, single_events=2)
 
 def test_a_slice_that_is_too_short_cuts_events_and_says_so(sound: WorkerProcess) -> None:
     report = BenchReport({"ceilings_gops": {}})
-    rows = measured([(reader("sound"), sound)], Rates(sound, report.skipped), report, seconds=1.0, sizes=SLOW)
-    # "long" has two events of half a second, and 0.6 s of its slice of 1 s are for a repetition
-    assert [(row.workload, row.events) for row in rows] == [("short", 1), ("long", 1)]
-    assert report.shortened == ["sound on long: 1 of 2 single events, 1 of 2 events"]
+    longer = [WORKLOADS[0], Workload("long", (EVENT,) * 4)]
+    running = [(reader("sound"), sound)]
+    rows = measured(running, Rates(sound, report.skipped), report, 1.7, SLOW, workloads=longer)
+    # "long" has four events of half a second, and 1.02 s of its slice of 1.7 s are for a repetition
+    assert [(row.workload, row.events) for row in rows] == [("short", 1), ("long", 2)]
+    assert report.shortened == ["sound on long: 1 of 2 single events, 2 of 4 events"]
     assert report.skipped == []
     page = markdown(BenchReport({**MACHINE, "ceilings_gops": {}}, shortened=report.shortened), "latentwatch bench")
-    assert "## Cut short\n\n- sound on long: 1 of 2 single events, 1 of 2 events\n" in page
+    assert "## Cut short\n\n- sound on long: 1 of 2 single events, 2 of 4 events\n" in page
 
 
 def test_repetitions_end_with_the_slice(sound: WorkerProcess) -> None:
     report = BenchReport({})
-    rows = measured([(reader("sound"), sound)], Rates(sound, report.skipped), report, seconds=0.4, sizes=SLOW)
-    assert [row.repetitions for row in rows] == [1, 1]
-    assert all("1 of 3 repetitions" in line for line in report.shortened)
+    many = dataclasses.replace(SLOW, repetitions=100)
+    ticks = itertools.count(step=0.05)
+    rows = measured([(reader("sound"), sound)], Rates(sound, []), report, 8.0, many, lambda: next(ticks))
+    assert all(1 <= row.repetitions < 100 for row in rows)
+    assert len(report.shortened) == len(rows) == 2
+    assert all(" of 100 repetitions" in line for line in report.shortened)
+
+
+def test_a_reader_without_time_for_enough_events_is_left_out(sound: WorkerProcess) -> None:
+    report = BenchReport({**MACHINE, "ceilings_gops": {}})
+    longest = [WORKLOADS[0], Workload("long", (EVENT,) * 40)]
+    # half a second for a single event, so five for ten of "long", which are the least
+    running = [(reader("sound"), sound)]
+    rows = measured(running, Rates(sound, []), report, 1.9, SLOW, workloads=longest)
+    assert [(row.workload, row.reader) for row in rows] == [("short", "sound")]
+    assert report.left_out == [("long", "sound")]
+    assert report.skipped == ["sound on long: left out: only 10 of its 40 events would take 5 s"]
+    report.results, report.left_out = rows, [("short", "tortoise")]
+    assert "| tortoise | left out |  |  |  |  |  |\n" in markdown(report, "latentwatch bench")

@@ -137,9 +137,17 @@ def test_files_are_readable_by_all_and_the_graph_loads_from_elsewhere(source: Ti
     assert open_reader(load_bundle(moved), "fp32", LATENTS).read([Chunk(texts(5)[0])])[0].shape == (5, len(LATENTS))
 
 
-def test_a_gguf_is_compiled_without_converting_it(tmp_path: Path) -> None:
-    """The same graphs come out as of the model in transformers layout; its embeddings stay in the GGUF's blocks."""
-    gguf = make_package(tmp_path / "package")
+FOUR_BIT = {
+    "none": (),
+    "all": ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"),
+    "some": ("attn_q", "attn_k", "ffn_down"),  # queries, keys and values are one product, so it is dense
+}
+
+
+@pytest.mark.parametrize("name", FOUR_BIT)
+def test_a_gguf_is_compiled_without_converting_it(name: str, tmp_path: Path) -> None:
+    """The same graphs come out as of the model in transformers layout, but weights in 4 bits stay so in fp32."""
+    gguf = make_package(tmp_path / "package", four_bit=FOUR_BIT[name])
     model = find_model(str(gguf), None, tmp_path / "cache")
     assert isinstance(model, GgufModel)
     bundles = []
@@ -162,8 +170,12 @@ def test_a_gguf_is_compiled_without_converting_it(tmp_path: Path) -> None:
         bundles.append(compile_bundle(inputs, tmp_path / f"bundle-{n}"))
     assert not (tmp_path / "cache").exists()
     direct, detour = (b.manifest.files for b in bundles)
-    for name in ("fp32.onnx.data", "int8.onnx.data", "tokenizer.json"):
-        assert direct[name] == detour[name]
+    assert [b.manifest.model.four_bit for b in bundles] == [name != "none", False]
+    assert (direct["fp32.onnx.data"] == detour["fp32.onnx.data"]) == (name == "none")
+    for file in ("int8.onnx.data", "tokenizer.json"):
+        assert direct[file] == detour[file]
+    sizes = [(b.folder / "fp32.onnx.data").stat().st_size for b in bundles]
+    assert name == "none" or sizes[0] < sizes[1]
     readers = [open_reader(bundle, "fp32", range(64)) for bundle in bundles]
     (found,), (expected,) = (reader.read([Chunk(np.arange(1, 9, dtype=np.int32))]) for reader in readers)
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())

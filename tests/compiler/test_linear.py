@@ -12,8 +12,9 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
 from monitor.compiler.graph import Graph
-from monitor.compiler.linear import Precision, operand, product
+from monitor.compiler.linear import Precision, Weight, operand, product
 from monitor.compiler.quantise import quantise_columns
+from monitor.model.four_bit import FourBitWeight
 from monitor.readers.onnx.runtime import onnxruntime
 from tests.saturation import exact, saturating, without_pairs, worst_levels
 
@@ -103,7 +104,7 @@ class Product:
     def __init__(
         self,
         folder: Path,
-        weight: NDArray[np.float32],
+        weight: Weight,
         precision: Precision,
         limit: float | None = None,
         bias: NDArray[np.float32] | None = None,
@@ -205,3 +206,32 @@ def test_onnxruntime_is_exact_on_this_processor(channels: int, tokens: int | Non
         units.astype(np.float64) / 127
     )
     np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6 * float(np.abs(wanted).max()))
+
+
+@pytest.fixture
+def blocks() -> FourBitWeight:
+    """Some blocks have only one value, and some have offsets that are far larger than their units."""
+    source = np.random.default_rng(5)
+    units = np.abs(source.standard_normal((20, 3))).astype(np.float32)
+    offsets = (-8 * units + source.standard_normal((20, 3))).astype(np.float32)
+    units[:5, 0] = 0
+    offsets[5:8, 1] = 100
+    return FourBitWeight(source.integers(0, 16, (20, 3, 32), np.uint8), units, offsets)
+
+
+@pytest.mark.parametrize("tokens", [1, 3, 200])
+def test_a_weight_in_4_bits_multiplies_like_the_dense_one(tokens: int, blocks: FourBitWeight, tmp_path: Path) -> None:
+    x = np.random.default_rng(6).standard_normal((tokens, 96)).astype(np.float32)
+    weight = blocks.dense()
+    bias = np.arange(20, dtype=np.float32)
+    found = Product(tmp_path, blocks, "fp32", bias=bias)(x)
+    exact_product = x.astype(np.float64) @ weight.astype(np.float64) + bias
+    sizes = np.abs(x) @ np.abs(weight) + np.abs(bias)
+    assert (np.abs(found - exact_product) <= 2e-6 * sizes).all()
+
+
+def test_a_weight_in_4_bits_is_not_multiplied_in_int8(blocks: FourBitWeight, tmp_path: Path) -> None:
+    with Graph(tmp_path / "g.onnx") as graph:
+        x = operand(graph, graph.input("x", "float32", ["token", 96]), "int8")
+        with pytest.raises(ValueError, match="w: a weight in 4 bits and values in int8"):
+            product(graph, x, "w", blocks)

@@ -13,6 +13,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
+from monitor.config.mapping import ONE_OR_MORE
 from monitor.config.sections import ENV_PREFIX, Config
 from monitor.config.sinks import SinksConfig, sinks_model
 
@@ -77,6 +78,8 @@ def _whole(model: type[BaseModel]) -> type[BaseModel]:
 def _values(info: FieldInfo) -> str:
     if info.examples:
         return f"{', '.join(f'`{value}`' for value in info.examples)}, or the name of a plugin"
+    if ONE_OR_MORE in info.metadata:
+        return "JSON path, `header:NAME`, or a list of them"
     text = _type_name(info.annotation)
     for rule in [m for m in info.metadata if isinstance(m, Gt | Ge | Le)]:
         text += {Gt: " over {}", Ge: " from {}", Le: " to {}"}[type(rule)].format(_bound(rule))

@@ -52,6 +52,19 @@ def test_the_difference_is_a_share_of_the_norm(
     assert stored.difference(latents, reader(factor, latents)) == pytest.approx(abs(1 - factor), rel=1e-4)
 
 
+@pytest.mark.parametrize("flips", [0.1, 0.2])
+def test_latents_that_flip_are_not_counted_if_they_are_few(stored: ReferenceActivations, flips: float) -> None:
+    def flipped(texts: Sequence[NDArray[np.int32]]) -> list[NDArray[np.float32]]:
+        found = list(reader(1.01)(texts))
+        found[1][0, 1] = 0  # one of six active latents
+        return found
+
+    size = np.linalg.norm([4, 5, 6, 2, 3, 3])
+    counted = flips < 1 / 6
+    expected = np.linalg.norm([0.04, 0.05, 0.06, 2 if counted else 0, 0.03, 0.03]) / size
+    assert stored.difference(range(WIDTH), flipped, flips) == pytest.approx(expected, rel=1e-4)
+
+
 def test_columns_are_compared_by_their_numbers() -> None:
     stored = ReferenceActivations.read([5, 2, 4], TEXTS, reader(latents=[5, 2, 4]))
     assert sorted(set(stored.latents.tolist())) == [2, 4, 5]

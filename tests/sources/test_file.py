@@ -10,12 +10,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import zstandard
 from pyarrow import parquet
 
 from monitor.errors import BadEvent, ConfigError, Permanent
@@ -202,9 +204,15 @@ def test_a_file_without_rows(tmp_path: Path) -> None:
     assert read(write(tmp_path, pa.table({"id": pa.array([], pa.string())}))) == []
 
 
-def test_a_column_without_a_json_form_stops_with_its_row(tmp_path: Path) -> None:
-    with pytest.raises(Permanent, match=r"events\.parquet: row 1: a column of bytes has no JSON form"):
-        read(write(tmp_path, [{"id": "a", "prompt": b"x"}]))
+def test_columns_without_a_form_in_json_refuse_no_event(tmp_path: Path) -> None:
+    row = {"id": "a", "prompt": b"Gr\xc3\xbc\xc3\x9fe", "raw": b"\xff\x00", "price": Decimal("1.50")}
+    (record,) = read(write(tmp_path, [row]))
+    assert json.loads(record.value or b"") == {"id": "a", "prompt": "Grüße", "raw": "/wA=", "price": "1.50"}
+
+
+def test_parquet_is_known_by_its_first_bytes(tmp_path: Path) -> None:
+    path = write(tmp_path, [{"id": "a", "prompt": "x"}]).rename(tmp_path / "events.pq")
+    assert [json.loads(record.value or b"") for record in read(path)] == [{"id": "a", "prompt": "x"}]
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b'{"id":"a"}\n', b"PAR1" + b"x" * 100 + b"PAR1"])
@@ -231,6 +239,7 @@ def test_parquet_that_is_not_there(tmp_path: Path) -> None:
 
 def test_without_pyarrow_the_error_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
     with pytest.raises(ConfigError, match=r"pip install 'latentwatch\[parquet\]'"):
         FileSource(str(tmp_path / "a.parquet"), 100)
 
@@ -252,13 +261,64 @@ def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
 def test_gzip(tmp_path: Path) -> None:
     assert lines(tmp_path, gzip.compress(EVENT + b"\n" + EVENT)) == [(1, EVENT), (2, EVENT)]
     whole = gzip.compress(EVENT * 1000)
-    with pytest.raises(Permanent, match=r"events\.jsonl: damaged gzip"):
+    with pytest.raises(Permanent, match=r"events\.jsonl: damaged, or it breaks off"):
         lines(tmp_path, whole[: len(whole) - 9])
 
 
-def test_zstandard_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="decompress it with zstd -d"):
-        lines(tmp_path, b"\x28\xb5\x2f\xfd" + b"\0" * 20)
+def test_zstandard(tmp_path: Path) -> None:
+    frame = zstandard.compress(EVENT + b"\n" + EVENT + b"\n")
+    assert lines(tmp_path, frame) == [(1, EVENT), (2, EVENT)]
+    assert lines(tmp_path, frame + frame) == [(n, EVENT) for n in range(1, 5)]
+    many = [EVENT[:-2] + b"%d" % n + EVENT[-2:] for n in range(10_000)]
+    assert [value for _, value in lines(tmp_path, zstandard.compress(b"\n".join(many)))] == many
+
+
+@pytest.mark.parametrize("cut", [1, 5, 100])
+def test_zstandard_that_breaks_off_is_never_taken_for_a_whole_file(tmp_path: Path, cut: int) -> None:
+    whole = zstandard.compress(b"\n".join(EVENT + b"%d" % n for n in range(1_000)))
+    with pytest.raises(Permanent, match=r"events\.jsonl: damaged, or it breaks off: the file ends inside of a frame"):
+        lines(tmp_path, whole[:-cut])
+
+
+def test_zstandard_that_is_damaged_or_wants_too_much_memory(tmp_path: Path) -> None:
+    whole = bytearray(zstandard.compress(b"\n".join(EVENT + b"%d" % n for n in range(1_000))))
+    whole[40:60] = b"\xff" * 20
+    with pytest.raises(Permanent, match="damaged, or it breaks off"):
+        lines(tmp_path, bytes(whole))
+    window = zstandard.ZstdCompressionParameters(window_log=28, enable_ldm=True)
+    compressor = zstandard.ZstdCompressor(compression_params=window).compressobj()  # without a size in its head
+    with pytest.raises(Permanent, match="damaged, or it breaks off"):
+        lines(tmp_path, compressor.compress(EVENT) + compressor.flush())
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zstandard.compress])
+def test_standard_input_is_decompressed(monkeypatch: pytest.MonkeyPatch, compress: Any) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(compress(b"\xef\xbb\xbf" + EVENT))))
+    assert [record.value for record in read("-")] == [EVENT]
+    assert not sys.stdin.closed
+
+
+def test_parquet_is_not_read_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"PAR1 and so on")))
+    with pytest.raises(ConfigError, match="-: is Parquet, which can't be read from standard input: name the file"):
+        read("-")
+    assert not sys.stdin.closed
+
+
+@pytest.mark.parametrize(
+    ("start", "hint"),
+    [
+        (b"BZh91AY&SY", "is compressed with bzip2: decompress it with bunzip2"),
+        (b"\xfd7zXZ\x00\x00", "is compressed with xz: decompress it with unxz"),
+        (b"PK\x03\x04", "is a zip archive: unpack it with unzip"),
+        (b"Obj\x01", "is an Avro file: convert it to lines of JSON"),
+        (b"ORC", "is an ORC file: convert it to Parquet"),
+        (b"ARROW1\0\0", "is an Arrow file: convert it to Parquet"),
+    ],
+)
+def test_other_kinds_are_refused_with_what_to_do(tmp_path: Path, start: bytes, hint: str) -> None:
+    with pytest.raises(ConfigError, match=rf"events\.jsonl: {hint}"):
+        lines(tmp_path, start + b"rest")
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
@@ -271,6 +331,21 @@ def test_pretty_printed_objects(tmp_path: Path) -> None:
     whole = json.loads(PRETTY)
     assert values(tmp_path, PRETTY + b"\n" + PRETTY) == [(1, whole), (10, whole)]
     assert values(tmp_path, b"\n" + PRETTY) == [(2, whole)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"id": "a",\n "prompt": "x"}', '{"prompt": "x", "id": "a", "more": [1,\n2]}'],
+)
+def test_objects_that_begin_in_their_first_line(tmp_path: Path, text: str) -> None:
+    whole = json.loads(text)
+    assert values(tmp_path, f"{text}\n{text}\n".encode()) == [(1, whole), (3, whole)]
+
+
+@pytest.mark.parametrize("line", [b'{"id": "a", "prompt": "x,', b'{"id": "a", "prompt": "', b'{"id": "a"', b'{"id":'])
+def test_a_first_line_that_was_cut_takes_no_further_lines_with_it(tmp_path: Path, line: bytes) -> None:
+    found = lines(tmp_path, line + b"\n" + EVENT + b"\n" + EVENT)
+    assert [value for _, value in found[-2:]] == [EVENT, EVENT]
 
 
 @pytest.mark.parametrize("indent", [None, 2])

@@ -65,7 +65,7 @@ def curate(request: CurationRequest, hook: Hook, config: Config, console: Consol
     data = {path: load_rows(path, request.limit, request.seed) for path in dict.fromkeys(request.data)}
     limits = config.events.limits
     benign = {
-        path: load_benign(path, request.limit, request.seed, limits, config.events.format)
+        path: load_benign(path, request.limit, request.seed, limits, config.events.body_format())
         for path in dict.fromkeys(request.benign)
     }
     _check_rows(data, benign)

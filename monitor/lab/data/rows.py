@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from detectors.feature_set import SegmentName
 from monitor.errors import BadEvent, ConfigError
 from monitor.events.event import Event, EventLimits, Message, Origin, Record
+from monitor.events.event_format import EventFormat
 from monitor.events.parse import AUTO, parse
 from monitor.sources.file import FileSource
 from monitor.yaml_file import faults
@@ -96,7 +97,7 @@ def load_benign(
     limit: int | None = None,
     seed: int = 0,
     limits: EventLimits | None = None,
-    wire_format: str = AUTO,
+    wire_format: str | EventFormat = AUTO,
 ) -> list[LabelledRow]:
     """Harmless traffic as rows of label 0: labelled rows, rows without a label, or events as the sidecar reads them.
 
@@ -155,7 +156,7 @@ def _row(record: Record, body: dict[str, Any]) -> LabelledRow:
     return row
 
 
-def _from_events(record: Record, limits: EventLimits | None, wire_format: str) -> list[LabelledRow]:
+def _from_events(record: Record, limits: EventLimits | None, wire_format: str | EventFormat) -> list[LabelledRow]:
     try:
         events = parse(record, limits, wire_format)
     except BadEvent as e:

@@ -93,7 +93,7 @@ def calibrate(request: CalibrationRequest, config: Config, console: Console) -> 
     limits = config.events.limits
     rows: list[LabelledRow] = []
     for path in dict.fromkeys(request.benign):
-        rows += load_benign(path, request.limit, request.seed, limits, config.events.format)
+        rows += load_benign(path, request.limit, request.seed, limits, config.events.body_format())
     reader = RowReader(config, console)
     _enough(len(rows), request.target_fpr, [s.set.id for s in reader.artefacts.sets])
     scores = reader.scores(rows, "benign events")

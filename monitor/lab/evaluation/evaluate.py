@@ -76,7 +76,7 @@ def evaluate(request: EvaluationRequest, config: Config, console: Console) -> Ev
     benign = [
         row
         for path in dict.fromkeys(request.benign)
-        for row in _not_empty(path, load_benign(path, request.limit, request.seed, limits, config.events.format))
+        for row in _not_empty(path, load_benign(path, request.limit, request.seed, limits, config.events.body_format()))
     ]
     evaluator = _Evaluator(request, RowReader(config, console, request.cache), data, benign)
     detector_scores = list(evaluator.detector_scores())

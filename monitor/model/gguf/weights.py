@@ -11,6 +11,7 @@ import numpy as np
 from gguf import dequantize
 from numpy.typing import NDArray
 
+from monitor.model.four_bit import BLOCK, FourBitWeight
 from monitor.model.gguf.config import family_of, tensor_names
 from monitor.model.gguf.file import GgufFile, GgufTensor
 
@@ -45,6 +46,23 @@ def decoded(file: GgufFile, name: str) -> NDArray[np.float32]:
     """The values of the tensor `name`, in the order of transformers. Raises ValueError."""
     tensor = file.tensors[name]
     return np.concatenate(list(_blocks(file, tensor))).reshape(tensor.shape)
+
+
+def four_bit(file: GgufFile, name: str) -> FourBitWeight | None:
+    """The tensor `name` in Q4_1, with rows in the order of transformers; None if it is in another format.
+
+    A block of Q4_1 is a float16 unit, a float16 offset, and the levels of 32 values: those of the first half in the low
+    four bits of 16 bytes, those of the second half in the high ones.
+    """
+    tensor = file.tensors[name]
+    if tensor.kind.name != "Q4_1" or len(tensor.shape) != 2:
+        return None
+    order = _row_order(file, tensor) if family_of(file).paired_rows else None
+    rows = tensor.data if order is None else tensor.data[order]
+    blocks = rows.reshape(rows.shape[0], -1, 4 + BLOCK // 2)
+    units, offsets = np.moveaxis(np.ascontiguousarray(blocks[:, :, :4]).view("<f2").astype(np.float32), -1, 0)
+    levels = np.concatenate([blocks[:, :, 4:] & 15, blocks[:, :, 4:] >> 4], axis=-1)
+    return FourBitWeight(levels, units, offsets)
 
 
 def split_int8_blocks(tensor: GgufTensor) -> tuple[NDArray[np.int8], NDArray[np.float16]]:

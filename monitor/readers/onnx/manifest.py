@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from monitor.readers.onnx.graph import GraphShape
 from monitor.readers.onnx.step import Heads
 
-BUNDLE_FORMAT: Final = 3
+BUNDLE_FORMAT: Final = 4
 """Raised whenever the files of a bundle, or the numbers in them, change their meaning.
 
 Format 1 had int8 weights that x86 without VNNI multiplies wrongly, see
 docs/decisions/0009-int8-weights-bounded-in-pairs.md. Formats 1 and 2 held the latents of some feature sets, see
-docs/decisions/0010-one-bundle-for-all-sets.md.
+docs/decisions/0010-one-bundle-for-all-sets.md. Format 3 held all weights of the fp32 graph in float32.
 """
 
 PrecisionName = Literal["fp32", "int8"]
@@ -40,6 +40,8 @@ class BundleModel(_Model):
     max_tokens: int
     embedding_scale: float
     """What the embeddings are multiplied by."""
+    four_bit: bool
+    """Whether the fp32 graph has weights in 4 bits, because the model's file has."""
 
 
 class BundleSae(_Model):

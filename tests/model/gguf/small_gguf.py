@@ -40,8 +40,8 @@ def finish(writer: gguf.GGUFWriter, path: Path) -> Path:
     return path
 
 
-def make_package(folder: Path, pre: str = "smollm") -> Path:
-    """Writes the package to `folder` and returns its GGUF."""
+def make_package(folder: Path, pre: str = "smollm", four_bit: tuple[str, ...] = ()) -> Path:
+    """Writes the package to `folder` and returns its GGUF. The parts `four_bit` of all blocks are in Q4_1."""
     folder.mkdir(parents=True)
     (folder / "__init__.py").touch()
     path = folder / "tiny.gguf"
@@ -65,5 +65,10 @@ def make_package(folder: Path, pre: str = "smollm") -> Path:
         shapes |= {f"blk.{n}.ffn_down.weight": (D, FF)}
         shapes |= {f"blk.{n}.{part}_norm.weight": (D,) for part in ("attn", "ffn")}
     for name, shape in shapes.items():
-        writer.add_tensor(name, source.standard_normal(shape).astype(np.float32))
+        values = source.standard_normal(shape).astype(np.float32)
+        if name.split(".")[-2] in four_bit:
+            kind = gguf.GGMLQuantizationType.Q4_1
+            writer.add_tensor(name, gguf.quantize(values, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, values)
     return finish(writer, path)

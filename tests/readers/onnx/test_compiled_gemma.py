@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,8 @@ pytestmark = [
 
 WIDTH, SHARE = 1_024, 0.03
 LATENTS = list(range(0, WIDTH, 4))
+LONG_EVENTS = 4
+"""The fourth is the longest."""
 EVENTS = 12
 RTOL = 1e-4
 """Of the largest activation, and of a token's residual."""
@@ -75,7 +78,7 @@ def gemma(tmp_path_factory: pytest.TempPathFactory) -> Gemma:
     gguf, template = assemble(parts(), folder / "gemma-3-270m-q4_k_m.gguf"), folder / "gemma.jinja"
     template.write_text(TEMPLATE)
     files = locate(str(gguf), None, None)
-    (long,) = make_workloads(["long"], QUICK)
+    (long,) = make_workloads(["long"], dataclasses.replace(QUICK, long_events=LONG_EVENTS))
     events = [*(c.event for c in load_calibration_events(limit=EVENTS)), *long.events]
     items = build_tokeniser(made_config(gguf, template), files).tokenise(events)
     reader = TorchReader(files.folder, LAYER, Residual())
