@@ -100,9 +100,10 @@ def _report(results: Iterable[PartResult], total: int) -> ExitCode | None:
                 errors.append(result)
             events, tokens = events + result.events, tokens + result.tokens
             alerts, bad = alerts + result.alerts, bad + result.bad
-            progress.update(f"{done} of {total} parts, {events} events, {alerts} alerts")
+            progress.update("scanning", f"{done} of {total} parts, {events} events, {alerts} alerts")
     console.print(f"{events} events, {tokens} tokens, {alerts} alerts, {bad} bad", highlight=False)
     for result in errors:
+        console.print(f"error: {result.file}, part {result.number}: {result.error}", highlight=False, markup=False)
     if errors:
         return ExitCode.FAILED
     return ExitCode.BAD_EVENTS if bad else None

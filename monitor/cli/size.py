@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,9 @@ from monitor.errors import ConfigError
 if TYPE_CHECKING:
     from monitor.scale.figures import Figures
     from monitor.scale.sizing import Sizing
+
+_WIDTH = 110
+"""Characters in a line of text."""
 
 
 def size(
@@ -87,7 +91,7 @@ def _measure(config: Path | None, reader: str) -> Figures:
     from monitor.demo.progress import ProgressLine
     from monitor.scale.figures import Figures
 
-    options = Options(True, (reader,), ("short", "long"), pipeline=False, scaling=False, sizes=SIZING)
+    options = Options(True, (reader,), ("short", "long"), start=False, pipeline=False, scaling=False, sizes=SIZING)
     with ProgressLine(Console(stderr=True)) as progress:
         report = run_bench(load_settings(config), options, progress.update)
     if not report.results:
@@ -98,7 +102,6 @@ def _measure(config: Path | None, reader: str) -> Figures:
 def _print(s: Sizing) -> None:
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
     from monitor.scale.sizing import HOURS_A_MONTH
 
@@ -107,40 +110,39 @@ def _print(s: Sizing) -> None:
     def line(text: str) -> None:
         console.print(escape(text), highlight=False, soft_wrap=True)
 
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, value, how in (
+    rows = (
         (
             "tokens to read",
             f"{s.computed_tokens_per_s:,.0f}/s",
-            f"{load.events_per_s:,g} events/s x {load.tokens:,g} tokens x (1 - {a.cached:g} cached)",
+            f"{_n(load.events_per_s)} events/s x {_n(load.tokens)} tokens x (1 - {a.cached:g} cached)",
         ),
-        (
-            "cores at work",
-            f"{s.busy_cores:,.1f}",
-            f"tokens/s x {s.cpu_s_per_mtok:,.0f} CPU seconds per million tokens",
-        ),
+        ("cores at work", f"{s.busy_cores:,.1f}", f"{s.cpu_s_per_mtok:,.0f} CPU seconds per million tokens"),
         (
             "replicas",
             f"{s.replicas:,}",
-            f"cores at work x {a.peak:g} peak / ({a.cores:g} cores x {a.utilisation:g} busy), rounded up",
+            f"cores at work x {a.peak:g} peak / ({a.cores:g} cores x {a.utilisation:g} busy)",
         ),
         ("CPU request", f"{s.cpu_request:g}", "of a replica"),
         ("memory request", f"{s.memory_request_mib:,} MiB", f"of a replica: measured peak x {a.memory:g}"),
         ("events of a replica", f"{s.replica_events_per_s:,.1f}/s", f"with {a.utilisation:.0%} of its cores busy"),
-        ("partitions", f"{s.partitions:,}", f"replicas x {a.growth:g}; at least one for each replica"),
-        ("core-hours a month", f"{s.core_hours_a_month:,.0f}", f"replicas x {a.cores:g} cores x {HOURS_A_MONTH} h"),
+        ("partitions", f"{s.partitions:,}", f"replicas x {a.growth:g}"),
+        ("core-hours a month", f"{s.core_hours_a_month:,.0f}", f"replicas x {a.cores:g} cores x {HOURS_A_MONTH} hours"),
         (
             "if autoscaled",
             f"{s.average_core_hours_a_month:,.0f}",
             f"{s.average_replicas:,} replicas on average, without the peak",
         ),
-    ):
-        table.add_row(name, value, how)
-    table.columns[1].justify = "right"
+    )
     line(f"Measured: {s.measured}; {a.reader}")
-    console.print(table)
+    for name, value, how in rows:
+        line(f"  {name:<20}{value:>16}   {how}")
     for text in (_gpu_text(s), _server_text(s), *(f"Note: {note}." for note in s.notes)):
-        line(text)
+        line(textwrap.fill(text, _WIDTH, subsequent_indent="  "))
+
+
+def _n(value: float) -> str:
+    """Whole numbers without a point, and never as a power of ten."""
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.3f}".rstrip("0")
 
 
 def _gpu_text(s: Sizing) -> str:

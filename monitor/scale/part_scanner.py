@@ -70,7 +70,7 @@ class PartScanner:
                 pipeline = Pipeline(
                     source,
                     self._engine,
-                    Delivery([], rows, limits, self._config.events.format),
+                    Delivery([], rows, limits, self._config.events.body_format()),
                     self._telemetry,
                     Health(self._config.health.stalled_after_s),
                     threading.Event(),

@@ -12,7 +12,8 @@ from typing import Any
 from monitor.errors import ConfigError
 
 PARQUET = ".parquet"
-_JSONL = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz")
+_JSONL = (".jsonl", ".ndjson", ".json")
+_COMPRESSED = (".gz", ".zst")
 _FOOTERS_AT_ONCE = 16
 
 
@@ -59,7 +60,8 @@ def find_parts(path: str) -> list[Part]:
     wanted = sorted((f for f in files if f.is_file and (info.is_file or _is_input(f.path, root))), key=lambda f: f.path)
     if not wanted:
         raise ConfigError(
-            f"{path}: no files to scan; files are read whose names end in {', '.join((*_JSONL, PARQUET))}"
+            f"{path}: no files whose names end in {', '.join((*_JSONL, PARQUET))}, or in {' or '.join(_COMPRESSED)} "
+            "after that"
         )
     problems: list[str] = []
     with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
@@ -70,11 +72,20 @@ def find_parts(path: str) -> list[Part]:
 
 
 def open_path(path: str) -> tuple[Any, str, str]:
-    """The pyarrow file system of a path or URI, the path in it, and what makes such a path a URI again."""
+    """The pyarrow file system of a path or URI, the path in it, and what makes such a path a URI again.
+
+    Raises ConfigError for a URI that can't be opened, or that has a login or options in it.
+    """
     from pyarrow import ArrowException, fs
 
     if "://" not in path:
         return fs.LocalFileSystem(), str(Path(path).absolute()), ""
+    # results name their files, and logs do
+    if "?" in path or "@" in path.partition("://")[2].partition("/")[0]:
+        raise ConfigError(
+            f"{path.partition('://')[0]}://: a URI must not have a login or options; "
+            "use the environment, such as AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL"
+        )
     try:
         filesystem, inside = fs.FileSystem.from_uri(path)
     except (ArrowException, OSError) as e:
@@ -84,7 +95,9 @@ def open_path(path: str) -> tuple[Any, str, str]:
 
 def _is_input(path: str, root: str) -> bool:
     inside = PurePosixPath(path).relative_to(root).parts
-    return not any(name.startswith((".", "_")) for name in inside) and path.endswith((*_JSONL, PARQUET))
+    if any(name.startswith((".", "_")) for name in inside):
+        return False
+    return path.endswith(PARQUET) or any(path.removesuffix(c).endswith(_JSONL) for c in _COMPRESSED)
 
 
 def _parts(filesystem: Any, info: Any, prefix: str, problems: list[str]) -> Sequence[Part]:

@@ -51,6 +51,7 @@ def scan_with_ray(
         room = int(ray.cluster_resources().get("CPU", 0)) // threads
         if not room:
             raise ConfigError(f"reader.threads: {threads}: the Ray cluster has fewer cores")
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
         context = DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
