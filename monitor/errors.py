@@ -45,6 +45,10 @@ class BadEvent(LatentwatchError):
         super().__init__(f"{path}: {reason}")
 
 
+RefusalKind = Literal[
+    "full", "invalid", "too_large", "unsupported", "unauthorized", "stopping", "timeout", "connections"
+]
+"""Why the HTTP intake refuses a request or, with all connections in use, a connection."""
 RetryableKind = Literal["broker_down", "topic_missing", "topic_unauthorized", "group_unauthorized", "other"]
 
 

@@ -13,6 +13,7 @@ from monitor.cli.cache import cache_app
 from monitor.cli.command_group import CommandGroup
 from monitor.cli.events import events_app
 from monitor.cli.exit_code import ExitCode
+from monitor.cli.proxy import proxy
 from monitor.cli.run import run
 from monitor.cli.scan import scan
 from monitor.cli.sets import alerts_app, config_app, sets_app
@@ -32,6 +33,7 @@ app.command()(run)
 app.command()(scan)
 app.command("compile")(compile_)
 app.command()(check)
+app.command()(proxy)
 app.command()(bench)
 app.command()(size)
 app.command()(demo)

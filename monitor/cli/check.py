@@ -47,7 +47,10 @@ def check(path: Path | None, env: Mapping[str, str], broker_timeout_s: float = 1
         yield _result("alert file", lambda: _alert_file(jsonl))
     if config.sinks.otel.enabled:
         yield _result("OTLP receiver", lambda: _otlp_receiver(config))
-    yield _result("Kafka", lambda: _kafka(config, broker_timeout_s))
+    if config.source.kind == "http":
+        yield _result("HTTP intake", lambda: _http(config))
+    if config.uses_kafka:
+        yield _result("Kafka", lambda: _kafka(config, broker_timeout_s))
     if config.events.schema_registry_url is not None:
         yield _result("schema registry", lambda: _schema_registry(config))
     yield from _reading(config)
@@ -82,6 +85,17 @@ def _otlp_receiver(config: Config) -> str:
     if problems:
         raise ConfigError(problems)
     return f"{config.sinks.otel.endpoint} takes logs, traces and metrics"
+
+
+def _http(config: Config) -> str:
+    from monitor.sources.http import check_address
+
+    check_address(config.http)
+    path = config.http.bad_events_path
+    problem = file_problem(path.absolute()) if path is not None else None
+    if problem is not None:
+        raise ConfigError(f"http.bad_events_path: {path}: {problem}")
+    return f"{config.http.address} is free"
 
 
 def _kafka(config: Config, timeout_s: float) -> str:

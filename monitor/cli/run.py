@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 from monitor.cli.options import ConfigOption, DeviceOption
 from monitor.cli.shutdown import closing_all, stop_on_signals
-from monitor.cli.wiring import load_sets, load_settings, make_delivery, make_telemetry, open_schema_registry
+from monitor.cli.wiring import (
+    load_sets,
+    load_settings,
+    make_delivery,
+    make_telemetry,
+    open_intake,
+    open_schema_registry,
+)
 
 if TYPE_CHECKING:
     from monitor.config.sections import Config
@@ -18,11 +25,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("monitor")
 
-_LOADING_STEPS = 4
+_LOADING_STEPS = 3
+_BROKER_STEPS = 1
 
 
 def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
-    """Run the sidecar: Kafka in, alerts out, until SIGTERM."""
+    """Run the sidecar: events in, alerts out, until SIGTERM."""
     settings = load_settings(config, device)
     from monitor.telemetry.log import configure_logging
 
@@ -35,15 +43,13 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
     from monitor.assembly.artefacts import load_artefacts
     from monitor.assembly.build import build_engine
     from monitor.pipeline import Pipeline
-    from monitor.sinks.dead_letter import KafkaDeadLetters
     from monitor.sinks.sink import SinkContext, open_sinks
-    from monitor.sources.kafka import KafkaSource
     from monitor.telemetry.health import Health
     from monitor.telemetry.loading import Loading
 
     reader = sets[0].shipped.reader
     health = Health(settings.health.stalled_after_s)
-    loading = Loading(health, _LOADING_STEPS)
+    loading = Loading(health, _LOADING_STEPS + (_BROKER_STEPS if settings.uses_kafka else 0))
     telemetry = make_telemetry(settings, settings.sinks.otel, reader)
     with closing_all() as opened:
         opened.append(telemetry.shutdown)
@@ -63,19 +69,17 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
             len(artefacts.latents),
             len(artefacts.sets),
         )
-        loading.step(f"checking the brokers {settings.kafka.bootstrap_servers}")
-        _warn_of_broker_problems(settings)
+        if settings.uses_kafka:
+            loading.step(f"checking the brokers {settings.kafka.bootstrap_servers}")
+            _warn_of_broker_problems(settings)
         loading.step("opening the sinks")
         sinks = open_sinks(settings.sinks, SinkContext(settings.kafka, telemetry))
         opened += [sink.close for sink in sinks]
-        dead_letters = KafkaDeadLetters(settings.kafka, settings.source.dead_letter_topic)
-        opened.append(dead_letters.close)
-        source = KafkaSource(settings.kafka, settings.source)
-        opened.append(source.close)
-        delivery = make_delivery(settings, sinks, dead_letters, open_schema_registry(settings, opened))
-        pipeline = Pipeline(source, engine, delivery, telemetry, health, stop, _first_alert())
+        intake = open_intake(settings, telemetry, stop, opened)
+        delivery = make_delivery(settings, sinks, intake.dead_letters, open_schema_registry(settings, opened))
+        pipeline = Pipeline(intake.source, engine, delivery, telemetry, health, intake.stop, _first_alert())
         loading.done()
-        log.info("reading events from topic %s as group %s", settings.source.topic, settings.source.group_id)
+        log.info("reading events from %s", intake.what)
         totals = pipeline.run()
         log.info("stopped: %d events read, %d alerts, %d bad records", totals.events, totals.alerts, totals.bad)
 

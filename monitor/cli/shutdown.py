@@ -12,12 +12,15 @@ from types import FrameType
 log = logging.getLogger("monitor")
 
 
-def stop_on_signals() -> threading.Event:
-    """An event that the first SIGTERM or SIGINT sets. The second ends the process at once."""
+def stop_on_signals(finishing: str = "the current batch") -> threading.Event:
+    """An event that the first SIGTERM or SIGINT sets. The second ends the process at once.
+
+    `finishing` is what the process still does after the first, for the log.
+    """
     stop = threading.Event()
 
     def announce(name: str) -> None:
-        log.info("%s: finishing the current batch; a second signal ends the process at once", name)
+        log.info("%s: finishing %s; a second signal ends the process at once", name, finishing)
         stop.set()
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
@@ -29,6 +32,21 @@ def stop_on_signals() -> threading.Event:
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     return stop
+
+
+def stop_after_draining(stop: threading.Event, drain: Callable[[], None], grace_s: float) -> threading.Event:
+    """An event that is set `grace_s` seconds after `stop`; `drain` is called when `stop` is set."""
+    halt = threading.Event()
+
+    def wait() -> None:
+        stop.wait()
+        log.info("delivering what has been accepted, for %g s at most", grace_s)
+        drain()
+        threading.Event().wait(grace_s)
+        halt.set()
+
+    threading.Thread(target=wait, name="drain", daemon=True).start()
+    return halt
 
 
 @contextmanager

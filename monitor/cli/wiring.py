@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from monitor.cli.shutdown import stop_after_draining
 
 if TYPE_CHECKING:  # the command line starts without these; they take half a second to import
     from detectors.feature_set import ReaderRef
@@ -13,8 +18,10 @@ if TYPE_CHECKING:  # the command line starts without these; they take half a sec
     from monitor.config.sinks import OtelConfig
     from monitor.events.envelopes.confluent import Schemas
     from monitor.pipeline import Delivery
+    from monitor.producers.publisher import Publisher
     from monitor.sets.load import LoadedSet
     from monitor.sinks.sink import DeadLetters, Sink
+    from monitor.sources.source import Source
     from monitor.telemetry.telemetry import Telemetry
 
 
@@ -52,7 +59,9 @@ def make_telemetry(settings: Config, otel: OtelConfig, reader: ReaderRef) -> Tel
         names.READER_HOOK: reader.hook,
         names.SAE_SHA256: reader.sae.sha256,
     }
-    stream = Stream(settings.source.topic, settings.source.group_id, settings.kafka.client_id)
+    source, client = settings.source, settings.kafka.client_id
+    topic = source.topic if source.kind == "kafka" else "http"
+    stream = Stream(topic, source.group_id, client, source.kind)
     return Telemetry(otel, monitor.__version__, resource, stream)
 
 
@@ -74,3 +83,67 @@ def open_schema_registry(settings: Config, opened: list[Callable[[], None]]) -> 
     registry = SchemaRegistry(settings.events)
     opened.append(registry.close)
     return registry
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Where a sidecar's events come from, and what belongs to it."""
+
+    source: Source
+    dead_letters: DeadLetters
+    stop: threading.Event
+    """Ends the pipeline."""
+    what: str
+    """Where the events come from, for the log."""
+
+
+def open_intake(
+    settings: Config, telemetry: Telemetry, stop: threading.Event, opened: list[Callable[[], None]]
+) -> Intake:
+    """The source of the config. `stop` is set when the process should end; what must be closed goes to `opened`."""
+    if settings.source.kind == "http":
+        return _open_http(settings, telemetry, stop, opened)
+    from monitor.sinks.dead_letter import KafkaDeadLetters
+    from monitor.sources.kafka import KafkaSource
+
+    dead_letters = KafkaDeadLetters(settings.kafka, settings.source.dead_letter_topic)
+    opened.append(dead_letters.close)
+    source = KafkaSource(settings.kafka, settings.source)
+    opened.append(source.close)
+    return Intake(source, dead_letters, stop, f"topic {settings.source.topic} as group {settings.source.group_id}")
+
+
+def _open_http(
+    settings: Config, telemetry: Telemetry, stop: threading.Event, opened: list[Callable[[], None]]
+) -> Intake:
+    from monitor.events.parse import parse
+    from monitor.sinks.jsonl import JsonlDeadLetters
+    from monitor.sinks.told_dead_letters import ToldDeadLetters
+    from monitor.sources.http import HttpSource
+
+    http, events = settings.http, settings.events
+    bad_events = JsonlDeadLetters(http.bad_events_path, "http.bad_events_path") if http.bad_events_path else None
+    if bad_events is not None:
+        opened.append(bad_events.close)
+    check = partial(parse, limits=events.limits, wire_format=events.body_format())
+    source = HttpSource(http, settings.source, events.max_bytes, check, telemetry)
+    opened.append(source.close)
+    telemetry.watch_intake(source.held)
+    where = http.address if http.socket or http.port else f"{http.host}:{source.port}"
+    halt = stop_after_draining(stop, source.drain, http.drain_s)
+    return Intake(source, ToldDeadLetters(source.refuse, bad_events), halt, f"POST /v1/events on {where}")
+
+
+def make_publisher(settings: Config) -> tuple[Publisher, str]:
+    """A publisher to where the sidecar of this config reads events, and the name of that place for the log."""
+    from monitor.producers.kafka import KafkaTransport
+    from monitor.producers.publisher import Publisher
+
+    if settings.source.kind == "kafka":
+        topic = settings.source.topic
+        return Publisher(KafkaTransport(settings.kafka, topic)), f"topic {topic}"
+    from monitor.producers.http import HttpTransport
+
+    http = settings.http
+    url = "http://localhost/v1/events" if http.socket is not None else f"http://{http.address}/v1/events"
+    return Publisher(HttpTransport(url, http.socket, http.token_file)), f"{http.address}/v1/events"

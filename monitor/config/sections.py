@@ -6,12 +6,13 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from detectors.feature_set import SetOverride
+from monitor.config.http import HttpConfig as HttpConfig
 from monitor.config.kafka_options import option_problems
 from monitor.config.mapping import MappingConfig
 from monitor.config.section import Port, Positive, Seconds, Section
@@ -127,8 +128,10 @@ class KafkaConfig(Section):
 
 
 class SourceConfig(Section):
-    """The topic that events are read from."""
+    """Where events come from; the other keys are about the topic that they are read from."""
 
+    kind: Literal["kafka", "http"] = "kafka"
+    """kafka reads a topic; http takes events on `POST /v1/events`, at the address in the section http."""
     topic: Annotated[str, Field(min_length=1)] = "llm.events"
     """Topic of prompt/response events."""
     group_id: Annotated[str, Field(min_length=1)] = "latentwatch"
@@ -332,7 +335,9 @@ class Config(Section):
     kafka: KafkaConfig = KafkaConfig()
     """How to reach the brokers."""
     source: SourceConfig = SourceConfig()
-    """The topic that events are read from."""
+    """Where events come from."""
+    http: HttpConfig = HttpConfig()
+    """Where events are taken over HTTP, if source.kind is http."""
     events: EventsConfig = EventsConfig()
     """What counts as a valid event."""
     reader: ReaderConfig = ReaderConfig()
@@ -348,6 +353,24 @@ class Config(Section):
     """The port for health checks and metrics."""
     log: LogConfig = LogConfig()
     """What is written to standard error."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _http_without_kafka(cls, data: Any) -> Any:
+        """With HTTP as the source, Kafka is used only by a sink that is switched on by name."""
+        if not isinstance(data, dict) or not isinstance(source := data.get("source"), dict):
+            return data
+        sinks = data.get("sinks") or {}
+        if source.get("kind") != "http" or not isinstance(sinks, dict):
+            return data
+        kafka = sinks.get("kafka") or {}
+        return {**data, "sinks": {**sinks, "kafka": {"enabled": False, **kafka} if isinstance(kafka, dict) else kafka}}
+
+    @property
+    def uses_kafka(self) -> bool:
+        """Whether anything is read from a broker or written to one."""
+        sinks = self.sinks.enabled().values()
+        return self.source.kind == "kafka" or any(sink.kafka_topics() for sink in sinks)
 
     def sha256(self) -> str:
         """Hash of the effective configuration, without secrets."""

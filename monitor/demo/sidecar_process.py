@@ -22,7 +22,7 @@ from monitor.config.sections import ENV_PREFIX
 from monitor.errors import Permanent
 
 _HOST = "127.0.0.1"
-_OWN_SECTIONS = ("KAFKA", "SOURCE", "EVENTS", "ALERTS", "SINKS", "HEALTH")
+_OWN_SECTIONS = ("KAFKA", "SOURCE", "HTTP", "EVENTS", "ALERTS", "SINKS", "HEALTH")
 _GRACE_S = 10.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 

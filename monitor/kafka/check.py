@@ -89,10 +89,10 @@ def _advertised_problems(admin: Any, checked: set[str], check_address: Callable[
 
 
 def _topic_problems(admin: Any, config: Config) -> list[str]:
-    wanted = [
-        ("source.topic", config.source.topic, "READ"),
-        ("source.dead_letter_topic", config.source.dead_letter_topic, "WRITE"),
-    ]
+    wanted: list[tuple[str, str, str]] = []
+    if config.source.kind == "kafka":
+        wanted.append(("source.topic", config.source.topic, "READ"))
+        wanted.append(("source.dead_letter_topic", config.source.dead_letter_topic, "WRITE"))
     for sink, section in config.sinks.enabled().items():
         wanted += [(f"sinks.{sink}.{key}", topic, "WRITE") for key, topic in section.kafka_topics().items()]
     described = {topic["name"]: topic for topic in admin.describe_topics([name for _, name, _ in wanted])}
@@ -115,6 +115,8 @@ def _topic_problems(admin: Any, config: Config) -> list[str]:
 
 
 def _group_problems(admin: Any, config: Config, give_up_at_s: float) -> list[str]:
+    if config.source.kind != "kafka":
+        return []
     group = config.source.group_id
     denied = (
         f"source.group_id: {group}: no permission to join the consumer group{_grant(config, 'READ', 'group', group)}"

@@ -111,8 +111,9 @@ class JsonlSink:
 class JsonlDeadLetters:
     """Bad records to a file: where each came from, why it was refused, and its bytes in base64."""
 
-    def __init__(self, path: Path) -> None:
-        self._lines = _LineFile(path, False, "--bad")
+    def __init__(self, path: Path, key: str = "--bad") -> None:
+        """`key` names the setting in messages. Raises ConfigError if the file cannot be written."""
+        self._lines = _LineFile(path, False, key)
 
     def add(self, record: Record, error: BadEvent) -> None:
         row = {

@@ -19,6 +19,7 @@ NOISY = (
     "kafka",
     "opentelemetry",
     "urllib3",
+    "httpx",
     "monitor.telemetry.telemetry",
     "monitor.pipeline",
     "monitor.sources.kafka",
@@ -128,5 +129,5 @@ def configure_logging(config: LogConfig, stream: TextIO | None = None) -> None:
     root.addHandler(handler)
     root.setLevel(config.level.upper())
     # clients log every reconnect at info; show only their warnings unless debugging
-    for name in NOISY[:3]:
+    for name in NOISY[:4]:
         logging.getLogger(name).setLevel(logging.DEBUG if config.level == "debug" else logging.WARNING)

@@ -145,6 +145,25 @@ SOURCE_UNREAD = Name(
 SOURCE_FAILURES = Name(
     "latentwatch.source.failures", "counter", "{poll}", "Polls that failed and were tried again.", (ERROR_TYPE,)
 )
+INTAKE_ACCEPTED = Name(
+    "latentwatch.intake.accepted", "counter", "{request}", "Requests with events that the HTTP intake accepted."
+)
+INTAKE_REFUSED = Name(
+    "latentwatch.intake.refused",
+    "counter",
+    "{request}",
+    "Requests that the HTTP intake refused, and connections over its limit.",
+    (ERROR_TYPE,),
+)
+INTAKE_HELD = Name(
+    "latentwatch.intake.held",
+    "gauge",
+    "{request}",
+    "Requests that the HTTP intake accepted and that are not delivered yet; absent without it.",
+)
+INTAKE_HELD_SIZE = Name(
+    "latentwatch.intake.held.size", "gauge", "By", "Bytes of these requests, in memory; absent without the intake."
+)
 TOKENS = Name("latentwatch.tokens", "counter", "{token}", "Tokens that the model read.")
 TOKENS_CACHED = Name(
     "latentwatch.tokens.cached", "counter", "{token}", "Tokens that the prefix cache saved the model from reading."
@@ -171,7 +190,7 @@ LAG = Name(
     "latentwatch.lag",
     "gauge",
     "{message}",
-    "Records in the topic that the source has not returned yet; absent while unknown.",
+    "Records that the source has not returned yet; absent while unknown.",
 )
 QUEUE = Name(
     "latentwatch.queue.depth", "gauge", "{event}", "Records of the current batch: polled and not yet committed."
@@ -213,6 +232,10 @@ METRICS = (
     TEMPLATE_FALLBACKS,
     SOURCE_UNREAD,
     SOURCE_FAILURES,
+    INTAKE_ACCEPTED,
+    INTAKE_REFUSED,
+    INTAKE_HELD,
+    INTAKE_HELD_SIZE,
     TOKENS,
     TOKENS_CACHED,
     CONFIRMED,
@@ -259,12 +282,12 @@ RESULT = Name(
 )
 
 _ATTRIBUTES = (
-    (SYSTEM, "string", "Where records come from: kafka or file."),
+    (SYSTEM, "string", "Where records come from: kafka, http or file."),
     (OPERATION, "string", "poll or process."),
     (OPERATION_TYPE, "string", "receive or process."),
-    (DESTINATION, "string", "Topic, or path of the file."),
-    (PARTITION, "string", "Partition of the record."),
-    (OFFSET, "int", "Offset of the record; the line or row number in a file."),
+    (DESTINATION, "string", "Topic, path of the file, or http."),
+    (PARTITION, "string", "Partition of the record; over HTTP, the number of the process."),
+    (OFFSET, "int", "Offset of the record; the line or row number in a file; over HTTP, the number of the request."),
     (GROUP, "string", "Consumer group."),
     (CLIENT_ID, "string", "Client id as the brokers see it."),
     (BATCH_COUNT, "int", "Records that a poll returned."),
@@ -339,6 +362,5 @@ TABLE: tuple[Name, ...] = (
 def prometheus_name(row: Name) -> str:
     """The name of a metric on /metrics. Source: OpenTelemetry, Prometheus and OpenMetrics compatibility."""
     name = row.name.replace(".", "_")
-    if row.unit == "s":
-        name += "_seconds"
+    name += {"s": "_seconds", "By": "_bytes"}.get(row.unit, "")
     return f"{name}_total" if row.kind == "counter" else name

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from monitor.alerts.alert import Alert
 from monitor.config.sinks import OtelConfig
-from monitor.errors import RetryableKind
+from monitor.errors import RefusalKind, RetryableKind
 from monitor.events.event import REPAIR_KINDS, UNREAD_PART_KINDS, Event, RepairKind, UnreadPartKind
 from monitor.events.unread_range import UnreadKind
 from monitor.telemetry import names as names
@@ -34,7 +34,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Stream:
-    """What is being read, for the messaging attributes; `system` is kafka or file."""
+    """What is being read, for the messaging attributes; `system` is kafka, http or file."""
 
     topic: str = "llm.events"
     group_id: str = "latentwatch"
@@ -91,6 +91,7 @@ class Telemetry:
         self._stream = (stream or Stream()).attributes()
         self._lag: int | None = None
         self._queue = 0
+        self._held: Callable[[], tuple[int, int]] | None = None
         self._cached_tokens: Callable[[], int] = lambda: 0
         self._config_sha256: str | None = None
         self._config_loaded_at = 0.0
@@ -113,6 +114,8 @@ class Telemetry:
         gauges = {
             names.LAG.name: self._observe_lag,
             names.QUEUE.name: self._observe_queue,
+            names.INTAKE_HELD.name: self._observe_held,
+            names.INTAKE_HELD_SIZE.name: self._observe_held_size,
             names.CONFIG_INFO.name: self._observe_config,
             names.CONFIG_LOADED.name: self._observe_config_time,
         }
@@ -187,6 +190,24 @@ class Telemetry:
     def watch_cache(self, cached_tokens: Callable[[], int]) -> None:
         """`cached_tokens` returns how many tokens the prefix cache has saved so far; called at every collection."""
         self._cached_tokens = cached_tokens
+
+    @_harmless
+    def watch_intake(self, held: Callable[[], tuple[int, int]]) -> None:
+        """`held` returns how many requests the HTTP intake holds, and their bytes; called at every collection."""
+        self._held = held
+        self._add(names.INTAKE_ACCEPTED, 0, {})
+        for kind in get_args(RefusalKind):
+            self._add(names.INTAKE_REFUSED, 0, {names.ERROR_TYPE: kind})
+
+    @_harmless
+    def intake_accepted(self) -> None:
+        """The HTTP intake accepted a request."""
+        self._add(names.INTAKE_ACCEPTED, 1, {})
+
+    @_harmless
+    def intake_refused(self, kind: RefusalKind) -> None:
+        """The HTTP intake refused a request."""
+        self._add(names.INTAKE_REFUSED, 1, {names.ERROR_TYPE: kind})
 
     @_harmless
     def read(self, tokens: int, windows: int, duration_s: float) -> None:
@@ -306,6 +327,12 @@ class Telemetry:
 
     def _observe_queue(self, _: CallbackOptions) -> Iterable[Observation]:
         return [Observation(self._queue)]
+
+    def _observe_held(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [] if self._held is None else [Observation(self._held()[0])]
+
+    def _observe_held_size(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [] if self._held is None else [Observation(self._held()[1])]
 
     def _observe_config(self, _: CallbackOptions) -> Iterable[Observation]:
         # observed, not set: a gauge that was set would show the old hash forever

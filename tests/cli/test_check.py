@@ -218,6 +218,41 @@ def test_a_disabled_sdk(sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch) -> No
     assert problem.startswith("sinks.otel.enabled: OTEL_SDK_DISABLED is set")
 
 
+# ---- HTTP intake
+
+
+def over_http(folder: Path, **http: Any) -> dict[str, Any]:
+    jsonl = {"enabled": True, "path": str(folder / "alerts.jsonl")}
+    return {"source": {"kind": "http"}, "http": {"port": 0, **http}, "sinks": {"jsonl": jsonl}}
+
+
+def test_with_http_kafka_is_checked_only_if_a_sink_uses_it(sidecar: Sidecar, tmp_path: Path) -> None:
+    sections = over_http(tmp_path)
+    found = sidecar.results(**sections)
+    assert "Kafka" not in found
+    assert found["HTTP intake"].detail == "127.0.0.1:0 is free"
+    sections["sinks"]["kafka"] = {"enabled": True}
+    sections["kafka"] = {"bootstrap_servers": "127.0.0.1:1"}
+    assert sidecar.results(**sections)["Kafka"].problems
+
+
+def test_an_intake_that_cannot_work(sidecar: Sidecar, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        problem = sidecar.problem("HTTP intake", **over_http(tmp_path, port=other.getsockname()[1]))
+    assert problem.startswith("http.port: cannot listen on 127.0.0.1:")
+    bad_events = tmp_path / "no" / "bad.jsonl"
+    (tmp_path / "no").write_text("a file")
+    problem = sidecar.problem("HTTP intake", **over_http(tmp_path, bad_events_path=str(bad_events)))
+    assert problem.startswith(f"http.bad_events_path: {bad_events}: ")
+
+
+def test_an_intake_without_its_extra(sidecar: Sidecar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "monitor.sources.http_server", raising=False)
+    problem = sidecar.problem("HTTP intake", **over_http(tmp_path))
+    assert problem == "source.kind: http needs: pip install 'latentwatch[http]'"
+
+
 # ---- feature sets, model, SAE and reader
 
 

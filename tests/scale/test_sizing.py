@@ -118,7 +118,7 @@ def test_a_file_that_bench_did_not_write_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_was_not_measured_is_refused() -> None:
-    with pytest.raises(ConfigError, match="--reader: torch was not measured .*; choose from onnx_int8_confirmed"):
+    with pytest.raises(ConfigError, match=r"--reader: torch was not measured .*; choose from onnx_int8_confirmed"):
         size(Load(1, 100), figures(), Assumptions(reader="torch"))
 
 

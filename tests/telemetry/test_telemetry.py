@@ -40,6 +40,9 @@ def use_everything(telemetry: Telemetry) -> None:
     telemetry.sink_flushed("kafka", 1, 0.01)
     telemetry.sink_failed("kafka")
     telemetry.committed()
+    telemetry.watch_intake(lambda: (3, 400))
+    telemetry.intake_accepted()
+    telemetry.intake_refused("full")
     telemetry.config_loaded("e" * 64)
     telemetry.export_failed("logs", "tested")
     telemetry.export_dropped("logs", 1)
@@ -97,6 +100,21 @@ def test_gauges_follow_the_state() -> None:
         assert value("latentwatch_config_info", {"latentwatch_config_sha256": "one"}) is None
     telemetry.lag(None)
     assert value("latentwatch_lag", {}) is None
+    telemetry.shutdown()
+
+
+def test_the_intake_is_reported_if_there_is_one() -> None:
+    telemetry = Telemetry(OtelConfig(), "0.1.0", {})
+    value = telemetry.registry.get_sample_value
+    assert value("latentwatch_intake_held", {}) is None
+    assert value("latentwatch_intake_accepted_total", {}) is None
+    telemetry.watch_intake(lambda: (3, 400))
+    telemetry.intake_refused("full")
+    assert value("latentwatch_intake_held", {}) == 3
+    assert value("latentwatch_intake_held_size_bytes", {}) == 400
+    assert value("latentwatch_intake_accepted_total", {}) == 0
+    assert value("latentwatch_intake_refused_total", {"error_type": "full"}) == 1
+    assert value("latentwatch_intake_refused_total", {"error_type": "invalid"}) == 0
     telemetry.shutdown()
 
 
