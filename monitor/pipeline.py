@@ -48,6 +48,10 @@ class Totals:
     """Offsets whose records could not be read."""
     alerts: int = 0
     tokens: int = 0
+    silenced: int = 0
+    """Alerts that the allow-list kept back."""
+    sampled_out: int = 0
+    """Events that a rule chose not to read; they are among `events`."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,13 @@ class Pipeline:
         health: Health,
         stop: threading.Event,
         on_batch: Callable[[Totals], None] = lambda _: None,
+        between_batches: Callable[[], None] = lambda: None,
         on_evaluated: Callable[[Sequence[Evaluation]], None] = lambda _: None,
     ) -> None:
         """`stop` ends the loop after the current batch; `on_batch` is called after every commit.
 
-        `on_evaluated` is called with all evaluations of a batch, also those without alerts, before it is delivered.
+        `between_batches` is called before each poll; it may change what the engine evaluates with. `on_evaluated` is
+        called with all evaluations of a batch, also those without alerts, before it is delivered.
         """
         self._source = source
         self._engine = engine
@@ -92,6 +98,7 @@ class Pipeline:
         self._health = health
         self._stop = stop
         self._on_batch = on_batch
+        self._between_batches = between_batches
         self._on_evaluated = on_evaluated
         self._unreadable = 0
         self._not_ready = ""
@@ -100,6 +107,7 @@ class Pipeline:
     def run(self) -> Totals:
         """Runs until the source is exhausted or `stop` is set. Raises Permanent if going on is pointless."""
         while not self._stop.is_set() and not self._source.exhausted:
+            self._between_batches()
             started = time.perf_counter()
             polled: Sequence[Record | UnreadRange] = ()
             try:
@@ -135,7 +143,8 @@ class Pipeline:
         evaluations = self._evaluate(parsed.events, faults)
         self._on_evaluated(evaluations)
         alerts = [alert for evaluation in evaluations for alert in self._record_telemetry(evaluation)]
-        judged = {origin for evaluation in evaluations for origin in evaluation.event.origins}
+        judged = {origin for e in evaluations if not e.sampled_out for origin in e.event.origins}
+        sampled = {origin for e in evaluations if e.sampled_out for origin in e.event.origins}
         bad = [(r, faults[r.origin].as_one(r.origin in judged)) for r in records if r.origin in faults]
         letters = [*bad, *(item.dead_letter() for item in unread)]
         self._note_failures(records, unread)
@@ -144,7 +153,8 @@ class Pipeline:
         if not self._retry(self._source.commit):
             return
         self._count(evaluations, bad, unread)
-        self._count_records(Counter(_outcome(r.origin in judged, r.origin in faults) for r in records))
+        at = [r.origin for r in records]
+        self._count_records(Counter(_outcome(o in judged, o in faults, o in sampled) for o in at))
         self._on_batch(self.totals)
 
     def _parse(self, records: Sequence[Record]) -> Parsed | None:
@@ -252,8 +262,13 @@ class Pipeline:
     def _record_telemetry(self, evaluation: Evaluation) -> list[Alert]:
         """Records metrics and spans of one event. Returns its alerts with the span that they belong to."""
         telemetry = self._telemetry
+        if evaluation.sampled_out:
+            telemetry.sampled_out(evaluation.sampled_out)
+            return []
         telemetry.read(evaluation.tokens, evaluation.windows, evaluation.seconds)
-        traceparent = telemetry.processed(evaluation.event, evaluation.alerts, evaluation.seconds)
+        traceparent = telemetry.processed(
+            evaluation.event, evaluation.alerts, evaluation.seconds, silenced=evaluation.silenced
+        )
         if evaluation.fallback:
             telemetry.template_fallback()
         if evaluation.confirmed:
@@ -278,6 +293,8 @@ class Pipeline:
             self._telemetry.unread(item.kind, item.offsets)
             self.totals.unread += item.offsets
         self.totals.events += len(evaluations)
+        self.totals.silenced += sum(len(e.silenced) for e in evaluations)
+        self.totals.sampled_out += sum(bool(e.sampled_out) for e in evaluations)
         self.totals.tokens += sum(e.tokens for e in evaluations)
         self.totals.alerts += sum(len(e.alerts) for e in evaluations)
 
@@ -292,10 +309,12 @@ class Pipeline:
         self.totals.empty += outcomes.get("nothing_to_judge", 0)
 
 
-def _outcome(judged: bool, bad: bool) -> RecordOutcome:
+def _outcome(judged: bool, bad: bool, sampled_out: bool) -> RecordOutcome:
     if bad:
         return "partly_judged" if judged else "dead_lettered"
-    return "judged" if judged else "nothing_to_judge"
+    if judged:
+        return "judged"
+    return "sampled_out" if sampled_out else "nothing_to_judge"
 
 
 def _add_fault(faults: dict[Origin, Faults], event: Event, fault: BadEvent) -> None:

@@ -20,15 +20,17 @@ _NO_KAFKA = "set KAFKA_HOME to an Apache Kafka download (and install Java) to ru
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--whole", action="store_true", help="also run what reads everything that other tests sample")
+    parser.addoption("--image", action="store_true", help="also run what builds the container image")
+    parser.addoption("--release", action="store_true", help="also run what builds and installs the wheel")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--whole"):
-        return
-    whole = [item for item in items if item.get_closest_marker("whole")]
-    if whole:
-        config.hook.pytest_deselected(items=whole)
-        items[:] = [item for item in items if item not in whole]
+    for option in ("whole", "image", "release"):
+        if not config.getoption(f"--{option}"):
+            left_out = [item for item in items if item.get_closest_marker(option)]
+            if left_out:
+                config.hook.pytest_deselected(items=left_out)
+                items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session")

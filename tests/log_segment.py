@@ -33,6 +33,11 @@ class LogSegment:
             at += 12 + length
         return found
 
+    def base_offsets(self) -> list[int]:
+        """The first offset of each batch."""
+        data = self._path.read_bytes()
+        return [struct.unpack_from(">q", data, at)[0] for at, _ in self.batches()]
+
     def overwrite(self, batch: int, at: int, new: bytes, keep_crc: bool = False) -> None:
         """Writes `new` over the bytes of a batch from `at` on; the CRC is made to fit, unless told to keep the old."""
         start, length = self.batches()[batch]

@@ -10,16 +10,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from monitor.engine import Confirmation, Engine, EngineSettings
+from monitor.alerts.allow import AllowList, Silenced
+from monitor.alerts.policy import Policy, PolicySettings
+from monitor.alerts.rules import RuleBook
+from monitor.config.sections import FeatureSetsConfig
+from monitor.engine import Engine, EngineSettings
 from monitor.errors import BadEvent
-from monitor.events.event import Event
+from monitor.events.event import Event, Message
 from monitor.readers.reader import Chunk
 from monitor.readers.windows import WindowReader
 from monitor.sets.load import LoadedSet
 from monitor.tokens.chat_template import Segment
 from monitor.tokens.tokeniser import Tokenised
 from tests.alert_factory import make_event
-from tests.feature_set_factory import make_set
+from tests.feature_set_factory import make_set, make_summed
 
 
 class CountingReader:
@@ -53,13 +57,14 @@ def _tokenised(event: Event, count: int) -> Tokenised:
 
 def counting_engine(reader: CountingReader, settings: EngineSettings) -> Engine:
     windows = WindowReader(reader, window_tokens=100, overlap_tokens=0)
-    return Engine(sets=[], tokeniser=cast(Any, NumberTokeniser()), reader=windows, columns=[0], settings=settings)
+    policy = Policy([], [0], PolicySettings("0"))
+    return Engine(policy=policy, tokeniser=cast(Any, NumberTokeniser()), reader=windows, settings=settings)
 
 
 @pytest.mark.parametrize(("sizes", "parts"), [([10], 1), ([1_000], 10), ([10, 1_000, 10], 12), ([50, 50, 50], 2)])
 def test_no_part_is_larger_than_a_group_and_each_is_told(sizes: list[int], parts: int) -> None:
     reader = CountingReader()
-    engine = counting_engine(reader, EngineSettings("0", group_tokens=100))
+    engine = counting_engine(reader, EngineSettings(group_tokens=100))
     told: list[None] = []
     done = list(engine.evaluate([make_event(str(n)) for n in sizes], lambda: told.append(None)))
     assert [e.tokens for e in done] == sizes
@@ -70,7 +75,7 @@ def test_no_part_is_larger_than_a_group_and_each_is_told(sizes: list[int], parts
 
 def test_an_event_of_too_many_tokens_is_refused_before_anything_is_read() -> None:
     reader = CountingReader()
-    engine = counting_engine(reader, EngineSettings("0", max_tokens=99))
+    engine = counting_engine(reader, EngineSettings(max_tokens=99))
     assert len(list(engine.evaluate([make_event("99")]))) == 1
     reader.calls.clear()
     with pytest.raises(BadEvent, match=r"100 tokens, over events\.max_tokens = 99") as raised:
@@ -122,18 +127,25 @@ def loaded_set(name: str, threshold: float) -> LoadedSet:
 def confirming(error: float, margins: dict[str, float], *sets: LoadedSet) -> tuple[Engine, Scorer, Scorer]:
     """An engine whose first reader is off by `error`; that reader, and the exact one."""
     fast, exact = Scorer(error), Scorer()
-    confirmation = Confirmation(WindowReader(exact, window_tokens=100, overlap_tokens=0), margins)
-    return scoring_engine(fast, *sets, confirmation=confirmation), fast, exact
+    return scoring_engine(fast, *sets, exact=exact, margins=margins), fast, exact
 
 
-def scoring_engine(reader: Scorer, *sets: LoadedSet, confirmation: Confirmation | None = None) -> Engine:
+def scoring_engine(
+    reader: Scorer,
+    *sets: LoadedSet,
+    exact: Scorer | None = None,
+    margins: dict[str, float] | None = None,
+    rules: Sequence[dict[str, Any]] = (),
+    allow: Sequence[dict[str, Any]] = (),
+) -> Engine:
+    used = sets or (loaded_set("one", 2.0),)
+    config = FeatureSetsConfig.model_validate({"rules": rules, "allow": allow})
+    book = RuleBook(config, [loaded.set.id for loaded in used])
     return Engine(
-        sets=sets or [loaded_set("one", 2.0)],
+        policy=Policy(used, [3], PolicySettings("0"), margins, book, AllowList(config.allow)),
         tokeniser=cast(Any, ScoreTokeniser()),
         reader=WindowReader(reader, window_tokens=100, overlap_tokens=0),
-        columns=[3],
-        settings=EngineSettings("0"),
-        confirmation=confirmation,
+        exact=None if exact is None else WindowReader(exact, window_tokens=100, overlap_tokens=0),
     )
 
 
@@ -208,3 +220,88 @@ def test_without_confirmation_nothing_is_read_again() -> None:
     (evaluation,) = scoring_engine(Scorer(0.5)).evaluate([make_event("1.8")])
     assert not evaluation.confirmed
     assert evaluation.alerts[0].score == pytest.approx(2.3 / 2)
+
+
+# ---- rules
+
+
+def summing_set(threshold: float) -> LoadedSet:
+    """Its score is the number itself, so that a rule may change its threshold."""
+    made = make_summed(id="one", threshold=threshold, features=[{"index": 3, "label": "the number", "weight": 1.0}])
+    return LoadedSet(Path("one.yaml"), "a" * 64, made, made)
+
+
+def ruled(name: str, model: str, **change: Any) -> dict[str, Any]:
+    return {"name": name, "when": {"model": model}, "sets": {"one": change}}
+
+
+@pytest.mark.parametrize(
+    ("model", "truth", "again", "threshold"),
+    [
+        ("plain", 2.0, False, None),  # far below the set's own threshold of 4
+        ("plain", 3.9, True, None),
+        ("plain", 4.1, True, 4.0),
+        ("low", 1.8, False, None),
+        ("low", 1.95, True, None),  # near the threshold that counts
+        ("low", 2.1, True, 2.0),
+        ("low", 3.9, True, 2.0),
+        ("high", 4.1, False, None),
+        ("high", 8.1, True, 8.0),
+        ("off", 9.0, False, None),
+    ],
+)
+def test_the_exact_reader_is_asked_near_the_threshold_that_counts_for_the_event(
+    model: str, truth: float, again: bool, threshold: float | None
+) -> None:
+    rules = [ruled("l", "low", threshold=2.0), ruled("h", "high", threshold=8.0), ruled("o", "off", enabled=False)]
+    exact = Scorer()
+    engine = scoring_engine(Scorer(0.05), summing_set(4.0), exact=exact, margins={"one": 0.1}, rules=rules)
+    (evaluation,) = engine.evaluate([make_event(str(truth), model=model)])
+    assert evaluation.confirmed == again
+    assert (exact.calls == [2]) == again
+    assert [a.threshold for a in evaluation.alerts] == ([] if threshold is None else [threshold])
+
+
+def test_an_alert_says_which_rule_counted_and_what_it_made_of_the_set() -> None:
+    engine = scoring_engine(Scorer(), summing_set(1.0), rules=[ruled("quiet", "gpt-*", severity="info", threshold=1.5)])
+    (found, plain) = engine.evaluate([make_event("2.0", model="gpt-x"), make_event("2.1", model="llama")])
+    (alert,) = found.alerts
+    assert (alert.rules, alert.threshold, alert.severity) == (("quiet",), 1.5, "info")
+    assert alert.message.endswith(" in response (the number); threshold 1.5, severity info, by rule quiet")
+    (alert,) = plain.alerts
+    assert (alert.rules, alert.threshold, alert.severity) == ((), 1.0, "medium")
+    assert "rule" not in alert.message
+
+
+def test_what_is_sampled_out_is_not_read_and_keeps_its_place() -> None:
+    reader = Scorer()
+    engine = scoring_engine(reader, rules=[{"name": "few", "when": {"model": "loud"}, "sampling": 0.3}])
+    events = [make_event(f"2.{n}", model="loud" if n % 2 else "calm") for n in range(20)]
+    done = list(engine.evaluate(events))
+    assert [e.event for e in done] == events
+    skipped = [e for e in done if e.sampled_out]
+    assert {(e.sampled_out, e.tokens, e.alerts) for e in skipped} == {("few", 0, ())}
+    assert 0 < len(skipped) < 10
+    assert all(e.event.model == "loud" for e in skipped)
+    assert all(e.alerts for e in done if not e.sampled_out)
+    assert sum(reader.calls) == 2 * (20 - len(skipped))
+    reader.calls.clear()
+    assert all(e.sampled_out for e in engine.evaluate([e.event for e in skipped]))
+    assert reader.calls == []
+
+
+# ---- allow-list
+
+
+def test_a_known_system_prompt_silences_an_alert_and_says_so() -> None:
+    known = {"name": "tutor", "system_pattern": "You are a security tutor*", "sets": ["one"]}
+    reader = Scorer()
+    engine = scoring_engine(reader, loaded_set("one", 2.0), loaded_set("two", 2.0), allow=[known])
+    tutor = (Message("system", "You are a security tutor."),)
+    silent, below, loud = engine.evaluate(
+        [make_event("2.5", messages=tutor), make_event("1.5", messages=tutor), make_event("2.6")]
+    )
+    assert (silent.silenced, [a.set.id for a in silent.alerts]) == ((Silenced("one", "tutor"),), ["two"])
+    assert (below.silenced, below.alerts) == ((), ())  # what does not alert is not silenced
+    assert (loud.silenced, [a.set.id for a in loud.alerts]) == ((), ["one", "two"])
+    assert sum(reader.calls) == 6  # a silenced event is read

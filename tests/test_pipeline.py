@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from monitor.alerts.alert import Alert
+from monitor.alerts.allow import Silenced
 from monitor.config.sinks import OtelConfig
 from monitor.engine import Evaluation
 from monitor.errors import BadEvent, Permanent, Retryable
@@ -35,8 +36,12 @@ class SmallEngine:
             if "boom" in event.response:
                 raise RuntimeError("the reader broke")
             on_group()
+            if "rare" in event.response:
+                yield Evaluation(event, (), tokens=0, windows=0, fallback=False, seconds=0, sampled_out="few")
+                continue
             alerts = (make_alert(event.id),) if "alert" in event.response else ()
-            yield Evaluation(event, alerts, tokens=3, windows=1, fallback=False, seconds=0.1)
+            silenced = (Silenced("bias", "tutor"),) if "quiet" in event.response else ()
+            yield Evaluation(event, alerts, tokens=3, windows=1, fallback=False, seconds=0.1, silenced=silenced)
 
 
 class RecordingSource:
@@ -145,9 +150,20 @@ class Loop:
         self._telemetry = telemetry
         self._stop = stop
 
-    def run(self, source: Any, *sinks: Any, letters: Any = None) -> Totals:
+    def run(
+        self, source: Any, *sinks: Any, letters: Any = None, between_batches: Callable[[], None] = lambda: None
+    ) -> Totals:
         delivery = Delivery(sinks, letters or self.letters, EventLimits(max_bytes=1_000), "auto")
-        self.pipeline = Pipeline(source, self.engine, delivery, self._telemetry, self.health, self._stop, self._report)
+        self.pipeline = Pipeline(
+            source,
+            self.engine,
+            delivery,
+            self._telemetry,
+            self.health,
+            self._stop,
+            self._report,
+            between_batches,
+        )
         return self.pipeline.run()
 
     def _report(self, totals: Totals) -> None:
@@ -187,7 +203,35 @@ def test_a_file_from_end_to_end(loop: Loop, tmp_path: Path) -> None:
     assert loop.reports == [2, 4, 5]
 
 
+def test_what_a_rule_does_not_read_is_counted(loop: Loop, telemetry: Telemetry) -> None:
+    totals = loop.run(RecordingSource(loop.calls, [record(1, "rare"), record(2, "fine"), record(3, "rare")]))
+    assert (totals.events, totals.sampled_out, totals.tokens) == (3, 2, 3)
+    assert metric(telemetry, "latentwatch_events_sampled_out_total", latentwatch_rule="few") == 2
+    assert metric(telemetry, "latentwatch_records_total", latentwatch_record_outcome="sampled_out") == 2
+    assert metric(telemetry, "latentwatch_records_total", latentwatch_record_outcome="judged") == 1
+    assert metric(telemetry, "latentwatch_read_duration_seconds_count") == 1
+
+
+def test_what_the_allow_list_keeps_back_is_counted_and_bad_events_are_not_kept_back(
+    loop: Loop, telemetry: Telemetry
+) -> None:
+    totals = loop.run(
+        RecordingSource(loop.calls, [record(1, "quiet"), record(2, value=b"{"), record(3, "quiet alert")])
+    )
+    assert (totals.silenced, totals.alerts, totals.bad) == (2, 1, 1)
+    labels = {"latentwatch_set_id": "bias", "latentwatch_allowed": "tutor"}
+    assert metric(telemetry, "latentwatch_alerts_silenced_total", **labels) == 2
+    assert len(loop.letters.safe) == 1
+
+
 # ---- order
+
+
+def test_what_happens_between_batches_happens_before_each_poll(loop: Loop) -> None:
+    loop.run(
+        RecordingSource(loop.calls, [record(1)], [record(2)]), between_batches=lambda: loop.calls.append("between")
+    )
+    assert loop.calls == ["between", "poll", "keep_alive", "commit", "report"] * 2
 
 
 def test_everything_is_flushed_before_the_commit(loop: Loop) -> None:

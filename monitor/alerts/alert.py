@@ -129,6 +129,8 @@ class Alert(_Model):
     score: float
     threshold: float
     unit: str
+    rules: tuple[str, ...] = ()
+    """The config's rules that changed threshold or severity of the set for this event."""
     segment: AlertSegment
     features: tuple[AlertFeature, ...]
     probe: AlertProbe | None = None

@@ -35,8 +35,8 @@ class AlertBuilder:
         self._config_sha256 = config_sha256
         self._capture_content = capture_content
 
-    def build(self, item: Tokenised, loaded: LoadedSet, match: Match) -> Alert:
-        """The alert for `match` of `loaded` in the event of `item`."""
+    def build(self, item: Tokenised, loaded: LoadedSet, match: Match, rules: Sequence[str] = ()) -> Alert:
+        """The alert for `match` of `loaded` in the event of `item`, judged by these rules of the config."""
         which = next(
             n for n, s in enumerate(item.segments) if s.name == match.segment.name and s.index == match.segment.index
         )
@@ -45,11 +45,14 @@ class AlertBuilder:
         event, used = item.event, loaded.set
         ref = loaded.shipped.reader
         labels = "; ".join(hit.label for hit in match.hits[:3])
+        message = f"feature active: {used.title} in {segment.name}" + (f" ({labels})" if labels else "")
+        if rules:
+            message += f"; threshold {match.threshold:g}, severity {match.severity}, by rule {', '.join(rules)}"
         return Alert(
             id=alert_id(event.id, used.id, loaded.sha256),
             time=datetime.now(UTC),
             severity=match.severity,
-            message=f"feature active: {used.title} in {segment.name}" + (f" ({labels})" if labels else ""),
+            message=message,
             event=AlertEvent(
                 id=event.id,
                 time=event.time,
@@ -71,6 +74,7 @@ class AlertBuilder:
             score=round(match.score, 6),
             threshold=match.threshold,
             unit=match.unit,
+            rules=tuple(rules),
             segment=AlertSegment(name=segment.name, index=segment.index, tokens=len(spans), chars=len(segment.text)),
             features=tuple(
                 AlertFeature(

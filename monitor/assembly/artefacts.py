@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from detectors.feature_set import ReaderRef
+from monitor.assembly.sets import load_sets
 from monitor.config.sections import Config
 from monitor.errors import ConfigError
 from monitor.model.files import ModelFiles, converted, find_model
@@ -16,7 +17,7 @@ from monitor.readers.onnx.bundle import Bundle, load_bundle
 from monitor.readers.sae_reference import ReferenceCheck
 from monitor.sae.sae_format import load_sae
 from monitor.sae.weights import SaeWeights
-from monitor.sets.load import LoadedSet, load_feature_sets
+from monitor.sets.load import LoadedSet
 from monitor.sets.probe import Probe
 
 
@@ -108,7 +109,7 @@ def load_artefacts(config: Config, loaded: Sequence[LoadedSet] | None = None) ->
 
     Raises ConfigError with every problem.
     """
-    sets = _load_sets(config) if loaded is None else tuple(loaded)
+    sets = tuple(load_sets(config)) if loaded is None else tuple(loaded)
     if config.reader.bundle is None:
         return _load_model(config, sets)
     bundle = load_bundle(config.reader.bundle)
@@ -118,7 +119,7 @@ def load_artefacts(config: Config, loaded: Sequence[LoadedSet] | None = None) ->
 
 def load_model_artefacts(config: Config) -> ModelArtefacts:
     """Feature sets, model and SAE, even if the config names a bundle. Raises ConfigError with every problem."""
-    return _load_model(config, _load_sets(config))
+    return _load_model(config, tuple(load_sets(config)))
 
 
 def check_bundle(bundle: Bundle, ref: ReaderRef) -> None:
@@ -138,11 +139,6 @@ def check_bundle(bundle: Bundle, ref: ReaderRef) -> None:
     ]
     if problems:
         raise ConfigError(problems)
-
-
-def _load_sets(config: Config) -> tuple[LoadedSet, ...]:
-    wanted = config.feature_sets
-    return tuple(load_feature_sets(wanted.paths, wanted.only, wanted.overrides))
 
 
 def _load_model(config: Config, sets: tuple[LoadedSet, ...]) -> ModelArtefacts:

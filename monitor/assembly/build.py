@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from monitor.assembly.artefacts import Artefacts, ModelArtefacts
 from monitor.assembly.bundle_cache import cached_bundle
 from monitor.assembly.compiled_reader import open_reader
 from monitor.assembly.engine import assemble_engine
+from monitor.assembly.live_readers import CompiledLiveReaders, CompiledReaders, FixedReaders, LiveReaders
+from monitor.assembly.memory_plan import MemoryPlan
 from monitor.assembly.self_test import MIN_GAIN, compare, run_self_test
 from monitor.assembly.tokeniser import build_tokeniser
 from monitor.config.sections import Config
 from monitor.engine import Engine
 from monitor.errors import ConfigError
+from monitor.machine import limits
 from monitor.readers.onnx.bundle import Bundle
-from monitor.readers.onnx.reader import OnnxReader
 from monitor.readers.reader import Reader
 from monitor.readers.reference import read_texts
 
@@ -27,21 +29,22 @@ EXACT_CACHE = 0.25
 
 
 @dataclass(frozen=True)
-class CompiledReaders:
-    """What reads events: one reader, or one that rounds and an exact one for events near a threshold."""
+class LiveEngine:
+    """An engine with what changes it while it runs."""
 
-    reader: OnnxReader
-    exact: OnnxReader | None = None
-    margins: Mapping[str, float] | None = None
-    """By set id: how near a threshold the exact reader is asked."""
-
-    @property
-    def in_float32(self) -> OnnxReader:
-        """The reader whose activations do not round."""
-        return self.exact or self.reader
+    engine: Engine
+    readers: LiveReaders
+    artefacts: Artefacts
 
 
 def build_engine(config: Config, artefacts: Artefacts, progress: Callable[[str], None] = lambda _: None) -> Engine:
+    """The engine of the config, as `build_live_engine` builds it."""
+    return build_live_engine(config, artefacts, progress).engine
+
+
+def build_live_engine(
+    config: Config, artefacts: Artefacts, progress: Callable[[str], None] = lambda _: None
+) -> LiveEngine:
     """The engine of the config. Raises ConfigError if the model does not load or does not read as it should.
 
     `progress` is told each step that takes long: the onnx engine compiles a bundle if there is none yet.
@@ -51,21 +54,23 @@ def build_engine(config: Config, artefacts: Artefacts, progress: Callable[[str],
         tokeniser = build_tokeniser(config, artefacts.model)
         if check is not None:
             check.tokens(tokeniser)
-        return assemble_engine(
-            config,
-            artefacts,
-            tokeniser,
-            build_torch_reader(config, artefacts.uncompiled("engine: torch"), artefacts.columns),
-        )
+        reader = build_torch_reader(config, artefacts.uncompiled("engine: torch"), artefacts.columns)
+        engine = assemble_engine(config, artefacts, tokeniser, reader)
+        return LiveEngine(engine, FixedReaders(artefacts.columns), artefacts)
     bundle = find_bundle(config, artefacts, progress)
     tokeniser = build_tokeniser(config, bundle.files)
     if check is not None:
         check.tokens(tokeniser)
+    plan = MemoryPlan.of(config, bundle, limits())
+    log.info("%s", plan)
+    if plan.problem is not None:
+        log.warning("%s", plan.problem)
     progress(f"loading the compiled reader {bundle.folder}")
-    readers = load_readers(config, bundle, artefacts)
+    readers = load_readers(plan.applied(config), bundle, artefacts)
     if check is not None:
         check.activations(artefacts.latents, readers.in_float32.read_uncached)
-    return assemble_engine(config, artefacts, tokeniser, readers.reader, readers.exact, readers.margins)
+    engine = assemble_engine(config, artefacts, tokeniser, readers.reader, readers.exact, readers.margins)
+    return LiveEngine(engine, CompiledLiveReaders(bundle, readers, artefacts), artefacts)
 
 
 def load_readers(config: Config, bundle: Bundle, artefacts: Artefacts) -> CompiledReaders:
@@ -126,9 +131,9 @@ def reader_options(config: Config, share: float) -> dict[str, int]:
     """The config's options for a reader that gets that share of the prefix cache."""
     reader = config.reader
     return {
-        "batch_tokens": reader.batch_tokens,
+        "batch_tokens": reader.batch_size,
         "window_tokens": reader.window_tokens,
-        "cache_bytes": int(reader.prefix_cache_bytes * share),
+        "cache_bytes": int(reader.cache_bytes * share),
         "threads": reader.threads,
     }
 
@@ -153,7 +158,7 @@ def build_torch_reader(config: Config, artefacts: ModelArtefacts, columns: Seque
         ProbedEncoder(encoder, probes, artefacts.sae.d_in) if probes else encoder,
         device=config.reader.device,
         dtype=config.reader.dtype,
-        batch_tokens=config.reader.batch_tokens,
+        batch_tokens=config.reader.batch_size,
         max_norm=ref.max_norm,
         threads=config.reader.threads,
     )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from monitor.alerts.allow import AllowList
+from monitor.alerts.policy import Policy, PolicySettings
+from monitor.alerts.rules import RuleBook
 from monitor.assembly.artefacts import Artefacts
 from monitor.config.sections import Config
-from monitor.engine import Confirmation, Engine, EngineSettings
+from monitor.engine import Engine, EngineSettings
 from monitor.readers.reader import Reader
 from monitor.readers.windows import WindowReader
+from monitor.sets.load import LoadedSet
 from monitor.tokens.tokeniser import EventTokeniser
 
 
@@ -22,19 +26,29 @@ def assemble_engine(
 ) -> Engine:
     """An engine with `reader`, which reads everything, and `exact`, which reads events within `margins` again."""
     return Engine(
-        sets=artefacts.sets,
+        policy=build_policy(config, artefacts.sets, artefacts.columns, margins),
         tokeniser=tokeniser,
         reader=window_reader(config, tokeniser, reader),
-        columns=artefacts.columns,
-        settings=EngineSettings(
-            config_sha256=config.sha256(),
-            capture_content=config.alerts.capture_content,
-            top_features=config.alerts.top_features,
-            top_tokens=config.alerts.top_tokens,
-            max_tokens=config.events.max_tokens,
-        ),
-        confirmation=None if exact is None else Confirmation(window_reader(config, tokeniser, exact), margins or {}),
+        exact=None if exact is None else window_reader(config, tokeniser, exact),
+        settings=EngineSettings(max_tokens=config.events.max_tokens),
     )
+
+
+def build_policy(
+    config: Config,
+    sets: Sequence[LoadedSet],
+    columns: Sequence[int | str],
+    margins: Mapping[str, float] | None = None,
+) -> Policy:
+    """The policy of the config with its `sets`, for readers with `columns`; see Policy for `margins`."""
+    settings = PolicySettings(
+        config_sha256=config.sha256(),
+        capture_content=config.alerts.capture_content,
+        top_features=config.alerts.top_features,
+        top_tokens=config.alerts.top_tokens,
+    )
+    rules = RuleBook(config.feature_sets, [loaded.set.id for loaded in sets])
+    return Policy(sets, columns, settings, margins, rules, AllowList(config.feature_sets.allow))
 
 
 def window_reader(config: Config, tokeniser: EventTokeniser, reader: Reader) -> WindowReader:

@@ -97,7 +97,7 @@ class LlamaCppReader:
         self._llama: Any = Llama(
             str(gguf),
             n_ctx=config.reader.window_tokens,
-            n_batch=config.reader.batch_tokens,
+            n_batch=config.reader.batch_size,
             n_threads=threads,
             n_threads_batch=threads,
             verbose=False,

@@ -96,7 +96,7 @@ def make_latentwatch(name: str, config: Config, bundle: Path) -> Measured:
         tokeniser = build_tokeniser(config, artefacts.model)
         read = build_torch_reader(torch, artefacts.uncompiled("engine: torch"), artefacts.columns)
         windows = window_reader(config, tokeniser, read)
-        return Measured(Plain(tokeniser, windows, len(artefacts.columns), config.reader.batch_tokens))
+        return Measured(Plain(tokeniser, windows, len(artefacts.columns), config.reader.batch_size))
     compiled = load_bundle(bundle)
     tokeniser = build_tokeniser(config, compiled.files)
     _, precision, *rest = name.split("_")
@@ -109,7 +109,7 @@ def make_latentwatch(name: str, config: Config, bundle: Path) -> Measured:
     name_of: PrecisionName = "int8" if precision == "int8" else "fp32"
     reader = open_reader(compiled, name_of, artefacts.latents, artefacts.probes, **options)
     windows = window_reader(config, tokeniser, reader)
-    return Measured(Plain(tokeniser, windows, len(artefacts.columns), config.reader.batch_tokens))
+    return Measured(Plain(tokeniser, windows, len(artefacts.columns), config.reader.batch_size))
 
 
 class Plain:

@@ -5,12 +5,15 @@ Commands import what they need when they run, so that `--help` and the first lin
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import Annotated
 
 import typer
 
 from monitor.cli.cache import cache_app
 from monitor.cli.command_group import CommandGroup
+from monitor.cli.diff_config import diff_config
 from monitor.cli.events import events_app
 from monitor.cli.exit_code import ExitCode
 from monitor.cli.proxy import proxy
@@ -20,6 +23,7 @@ from monitor.cli.sets import alerts_app, config_app, sets_app
 from monitor.cli.size import size
 from monitor.cli.tools import bench, check, compile_, demo, version
 from monitor.errors import ConfigError, LatentwatchError
+from monitor.machine import limit_library_threads, limits
 
 app = typer.Typer(
     name="latentwatch",
@@ -33,6 +37,7 @@ app.command()(run)
 app.command()(scan)
 app.command("compile")(compile_)
 app.command()(check)
+app.command("diff-config")(diff_config)
 app.command()(proxy)
 app.command()(bench)
 app.command()(size)
@@ -45,8 +50,25 @@ app.add_typer(cache_app, name="cache")
 app.add_typer(alerts_app, name="alerts")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    pass
+
+
 def main() -> None:
     """Runs the command. Errors raised on purpose end it with a message and a code, all others with a traceback."""
+    limit_library_threads(os.environ, limits())  # before a command imports numpy
     try:
         app()
     except ConfigError as e:

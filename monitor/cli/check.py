@@ -18,6 +18,7 @@ from monitor.sinks.jsonl import JsonlSinkConfig
 
 if TYPE_CHECKING:
     from monitor.assembly.artefacts import Artefacts
+    from monitor.readers.onnx.bundle import Bundle
     from monitor.sets.load import LoadedSet
 
 
@@ -32,14 +33,22 @@ class CheckResult:
     checked: bool = True
 
 
-def check(path: Path | None, env: Mapping[str, str], broker_timeout_s: float = 10.0) -> Iterator[CheckResult]:
-    """Checks one part after the other and yields each result at once. One part's problems do not hide another's."""
+def check(
+    path: Path | None, env: Mapping[str, str], broker_timeout_s: float = 10.0, config_only: bool = False
+) -> Iterator[CheckResult]:
+    """Checks one part after the other and yields each result at once. One part's problems do not hide another's.
+
+    `config_only` leaves out what only the machine of the sidecar has: ports, brokers, model and SAE.
+    """
     try:
         config = load_config(path, env)
     except ConfigError as e:
         yield CheckResult("config", e.problems)
         return
     yield CheckResult("config", detail=f"sha256 {config.sha256()[:16]}")
+    if config_only:
+        yield _result("feature sets", lambda: _named(load_sets(config)))
+        return
     if config.health.enabled:
         yield _result("health port", lambda: _health_port(config))
     jsonl = config.sinks.enabled().get("jsonl")
@@ -129,7 +138,7 @@ def _reading(config: Config) -> Iterator[CheckResult]:
         yield CheckResult("model and SAE", detail="not checked without feature sets", checked=False)
         yield CheckResult("reader", detail="not checked without feature sets", checked=False)
         return
-    yield CheckResult("feature sets", detail=", ".join(f"{s.set.id} {s.set.version}" for s in sets))
+    yield CheckResult("feature sets", detail=_named(sets))
     try:
         artefacts, detail = _artefacts(config, sets)
     except ConfigError as e:
@@ -137,7 +146,13 @@ def _reading(config: Config) -> Iterator[CheckResult]:
         yield CheckResult("reader", detail="not checked without model and SAE", checked=False)
         return
     yield CheckResult("model and SAE", detail=detail)
-    yield _result("reader", lambda: _reader(config, artefacts))
+    compiled: list[Bundle] = []
+    yield _result("reader", lambda: _reader(config, artefacts, compiled.append))
+    yield _result("cores and memory", lambda: _resources(config, compiled))
+
+
+def _named(sets: list[LoadedSet]) -> str:
+    return ", ".join(f"{s.set.id} {s.set.version}" for s in sets)
 
 
 def _artefacts(config: Config, sets: list[LoadedSet]) -> tuple[Artefacts, str]:
@@ -156,8 +171,11 @@ def _artefacts(config: Config, sets: list[LoadedSet]) -> tuple[Artefacts, str]:
     return artefacts, f"{len(artefacts.latents)} features, model {model.sha256[:16]}"
 
 
-def _reader(config: Config, artefacts: Artefacts) -> str:
-    """Builds the engine as at start-up, self-test included, unless it would have to be compiled."""
+def _reader(config: Config, artefacts: Artefacts, found: Callable[[Bundle], None]) -> str:
+    """Builds the engine as at start-up, self-test included, unless it would have to be compiled.
+
+    Tells `found` the bundle, if there is one.
+    """
     from monitor.assembly.build import build_engine
     from monitor.assembly.bundle_cache import cached_folder
     from monitor.compiler.compile import compiled_architecture
@@ -166,9 +184,11 @@ def _reader(config: Config, artefacts: Artefacts) -> str:
     if config.reader.engine == "torch":
         build_engine(config, artefacts)
         return f"torch on {config.reader.device}: self-test passed"
-    if not isinstance(artefacts, ModelArtefacts):
+    if isinstance(artefacts, BundleArtefacts):
+        found(artefacts.compiled)
         build_engine(config, artefacts)
         return f"compiled, self-test passed ({config.reader.bundle})"
+    artefacts = artefacts.uncompiled("compiling")
     folder, state = cached_folder(config, artefacts), "not compiled yet"
     if folder.exists():
         try:
@@ -176,6 +196,7 @@ def _reader(config: Config, artefacts: Artefacts) -> str:
         except ConfigError as e:
             state = f"the compiled reader is damaged ({e})"
         else:
+            found(bundle)
             build_engine(config, BundleArtefacts(artefacts.sets, bundle))
             return f"compiled, self-test passed ({folder})"
     compiled_architecture(artefacts.original)
@@ -183,3 +204,17 @@ def _reader(config: Config, artefacts: Artefacts) -> str:
     if problem is not None:
         raise ConfigError(f"reader.cache_dir: {folder.parent}: {problem}; set it to a folder that can be written")
     return f"{state}: the first start compiles it, which takes seconds, into {folder}"
+
+
+def _resources(config: Config, compiled: list[Bundle]) -> str:
+    """What the process may use, and what a compiled reader takes of it."""
+    from monitor.assembly.memory_plan import MemoryPlan
+    from monitor.machine import limits
+
+    found = limits()
+    if not compiled:
+        return str(found)
+    plan = MemoryPlan.of(config, compiled[0], found)
+    if plan.problem is not None:
+        raise ConfigError(plan.problem)
+    return str(plan)

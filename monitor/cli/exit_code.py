@@ -9,5 +9,7 @@ class ExitCode(IntEnum):
     """The codes other than 0."""
 
     FAILED = 1
+    DIFFERENT = 1
+    """Of diff-config, as of diff."""
     BAD_CONFIG = 2
     BAD_EVENTS = 3

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from monitor.cli.options import ConfigOption, DeviceOption
-from monitor.cli.shutdown import closing_all, stop_on_signals
+from monitor.cli.shutdown import closing_all, reload_on_signal, stop_on_signals
 from monitor.cli.wiring import (
     load_sets,
     load_settings,
@@ -30,18 +30,19 @@ _BROKER_STEPS = 1
 
 
 def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
-    """Run the sidecar: events in, alerts out, until SIGTERM."""
+    """Run the sidecar: events in, alerts out, until SIGTERM. Changed config and feature sets are reloaded."""
     settings = load_settings(config, device)
     from monitor.telemetry.log import configure_logging
 
     configure_logging(settings.log)
-    stop = stop_on_signals()
+    stop, reload_asked = stop_on_signals(), reload_on_signal()
     log.info("loading feature sets: %s", ", ".join(settings.feature_sets.paths))
     sets = load_sets(settings)
 
     # the heavy imports come after the first line of the log
     from monitor.assembly.artefacts import load_artefacts
-    from monitor.assembly.build import build_engine
+    from monitor.assembly.build import build_live_engine
+    from monitor.assembly.reload import Reload, ReloadThread
     from monitor.pipeline import Pipeline
     from monitor.sinks.sink import SinkContext, open_sinks
     from monitor.telemetry.health import Health
@@ -59,7 +60,8 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
             opened.append(_serve_health(settings, health, telemetry))
         artefacts = load_artefacts(settings, sets)
         loading.step("preparing the reader")
-        engine = build_engine(settings, artefacts, loading.detail)
+        live = build_live_engine(settings, artefacts, loading.detail)
+        engine = live.engine
         telemetry.watch_cache(lambda: engine.cached_tokens)
         telemetry.config_loaded(settings.sha256())
         log.info(
@@ -77,7 +79,25 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
         opened += [sink.close for sink in sinks]
         intake = open_intake(settings, telemetry, stop, opened)
         delivery = make_delivery(settings, sinks, intake.dead_letters, open_schema_registry(settings, opened))
-        pipeline = Pipeline(intake.source, engine, delivery, telemetry, health, intake.stop, _first_alert())
+        reload = Reload(
+            config,
+            lambda: load_settings(config, device),
+            settings,
+            live,
+            telemetry,
+            lambda new: configure_logging(new.log),
+        )
+        pipeline = Pipeline(
+            intake.source,
+            engine,
+            delivery,
+            telemetry,
+            health,
+            intake.stop,
+            _first_alert(),
+            reload.between_batches,
+        )
+        opened.append(ReloadThread(reload, reload_asked).close)
         loading.done()
         log.info("reading events from %s", intake.what)
         totals = pipeline.run()

@@ -134,4 +134,7 @@ def scan(
 
 
 def _counts(totals: Totals) -> str:
-    return f"{totals.events} events, {totals.tokens} tokens, {totals.alerts} alerts, {totals.bad} bad"
+    counts = f"{totals.events} events, {totals.tokens} tokens, {totals.alerts} alerts, {totals.bad} bad"
+    if totals.silenced:
+        counts += f", {totals.silenced} alerts silenced"
+    return f"{counts}, {totals.sampled_out} events sampled out" if totals.sampled_out else counts

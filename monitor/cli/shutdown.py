@@ -1,4 +1,4 @@
-"""Shutdown: signals stop the loop after the current batch, and everything that was opened is closed."""
+"""Signals: they stop the loop after the current batch or ask for a reload; and everything that was opened is closed."""
 
 from __future__ import annotations
 
@@ -32,6 +32,17 @@ def stop_on_signals(finishing: str = "the current batch") -> threading.Event:
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     return stop
+
+
+def reload_on_signal() -> threading.Event:
+    """An event that SIGHUP sets."""
+    asked = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        threading.Thread(target=asked.set, daemon=True).start()  # in a thread, as above
+
+    signal.signal(signal.SIGHUP, on_signal)
+    return asked
 
 
 def stop_after_draining(stop: threading.Event, drain: Callable[[], None], grace_s: float) -> threading.Event:

@@ -81,6 +81,9 @@ def _verification_table(v: Verification) -> Table:
 def check(
     config: ConfigOption = None,
     timeout: Annotated[float, typer.Option(help="Longest wait for the brokers, in seconds.", min=1)] = 10.0,
+    config_only: Annotated[
+        bool, typer.Option("--config-only", help="Check only the config and the feature sets, as a CI job can.")
+    ] = False,
     sample: Annotated[
         str | None,
         typer.Option(
@@ -106,7 +109,7 @@ def check(
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # its failures are among the problems
     console = Console()
     failed = False
-    for result in run_checks(config, os.environ, timeout):
+    for result in run_checks(config, os.environ, timeout, config_only):
         if result.problems:
             failed = True
             console.print(f"[red]✗[/] {escape(result.part)}", highlight=False)

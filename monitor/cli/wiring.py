@@ -40,10 +40,9 @@ def load_settings(path: Path | None, device: str | None = None, capture_content:
 
 def load_sets(settings: Config) -> list[LoadedSet]:
     """The feature sets that the config enables."""
-    from monitor.sets.load import load_feature_sets
+    from monitor.assembly.sets import load_sets as load
 
-    wanted = settings.feature_sets
-    return load_feature_sets(wanted.paths, wanted.only, wanted.overrides)
+    return load(settings)
 
 
 def make_telemetry(settings: Config, otel: OtelConfig, reader: ReaderRef) -> Telemetry:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from detectors.feature_set import SetOverride
+from monitor.config.feature_sets import FeatureSetsConfig as FeatureSetsConfig
 from monitor.config.http import HttpConfig as HttpConfig
 from monitor.config.kafka_options import option_problems
 from monitor.config.mapping import MappingConfig
@@ -23,6 +23,8 @@ from monitor.events.event_format import EventFormat
 from monitor.events.parse import AUTO, EVENT_FORMATS
 
 ENV_PREFIX = "LATENTWATCH__"
+BATCH_TOKENS = 512
+PREFIX_CACHE_BYTES = 134_217_728
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -259,14 +261,24 @@ class ReaderConfig(Section):
     """Most tokens read at once; longer conversations are read in windows."""
     overlap_tokens: Annotated[int, Field(ge=0)] = 256
     """Tokens of the previous window that are read again as context."""
-    batch_tokens: Annotated[int, Field(ge=64)] = 512
-    """Most tokens in one model batch, padding included; a single longer window is a batch of its own."""
-    prefix_cache_bytes: Annotated[int, Field(ge=0)] = 134_217_728
-    """Memory of the onnx engine for prefixes that events share, such as system prompts and histories; 0: none."""
+    batch_tokens: Annotated[int | None, Field(ge=64)] = None
+    """Most tokens in one batch; a longer window is a batch of its own. Default: 512, or 128 if memory is short."""
+    prefix_cache_bytes: Annotated[int | None, Field(ge=0)] = None
+    """Memory of the onnx engine for prefixes that events share. Default: 134217728, or what memory is left; 0: none."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """CPU threads of the model; 0: one for each core that the process may use."""
+    """CPU threads of the model; 0: one for each core that the process may use, within the container's CPU quota."""
     cache_dir: Path | None = None
     """Folder for converted and compiled models; default: latentwatch in the user's cache folder."""
+
+    @property
+    def batch_size(self) -> int:
+        """`batch_tokens`, or its default."""
+        return BATCH_TOKENS if self.batch_tokens is None else self.batch_tokens
+
+    @property
+    def cache_bytes(self) -> int:
+        """`prefix_cache_bytes`, or its default."""
+        return PREFIX_CACHE_BYTES if self.prefix_cache_bytes is None else self.prefix_cache_bytes
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> ReaderConfig:
@@ -283,17 +295,6 @@ class ReaderConfig(Section):
         if self.engine == "torch" and self.bundle is not None:
             raise ValueError("bundle needs engine: onnx")
         return self
-
-
-class FeatureSetsConfig(Section):
-    """Which feature sets evaluate the events, and your changes to them."""
-
-    paths: tuple[str, ...] = ("builtin:smollm2-135m-instruct",)
-    """Feature-set files or folders of them; `builtin:NAME` is a folder that ships with latentwatch."""
-    only: tuple[str, ...] = ()
-    """Ids of the sets to use; empty means all."""
-    overrides: dict[str, SetOverride] = Field(default_factory=dict)
-    """By set id: enabled, severity, threshold, and features by index with enabled, threshold, weight."""
 
 
 class AlertsConfig(Section):

@@ -71,6 +71,7 @@ class Draft:
                 model=model or None,
                 attributes=attributes,
                 traceparent=context.traceparent(self.traceparent),
+                headers=context.record.headers,
                 # counted once, although each answer is an event of its own
                 unread=unread if n == 0 else {},
                 repaired={k: clean.repaired[k] for k in REPAIR_KINDS if clean.repaired.get(k)} if n == 0 else {},

@@ -30,13 +30,17 @@ class Record:
 
     def header(self, name: str) -> str | None:
         """The last header of that name as text; None if there is none or it is not UTF-8."""
-        for key, value in reversed(self.headers):
-            if key == name and value is not None:
-                try:
-                    return value.decode()
-                except UnicodeDecodeError:
-                    return None
-        return None
+        return _header(self.headers, name)
+
+
+def _header(headers: tuple[tuple[str, bytes], ...], name: str) -> str | None:
+    for key, value in reversed(headers):
+        if key == name and value is not None:
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                return None
+    return None
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ class Event:
     `messages` are the turns before the reply, in order. The roles that are known are system, user, assistant and tool;
     others stand as they were written. `response` is the reply and is empty if only a prompt was captured or the call
     was blocked. `traceparent` is a valid W3C header value or None. `unread` counts what nothing could be read from, and
-    `repaired` what was replaced, by kind. `joined` are the other records of an event that came in several.
+    `repaired` what was replaced, by kind. `headers` are those of its record, and `joined` are the other records of an
+    event that came in several.
     """
 
     id: str
@@ -75,7 +80,12 @@ class Event:
     traceparent: str | None = None
     unread: Mapping[UnreadPartKind, int] = field(default_factory=dict)
     repaired: Mapping[RepairKind, int] = field(default_factory=dict)
+    headers: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
     joined: tuple[Origin, ...] = ()
+
+    def header(self, name: str) -> str | None:
+        """The last header of that name as text; None if there is none or it is not UTF-8."""
+        return _header(self.headers, name)
 
     @property
     def origins(self) -> tuple[Origin, ...]:

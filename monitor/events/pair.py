@@ -7,10 +7,10 @@ from typing import Any
 from monitor.errors import BadEvent
 from monitor.events.context import Context
 from monitor.events.draft import Draft
-from monitor.events.event import Event
+from monitor.events.event import Event, Message
 from monitor.events.json_object import JsonObject, checked_object, read_text
 from monitor.events.request_body import is_request, request_messages
-from monitor.events.response_body import APIS, api_of, read_response
+from monitor.events.response_body import APIS, api_of, responses_in
 from monitor.events.said import Said
 from monitor.events.stream import is_piece
 
@@ -35,9 +35,8 @@ class PairFormat:
         said = Said()
         if "request" not in data and not ("response" in data and api_of(data) is None):
             return self._bare(data, said, context)
-        request = as_body(data.get("request"), said, f"{context.path}.request")
-        messages = request_messages(request, said, f"{context.path}.request") if request else []
-        response = read_response(data.get("response"), said, f"{context.path}.response")
+        request, messages = turns_in(data, said, context.path)
+        response = responses_in(data, said, context.path)
         draft = Draft(
             messages=messages,
             answers=response.answers,
@@ -53,9 +52,9 @@ class PairFormat:
     def _bare(self, data: JsonObject, said: Said, context: Context) -> tuple[Event, ...]:
         if api_of(data) is None:
             raise BadEvent("expected request and response, or a response: neither is there", context.path)
-        response = read_response(data, said, context.path)
+        response = responses_in(data, said, context.path)
         draft = Draft(
-            messages=request_messages(data, said, context.path) if is_request(data) else [],
+            messages=turns_in(data, said, context.path)[1],
             answers=response.answers,
             ids=(context.attributes.get("shared_id"), response.id),
             times=(response.time,),
@@ -67,6 +66,16 @@ class PairFormat:
         if draft.silent and is_piece(data):  # such as the last one, which has the reason to finish
             return ()
         return draft.events(context)
+
+
+def turns_in(data: JsonObject, said: Said, path: str) -> tuple[JsonObject, list[Message]]:
+    """The request in `data`, if there is one, and the turns in it and next to it. Those in both places count once."""
+    request = as_body(data.get("request"), said, f"{path}.request")
+    messages = request_messages(request, said, f"{path}.request") if request else []
+    if is_request(data):
+        known = set(messages)
+        messages += [turn for turn in request_messages(data, said, path) if turn not in known]
+    return request, messages
 
 
 def api_of_pair(data: JsonObject) -> str | None:

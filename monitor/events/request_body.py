@@ -11,6 +11,7 @@ from monitor.events.said import Said
 
 _SYSTEM = ("system", "instructions", "system_instruction", "systemInstruction", "system_prompt")
 _TURNS = ("messages", "input", "prompt", "contents", "suffix", "text_input")
+_OF_TURNS = ("role", "content", "parts", "text")
 _ASKED = frozenset((*_SYSTEM, *_TURNS))
 # what wraps the request of Gemini's batches and of OpenAI's
 _WRAPPERS = ("body", "request", "generateContentRequest")
@@ -55,6 +56,11 @@ def _turns(said: Said, value: Any, path: str, role: str | None) -> list[Message]
             else:
                 found += _turns(said, item, f"{path}[{i}]", role)
         return found
-    if isinstance(value, dict) and "role" not in value and is_request(value):  # a request inside of a tracer's `input`
+    if isinstance(value, dict) and _is_inner_request(value):
         return request_messages(value, said, path)
     return said.messages(value, path, role)
+
+
+def _is_inner_request(value: JsonObject) -> bool:
+    """Whether this is a request inside of a tracer's `input`, rather than a turn."""
+    return value.keys().isdisjoint(_OF_TURNS) and any(value.get(key) for key in _ASKED)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from monitor.errors import BadEvent
 from monitor.events.apis import anthropic, completions, gemini, ollama, openai_chat, openai_responses
 from monitor.events.apis.answer import Answer
 from monitor.events.json_object import JsonObject, json_type, read_text
-from monitor.events.said import Said
+from monitor.events.said import THOUGHTS, Said
 
 
 class Api(Protocol):
@@ -36,6 +36,21 @@ APIS: dict[str, Api] = {
     "completions": completions,
     "openai": openai_chat,
 }
+ANSWER_FIELDS = ("response", "output", "completion")
+"""Where an answer stands next to its request."""
+_OF_MESSAGES = frozenset(("content", "parts", "text", "tool_calls", "role", "value", "refusal"))
+_ELSEWHERE = (
+    "response",
+    "message",
+    "item",
+    "content_block",
+    "delta",
+    "content",
+    "parts",
+    "thinking",
+    "text_output",
+    "completion",
+)
 _MARKS = frozenset(("object", "output", "type", "candidates", "promptFeedback", "done", "choices"))
 """A response of any API has one of these keys."""
 _FAILED = ("error", "errors", "detail", "promptFeedback", "fault")
@@ -49,6 +64,14 @@ class Response:
     id: object = None
     time: object = None
     model: object = None
+
+
+def with_thoughts(thoughts: str, answers: Sequence[Answer]) -> Sequence[Answer]:
+    """The answers, with what the model thought before the first one."""
+    if not thoughts:
+        return answers
+    first, others = (answers[0], answers[1:]) if answers else (Answer(""), ())
+    return (replace(first, text="\n".join(text for text in (thoughts, first.text) if text)), *others)
 
 
 def api_of(body: object) -> str | None:
@@ -74,29 +97,120 @@ def read_response(body: Any, said: Said, path: str) -> Response:
             return Response((Answer(body),) if body else ())
         return read_response(decoded, said, path)
     if isinstance(body, list):
-        pieces = [item for item in body if isinstance(item, dict)]
-        name = next((name for name in map(api_of, pieces) if name), None)
-        if name is None:
-            return Response((Answer(said.text(body, path)),))
-        return _of_api(APIS[name], APIS[name].joined(pieces), said, path)
+        return _of_list(body, said, path)
     if not isinstance(body, dict):
         raise BadEvent(f"expected a response, got {json_type(body)}", path)
     return _of_object(body, said, path)
 
 
+def responses_in(data: JsonObject, said: Said, path: str, text_is_answer: bool = False) -> Response:
+    """All answers next to a request: those of `data` itself, if it is a response, and of its fields.
+
+    Text that is there twice counts once. `text_is_answer` leaves text in a field as it is, also if it is the JSON of a
+    response. Raises BadEvent if the first field that holds something is no response.
+    """
+    own = None if "output" in data and _holds_stream(data) else api_of(data)
+    found = [read_response(data, said, path)] if own is not None else []
+    for key in ANSWER_FIELDS:
+        value = data.get(key)
+        if value is None or value == "":
+            continue
+        as_text, as_list = own == "ollama" and key == "response", own == "openai_responses" and key == "output"
+        if (as_text and not isinstance(value, dict)) or (as_list and isinstance(value, list)):
+            continue  # it has been read as what it is in that API
+        if isinstance(value, str) and text_is_answer:
+            found.append(Response((Answer(value),)))
+        else:
+            found.append(_read_next(value, said, f"{path}.{key}", found))
+    if len(found) < 2:
+        return found[0] if found else Response(())
+    texts = dict.fromkeys(answer.text for response in found for answer in response.answers if answer.text)
+    answers = [Answer(text) for text in texts]
+    first = {name: next((v for v in (getattr(r, name) for r in found) if v), None) for name in ("id", "time", "model")}
+    return Response(answers, **first)
+
+
+def _holds_stream(data: JsonObject) -> bool:
+    """Whether `output` has pieces of a stream rather than items of the Responses API."""
+    items = data["output"] if isinstance(data.get("output"), list) and data.get("object") != "response" else ()
+    apis: dict[str, tuple[str, ...]] = {"openai_responses": ("response.",), "anthropic": ("message_", "content_block")}
+    return any(
+        name is not None and str(item.get("type")).startswith(apis.get(name, ("",)))
+        for name, item in ((api_of(item), item) for item in items)
+    )
+
+
+def _read_next(value: Any, said: Said, path: str, before: Sequence[Response]) -> Response:
+    try:
+        return read_response(value, said, path)
+    except BadEvent:
+        if not any(answer.text for response in before for answer in response.answers):
+            raise
+    # the answer is known: what else is there may be anything, but is not lost
+    text = said.text(value, path) if isinstance(value, dict | list) else ""
+    return Response((Answer(text),) if text else ())
+
+
+def _of_list(body: list[Any], said: Said, path: str) -> Response:
+    items = list(_flat(body))
+    name = next((name for name in map(api_of, items) if name), None)
+    if name is None:
+        return Response((Answer(said.text(body, path)),))
+    pieces = [item for item in items if api_of(item) == name]
+    response = _of_api(APIS[name], APIS[name].joined(pieces), said, path)
+    # next to the pieces there are signs of life, numbers of tokens and errors, and perhaps something that is said
+    empty = not any(answer.text for answer in response.answers)
+    texts = [_said_elsewhere(item, said, path) for item in pieces] if empty else []
+    texts += [_other_text(item, said, path) for item in items if api_of(item) != name]
+    return replace(response, answers=[*response.answers, *(Answer(text) for text in texts if text)])
+
+
+def _flat(items: list[Any]) -> Iterator[Any]:
+    for item in items:
+        if isinstance(item, list):
+            yield from _flat(item)
+        else:
+            yield item
+
+
+def _other_text(item: Any, said: Said, path: str) -> str:
+    if not isinstance(item, dict) or item.get("type") in ("ping", "error"):
+        return item if isinstance(item, str) else ""
+    if api_of(item) is not None:
+        return "\n".join(answer.text for answer in read_response(item, said, path).answers)
+    return _said_elsewhere(item, said, path) or said.text({"role": "assistant", **item}, path)
+
+
+def _said_elsewhere(body: JsonObject, said: Said, path: str) -> str:
+    """What a body says that has not what the mark of its API stands for."""
+    if "role" in body:
+        return said.text(body, path)
+    # the Responses API describes the format of its text under `text`
+    keys = _ELSEWHERE if api_of(body) == "openai_responses" else (*_ELSEWHERE, "text")
+    return said.text([body[key] for key in keys if isinstance(body.get(key), str | list | dict)], path)
+
+
 def _of_object(body: JsonObject, said: Said, path: str) -> Response:
     name = api_of(body)
     if name is not None:
-        return _of_api(APIS[name], body, said, path)
-    if "text_output" in body:  # the generate endpoint of Triton and KServe
+        response = _of_api(APIS[name], body, said, path)
+        if any(answer.text for answer in response.answers):
+            return response
+        text = _said_elsewhere(body, said, path)
+        return replace(response, answers=(Answer(text),)) if text else response
+    if body.get("text_output") is not None:  # the generate endpoint of Triton and KServe
         return Response((Answer(said.text(body["text_output"], f"{path}.text_output")),), id=body.get("id"))
-    if not body or "data" in body or any(body.get(key) is not None for key in _FAILED):  # data: embeddings
+    failed = not body or isinstance(body.get("data"), list) or any(body.get(key) is not None for key in _FAILED)
+    if not _OF_MESSAGES.isdisjoint(body):
+        message = {key: value for key, value in body.items() if key not in _FAILED}
+        return Response((Answer(said.text({"role": "assistant", **message}, path)),), id=body.get("id"))
+    if failed:  # or embeddings, which are a list under `data`
         return Response((), id=body.get("id"), model=body.get("model"))
-    if not {"content", "parts", "text", "tool_calls", "role", "value", "refusal"}.isdisjoint(body):
-        return Response((Answer(said.text({"role": "assistant", **body}, path)),), id=body.get("id"))
     for key in ("body", "response"):  # as batch APIs and loggers wrap it
         if isinstance(body.get(key), dict | str) and body[key]:
-            return read_response(body[key], said, f"{path}.{key}")
+            thoughts = said.text({name: body[name] for name in THOUGHTS if name in body}, path)
+            response = read_response(body[key], said, f"{path}.{key}")
+            return replace(response, answers=with_thoughts(thoughts, response.answers))
     keys = ", ".join(sorted(body)[:8])
     raise BadEvent(f"not a response that is read: it has the keys {keys}", path)
 
@@ -120,4 +234,12 @@ def _decoded(text: str) -> Any:
     except BadEvent:
         return None
     items = value if isinstance(value, list) else [value]
-    return value if any(api_of(item) is not None for item in items) else None
+    return value if any(api_of(item) is not None or _is_answer(item) for item in items) else None
+
+
+def _is_answer(body: Any) -> bool:
+    """Whether this is a message, or what the generate endpoint of Triton and KServe returns."""
+    if not isinstance(body, dict):
+        return False
+    is_message = body.get("role") == "assistant" and not {"content", "parts"}.isdisjoint(body)
+    return is_message or isinstance(body.get("text_output"), str)

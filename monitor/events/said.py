@@ -10,11 +10,11 @@ from typing import Any
 from monitor.errors import BadEvent
 from monitor.events.arguments import binary_kind, media_kind, readable
 from monitor.events.event import Message
-from monitor.events.json_object import json_type
+from monitor.events.json_object import json_type, read_json
 from monitor.events.roles import UNKNOWN, known_role, role_text
 
 # in the order in which they are read: first what the model thought, then what it said, then what it called
-_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks", "reasoningContent")
+THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks", "reasoningContent")
 _TEXTS = (
     "summary",
     "reasoningText",
@@ -45,7 +45,7 @@ _ARGUMENTS = ("arguments", "args", "input", "parameters")
 _MEDIA = ("audio", "image", "images", "image_url", "input_audio", "video", "video_url", "file", "inlineData")
 _MEDIA_KEYS = (*_MEDIA, "inline_data", "fileData", "file_data", "document")
 _PLAIN = frozenset(("role", "content", "name"))
-_READ = frozenset((*_THOUGHTS, *_TEXTS, *_RESULTS, *_CALLS, *_ARGUMENTS, *_MEDIA_KEYS))
+_READ = frozenset((*THOUGHTS, *_TEXTS, *_RESULTS, *_CALLS, *_ARGUMENTS, *_MEDIA_KEYS))
 _MEDIA_TYPES = {
     **dict.fromkeys(
         ("image", "image_url", "input_image", "output_image", "image_file", "image_generation_call"), "image"
@@ -55,6 +55,10 @@ _MEDIA_TYPES = {
     **dict.fromkeys(("video", "video_url", "input_video"), "video"),
     **dict.fromkeys(("file", "input_file", "document", "container_upload", "blob", "uri", "media"), "file"),
 }
+# fields of media that describe it but say nothing
+_OF_MEDIA = ("url", "uri", "data", "blob", "bytes", "size", "width", "height", "quality", "background", "modality")
+_OF_FILES = ("mimeType", "mime_type", "media_type", "fileUri", "file_uri", "file_url", "output_format", "duration")
+_MEDIA_NAMES = frozenset((*_OF_MEDIA, *_OF_FILES, "expires_at", "metadata", "caption", "revised_prompt"))
 _ENCRYPTED = ("redacted_thinking", "reasoning.encrypted", "compaction")
 _SPEAKERS = ("role", "from", "author", "speaker")
 # fields of a part that name things but say nothing
@@ -158,7 +162,8 @@ class Said:
             return list(self._readable(part.get("summary")))
         if kind in _MEDIA_TYPES:
             return self._media(part, _media_kind(part, _MEDIA_TYPES[kind]), path)
-        is_turn = not part.keys().isdisjoint(_SPEAKERS) or known_role(kind) is not None
+        # LangChain's messages have a role for their type; tool_result and the like are parts
+        is_turn = not part.keys().isdisjoint(_SPEAKERS) or ("_" not in kind and known_role(kind) is not None)
         others = {} if is_turn else {key: value for key, value in part.items() if _says(key) and value not in _EMPTY}
         if others and not kind:
             return [readable(part, self.unread)]  # what a tool gave back, as an object
@@ -178,6 +183,8 @@ class Said:
         for key in _MEDIA_KEYS:
             if key in part:
                 found += self._attached(key, part[key], f"{path}.{key}")
+        if _sources(part):  # of a part whose type is not one of media
+            found += self._media({"source": part["source"]}, _media_kind(part, "file"), path)
         if others:
             found.append(readable(others, self.unread))
         if not found and part.get("encrypted_content"):
@@ -193,7 +200,7 @@ class Said:
     def _thoughts(self, part: dict[str, Any], path: str) -> list[str]:
         """Some gateways write the same thoughts into several fields."""
         found: list[str] = []
-        for key in _THOUGHTS:
+        for key in THOUGHTS:
             value = part.get(key)
             if isinstance(value, str | list | dict):
                 found += [text for text in self._texts(value, f"{path}.{key}") if text and text not in found]
@@ -220,10 +227,9 @@ class Said:
             return [text for call in value for text in self._calls(call)]
         if not isinstance(value, dict):
             return list(self._readable(value))
-        inner = [key for key in _CALLS if isinstance(value.get(key), dict)]
-        if inner:
-            return [text for key in inner for text in self._calls(value[key])]
-        return [self._call(value, [key for key in _ARGUMENTS if key in value])] if value else []
+        inner = [text for key in _CALLS if value.get(key) for text in self._calls(value[key])]
+        called = [key for key in _ARGUMENTS if key in value]
+        return [*inner, self._call(value, called)] if called or not inner else inner
 
     def _attached(self, key: str, value: object, path: str) -> list[str]:
         if not value:
@@ -234,6 +240,8 @@ class Said:
         for item in values:
             if isinstance(item, dict):
                 found += self._media(item, _media_kind(item, kind), path)
+            elif isinstance(item, str) and item.lstrip()[:1] in ("{", "["):
+                found.append(readable(item, self.unread))
             else:
                 self.unread[kind] += 1
         return found
@@ -241,11 +249,13 @@ class Said:
     def _media(self, part: dict[str, Any], kind: str, path: str) -> list[str]:
         """The text next to or in a file: a transcript, a caption, a document of plain text."""
         found: list[str] = []
-        for holder in (part, *(part[key] for key in (*_MEDIA_KEYS, "source") if isinstance(part.get(key), dict))):
+        for holder in (part, *(part[key] for key in _MEDIA_KEYS if isinstance(part.get(key), dict)), *_sources(part)):
             for key in ("title", "context", "transcript", "text", "caption", "revised_prompt"):
-                if isinstance(holder.get(key), str) and holder[key]:
-                    found.append(holder[key])
-            content = holder.get("content")
+                if isinstance(holder.get(key), str | list | dict) and holder[key]:
+                    found += self._texts(holder[key], f"{path}.{key}")
+            data, content = holder.get("data"), holder.get("content")
+            if isinstance(data, list | dict):
+                found += self._texts(data, f"{path}.data")
             if isinstance(content, list | dict):
                 found += self._texts(content, f"{path}.content")
             elif isinstance(content, str) and binary_kind(content) is None and part.get("type") != "blob":
@@ -255,7 +265,19 @@ class Said:
         body = [text for text in found if text not in (part.get("title"), part.get("context"))]
         if not body or kind in ("image", "video"):
             self.unread[kind] += 1
-        return found
+        others = {key: value for key, value in part.items() if _says(key) and key not in _MEDIA_NAMES and value}
+        return [*found, readable(others, self.unread)] if others else found
+
+
+def _sources(part: dict[str, Any]) -> list[dict[str, Any]]:
+    """The objects that hold the data of media; an address or a name under the same key is not one."""
+    source = part.get("source")
+    if isinstance(source, str) and source.lstrip()[:1] in ("{", "["):
+        try:
+            source = read_json(source)
+        except (ValueError, BadEvent):
+            return [{"content": source}]
+    return [item for item in (source if isinstance(source, list) else [source]) if isinstance(item, dict)]
 
 
 def _says(key: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
@@ -57,6 +58,10 @@ class Producer:
     def flush(self) -> None:
         """Returns once every record sent so far is delivered, in a smaller form if necessary."""
         pending, self._pending, self._pending_bytes = self._pending, [], 0
+        if pending and self._producer is not None:
+            # what waits for more records goes at once; each record's own future tells whether it was delivered
+            with contextlib.suppress(errors.KafkaError):
+                self._producer.flush(timeout=_LINGER_MS / 1000)
         for record in self._too_large(pending):
             self._send_one(record)
 

@@ -20,7 +20,7 @@ _ROWS = 1_000
 def result_schema() -> pyarrow.Schema:
     """The columns. `row` counts from 1: the line of JSONL, or the row of a Parquet file.
 
-    An event has its id, its tokens and its alerts, each as JSON. A record that could not be read, or only in part, has
+    An event has its id, its tokens and its alerts, each as JSON; `tokens` is null if a rule left the event out. A record that could not be read, or only in part, has
     a row of its own with the reason in `error`.
     """
     import pyarrow as pa
@@ -55,7 +55,7 @@ class ResultRows:
                 file=e.event.origin.topic,
                 row=e.event.origin.offset,
                 event_id=e.event.id,
-                tokens=e.tokens,
+                tokens=None if e.sampled_out else e.tokens,
                 sets=[alert.set.id for alert in e.alerts],
                 alerts=[alert.to_json() for alert in e.alerts],
                 error=None,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import pairwise
@@ -11,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from detectors.detector import detector_of
-from detectors.feature_set import FeatureSet, SetOverride, overridden
+from detectors.feature_set import FeatureSet, ReaderRef, SetOverride, overridden
 from monitor.errors import ConfigError
 from monitor.sets.parts import READER_FILE, read_parts
 from monitor.sets.probe import Probe
@@ -98,11 +99,27 @@ def builtin_folder() -> Path:
     return Path(str(resources.files("feature_sets")))
 
 
+def files_of_sets(paths: Iterable[str]) -> Iterator[Path]:
+    """The files whose change may change the sets in `paths`: all of a folder, or those next to a set's file."""
+    for place in map(_place, paths):
+        if not place.is_dir():
+            yield from (path for path in place.parent.glob("*") if path.is_file())
+            continue
+        for parent, folders, names in os.walk(place):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _place(text: str) -> Path:
+    if text.startswith(BUILTIN_PREFIX):
+        return builtin_folder() / text.removeprefix(BUILTIN_PREFIX)
+    return Path(text).expanduser()
+
+
 def _files(paths: Iterable[str], problems: list[str]) -> list[Path]:
     files: list[Path] = []
     for text in paths:
-        builtin = text.startswith(BUILTIN_PREFIX)
-        path = builtin_folder() / text.removeprefix(BUILTIN_PREFIX) if builtin else Path(text).expanduser()
+        path = _place(text)
         if path.is_dir():
             found = _in_folder(path)
             if not found:
@@ -125,6 +142,16 @@ def _in_folder(folder: Path) -> list[Path]:
     )
 
 
+def reads_alike(one: ReaderRef, other: ReaderRef) -> bool:
+    """Whether activations read for one are those that the other needs; only where the SAE lies may differ."""
+    plain = {"sae": None}
+    return (
+        one.model_copy(update=plain) == other.model_copy(update=plain)
+        and one.sae.sha256 == other.sae.sha256
+        and one.sae.activation_basis == other.sae.activation_basis
+    )
+
+
 def _differing_readers(sets: list[LoadedSet]) -> list[str]:
     """One process runs one model, layer and SAE; sets of another need another sidecar."""
     first = sets[0]
@@ -132,9 +159,7 @@ def _differing_readers(sets: list[LoadedSet]) -> list[str]:
         f"{s.path}: reader: differs from that of {first.path}; one process reads one model, layer and SAE, "
         "so run these sets in separate processes"
         for s in sets[1:]
-        if s.shipped.reader.model_copy(update={"sae": None}) != first.shipped.reader.model_copy(update={"sae": None})
-        or s.shipped.reader.sae.sha256 != first.shipped.reader.sae.sha256
-        or s.shipped.reader.sae.activation_basis != first.shipped.reader.sae.activation_basis
+        if not reads_alike(s.shipped.reader, first.shipped.reader)
     ]
 
 

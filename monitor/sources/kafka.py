@@ -19,6 +19,7 @@ from monitor.events.unread_range import UnreadRange
 from monitor.kafka.client import failure, open_client
 from monitor.kafka.connection_errors import ConnectionErrors
 from monitor.kafka.kept_joins import KeptJoins
+from monitor.kafka.unread_log import UnreadLog
 from monitor.kafka.unread_ranges import UnreadRanges
 from monitor.sources.kafka_health import KafkaHealth, unauthorized_topic
 
@@ -58,6 +59,7 @@ class KafkaSource:
         self._committed: dict[TopicPartition, int] = {}
         self._held: list[Any] = []  # fetched while only keeping alive; handed out by the next poll
         self._failure: Exception | None = None
+        self._unread_log = UnreadLog()
         self._lag: int | None = None
         self.lost_commits = 0
         """Partitions that moved between handing out and commit; their new owner reads again."""
@@ -118,6 +120,9 @@ class KafkaSource:
         found, self._held = self._held, []
         self._note_positions(consumer)
         self._lag = self._measured_lag(consumer)
+        for record in found:
+            if isinstance(record.value, UnreadRange):
+                self._unread_log.add(record.value)
         return [_handed_out(record) for record in found]
 
     def keep_alive(self) -> None:
@@ -287,7 +292,6 @@ class _Moves(ConsumerRebalanceListener):  # type: ignore[misc]
 
 def _handed_out(record: Any) -> Record | UnreadRange:
     if isinstance(record.value, UnreadRange):
-        _log.warning("not read: %s", record.value)
         return record.value
     return Record(
         value=record.value,

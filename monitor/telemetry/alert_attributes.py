@@ -33,6 +33,7 @@ def alert_attributes(alert: Alert) -> dict[str, AttributeValue]:
         names.DETECTOR: alert.detector,
         names.THRESHOLD: alert.threshold,
         names.SCORE_UNIT: alert.unit,
+        names.RULES: list(alert.rules) or None,
         names.SEGMENT_NAME: alert.segment.name,
         names.SEGMENT_INDEX: alert.segment.index,
         names.SEGMENT_TOKENS: alert.segment.tokens,

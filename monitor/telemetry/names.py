@@ -1,11 +1,11 @@
-"""Every metric, span, log event and attribute that latentwatch emits, in one table."""
+"""The names of every metric, span, log event and attribute that latentwatch emits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-RecordOutcome = Literal["judged", "nothing_to_judge", "partly_judged", "dead_lettered"]
+RecordOutcome = Literal["judged", "sampled_out", "nothing_to_judge", "partly_judged", "dead_lettered"]
 """What becomes of a record; partly judged ones are dead-lettered as well, because of what is bad in them."""
 Kind = Literal["counter", "histogram", "gauge", "span", "event", "attribute", "resource"]
 
@@ -81,12 +81,17 @@ CONTENT_TEXT = "latentwatch.content.text"
 SINK = "latentwatch.sink"
 SIGNAL = "latentwatch.signal"
 PART_KIND = "latentwatch.part.kind"
+RELOAD_OUTCOME = "latentwatch.reload.outcome"
+RULE = "latentwatch.rule"
+RULES = "latentwatch.rules"
+ALLOWED = "latentwatch.allowed"
+SILENCED = "latentwatch.silenced"
 RECORD_OUTCOME = "latentwatch.record.outcome"
 
 _STREAM = (SYSTEM, OPERATION, DESTINATION, GROUP, CLIENT_ID)
 _RULE = (RULE_UUID, RULE_NAME, RULE_VERSION, RULE_CATEGORY, RULE_DESCRIPTION, RULESET_NAME)
 _SCORE = (EVALUATION_NAME, SCORE_VALUE, SCORE_LABEL, EXPLANATION, RESPONSE_ID, CONVERSATION_ID, REQUEST_MODEL)
-_MATCH = (DETECTOR, THRESHOLD, SCORE_UNIT, SEGMENT_NAME, SEGMENT_INDEX, SEGMENT_TOKENS)
+_MATCH = (DETECTOR, THRESHOLD, SCORE_UNIT, RULES, SEGMENT_NAME, SEGMENT_INDEX, SEGMENT_TOKENS)
 _EVIDENCE = (FEATURE_INDICES, FEATURE_LABELS, FEATURE_ACTIVATIONS, FEATURE_CONTRIBUTIONS, FEATURE_TOKENS)
 _READ_WITH = (READER_MODEL, READER_MODEL_SHA256, READER_LAYER, READER_HOOK, SAE_SHA256, CONFIG_SHA256)
 ALERT_ATTRIBUTES = (*_SCORE, *_RULE, ALERT_ID, SEVERITY, SET_STATUS, *_MATCH, *_EVIDENCE, *_READ_WITH)
@@ -174,10 +179,24 @@ CONFIRMED = Name(
     "{event}",
     "Events near a threshold that were read a second time, in float32, to confirm or reject.",
 )
+SAMPLED_OUT = Name(
+    "latentwatch.events.sampled_out",
+    "counter",
+    "{event}",
+    "Events that were not read, because a rule of the config samples them.",
+    (RULE,),
+)
 WINDOWS = Name("latentwatch.windows", "counter", "{window}", "Windows that the model read.")
 READ_DURATION = Name("latentwatch.read.duration", "histogram", "s", "Time that the model took to read one event.")
 ALERTS = Name(
     "latentwatch.alerts", "counter", "{alert}", "Alerts by set, category and severity.", (SET_ID, CATEGORY, SEVERITY)
+)
+ALERTS_SILENCED = Name(
+    "latentwatch.alerts.silenced",
+    "counter",
+    "{alert}",
+    "Alerts that were not made, because the system prompt is on the allow-list.",
+    (SET_ID, ALLOWED),
 )
 FEATURE_ACTIVE = Name(
     "latentwatch.feature.active",
@@ -219,7 +238,20 @@ CONFIG_INFO = Name(
     (CONFIG_SHA256,),
 )
 CONFIG_LOADED = Name(
-    "latentwatch.config.load.timestamp", "gauge", "s", "Unix time at which the current configuration was loaded."
+    "latentwatch.config.load.timestamp", "gauge", "s", "Unix time at which the current configuration came into use."
+)
+RELOADS = Name(
+    "latentwatch.config.reloads",
+    "counter",
+    "{reload}",
+    "Changed configurations that were taken into use, or refused, while the process ran.",
+    (RELOAD_OUTCOME,),
+)
+CONFIG_REFUSED = Name(
+    "latentwatch.config.refused",
+    "gauge",
+    "",
+    "1 while the files hold a configuration that was refused, so that an older one is in use; else 0.",
 )
 METRICS = (
     CONSUMED,
@@ -239,9 +271,11 @@ METRICS = (
     TOKENS,
     TOKENS_CACHED,
     CONFIRMED,
+    SAMPLED_OUT,
     WINDOWS,
     READ_DURATION,
     ALERTS,
+    ALERTS_SILENCED,
     FEATURE_ACTIVE,
     LAG,
     QUEUE,
@@ -253,6 +287,8 @@ METRICS = (
     EXPORT_DROPPED,
     CONFIG_INFO,
     CONFIG_LOADED,
+    RELOADS,
+    CONFIG_REFUSED,
 )
 
 # Spans and log events. Braces stand for a value.
@@ -264,7 +300,7 @@ PROCESS = Name(
     "span",
     "CONSUMER",
     "One event; linked to the producer's span.",
-    (*_STREAM, OPERATION_TYPE, PARTITION, OFFSET, RESPONSE_ID, CONVERSATION_ID, REQUEST_MODEL, ERROR_TYPE),
+    (*_STREAM, OPERATION_TYPE, PARTITION, OFFSET, RESPONSE_ID, CONVERSATION_ID, REQUEST_MODEL, SILENCED, ERROR_TYPE),
 )
 EVALUATE = Name(
     "evaluate {set}",
@@ -279,83 +315,6 @@ RESULT = Name(
     "WARN, ERROR",
     "One alert; ERROR for high and critical, WARN below.",
     (*ALERT_ATTRIBUTES, CONTENT_PROMPT, CONTENT_TEXT),
-)
-
-_ATTRIBUTES = (
-    (SYSTEM, "string", "Where records come from: kafka, http or file."),
-    (OPERATION, "string", "poll or process."),
-    (OPERATION_TYPE, "string", "receive or process."),
-    (DESTINATION, "string", "Topic, path of the file, or http."),
-    (PARTITION, "string", "Partition of the record; over HTTP, the number of the process."),
-    (OFFSET, "int", "Offset of the record; the line or row number in a file; over HTTP, the number of the request."),
-    (GROUP, "string", "Consumer group."),
-    (CLIENT_ID, "string", "Client id as the brokers see it."),
-    (BATCH_COUNT, "int", "Records that a poll returned."),
-    (ERROR_TYPE, "string", "Kind of failure, from a short fixed list."),
-    (EVALUATION_NAME, "string", "Id of the feature set."),
-    (SCORE_VALUE, "double", "Score of the set."),
-    (
-        SCORE_LABEL,
-        "string",
-        "Always active: the concept is represented. It does not say that the model acted on it.",
-    ),
-    (EXPLANATION, "string", "The alert's message. Holds no text of the event."),
-    (RESPONSE_ID, "string", "Id of the event; the response id for OpenAI-style events that have no id of their own."),
-    (CONVERSATION_ID, "string", "Conversation, if the event's attributes name one."),
-    (REQUEST_MODEL, "string", "Model that wrote the response, according to the event."),
-    (RULE_UUID, "string", "SHA-256 of the feature set's files."),
-    (RULE_NAME, "string", "Id of the feature set."),
-    (RULE_VERSION, "string", "Version of the feature set."),
-    (RULE_CATEGORY, "string", "Category of the feature set."),
-    (RULE_DESCRIPTION, "string", "Title of the feature set."),
-    (RULESET_NAME, "string", "Model, hook and layer that the set belongs to."),
-    (SPAN_KIND, "string", "Always GUARDRAIL."),
-    (INPUT_VALUE, "string", "The user's last turn. Only with alerts.capture_content."),
-    (OUTPUT_VALUE, "string", "The segment with the highest score. Only with alerts.capture_content."),
-    (ALERT_ID, "string", "Id of the alert; the same if the event is delivered again."),
-    (SEVERITY, "string", "info, low, medium, high or critical."),
-    (SET_ID, "string", "Id of the feature set, as a metric label."),
-    (SET_STATUS, "string", "experimental, test or stable."),
-    (CATEGORY, "string", "Category of the feature set, as a metric label."),
-    (DETECTOR, "string", "Kind of detector."),
-    (THRESHOLD, "double", "Lowest score that raises an alert."),
-    (SCORE_UNIT, "string", "Unit of the score and the threshold."),
-    (SEGMENT_NAME, "string", "Part of the conversation with the highest score."),
-    (SEGMENT_INDEX, "int", "Index among the segments of that name, from 0."),
-    (SEGMENT_TOKENS, "int", "Tokens in the segment."),
-    (FEATURE_INDEX, "string", "SAE latent, as a metric label; curated features only."),
-    (FEATURE_INDICES, "int[]", "SAE latents that contributed to the alert, strongest first."),
-    (FEATURE_LABELS, "string[]", "Their labels, in the same order."),
-    (FEATURE_ACTIVATIONS, "double[]", "Their pooled activations, in the same order."),
-    (FEATURE_CONTRIBUTIONS, "double[]", "Their contributions to the score, in the same order."),
-    (FEATURE_TOKENS, "string[]", "Strongest tokens as `latent:start-end=activation`, characters of the segment."),
-    (READER_MODEL, "string", "Model that read the text."),
-    (READER_MODEL_SHA256, "string", "Hash of its weights."),
-    (READER_LAYER, "int", "Layer that was read."),
-    (READER_HOOK, "string", "Hook point in the layer."),
-    (SAE_SHA256, "string", "Hash of the SAE's weights."),
-    (CONFIG_SHA256, "string", "Hash of the current configuration."),
-    (CONTENT_PROMPT, "string", "The user's last turn. Only with alerts.capture_content."),
-    (CONTENT_TEXT, "string", "The segment with the highest score. Only with alerts.capture_content."),
-    (SINK, "string", "Name of the sink."),
-    (SIGNAL, "string", "logs, traces or metrics."),
-    (PART_KIND, "string", "Unread: image, audio, video, file, encrypted, tokens. Repaired: number, surrogate, role."),
-    (RECORD_OUTCOME, "string", "judged, nothing_to_judge, partly_judged (and dead-lettered) or dead_lettered."),
-)
-_RESOURCE = (
-    ("service.name", "string", "sinks.otel.service_name."),
-    ("service.version", "string", "Version of latentwatch."),
-    ("service.instance.id", "string", "Random for every start, unless the resource attributes set it."),
-)
-
-TABLE: tuple[Name, ...] = (
-    *METRICS,
-    POLL,
-    PROCESS,
-    EVALUATE,
-    RESULT,
-    *(Name(name, "attribute", unit, description) for name, unit, description in _ATTRIBUTES),
-    *(Name(name, "resource", unit, description) for name, unit, description in _RESOURCE),
 )
 
 

@@ -16,6 +16,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.types import AttributeValue
 
 from monitor.alerts.alert import Alert
+from monitor.alerts.allow import Silenced
 from monitor.config.sinks import OtelConfig
 from monitor.events.event import Event
 from monitor.telemetry import names as names
@@ -99,14 +100,21 @@ class Spans:
         )
         span.end(end)
 
-    def processed(self, event: Event, alerts: Sequence[Alert], duration_s: float, error_type: str | None) -> str | None:
+    def processed(
+        self,
+        event: Event,
+        alerts: Sequence[Alert],
+        duration_s: float,
+        error_type: str | None,
+        silenced: Sequence[Silenced] = (),
+    ) -> str | None:
         """Makes one span for the event, and a child of it for every alert. Returns the traceparent of the event's."""
         start, end = _interval(duration_s)
         span = self._tracer.start_span(
             f"process {event.origin.topic}",
             Context(),
             SpanKind.CONSUMER,
-            attributes=self._process_attributes(event, error_type),
+            attributes=self._process_attributes(event, error_type, silenced),
             links=_links(event.traceparent),
             start_time=start,
         )
@@ -146,7 +154,9 @@ class Spans:
         self._exporter.close()
         self._provider.shutdown()
 
-    def _process_attributes(self, event: Event, error_type: str | None) -> dict[str, AttributeValue]:
+    def _process_attributes(
+        self, event: Event, error_type: str | None, silenced: Sequence[Silenced]
+    ) -> dict[str, AttributeValue]:
         attributes: dict[str, AttributeValue | None] = {
             **self._stream,
             names.OPERATION: "process",
@@ -157,6 +167,7 @@ class Spans:
             names.RESPONSE_ID: event.id,
             names.CONVERSATION_ID: event.conversation_id,
             names.REQUEST_MODEL: event.model,
+            names.SILENCED: [f"{one.set_id} by {one.allowed}" for one in silenced] or None,
             names.ERROR_TYPE: error_type,
         }
         return {name: value for name, value in attributes.items() if value is not None}

@@ -17,6 +17,7 @@ from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from monitor.alerts.alert import Alert
+from monitor.alerts.allow import Silenced
 from monitor.config.sinks import OtelConfig
 from monitor.errors import RefusalKind, RetryableKind
 from monitor.events.event import REPAIR_KINDS, UNREAD_PART_KINDS, Event, RepairKind, UnreadPartKind
@@ -95,6 +96,7 @@ class Telemetry:
         self._cached_tokens: Callable[[], int] = lambda: 0
         self._config_sha256: str | None = None
         self._config_loaded_at = 0.0
+        self._config_refused = False
         # nothing is collected for this registry before the first scrape
         readers: list[MetricReader] = [PrometheusMetricReader(registry=self.registry, scope_info_enabled=False)]
         self._spans: Spans | None = None
@@ -118,6 +120,7 @@ class Telemetry:
             names.INTAKE_HELD_SIZE.name: self._observe_held_size,
             names.CONFIG_INFO.name: self._observe_config,
             names.CONFIG_LOADED.name: self._observe_config_time,
+            names.CONFIG_REFUSED.name: self._observe_config_refused,
         }
         for row in names.METRICS:
             if row is names.TOKENS_CACHED:
@@ -142,6 +145,8 @@ class Telemetry:
             self._add(names.SOURCE_FAILURES, 0, {names.ERROR_TYPE: kind})
         for row in (names.TOKENS, names.CONFIRMED, names.TEMPLATE_FALLBACKS, names.WINDOWS, names.COMMITS):
             self._add(row, 0, {})
+        for outcome in ("applied", "unchanged", "refused"):
+            self._add(names.RELOADS, 0, {names.RELOAD_OUTCOME: outcome})
         self._count_parts(names.UNREAD_PARTS, dict.fromkeys(UNREAD_PART_KINDS, 0))
         self._count_parts(names.REPAIRED, dict.fromkeys(REPAIR_KINDS, 0))
 
@@ -187,6 +192,11 @@ class Telemetry:
         self._add(names.CONFIRMED, 1, {})
 
     @_harmless
+    def sampled_out(self, rule: str) -> None:
+        """An event was not read, because the rule samples."""
+        self._add(names.SAMPLED_OUT, 1, {names.RULE: rule})
+
+    @_harmless
     def watch_cache(self, cached_tokens: Callable[[], int]) -> None:
         """`cached_tokens` returns how many tokens the prefix cache has saved so far; called at every collection."""
         self._cached_tokens = cached_tokens
@@ -218,11 +228,16 @@ class Telemetry:
 
     @_harmless
     def processed(
-        self, event: Event, alerts: Sequence[Alert], duration_s: float, error_type: str | None = None
+        self,
+        event: Event,
+        alerts: Sequence[Alert],
+        duration_s: float,
+        error_type: str | None = None,
+        silenced: Sequence[Silenced] = (),
     ) -> str | None:
         """An event was evaluated. Returns the traceparent of its span; None if spans are off.
 
-        Does not count the alerts: see `alert`.
+        Counts the `silenced` alerts, but not the others: see `alert`.
         """
         attributes = {**self._stream, names.OPERATION: "process"}
         if error_type is not None:
@@ -230,7 +245,11 @@ class Telemetry:
         self._record(names.PROCESS_DURATION, duration_s, attributes)
         self._count_parts(names.UNREAD_PARTS, event.unread)
         self._count_parts(names.REPAIRED, event.repaired)
-        return None if self._spans is None else self._spans.processed(event, alerts, duration_s, error_type)
+        for one in silenced:
+            self._add(names.ALERTS_SILENCED, 1, {names.SET_ID: one.set_id, names.ALLOWED: one.allowed})
+        if self._spans is None:
+            return None
+        return self._spans.processed(event, alerts, duration_s, error_type, silenced)
 
     @_harmless
     def alert(self, alert: Alert) -> None:
@@ -271,8 +290,14 @@ class Telemetry:
 
     @_harmless
     def config_loaded(self, sha256: str) -> None:
-        """A configuration was loaded."""
+        """A configuration is in use."""
         self._config_sha256, self._config_loaded_at = sha256, time.time()
+
+    @_harmless
+    def reloaded(self, outcome: str) -> None:
+        """A reload ended: applied, unchanged or refused."""
+        self._config_refused = outcome == "refused"
+        self._add(names.RELOADS, 1, {names.RELOAD_OUTCOME: outcome})
 
     # ---- exports
 
@@ -340,3 +365,6 @@ class Telemetry:
 
     def _observe_config_time(self, _: CallbackOptions) -> Iterable[Observation]:
         return [] if self._config_sha256 is None else [Observation(self._config_loaded_at)]
+
+    def _observe_config_refused(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(int(self._config_refused))]

@@ -15,6 +15,7 @@ from monitor.assembly import build
 from monitor.assembly.artefacts import BundleArtefacts
 from monitor.assembly.build import load_readers
 from monitor.assembly.compiled_reader import open_reader
+from monitor.assembly.live_readers import CompiledReaders
 from monitor.assembly.self_test import MARGIN_DEVIATIONS, SelfTest, compare, run_self_test, tolerance_factor
 from monitor.config.sections import Config
 from monitor.errors import ConfigError
@@ -95,7 +96,7 @@ def test_both_graphs_are_read(bundle: Bundle, source: TinySource) -> None:
 
 def readers(
     bundle: Bundle, source: TinySource, precision: str, monkeypatch: pytest.MonkeyPatch, speeds: Mapping[str, float]
-) -> build.CompiledReaders:
+) -> CompiledReaders:
     """What is read with if the graphs are as fast as `speeds`."""
 
     def timed(*arguments: object) -> SelfTest:

@@ -84,8 +84,9 @@ def test_help(arguments: list[str]) -> None:
     assert f"Usage: {' '.join(['latentwatch', *arguments])}" in done.stdout
 
 
-def test_version() -> None:
-    done = latentwatch("version")
+@pytest.mark.parametrize("argument", ["version", "--version"])
+def test_version(argument: str) -> None:
+    done = latentwatch(argument)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"latentwatch {monitor.__version__}\n", "")
 
 

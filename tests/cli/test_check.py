@@ -21,6 +21,7 @@ from monitor.assembly.bundle_cache import cached_bundle, cached_folder
 from monitor.cli.app import app
 from monitor.cli.check import CheckResult, check
 from monitor.config.load import load_config
+from monitor.machine import Limits
 from monitor.model.files import file_sha256
 from monitor.sets.load import LoadedSet, load_feature_set
 from tests.brokers import free_ports
@@ -337,7 +338,9 @@ def compiled(reading: Sidecar) -> Path:
 
 def test_a_cached_reader_passes_its_self_test_and_is_left_alone(reading: Sidecar, compiled: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (compiled, *compiled.iterdir())}
-    assert reading.results()["reader"].detail == f"compiled, self-test passed ({compiled})"
+    found = reading.results()
+    assert found["reader"].detail == f"compiled, self-test passed ({compiled})"
+    assert "1 thread, batches of 512 tokens, prefix cache 128 MiB, about " in found["cores and memory"].detail
     assert {path: path.stat().st_mtime_ns for path in (compiled, *compiled.iterdir())} == before
 
 
@@ -357,6 +360,13 @@ def test_a_given_bundle(reading: Sidecar, compiled: Path, tmp_path: Path) -> Non
     assert reading.results(reader=reader)["reader"].detail == f"compiled, self-test passed ({bundle})"
     (bundle / "tokenizer.json").unlink()
     assert reading.problem("model and SAE", reader=reader) == f"{bundle}/tokenizer.json: missing"
+
+
+def test_a_limit_on_memory_that_is_too_low(reading: Sidecar, compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitor.machine.limits", lambda: Limits(1, 2**26, 0.5, memory_limited=True))
+    problem = reading.problem("cores and memory")
+    assert problem.startswith("reading takes about ")
+    assert "the limit of the container is 64 MiB" in problem
 
 
 def test_the_torch_engine(reading: Sidecar, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,5 +393,28 @@ def test_the_command_prints_every_part_and_ends_with_2(reading: Sidecar, tmp_pat
         "✓ feature se",
         "✓ model and ",
         "✓ reader: no",
+        "✓ cores and ",
     ]
     assert f"    kafka.bootstrap_servers: 127.0.0.1:{port}: connection refused; no broker listens there" in lines
+
+
+def test_only_the_config_and_the_sets(tmp_path: Path) -> None:
+    """As in a CI job: no broker, no model, no free port is needed."""
+    write_set(tmp_path / "sets" / "one.yaml")
+    sections = {"kafka": {"bootstrap_servers": "nowhere.invalid:9092"}, "reader": {"model": "/none"}}
+    file = tmp_path / "config.yaml"
+
+    def parts(**feature_sets: Any) -> dict[str, CheckResult]:
+        paths = {"paths": [str(tmp_path / "sets")]}
+        file.write_text(json.dumps({**sections, "feature_sets": {**paths, **feature_sets}}))
+        return {result.part: result for result in check(file, {}, config_only=True)}
+
+    found = parts()
+    assert [(part, result.problems) for part, result in found.items()] == [("config", ()), ("feature sets", ())]
+    assert found["feature sets"].detail == "unsafe-code 1.0.0"
+    rule = {"name": "r", "when": {"tenant": "a"}, "sets": {"nope": {"severity": "low"}}}
+    assert parts(rules=[rule])["feature sets"].problems == (
+        "feature_sets.rules: r: sets.nope: no set of this name is in use; there are unsafe-code",
+    )
+    done = CliRunner().invoke(app, ["check", "--config-only", "--config", str(file)])
+    assert (done.exit_code, done.output.count("nope")) == (2, 1)

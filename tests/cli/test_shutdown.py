@@ -1,4 +1,4 @@
-"""Signals: the first one is logged and ends the loop, the second ends the process."""
+"""Signals: the first one is logged and ends the loop, the second ends the process; SIGHUP asks for a reload."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from monitor.cli.shutdown import closing_all
+from monitor.cli.shutdown import closing_all, reload_on_signal
 
 CHILD = """
 import logging, sys, time
@@ -50,6 +50,17 @@ def test_the_second_signal_ends_the_process(child: subprocess.Popen[str]) -> Non
     assert child.stdout.readline() == "stopped\n"
     child.send_signal(signal.SIGTERM)
     assert child.wait(60) == -signal.SIGTERM
+
+
+def test_sighup_asks_for_a_reload() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    asked = reload_on_signal()
+    try:
+        assert not asked.is_set()
+        signal.raise_signal(signal.SIGHUP)
+        assert asked.wait(60)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_everything_is_closed_even_if_one_fails(caplog: pytest.LogCaptureFixture) -> None:

@@ -97,7 +97,8 @@ def _type_name(annotation: Any) -> str:
     if origin in (Union, UnionType):
         return ", ".join([*(_type_name(a) for a in get_args(annotation) if a is not NoneType)])
     if origin is tuple:
-        return "list of text"
+        item = get_args(annotation)[0]
+        return "list of sections" if isinstance(item, type) and issubclass(item, BaseModel) else "list of text"
     if origin is dict:
         return "mapping"
     return _NAMES[annotation]

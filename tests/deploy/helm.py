@@ -16,7 +16,9 @@ CHARTS = REPOSITORY / "deploy/helm"
 VALUES = Path(__file__).parent / "chart_values"
 _EXAMPLE = "examples/llm-server"
 
-SCENARIOS = ("standalone", "hpa", "keda", "statefulset", "job", "sidecar", "sidecar_plain", "sidecar_pod_topic")
+SCENARIOS = (
+    "standalone", "hpa", "keda", "statefulset", "job", "sidecar", "sidecar_plain", "sidecar_pod_topic", "sidecar_http",
+)  # fmt: skip
 """Each is a values file in chart_values; those of sidecars are values of the example chart."""
 
 

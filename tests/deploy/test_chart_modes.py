@@ -235,6 +235,16 @@ def test_a_pod_may_read_a_topic_of_its_own(helm: Helm, tmp_path: Path) -> None:
     assert (shared.topic, shared.group_id) == ("llm.events", "latentwatch-llm-server")
 
 
+def test_a_pod_that_hands_its_events_over_itself_needs_no_kafka(helm: Helm, tmp_path: Path) -> None:
+    rendered = helm.documents("sidecar_http")
+    config = config_in(rendered, tmp_path)
+    assert (config.source.kind, config.http.host) == ("http", "127.0.0.1")
+    assert not config.uses_kafka
+    assert _ports(the(rendered, "NetworkPolicy")["spec"]["egress"]) == [*_DNS, ("TCP", 4318)]
+    alerts = helm.documents("sidecar_http", {"config": {"sinks": {"kafka": {"enabled": True}}}})
+    assert _ports(the(alerts, "NetworkPolicy")["spec"]["egress"]) == [*_DNS, ("TCP", 9093), ("TCP", 4318)]
+
+
 def test_the_server_is_not_cut_off_unless_asked(helm: Helm) -> None:
     assert "NetworkPolicy" not in kinds(helm.documents("sidecar_pod_topic"))
     assert the(helm.documents("sidecar"), "NetworkPolicy")["spec"]["policyTypes"] == ["Egress"]

@@ -196,12 +196,26 @@ def test_features_are_changed_and_switched_off() -> None:
         (make_set(), {"features": {3: {"enabled": False}, 7: {"enabled": False}}}, "every feature of .* is off"),
         (make_set(), {"features": {3: {"threshold": 0.0}}}, "index 3 needs a threshold above 0"),
         (
+            make_weighted(),
+            {"features": {3: {"threshold": 1.0}}},
+            "^features.3.threshold: unsafe-code has one threshold",
+        ),
+        (make_set(), {"features": {3: {"weight": 1.0}}}, "^features.3.weight: unsafe-code has condition any"),
+        (
             make_set(condition={"kind": "k_of_n", "k": 2}),
             {"features": {3: {"enabled": False}}},
             "k = 2 of 1 features can never hold",
         ),
     ],
-    ids=["unknown_index", "threshold_without_score", "all_features_off", "threshold_zero", "too_few_left_for_k"],
+    ids=[
+        "unknown_index",
+        "threshold_without_score",
+        "all_features_off",
+        "threshold_zero",
+        "threshold_of_a_feature_in_a_score",
+        "weight_under_condition",
+        "too_few_left_for_k",
+    ],
 )
 def test_overrides_that_fit_nothing_are_refused(feature_set: FeatureSet, override: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):

@@ -1,4 +1,4 @@
-"""Which traceparent counts."""
+"""Which traceparent counts, and what an event keeps of its record."""
 
 from __future__ import annotations
 
@@ -33,3 +33,8 @@ def test_the_header_goes_before_the_body_and_the_last_header_before_others() -> 
     assert native(body, ("traceparent", b"\xff")).traceparent == OTHER_TRACEPARENT
     twice = (("traceparent", OTHER_TRACEPARENT.encode()), ("traceparent", TRACEPARENT.encode()))
     assert native(body, *twice).traceparent == TRACEPARENT
+
+
+def test_an_event_keeps_the_headers_of_its_record() -> None:
+    event = native({"id": "a", "prompt": "x"}, ("x-tenant", b"first"), ("x-tenant", b"last"), ("raw", b"\xff"))
+    assert [event.header(name) for name in ("x-tenant", "raw", "none")] == ["last", None, None]

@@ -92,12 +92,15 @@ class Sample:
 
 
 class Sidecar(SidecarProcess):
-    """A context manager around one child that reads the config file; killed at the latest when the block is left."""
+    """A context manager around one child that reads the config file; killed at the latest when the block is left.
 
-    def __init__(self, config: Path) -> None:
+    `command` starts another one than this Python's; it sees the config file at `seen_at`.
+    """
+
+    def __init__(self, config: Path, command: Sequence[str] = (), seen_at: Path | None = None) -> None:
         health = yaml.safe_load(config.read_text())["health"]
         self.log = config.parent / "sidecar.log"
-        super().__init__(config, health["port"], self.log)
+        super().__init__(seen_at or config, health["port"], self.log, command)
 
     def __enter__(self) -> Sidecar:
         super().__enter__()
@@ -117,6 +120,11 @@ class Sidecar(SidecarProcess):
     def rss_mb(self) -> float:
         """Resident memory of the child, in MB."""
         return float(psutil.Process(self._running().pid).memory_info().rss) / 1e6
+
+    def cpu_s(self) -> float:
+        """Seconds of CPU that the child has taken so far."""
+        times = psutil.Process(self._running().pid).cpu_times()
+        return float(times.user + times.system)
 
     def kill(self) -> None:
         """Ends the child as the kernel would."""

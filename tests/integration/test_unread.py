@@ -2,66 +2,40 @@
 
 from __future__ import annotations
 
-import json
-import threading
-
 import pytest
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 
-from monitor.config.sections import KafkaConfig, OtelConfig, SourceConfig
-from monitor.events.event import EventLimits
-from monitor.pipeline import Delivery, Pipeline, Totals
-from monitor.sinks.dead_letter import KafkaDeadLetters
-from monitor.sources.kafka import KafkaSource
-from monitor.telemetry.health import Health
-from monitor.telemetry.telemetry import Telemetry
+from monitor.config.sections import KafkaConfig
 from tests.brokers import ApacheKafka
-from tests.log_segment import LogSegment
-from tests.test_pipeline import RecordingSink, SmallEngine
+from tests.integration.poison import DEAD, JUDGED, UNREAD, kinds, write
+from tests.integration.poisoned_run import NoReading, run
 from tests.topics import new_topic, read
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(90)]
 
-BATCHES, SIZE = 30, 4
+COUNT, EVERY = 600, 10
 
 
 def test_everything_is_accounted_for(apache_kafka: ApacheKafka) -> None:
-    topic, dead = new_topic(apache_kafka), new_topic(apache_kafka)
+    written = write(apache_kafka, COUNT, EVERY, poison=True)
+    assert set(written.kinds.values()) == {kind.name for kind in kinds()}
+    dead, engine = new_topic(apache_kafka), NoReading()
+    ran = run(apache_kafka, written, dead, engine, max_poll_records=7, poll_timeout_ms=200)
+    totals = ran.totals
+
+    # consumed = judged + dead-lettered + unread, each of them the right ones
+    assert sorted(event.origin.offset for event in engine.events) == sorted(written.offsets[JUDGED])
+    assert (totals.events, totals.bad, totals.unread) == tuple(len(written.offsets[f]) for f in (JUDGED, DEAD, UNREAD))
+    assert totals.records + totals.unread == written.records
+
     kafka = KafkaConfig(bootstrap_servers=apache_kafka.bootstrap_servers)
-    producer = KafkaProducer(bootstrap_servers=kafka.bootstrap_servers, linger_ms=1_000)
-    for batch in range(BATCHES):
-        for n in range(SIZE):
-            good = json.dumps({"id": f"{batch}-{n}", "response": "alert"}).encode()
-            producer.send(topic, value=b"not json" if (batch, n) == (3, 1) else good)
-        producer.flush(10)
-    producer.close(5)
-    segment = LogSegment(apache_kafka, topic)
-    segment.overwrite(10, segment.RECORDS + 3, b"!", keep_crc=True)
-    segment.overwrite(20, segment.ATTRIBUTES, b"\x00\x05")
+    letters = [dict(record.headers) for record in read(kafka, dead, totals.bad + totals.unread)]
+    ranges = [letter for letter in letters if "latentwatch-unread" in letter]
+    assert {int(h["latentwatch-offset"]) for h in letters if h not in ranges} == written.offsets[DEAD]
+    lost = [n for h in ranges for n in range(int(h["latentwatch-offset"]), int(h["latentwatch-last-offset"]) + 1)]
+    assert sorted(lost) == sorted(written.offsets[UNREAD])
+    assert len(letters) == totals.bad + totals.unread
 
-    source = KafkaSource(kafka, SourceConfig(topic=topic, group_id=topic, max_poll_records=7, poll_timeout_ms=200))
-    letters = KafkaDeadLetters(kafka, dead)
-    sink = RecordingSink([])
-    telemetry, health, stop = Telemetry(OtelConfig(), "0", {}), Health(300, components=("consumer",)), threading.Event()
-
-    def stop_at_the_end(totals: Totals) -> None:
-        if totals.records + totals.unread == BATCHES * SIZE:
-            stop.set()
-
-    delivery = Delivery([sink], letters, EventLimits(), "auto")
-    totals = Pipeline(source, SmallEngine(), delivery, telemetry, health, stop, stop_at_the_end).run()
-    source.close()
-    letters.close()
-    telemetry.shutdown()
-
-    assert (totals.events, totals.bad, totals.unread) == (BATCHES * SIZE - 9, 1, 8)
-    assert len(sink.safe) == totals.events
-    found = [dict(record.headers) for record in read(kafka, dead, 3)]
-    places = [(h["latentwatch-offset"], h.get("latentwatch-last-offset"), h.get("latentwatch-unread")) for h in found]
-    assert sorted(places) == [(b"13", None, None), (b"40", b"43", b"corrupt"), (b"80", b"83", b"codec")]
-    reasons = {h["latentwatch-reason"] for h in found if "latentwatch-unread" in h}
-    assert reasons == {b"the checksum of the batch does not match", b"the compression codec number 5 is unknown"}
-
-    consumer = KafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, group_id=topic)
-    assert consumer.committed(TopicPartition(topic, 0)) == BATCHES * SIZE
+    consumer = KafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, group_id=ran.group)
+    assert consumer.committed(TopicPartition(written.topic, 0)) == written.end
     consumer.close()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.resources import Resource
 
+from monitor.alerts.allow import Silenced
 from monitor.config.sinks import OtelConfig
 from monitor.errors import ConfigError, Retryable
 from monitor.sinks import otel
@@ -86,6 +87,17 @@ def test_an_alert_becomes_a_log_event_on_the_producers_span(receiver: OtlpReceiv
     assert found["latentwatch.score.threshold"] == 1.5
     assert found["latentwatch.reader.layer"] == 9
     assert found["latentwatch.sae.sha256"] == "c" * 64
+
+
+def test_what_the_config_made_of_an_event_is_in_its_spans(receiver: OtlpReceiver) -> None:
+    silenced = [Silenced("bias", "tutor"), Silenced("deception", "tutor")]
+    with Pair(receiver.url) as pair:
+        pair.telemetry.processed(make_event(), [make_alert(rules=("acme", "night"))], 0.1, silenced=silenced)
+        pair.telemetry.processed(make_event(), [], 0.1)
+    found = {span.name: attributes(span) for span in receiver.spans()[:2]}
+    assert found["evaluate unsafe-code"]["latentwatch.rules"] == ["acme", "night"]
+    assert found["process llm.events"]["latentwatch.silenced"] == ["bias by tutor", "deception by tutor"]
+    assert "latentwatch.silenced" not in attributes(receiver.spans()[2])
 
 
 @pytest.mark.parametrize(

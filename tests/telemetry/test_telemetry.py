@@ -14,6 +14,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from monitor.alerts.allow import Silenced
 from monitor.config.sinks import OtelConfig
 from monitor.sinks.otel import OtelSink
 from monitor.telemetry import names as names
@@ -31,7 +32,8 @@ def use_everything(telemetry: Telemetry) -> None:
     telemetry.template_fallback()
     telemetry.confirmed()
     telemetry.read(tokens=100, windows=3, duration_s=0.3)
-    telemetry.processed(make_event(), [make_alert()], 0.25)
+    telemetry.sampled_out("few")
+    telemetry.processed(make_event(), [make_alert()], 0.25, silenced=[Silenced("bias", "tutor")])
     telemetry.processed(make_event("chat-2"), [], 0.25, error_type="Permanent")
     telemetry.alert(make_alert())
     telemetry.feature_active("unsafe-code", 7)
@@ -44,6 +46,7 @@ def use_everything(telemetry: Telemetry) -> None:
     telemetry.intake_accepted()
     telemetry.intake_refused("full")
     telemetry.config_loaded("e" * 64)
+    telemetry.reloaded("refused")
     telemetry.export_failed("logs", "tested")
     telemetry.export_dropped("logs", 1)
 
@@ -67,6 +70,9 @@ def test_a_scrape_shows_every_metric_of_the_table() -> None:
     }
     assert value("latentwatch_alerts_total", labels) == 1
     assert value("latentwatch_config_info", {"latentwatch_config_sha256": "e" * 64}) == 1
+    outcomes = ("applied", "unchanged", "refused")
+    reloads = [value("latentwatch_config_reloads_total", {"latentwatch_reload_outcome": o}) for o in outcomes]
+    assert (reloads, value("latentwatch_config_refused", {})) == ([0, 0, 1], 1)
     assert value("latentwatch_read_duration_seconds_bucket", {"le": "0.25"}) == 0
     assert value("latentwatch_read_duration_seconds_bucket", {"le": "0.5"}) == 1
     (target,) = families["target_info"].samples

@@ -14,4 +14,4 @@ def is_response(body: JsonObject) -> bool:
     """Whether a choice is text."""
     choices = body.get("choices")
     texts = isinstance(choices, list) and any(isinstance(c, dict) and isinstance(c.get("text"), str) for c in choices)
-    return body.get("object") == "text_completion" or texts
+    return texts or (body.get("object") == "text_completion" and "choices" in body)

@@ -10,7 +10,7 @@ from typing import Any
 
 from monitor.errors import BadEvent
 from monitor.events.apis.answer import Answer, index_of
-from monitor.events.apis.pieces import items_of, merged
+from monitor.events.apis.pieces import merged
 from monitor.events.json_object import JsonObject, json_type
 from monitor.events.said import Said
 
@@ -27,15 +27,19 @@ def joined(pieces: Sequence[JsonObject]) -> JsonObject:
     if len(pieces) == 1:
         return dict(pieces[0])
     choices: dict[int, list[JsonObject]] = {}
+    others: list[Any] = []  # what is no choice, which is for `answers` to refuse
     for piece in pieces:
-        for i, choice in enumerate(items_of(piece.get("choices"))):
+        found = piece.get("choices")
+        for i, choice in enumerate(found if isinstance(found, list) else [found]):
             if isinstance(choice, dict):
                 index = index_of(choice)
                 choices.setdefault(i if index is None else index, []).append(choice)
+            else:
+                others.append(choice)
     whole: JsonObject = {}
     for piece in reversed(pieces):  # the first piece's id and time win
         whole.update((key, value) for key, value in piece.items() if value is not None)
-    return {**whole, "choices": [_choice(index, items) for index, items in sorted(choices.items())]}
+    return {**whole, "choices": [*(_choice(index, items) for index, items in sorted(choices.items())), *others]}
 
 
 def answers(body: JsonObject, said: Said, path: str) -> list[Answer]:
@@ -53,7 +57,8 @@ def answers(body: JsonObject, said: Said, path: str) -> list[Answer]:
 def _answer(choice: Any, said: Said, path: str) -> Answer:
     if not isinstance(choice, dict):
         raise BadEvent(f"expected a choice, got {json_type(choice)}", path)
-    texts = [said.text(_turn(choice[key]), f"{path}.{key}") for key in ("message", "delta", "text") if choice.get(key)]
+    spoken = [(key, choice[key]) for key in ("message", "delta", "text") if choice.get(key)]
+    texts = [said.text(value if key == "text" else _turn(value), f"{path}.{key}") for key, value in spoken]
     return Answer("\n".join(text for text in texts if text), index_of(choice))
 
 
@@ -62,8 +67,7 @@ def _turn(value: Any) -> Any:
 
 
 def _choice(index: int, items: Sequence[JsonObject]) -> JsonObject:
-    message = merged(
-        part for item in items for part in (item.get("message"), item.get("delta")) if isinstance(part, dict)
-    )
-    text = "".join(item["text"] for item in items if isinstance(item.get("text"), str))
-    return {"index": index, "message": message, **({"text": text} if text else {})}
+    parts = (part for item in items for part in (item.get("message"), item.get("delta")) if part)
+    message = merged(part if isinstance(part, dict) else {"content": part} for part in parts)
+    text = merged({"text": item["text"]} for item in items if item.get("text"))
+    return {"index": index, "message": message, **text}

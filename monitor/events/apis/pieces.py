@@ -29,23 +29,33 @@ _REPEATED = frozenset(("role", "type", "id", "name", "finish_reason", "object", 
 def _merge(whole: dict[str, Any], piece: dict[str, Any]) -> None:
     for key, value in piece.items():
         old = whole.get(key)
+        if _is_empty(value) and key in whole:
+            continue  # an empty piece takes nothing back
         if isinstance(value, str) and isinstance(old, str) and key not in _REPEATED:
             whole[key] = old + value
-        elif isinstance(value, dict) and isinstance(old, dict):
+        elif isinstance(value, dict) and isinstance(old, dict) and not _of_other_kind(value, old):
             _merge(old, value)
-        elif isinstance(value, list) and isinstance(old, list):
+        elif isinstance(value, list) and isinstance(old, _Items):
             _merge_list(old, value)
-        elif key not in _REPEATED and not _is_empty(value) and _holds(old) and type(old) is not type(value):
+        elif key not in _REPEATED and not _is_empty(value) and _holds(old) and not _alike(old, value):
             whole[key] = _both(old, value)
         elif isinstance(value, dict):
             whole[key] = merged([value])
         elif isinstance(value, list):
-            whole[key] = []
+            whole[key] = _Items()
             _merge_list(whole[key], value)
         elif value is not None and value != "":
             whole[key] = value
         else:
             whole.setdefault(key, value)
+
+
+class _Items(list[Any]):
+    """A list that is put together from pieces, and finds its items by their `index`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_index: dict[int, dict[str, Any]] = {}
 
 
 def _is_empty(value: object) -> bool:
@@ -56,23 +66,39 @@ def _holds(value: object) -> bool:
     return isinstance(value, str | list | dict) and bool(value)
 
 
+def _alike(old: object, value: object) -> bool:
+    """Whether the later value may take the place of the earlier one. Text and lists that get here are put together."""
+    return type(old) is type(value) and not isinstance(value, dict)
+
+
+def _of_other_kind(value: dict[str, Any], old: dict[str, Any]) -> bool:
+    """Whether `value` is an object of another type than the one before it, and not more of the same."""
+    return bool(old) and value.get("type") not in (None, "", old.get("type"))
+
+
 def _both(old: Any, value: Any) -> list[Any]:
-    found = old if isinstance(old, list) else [old]
+    """Both, because both were said; text follows on text without a break."""
+    found = old
+    if not isinstance(found, _Items):
+        found = _Items()
+        _merge_list(found, old if isinstance(old, list) else [old])
     if isinstance(value, str) and isinstance(found[-1], str):
-        return [*found[:-1], found[-1] + value]
-    _merge_list(found, value if isinstance(value, list) else [value])
+        found[-1] += value
+    else:
+        _merge_list(found, value if isinstance(value, list) else [value])
     return found
 
 
-def _merge_list(old: list[Any], new: list[Any]) -> None:
+def _merge_list(old: _Items, new: list[Any]) -> None:
     for item in new:
         index = item.get("index") if isinstance(item, dict) else None
-        same = (
-            next((o for o in old if isinstance(o, dict) and o.get("index") == index), None)
-            if index is not None
-            else None
-        )
-        if same is None:
-            old.append(merged([item]) if isinstance(item, dict) else item)
-        else:
-            _merge(same, item)
+        if isinstance(index, int) and index in old.by_index:
+            _merge(old.by_index[index], item)
+            continue
+        old.append(merged([item]) if isinstance(item, dict) else item)
+        if isinstance(index, int):
+            old.by_index[index] = old[-1]
+
+
+def _as_list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -17,7 +17,9 @@ from monitor.events.json_object import JsonObject
 from monitor.events.request_body import request_messages
 from monitor.events.response_body import Response, read_response
 from monitor.events.said import Said
+from monitor.events.stream import body_value
 
+_FIELDS = ("id", "type", "timestamp", "body", "metadata")
 _TYPE = re.compile(r"[a-z]+-(create|update)")
 
 
@@ -59,6 +61,10 @@ def _has_body(data: JsonObject) -> bool:
 def _of_entry(entry: JsonObject, context: Context) -> tuple[Event, ...]:
     said, body, path = Said(), entry["body"], f"{context.path}.body"
     if not any(body.get(key) not in (None, "", [], {}) for key in ("input", "output")):
+        if others := sorted(key for key, value in entry.items() if value and key not in _FIELDS):
+            raise BadEvent(
+                f"no input or output, and other fields next to the body: {', '.join(others[:8])}", context.path
+            )
         return ()
     response = _output(body.get("output"), said, f"{path}.output")
     metadata: Any = body.get("metadata")
@@ -78,7 +84,7 @@ def _of_entry(entry: JsonObject, context: Context) -> tuple[Event, ...]:
 
 
 def _input(value: Any, said: Said, path: str) -> list[Message]:
-    return request_messages({"input": value}, said, path.removesuffix(".input"))
+    return request_messages({"input": body_value(value)}, said, path.removesuffix(".input"))
 
 
 def _output(value: Any, said: Said, path: str) -> Response:

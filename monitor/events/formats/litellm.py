@@ -5,12 +5,13 @@ Source: LiteLLM documentation, "StandardLoggingPayload Specification".
 
 from __future__ import annotations
 
+from monitor.errors import BadEvent
 from monitor.events.context import Context
 from monitor.events.draft import Draft
 from monitor.events.event import Event
 from monitor.events.json_object import JsonObject
-from monitor.events.request_body import is_request, request_messages
-from monitor.events.response_body import read_response
+from monitor.events.pair import turns_in
+from monitor.events.response_body import responses_in
 from monitor.events.said import Said
 
 
@@ -22,12 +23,10 @@ def recognises(data: JsonObject) -> bool:
 def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
     """One event for each answer; a call that failed has none."""
     said, path = Said(), context.path
-    asked = data.get("messages")
-    if is_request(asked):
-        messages = request_messages(asked or {}, said, f"{path}.messages")
-    else:
-        messages = request_messages({"messages": asked}, said, path)
-    response = read_response(data.get("response"), said, f"{path}.response")
+    if not recognises(data):
+        raise BadEvent("no call_type next to messages or response, as LiteLLM's payload has", path)
+    _, messages = turns_in(data, said, path)
+    response = responses_in(data, said, path)
     draft = Draft(
         messages=messages,
         answers=response.answers,

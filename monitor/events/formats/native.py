@@ -6,37 +6,42 @@ Marks: `messages`, `prompt`, `response` or another field with turns at the top.
 from __future__ import annotations
 
 from monitor.errors import BadEvent
-from monitor.events.apis.answer import Answer
 from monitor.events.context import Context
 from monitor.events.draft import Draft
 from monitor.events.event import Event
 from monitor.events.json_object import JsonObject
+from monitor.events.pair import PairFormat
 from monitor.events.request_body import is_request, request_messages
-from monitor.events.response_body import Response, read_response
-from monitor.events.said import Said
+from monitor.events.response_body import ANSWER_FIELDS, responses_in, with_thoughts
+from monitor.events.said import THOUGHTS, Said
 
 FIELDS = ("id", "time", "model", "messages", "prompt", "response", "attributes", "traceparent")
-_RESPONSES = ("response", "output", "completion")
+
+PAIR = PairFormat("openai")
 
 
 def recognises(data: JsonObject) -> bool:
     """Whether any text stands at the top."""
-    return is_request(data) or not data.keys().isdisjoint(_RESPONSES)
+    return is_request(data) or not data.keys().isdisjoint(ANSWER_FIELDS)
 
 
 def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
     """The one event in `data`. Its id and time go before those of the envelope."""
     said, path = Said(), context.path
-    if not recognises(data):
+    if not recognises(data) and not data.get("request"):
         keys = ", ".join(sorted(data)[:8]) or "none"
         raise BadEvent(f"not a format that is read; the keys are: {keys}", path)
+    if data.get("request"):
+        return PAIR.parse(data, context)
     if data.get("messages") is not None and data.get("prompt") is not None:
         raise BadEvent("give messages or prompt, not both", f"{path}.prompt")
     messages = request_messages(data, said, path) if is_request(data) else []
-    response = _response(data, said, path)
+    response = responses_in(data, said, path, text_is_answer=True)
+    thought = {key: data[key] for key in THOUGHTS if key in data}
+    thoughts = said.text(thought, path) if thought else ""
     draft = Draft(
         messages=messages,
-        answers=response.answers,
+        answers=with_thoughts(thoughts, response.answers),
         ids=(_shared_id(data, context), data.get("id"), response.id),
         times=(data.get("time"), data.get("timestamp"), response.time),
         models=(data.get("model"), response.model),
@@ -45,16 +50,6 @@ def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
         said=said,
     )
     return draft.events(context)
-
-
-def _response(data: JsonObject, said: Said, path: str) -> Response:
-    for key in _RESPONSES:
-        value = data.get(key)
-        if isinstance(value, str) and value:
-            return Response((Answer(value),))  # as it is: an answer may be JSON
-        if value is not None and value != "":
-            return read_response(value, said, f"{path}.{key}")
-    return Response(())
 
 
 def _shared_id(data: JsonObject, context: Context) -> str | None:

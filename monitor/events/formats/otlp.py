@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from monitor.errors import BadEvent
 from monitor.events.apis.answer import Answer
@@ -20,7 +20,9 @@ from monitor.events.formats import otlp_attributes as attrs
 from monitor.events.json_object import JsonObject, json_type
 from monitor.events.said import Said
 
+T = TypeVar("T", Message, str)
 _GROUPS = (("resourceSpans", "scopeSpans", "spans"), ("resourceLogs", "scopeLogs", "logRecords"))
+_FIELDS = {"resourceSpans", "resourceLogs"}
 _ROLES = {
     "gen_ai.system.message": "system",
     "gen_ai.user.message": "user",
@@ -30,8 +32,8 @@ _ROLES = {
 
 
 def recognises(data: JsonObject) -> bool:
-    """Whether these are spans or log records."""
-    return not data.keys().isdisjoint(("resourceSpans", "resourceLogs"))
+    """Whether these are spans or log records; an empty field of theirs in another record means nothing."""
+    return any(data.get(key) for key in _FIELDS) or (bool(data) and data.keys() <= _FIELDS)
 
 
 def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
@@ -51,6 +53,8 @@ def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
                 found += draft.events(replace(context, path=path))
         except BadEvent as fault:
             context.faults.add(fault)
+    if not found and (others := sorted(key for key, value in data.items() if value and key not in _FIELDS)):
+        raise BadEvent(f"no text in the spans, and other fields next to them: {', '.join(others[:8])}", context.path)
     return tuple(found)
 
 
@@ -92,24 +96,33 @@ def _objects(value: object, path: str, context: Context) -> Iterator[tuple[str, 
 def _draft(span: JsonObject, records: list[JsonObject], path: str, said: Said) -> Draft:
     found = attrs.read(span.get("attributes"), f"{path}.attributes")
     messages, answers = _conversation(found, said, path)
+    rest, known = dict(found), {*messages, *answers}
     for record in records:
         of_record = attrs.read(record.get("attributes"), f"{path}.attributes")
         name = str(record.get("name") or record.get("eventName") or of_record.get("event.name"))
         more, said_there = _of_record(name, attrs.value(record.get("body")), of_record, said, path)
-        messages += [message for message in more if message not in messages]
-        answers += [answer for answer in said_there if answer not in answers]
-        found = {**of_record, **found}
+        # several records may hold the whole conversation
+        messages += _unknown(more, known)
+        answers += _unknown(said_there, known)
+        rest.update({key: value for key, value in of_record.items() if key not in rest})
     trace, span_id = span.get("traceId"), span.get("spanId")
     return Draft(
         messages=messages,
         answers=[Answer(answer) for answer in answers],
-        ids=(found.get("gen_ai.response.id"), span_id),
+        ids=(rest.get("gen_ai.response.id"), span_id),
         times=(span.get("startTimeUnixNano"), span.get("timeUnixNano"), span.get("observedTimeUnixNano")),
-        models=tuple(found.get(key) for key in ("gen_ai.response.model", "gen_ai.request.model", "llm.model_name")),
-        attributes=({key: found[key] for key in ("gen_ai.conversation.id", "session.id") if key in found},),
+        models=tuple(rest.get(key) for key in ("gen_ai.response.model", "gen_ai.request.model", "llm.model_name")),
+        attributes=({key: rest[key] for key in ("gen_ai.conversation.id", "session.id") if key in rest},),
         traceparent=f"00-{trace}-{span_id}-01",
         said=said,
     )
+
+
+def _unknown(items: list[T], known: set[Any]) -> list[T]:
+    """Those that are not known yet; then they are."""
+    new = [item for item in items if item not in known]
+    known.update(new)
+    return new
 
 
 def _conversation(found: Mapping[str, Any], said: Said, path: str) -> tuple[list[Message], list[str]]:
@@ -156,4 +169,4 @@ def _of_record(
 
 
 def _turn(held: Mapping[str, Any]) -> JsonObject:
-    return {key: attrs.decoded(held[key]) for key in ("content", "tool_calls", "parts", "reasoning") if key in held}
+    return {key: attrs.decoded(value) for key, value in held.items()}

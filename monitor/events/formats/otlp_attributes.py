@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from monitor.errors import BadEvent
-from monitor.events.json_object import json_type
+from monitor.events.json_object import json_type, read_json
 
 _INDEXED = re.compile(r"\.(\d+)\.(.+)")
 _SCALARS = ("stringValue", "intValue", "doubleValue", "boolValue", "bytesValue")
 
 
 def value(wrapped: object) -> Any:
-    """What an AnyValue holds; what is none stays as it is."""
-    if not isinstance(wrapped, dict) or not wrapped:
-        return wrapped or None
+    """What an AnyValue holds; what is none is taken as the value itself, rather than dropped."""
+    if not isinstance(wrapped, dict):
+        return [value(item) for item in wrapped] if isinstance(wrapped, list) else wrapped
     for key in _SCALARS:
         if key in wrapped:
             return wrapped[key]
-    if isinstance(wrapped.get("arrayValue"), dict):
-        values = wrapped["arrayValue"].get("values")
-        return [value(item) for item in values] if isinstance(values, list) else []
-    return read(wrapped["kvlistValue"].get("values")) if isinstance(wrapped.get("kvlistValue"), dict) else wrapped
+    for key in ("arrayValue", "kvlistValue"):
+        inner = decoded(wrapped.get(key))
+        if inner is not None and not isinstance(inner, dict):
+            raise BadEvent(f"{key}: expected an object with values, got {json_type(inner)}")
+        values = decoded(inner.get("values")) if inner else None
+        if key == "kvlistValue" and isinstance(values, list):
+            return read(values)
+        if key in wrapped:
+            return value(values if isinstance(values, list) else [values])
+    return wrapped or None
 
 
 def read(pairs: object, path: str = "$") -> dict[str, Any]:
@@ -36,15 +41,15 @@ def read(pairs: object, path: str = "$") -> dict[str, Any]:
     for i, item in enumerate(pairs):
         if not isinstance(item, dict) or not isinstance(item.get("key"), str):
             raise BadEvent("expected an attribute with a key", f"{path}[{i}]")
-    return {item["key"]: value(item.get("value")) for item in pairs}
+    return {item["key"]: value(decoded(item.get("value"))) for item in pairs}
 
 
 def decoded(held: Any) -> Any:
     """`held`; if it is the JSON of an object or a list, what that stands for."""
     if isinstance(held, str) and held.lstrip()[:1] in ("{", "["):
         try:
-            return json.loads(held)
-        except (ValueError, RecursionError):
+            return read_json(held)
+        except (ValueError, RecursionError, BadEvent):  # also an object that has a key twice: as text, it loses nothing
             return held
     return held
 

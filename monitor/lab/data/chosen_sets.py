@@ -57,5 +57,6 @@ def own_contrasts(feature_set: FeatureSet, folder: Path | None = None) -> tuple[
 
 
 def _changed(config: Config, paths: tuple[str, ...], overrides: dict[str, SetOverride]) -> Config:
-    sets = config.feature_sets.changed(paths=paths, only=(), overrides=overrides)
+    # rules and allow-list are about traffic, and may name sets that were not chosen
+    sets = config.feature_sets.changed(paths=paths, only=(), overrides=overrides, rules=(), allow=())
     return config.changed(feature_sets=sets)

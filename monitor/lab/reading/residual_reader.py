@@ -17,6 +17,6 @@ def residual_reader(config: Config, folder: Path, layer: int) -> TorchReader:
         lambda residual: residual,
         device=settings.device,
         dtype=settings.dtype,
-        batch_tokens=settings.batch_tokens,
+        batch_tokens=settings.batch_size,
         threads=settings.threads,
     )

@@ -51,27 +51,30 @@ class GraphRunner:
         graph: Path,
         shape: GraphShape,
         embeddings: Embeddings | NDArray[np.float32],
-        inputs: Mapping[str, NDArray[Any]],
         pool: KvPool,
         threads: int,
         packed: bool = True,
     ) -> None:
-        """`embeddings` [vocabulary, d_model] are the graph's input, as are `inputs`, the same ones in every run.
+        """`embeddings` [vocabulary, d_model] are the graph's input.
 
         `packed` weights are faster to multiply with; if not, they stay in their file, which processes share.
         Raises ConfigError if the graph does not load.
         """
         self._session = _session(graph, threads, packed)
-        self._inputs = inputs
         self._shape = shape
         self._embeddings = embeddings
         self._pool = pool
         self._kv_outputs = [step.new(kind, n) for n in range(shape.layers) for kind in ("keys", "values")]
 
-    def run(self, parts: Sequence[NextTokens], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
-        """The graph's `outputs` [token, ...] for the tokens of all parts in order. Stores their keys and values."""
+    def run(
+        self, parts: Sequence[NextTokens], inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]
+    ) -> list[NDArray[np.float32]]:
+        """The graph's `outputs` [token, ...] for the tokens of all parts in order. Stores their keys and values.
+
+        `inputs` are those that do not depend on the tokens.
+        """
         tokens = np.concatenate([part.tokens for part in parts])
-        feed: dict[str, NDArray[Any]] = {step.EMBEDDINGS: self._embeddings[tokens], **self._inputs}
+        feed: dict[str, NDArray[Any]] = {step.EMBEDDINGS: self._embeddings[tokens], **inputs}
         feed |= Step([part.tokens.size for part in parts], [part.past for part in parts]).inputs(self._shape.heads)
         for layer in range(self._shape.layers):
             feed[step.past("keys", layer)] = self._pool.keys(layer)

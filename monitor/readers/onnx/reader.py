@@ -71,7 +71,7 @@ class OnnxReader:
         work = 2 * (min(window_tokens, shape.max_tokens) + batch_tokens)
         self._pool = KvPool(1 + work + cached_tokens, shape.layers, shape.heads.kv, shape.head_dim)
         threads = threads or usable_cores()
-        self._graph = GraphRunner(graph, shape, embeddings, columns.inputs, self._pool, threads, packed)
+        self._graph = GraphRunner(graph, shape, embeddings, self._pool, threads, packed)
         self._columns = columns
         self.cache = PrefixCache(self._pool, cache_bytes, shape.token_bytes)
         self._caching = cached_tokens >= BLOCK_TOKENS
@@ -89,6 +89,16 @@ class OnnxReader:
     @property
     def cached_tokens(self) -> int:
         return self.cache.hits
+
+    @property
+    def columns(self) -> OutputColumns:
+        """What the activations are columns of."""
+        return self._columns
+
+    def use_columns(self, columns: OutputColumns) -> None:
+        """Reads with other columns from now on. Call it between two calls of `read`."""
+        self._columns = columns
+        self.cache.clear()  # its activations are of the old columns
 
     def read(self, chunks: Sequence[Chunk]) -> DenseTexts:
         return self._read(chunks, self._caching)
@@ -204,7 +214,8 @@ class OnnxReader:
     def _run(self, reading: Sequence[ReadSequence], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
         """Runs the graph over the next chunk of each sequence."""
         counts = [self._scheduler.next_count(s) for s in reading]
-        found = self._graph.run([s.next_tokens(n) for s, n in zip(reading, counts, strict=True)], outputs)
+        parts = [s.next_tokens(n) for s, n in zip(reading, counts, strict=True)]
+        found = self._graph.run(parts, self._columns.inputs, outputs)
         for sequence, count in zip(reading, counts, strict=True):
             sequence.done += count
         return found

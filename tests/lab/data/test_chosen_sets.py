@@ -34,6 +34,15 @@ def test_overrides_go_along_and_a_disabled_set_is_looked_at(tmp_path: Path) -> N
     assert chosen.overrides == {"one": SetOverride(enabled=True, severity="low")}
 
 
+def test_rules_and_the_allow_list_of_traffic_stay_behind(tmp_path: Path) -> None:
+    rule = {"name": "r", "when": {"topic": "*"}, "sets": {"two": {"enabled": False}}}
+    known = {"name": "a", "system_sha256": "a" * 64, "sets": ["two"]}
+    given = config(tmp_path)
+    given = given.changed(feature_sets=given.feature_sets.changed(rules=[rule], allow=[known]))
+    chosen = with_sets(given, ["one"]).feature_sets
+    assert (chosen.rules, chosen.allow) == ((), ())
+
+
 def test_every_unknown_name_is_listed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as e:
         with_sets(config(tmp_path), ["one", "three", "no.yaml"])

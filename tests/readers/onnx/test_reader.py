@@ -100,9 +100,9 @@ class Runs:
         self._run = reader._graph.run
         reader._graph.run = self._counted  # type: ignore[method-assign]
 
-    def _counted(self, parts: Any, outputs: Any) -> list[NDArray[np.float32]]:
+    def _counted(self, parts: Any, *others: Any) -> list[NDArray[np.float32]]:
         self.tokens += sum(part.tokens.size for part in parts)
-        return self._run(parts, outputs)
+        return self._run(parts, *others)
 
 
 def assert_clean(reader: OnnxReader, own: int = 0) -> None:
@@ -226,6 +226,18 @@ def test_more_at_once_than_the_pool_holds(compiled: Compiled) -> None:
     given = texts(*[100] * 10)
     for found, plain in zip(reader.read(chunks(*given)), compiled.reader().read(chunks(*given)), strict=True):
         assert relative(found, plain) < SAME
+    assert_clean(reader)
+
+
+@pytest.mark.parametrize("kind", ["topk", "jumprelu"])
+def test_other_columns_are_those_of_a_reader_that_was_made_with_them(kind: str, compiled: Compiled) -> None:
+    reader, other = compiled.reader(kind, blocks=20), compiled.reader(kind, (0, 1, 2, *LATENTS[:1]))
+    given = texts(140, 33)
+    list(reader.read(chunks(*given)))
+    assert len(reader.cache) > 0
+    reader.use_columns(other.columns)
+    for found, expected in zip(reader.read(chunks(*given)), other.read(chunks(*given)), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert_clean(reader)
 
 

@@ -78,6 +78,9 @@
   {{- if and $values.sidecar.native (semverCompare "<1.29.0-0" .Capabilities.KubeVersion.Version) -}}
     {{- $problems = append $problems (printf "sidecar.native needs Kubernetes >= 1.29, this is %s: set sidecar.native to false" .Capabilities.KubeVersion.Version) -}}
   {{- end -}}
+  {{- if and (eq $values.sidecar.events "podTopic") (eq (include "latentwatch.configKey" (list . "source" "kind" "kafka")) "http") -}}
+    {{- $problems = append $problems "sidecar.events: podTopic needs config.source.kind: kafka" -}}
+  {{- end -}}
   {{- if $values.monitoring.serviceMonitor.enabled -}}
     {{- $problems = append $problems "monitoring.serviceMonitor needs a Service of latentwatch's own pods; in mode sidecar, use monitoring.podMonitor" -}}
   {{- end -}}
