@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from monitor.config.sections import Config
-from monitor.errors import ConfigError, Permanent
+from monitor.errors import ConfigError, LatentwatchError, Permanent
 from monitor.scale.parts import Part
 
 if TYPE_CHECKING:
     from monitor.engine import Engine
     from monitor.scale.part_scanner import PartResult
 
+_PROBLEM = "worker_problem"
+"""Column of results: why the worker could not start; empty if it did."""
 _OBJECT_STORE_BYTES = 104_857_600
 """Of a cluster on this machine. Only names of parts and counts travel through it."""
 
@@ -33,8 +35,11 @@ def scan_with_ray(
     listens only on loopback. Every worker has `config.reader.threads` cores and a reader of its own. If a worker dies,
     Ray starts another one, which scans its part again. `workers` is at most that many; None: as many as have room.
 
-    Raises ConfigError if Ray is missing or has no room for a worker, and Permanent if Ray gives up.
+    Raises ConfigError if Ray is missing or has no room for a worker, or if a worker can't load its reader, and
+    Permanent if Ray gives up.
     """
+    from monitor.scale.part_scanner import PartResult
+
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing about a deployment leaves it
     if not os.environ.get("RAY_ADDRESS"):
         # makes Ray use the loopback address, which it only does by default where this is 0
@@ -67,9 +72,11 @@ def scan_with_ray(
             **gpus,
         )
         for row in results.iter_rows():
-            yield _result(row)
+            if problem := row.pop(_PROBLEM):
+                raise ConfigError(f"a worker cannot start: {line}" for line in problem.splitlines())
+            yield PartResult(**row)
     except RayError as e:
-        raise Permanent(f"Ray gave up: {e}") from None
+        raise Permanent(f"Ray gave up: {str(e).strip().splitlines()[-1]}") from None
     finally:
         ray.shutdown()
 
@@ -80,11 +87,19 @@ class _Worker:
     def __init__(self, config: Config, out: str, make_engine: Callable[[Config], Engine]) -> None:
         from monitor.scale.part_scanner import PartScanner
 
-        self._scanner = PartScanner(config, out, make_engine)
+        self._problem = ""
+        try:
+            self._scanner = PartScanner(config, out, make_engine)
+        except LatentwatchError as e:
+            self._problem = str(e)  # handed out as a result, because Ray would try again and print a traceback
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        from monitor.scale.part_scanner import PartResult
+
         part = Part(**{name: column.tolist()[0] for name, column in batch.items()})
-        return {name: [value] for name, value in dataclasses.asdict(self._scanner.scan(part)).items()}
+        done = PartResult(part.file, part.number) if self._problem else self._scanner.scan(part)
+        row = {**dataclasses.asdict(done), _PROBLEM: self._problem}
+        return {name: [value] for name, value in row.items()}
 
 
 def _connect(ray: Any, threads: int, workers: int | None) -> None:
@@ -99,9 +114,3 @@ def _connect(ray: Any, threads: int, workers: int | None) -> None:
         object_store_memory=_OBJECT_STORE_BYTES,
         **quiet,
     )
-
-
-def _result(row: dict[str, Any]) -> PartResult:
-    from monitor.scale.part_scanner import PartResult
-
-    return PartResult(**row)

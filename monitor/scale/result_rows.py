@@ -20,8 +20,8 @@ _ROWS = 1_000
 def result_schema() -> pyarrow.Schema:
     """The columns. `row` counts from 1: the line of JSONL, or the row of a Parquet file.
 
-    An event has its id, its tokens and its alerts, each as JSON; `tokens` is null if a rule left the event out. A record that could not be read, or only in part, has
-    a row of its own with the reason in `error`.
+    An event has its id, its tokens and its alerts, each as JSON; `tokens` is null if a rule left the event out. A
+    record that could not be read, or only in part, has a row of its own with the reason in `error`.
     """
     import pyarrow as pa
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from monitor.config.sections import Config
 from monitor.engine import Evaluation
+from monitor.errors import ConfigError
 from monitor.events.event import Event
 from tests.test_pipeline import SmallEngine
 
@@ -30,3 +31,8 @@ class SlowEngine(SmallEngine):
 def make_slow_engine(config: Config) -> SlowEngine:
     """A worker's engine; its file is named as if it were the model."""
     return SlowEngine(Path(config.reader.model))
+
+
+def make_no_engine(config: Config) -> SlowEngine:
+    """Fails as a worker does whose machine lacks the bundle."""
+    raise ConfigError("reader.bundle: /none: no such folder")

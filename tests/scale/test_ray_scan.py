@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 
 from monitor.config.sections import Config
+from monitor.errors import ConfigError
 from monitor.scale.part_scanner import PartResult
 from monitor.scale.parts import find_parts
 from monitor.scale.ray_scan import scan_with_ray
 from monitor.scale.results_folder import ResultsFolder
 from tests.scale.sample_events import results, write_jsonl, write_parquet
-from tests.scale.slow_engine import make_slow_engine
+from tests.scale.slow_engine import make_no_engine, make_slow_engine
 
 pytest.importorskip("ray", reason="needs the extra ray, which is over 200 MB: run `make ray-check`")
 # Ray leaves sockets and processes to the garbage collector
@@ -84,6 +85,12 @@ def test_a_killed_worker_leaves_neither_a_hole_nor_a_double(source: Path, tmp_pa
     assert (bad["file"], bad["row"]) == (str(source / "deep" / "b.jsonl"), 201)
     assert {result.error for result in done} == {""}
     assert len(list(out.iterdir())) == len(parts) + 1  # what the scan was made with, and no unfinished file
+
+
+def test_a_worker_that_cannot_load_its_reader_ends_the_scan_with_the_reason(source: Path, tmp_path: Path) -> None:
+    scan = scan_with_ray(find_parts(str(source)), config(tmp_path), str(tmp_path), make_no_engine, workers=1)
+    with pytest.raises(ConfigError, match=r"^a worker cannot start: reader.bundle: /none: no such folder$"):
+        list(scan)
 
 
 def kill_in_the_middle(tmp_path: Path) -> int:
