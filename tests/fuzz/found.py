@@ -121,6 +121,23 @@ FOUND: dict[str, Any] = {
     "a part of an unknown kind with empty marks of an API": _pair(
         [{"says": "w0q", "candidates": [], "promptFeedback": None}]
     ),
+    "text next to an empty output": _pair([{"value": "w0q", "output": []}]),
+    "a whole response with the type of an event": _pair(
+        [{"object": "response", "type": "response.created", "output": [{"role": "assistant", "content": "w0q"}]}]
+    ),
+    "an empty output in a piece of a stream": _pair(
+        [
+            {"type": "response.output_item.added", "item": {"type": "message", "audio": {"transcript": "w1q"}}},
+            {"type": "", "delta": "w0q", "output": []},
+        ]
+    ),
+    "a streamed response with the type of another API": _pair(
+        [
+            {"type": "response.created", "response": {"id": "r", "output": [], "type": "content_block_delta"}},
+            {"type": "response.output_text.delta", "delta": "w0q"},
+            {"type": "response.refusal.delta", "output_index": 1, "delta": "w1q"},
+        ]
+    ),
     "whole responses in a list": _pair(
         [
             {"id": "a", "object": [], "output": [{"role": "assistant", "content": "w0q"}]},

@@ -23,9 +23,9 @@ def is_response(body: JsonObject) -> bool:
     kind = body.get("type")
     streamed = isinstance(kind, str) and kind.startswith("response.")
     marked = streamed or (body.get("object") == "response" and not kind)
-    # an empty field of another API means nothing
-    output = body.get("output")
-    return (marked or (isinstance(output, list) and not kind)) and not any(body.get(key) for key in _OF_OTHERS)
+    # an empty field means nothing, neither of this API nor of another
+    listed = isinstance(body.get("output"), list) and bool(body["output"])
+    return (marked or (listed and not kind)) and not any(body.get(key) for key in _OF_OTHERS)
 
 
 def joined(pieces: Sequence[JsonObject]) -> JsonObject:
@@ -35,13 +35,12 @@ def joined(pieces: Sequence[JsonObject]) -> JsonObject:
     complete = next((whole for whole in reversed(ended) if isinstance(whole, dict) and whole.get("output")), None)
     if complete is not None:
         return dict(complete)
-    apart = [piece for piece in pieces if isinstance(piece.get("output"), list) and not piece.get("type")]
-    if apart:  # responses that are no events of a stream
-        return {**apart[0], "object": "response", "output": [item for piece in apart for item in piece["output"]]}
     items: list[JsonObject] = []
     by_index: dict[str, JsonObject] = {}
     done: set[str] = set()
-    others: list[object] = []  # what is of no type that the API has
+    # responses that are no events of a stream, and what is of no type that the API has
+    apart = [piece for piece in pieces if isinstance(piece.get("output"), list) and piece["output"]]
+    others: list[object] = [item for piece in apart for item in piece["output"]]
     for piece in pieces:
         kind, place = str(piece.get("type")), str(piece.get("output_index", 0))
         item, delta = piece.get("item"), piece.get("delta")
@@ -60,7 +59,8 @@ def joined(pieces: Sequence[JsonObject]) -> JsonObject:
             _append(by_index[place], f"{kind} {piece.get('content_index')}", delta)
         others += [item] if item and not isinstance(item, dict) else []
         others += [delta] if delta and not isinstance(delta, str) else []
-    first = {key: value for key, value in (wholes[0] if wholes else {}).items() if key not in _OF_OTHERS}
+    known = next(iter([*wholes, *apart]), {})
+    first = {key: value for key, value in known.items() if key not in (*_OF_OTHERS, "type")}
     return {**first, "object": "response", "output": [*map(_item, items), *others]}
 
 
