@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test install install-dev lint types imports unit verify lab-smoke demo-check fuzz manifest lock \
+.PHONY: help demo test install install-dev lint types imports unit verify lab-smoke ray-check demo-check fuzz manifest lock \
 	image-check build licenses sbom release-check clean distclean
 
 # The first Python on the PATH that is new enough; PYTHON=... on the command line overrides it.
@@ -64,6 +64,12 @@ fuzz: install-dev ## A million made-up records through the parser (takes a quart
 lab-smoke: install-dev ## The lab's commands in a row, from texts to a running set; `unit` includes it
 	@echo "==> lab-smoke"
 	@$(BIN)/python -m pytest tests/lab/test_chain.py
+
+ray-check: install-dev ## Install the extra ray (240 MB) and test scans on a local Ray cluster, one with a killed worker
+	@echo "==> installing ray"
+	@$(PIP_INSTALL) --editable '.[ray]'
+	@echo "==> pytest tests/scale"
+	@$(BIN)/python -m pytest tests/scale
 
 demo-check: install-dev ## Run the demo once into a temporary folder
 	@echo "==> latentwatch demo"

@@ -84,10 +84,12 @@ class Pipeline:
         stop: threading.Event,
         on_batch: Callable[[Totals], None] = lambda _: None,
         between_batches: Callable[[], None] = lambda: None,
+        on_evaluated: Callable[[Sequence[Evaluation]], None] = lambda _: None,
     ) -> None:
         """`stop` ends the loop after the current batch; `on_batch` is called after every commit.
 
-        `between_batches` is called before each poll; it may change what the engine evaluates with.
+        `between_batches` is called before each poll; it may change what the engine evaluates with. `on_evaluated` is
+        called with all evaluations of a batch, also those without alerts, before it is delivered.
         """
         self._source = source
         self._engine = engine
@@ -97,6 +99,7 @@ class Pipeline:
         self._stop = stop
         self._on_batch = on_batch
         self._between_batches = between_batches
+        self._on_evaluated = on_evaluated
         self._unreadable = 0
         self._not_ready = ""
         self.totals = Totals()
@@ -138,6 +141,7 @@ class Pipeline:
             return  # stopped while the schema registry was down: nothing is committed, all is read again
         faults = dict(parsed.faults)
         evaluations = self._evaluate(parsed.events, faults)
+        self._on_evaluated(evaluations)
         alerts = [alert for evaluation in evaluations for alert in self._record_telemetry(evaluation)]
         judged = {origin for e in evaluations if not e.sampled_out for origin in e.event.origins}
         sampled = {origin for e in evaluations if e.sampled_out for origin in e.event.origins}

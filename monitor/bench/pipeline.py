@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes,
         ):
             sidecar.wait_ready(min(_READY_TIMEOUT_S, budget.left_s))
             engine.wait_made(max(1.0, budget.left_s))  # it has loaded at the same time
-            path_through_kafka = _KafkaPath(topics, sidecar)
+            path_through_kafka = KafkaPath(topics, sidecar.check_alive)
             warm_up = short_chats(_WARM_UP, "warm-up")
             event_s = path_through_kafka.seconds(warm_up) / _WARM_UP
             engine.call("run", warm_up)
@@ -84,12 +85,13 @@ def measure_pipeline(config: Config, bundle: Path, precision: str, sizes: Sizes,
     )
 
 
-class _KafkaPath:
-    """Times events from publication to the sidecar's commit, which comes after its last sink."""
+class KafkaPath:
+    """Times events from publication to their commit, which comes after the last sink."""
 
-    def __init__(self, topics: DemoTopics, sidecar: SidecarProcess) -> None:
+    def __init__(self, topics: DemoTopics, check_alive: Callable[[], None]) -> None:
+        """`check_alive` raises Permanent if no sidecar will commit any more."""
         self._topics = topics
-        self._sidecar = sidecar
+        self._check_alive = check_alive
         self._published: Counter[int] = Counter()
 
     def seconds(self, events: list[Event], engine_s: float = 0.0) -> float:
@@ -105,7 +107,7 @@ class _KafkaPath:
             now = self._topics.committed("llm.events", self._published)
             if now > done:
                 done, moved = now, time.monotonic()
-            self._sidecar.check_alive()
+            self._check_alive()
             if time.monotonic() - moved > _STALL_S:
                 raise Permanent(f"{done} of {total} events committed, then none for {_STALL_S:.0f} s")
         return time.monotonic() - started

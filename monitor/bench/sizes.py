@@ -103,3 +103,8 @@ FULL = Sizes(
     batches=(1, 2, 4, 8, 16, 32),
     conversation_turns=12,
 )
+
+SIZING = replace(
+    QUICK, short_events=8, long_events=2, repetitions=2, single_events=1, slow_repetitions=1, scaling_repetitions=1
+)
+"""For one reader's cost on this machine in a few seconds, once it has loaded."""

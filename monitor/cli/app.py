@@ -20,6 +20,7 @@ from monitor.cli.proxy import proxy
 from monitor.cli.run import run
 from monitor.cli.scan import scan
 from monitor.cli.sets import alerts_app, config_app, sets_app
+from monitor.cli.size import size
 from monitor.cli.tools import bench, check, compile_, demo, version
 from monitor.errors import ConfigError, LatentwatchError
 from monitor.machine import limit_library_threads, limits
@@ -39,6 +40,7 @@ app.command()(check)
 app.command("diff-config")(diff_config)
 app.command()(proxy)
 app.command()(bench)
+app.command()(size)
 app.command()(demo)
 app.command()(version)
 app.add_typer(events_app, name="events")
