@@ -100,7 +100,7 @@ class SidecarProcess:
     def wait_ready(self, timeout_s: float, tick: Callable[[], None] = lambda: None) -> None:
         """Returns once /readyz answers 200. Raises Permanent if the child ends first or takes longer."""
         give_up_at = time.monotonic() + timeout_s
-        while self.unready() != []:
+        while self._get("/readyz")[0] != http.HTTPStatus.OK:
             self.check_alive()
             if time.monotonic() > give_up_at:
                 raise Permanent(f"the sidecar was not ready within {timeout_s:.0f} s")

@@ -60,6 +60,7 @@ def test_all_is_well(config: Path) -> None:
         "✓ Kafka",
         "✓ feature sets",
         "✓ model and SAE",
+        "✓ cores and memory",
         "✓ reader",
     ]
     assert done.stderr == ""

@@ -93,6 +93,8 @@ def _session(graph: Path, threads: int, packed: bool) -> onnxruntime.InferenceSe
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.enable_mem_pattern = False  # every run has different sizes; a memory plan for each would pile up
+    # two sessions take turns, and the threads of the one that has finished would spin on the other's cores
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     if not packed:
         options.add_session_config_entry("session.disable_prepacking", "1")
     try:
