@@ -45,7 +45,7 @@ _ARGUMENTS = ("arguments", "args", "input", "parameters")
 _MEDIA = ("audio", "image", "images", "image_url", "input_audio", "video", "video_url", "file", "inlineData")
 MEDIA_KEYS = (*_MEDIA, "inline_data", "fileData", "file_data", "document")
 _PLAIN = frozenset(("role", "content", "name"))
-_READ = frozenset((*THOUGHTS, *_TEXTS, *_RESULTS, *_CALLS, *_ARGUMENTS, *MEDIA_KEYS))
+READ_KEYS = frozenset((*THOUGHTS, *_TEXTS, *_RESULTS, *_CALLS, *_ARGUMENTS, *MEDIA_KEYS))
 _MEDIA_TYPES = {
     **dict.fromkeys(
         ("image", "image_url", "input_image", "output_image", "image_file", "image_generation_call"), "image"
@@ -76,7 +76,7 @@ _STATES = (
     "caller",
 )
 _ASIDES = ("cache_control", "annotations", "citations", "logprobs", "source", "extra_content", "encrypted_content")
-_NAMES = frozenset((*_LABELS, *_STATES, *_ASIDES, "server_label"))
+NAME_KEYS = frozenset((*_LABELS, *_STATES, *_ASIDES, "server_label"))
 _EMPTY: tuple[object, ...] = (None, "", [], {})
 _NAME_ENDINGS = ("id", "Id", "ID", "ignature")
 
@@ -281,7 +281,7 @@ def _sources(part: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _says(key: str) -> bool:
-    return key not in _READ and key not in _NAMES and not key.endswith(_NAME_ENDINGS)
+    return key not in READ_KEYS and key not in NAME_KEYS and not key.endswith(_NAME_ENDINGS)
 
 
 def _media_kind(part: dict[str, Any], kind: str) -> str:

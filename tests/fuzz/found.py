@@ -145,6 +145,16 @@ FOUND: dict[str, Any] = {
         {"object": "response", "type": "content_block_delta", "output": [{"role": "assistant", "content": "w0q"}]}
     ),
     "a picture next to empty choices": _pair([{"content": "w0q", "images": ["m0q"], "choices": None}]),
+    "an object after a turn in a stream": _pair(
+        [
+            {
+                "model": "m",
+                "message": {"role": "assistant", "content": {"role": "user", "content": "w0q"}},
+                "done": False,
+            },
+            {"model": "m", "message": {"role": "assistant", "content": {"says": ["w1q"]}}, "done": True},
+        ]
+    ),
     "whole responses in a list": _pair(
         [
             {"id": "a", "object": [], "output": [{"role": "assistant", "content": "w0q"}]},

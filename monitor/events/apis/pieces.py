@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from monitor.events.said import NAME_KEYS, READ_KEYS
+
 
 def merged(pieces: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """One object of all deltas: text is appended, lists are merged by `index`, the rest is replaced.
@@ -73,7 +75,9 @@ def _alike(old: object, value: object) -> bool:
 
 def _of_other_kind(value: dict[str, Any], old: dict[str, Any]) -> bool:
     """Whether `value` is an object of another type than the one before it, and not more of the same."""
-    return bool(old) and value.get("type") not in (None, "", old.get("type"))
+    # a turn has only fields with known names; those of others would be lost in it
+    foreign = "role" in old and bool(value) and value.keys().isdisjoint(READ_KEYS | NAME_KEYS)
+    return bool(old) and (foreign or value.get("type") not in (None, "", old.get("type")))
 
 
 def _both(old: Any, value: Any) -> list[Any]:
