@@ -133,11 +133,15 @@ def responses_in(data: JsonObject, said: Said, path: str, text_is_answer: bool =
 def _holds_stream(data: JsonObject) -> bool:
     """Whether `output` has pieces of a stream rather than items of the Responses API."""
     items = data["output"] if isinstance(data.get("output"), list) and data.get("object") != "response" else ()
-    apis: dict[str, tuple[str, ...]] = {"openai_responses": ("response.",), "anthropic": ("message_", "content_block")}
-    return any(
-        name is not None and str(item.get("type")).startswith(apis.get(name, ("",)))
-        for name, item in ((api_of(item), item) for item in items)
-    )
+    typed: dict[str, tuple[str, ...]] = {"openai_responses": ("response.",), "anthropic": ("message_", "content_block")}
+    for item in items:
+        name = api_of(item)
+        # pieces of the other APIs have no type, and items of the Responses API always have one
+        if name in typed and str(item.get("type")).startswith(typed[name]):
+            return True
+        if name is not None and name not in typed and "type" not in item:
+            return True
+    return False
 
 
 def _read_next(value: Any, said: Said, path: str, before: Sequence[Response]) -> Response:

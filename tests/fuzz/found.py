@@ -155,6 +155,12 @@ FOUND: dict[str, Any] = {
             {"model": "m", "message": {"role": "assistant", "content": {"says": ["w1q"]}}, "done": True},
         ]
     ),
+    "a picture with empty choices among items": {
+        "output": [
+            {"type": "image_generation_call", "result": "m0q", "choices": None},
+            {"role": "assistant", "content": "w0q"},
+        ]
+    },
     "whole responses in a list": _pair(
         [
             {"id": "a", "object": [], "output": [{"role": "assistant", "content": "w0q"}]},
