@@ -110,6 +110,7 @@ FOUND: dict[str, Any] = {
     ),
     # sharegpt
     "conversations as text": {"system": "w1q", "conversations": json.dumps([{"from": "human", "value": "w0q"}])},
+    "a conversation next to a request and a response": {**_pair("w2q"), "prompt": "w1q", "conversations": ["w0q"]},
     "a conversation that is one turn": {"system": "w1q", "conversation": {"from": "human", "value": "w0q"}},
     # streams and lists of responses
     "thoughts of two kinds in one stream": _pair(

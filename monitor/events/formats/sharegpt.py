@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from monitor.events.context import Context
 from monitor.events.draft import Draft
-from monitor.events.event import Event, Message
+from monitor.events.event import Event
 from monitor.events.json_object import JsonObject
+from monitor.events.pair import turns_in
+from monitor.events.response_body import responses_in
 from monitor.events.said import Said
 from monitor.events.stream import body_value
 
@@ -25,13 +27,13 @@ def _has_turns(value: object) -> bool:
 
 
 def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
-    """The one conversation; the assistant's last turn is the response."""
-    said = Said()
-    messages = [turn for key in _KEYS for turn in said.messages(body_value(data.get(key)), f"{context.path}.{key}")]
-    if system := said.text(data.get("system"), f"{context.path}.system"):
-        messages.insert(0, Message("system", system))
+    """The one conversation; the assistant's last turn is the response, unless one stands next to the conversation."""
+    said, path = Said(), context.path
+    _, messages = turns_in(data, said, path)
+    messages += [turn for key in _KEYS for turn in said.messages(body_value(data.get(key)), f"{path}.{key}")]
     draft = Draft(
         messages,
+        responses_in(data, said, path).answers,
         ids=(data.get("id"),),
         times=(data.get("time"),),
         models=(data.get("model"),),
