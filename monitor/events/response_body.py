@@ -51,6 +51,7 @@ _ELSEWHERE = (
     "text_output",
     "completion",
 )
+_SPOKEN = (*MEDIA_KEYS, "value", "refusal", "tool_calls", "function_call")
 _MARKS = frozenset(("object", "output", "type", "candidates", "promptFeedback", "done", "choices"))
 """A response of any API has one of these keys."""
 _FAILED = ("error", "errors", "detail", "promptFeedback", "fault")
@@ -190,9 +191,9 @@ def _said_elsewhere(body: JsonObject, said: Said, path: str) -> str:
     if "role" in body:
         return said.text(body, path)
     # the Responses API describes the format of its text under `text`
-    keys = _ELSEWHERE if api_of(body) == "openai_responses" else (*_ELSEWHERE, "text")
+    keys = _ELSEWHERE if api_of(body) == "openai_responses" else (*_ELSEWHERE, "text", "output")
     texts: list[Any] = [body[key] for key in keys if isinstance(body.get(key), str | list | dict)]
-    return said.text([*texts, {key: body[key] for key in MEDIA_KEYS if key in body}], path)
+    return said.text([*texts, {key: body[key] for key in _SPOKEN if key in body}], path)
 
 
 def _of_object(body: JsonObject, said: Said, path: str) -> Response:

@@ -77,7 +77,7 @@ def _api_of_piece(item: Any) -> str | None:
     name = api_of(item)
     if name in ("openai", "completions"):
         return name if is_piece(item) else None
-    if name == "openai_responses" and item.get("object") == "response":
+    if name == "openai_responses" and not str(item.get("type")).startswith("response."):
         return None
     if name == "anthropic" and item["type"] == "message":
         return None

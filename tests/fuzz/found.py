@@ -162,6 +162,13 @@ FOUND: dict[str, Any] = {
             {"role": "assistant", "content": "w0q"},
         ]
     },
+    "a value next to empty choices": _pair({"value": "w0q", "choices": None}),
+    "output with the type of another API": _pair({"output": [{"content": "w0q"}], "type": "content_block_delta"}),
+    "candidates next to output as text": {"candidates": [{"content": {"parts": ["w0q"]}}], "output": "[]"},
+    "two records of the Responses API in an array": [
+        {"output": [{"role": "assistant", "content": "w0q"}]},
+        {"messages": [{"role": "user", "content": "w1q"}], "output": [{"message": {"content": "w2q"}, "done": True}]},
+    ],
     "whole responses in a list": _pair(
         [
             {"id": "a", "object": [], "output": [{"role": "assistant", "content": "w0q"}]},

@@ -20,7 +20,8 @@ def is_response(body: JsonObject) -> bool:
     """Whether there are candidates, or why there are none. An empty list next to foreign fields means nothing."""
     found = body.get("candidates")
     marked = bool(found) or body.get("promptFeedback") is not None or (found is not None and body.keys() <= _FIELDS)
-    return marked and not any(body.get(key) for key in ("choices", "message", "response", "output"))
+    others = (body.get(key) for key in ("choices", "message", "response", "output"))
+    return marked and not any(other and isinstance(other, list | dict) for other in others)
 
 
 def joined(pieces: Sequence[JsonObject]) -> JsonObject:
