@@ -107,8 +107,9 @@ def read_response(body: Any, said: Said, path: str) -> Response:
 def responses_in(data: JsonObject, said: Said, path: str, text_is_answer: bool = False) -> Response:
     """All answers next to a request: those of `data` itself, if it is a response, and of its fields.
 
-    Text that is there twice counts once. `text_is_answer` leaves text in a field as it is, also if it is the JSON of a
-    response. Raises BadEvent if the first field that holds something is no response.
+    What the model thought may stand next to a field, and then comes before the first answer. Text that is there twice
+    counts once. `text_is_answer` leaves text in a field as it is, also if it is the JSON of a response. Raises BadEvent
+    if the first field that holds something is no response.
     """
     own = None if "output" in data and _holds_stream(data) else api_of(data)
     found = [read_response(data, said, path)] if own is not None else []
@@ -123,6 +124,12 @@ def responses_in(data: JsonObject, said: Said, path: str, text_is_answer: bool =
             found.append(Response((Answer(value),)))
         else:
             found.append(_read_next(value, said, f"{path}.{key}", found))
+    whole = _together(found)
+    thought = {key: data[key] for key in THOUGHTS if key in data} if own is None else {}
+    return replace(whole, answers=with_thoughts(said.text(thought, path), whole.answers)) if thought else whole
+
+
+def _together(found: Sequence[Response]) -> Response:
     if len(found) < 2:
         return found[0] if found else Response(())
     texts = dict.fromkeys(answer.text for response in found for answer in response.answers if answer.text)

@@ -37,6 +37,7 @@ FOUND: dict[str, Any] = {
     "text next to empty choices": {"messages": ASK, "response": "w0q", "choices": []},
     "response and completion": {"prompt": "w9q", "response": "w0q", "completion": "w1q"},
     "thoughts next to a response": {"response": "w1q", "thinking": "w0q"},
+    "thoughts next to a response and an empty request": {"response": "w1q", "thinking": "w0q", "request": {}},
     "thoughts next to a wrapped response": _pair({"response": "w1q", "thinking": "w0q"}),
     "output of litellm": {"call_type": "completion", "messages": ASK, "output": {"text_output": "w0q"}},
     "a turn with a field of requests": {"messages": [{"content": "w0q", "prompt": None}], "response": "w1q"},

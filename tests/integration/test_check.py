@@ -60,8 +60,8 @@ def test_all_is_well(config: Path) -> None:
         "✓ Kafka",
         "✓ feature sets",
         "✓ model and SAE",
-        "✓ cores and memory",
         "✓ reader",
+        "✓ cores and memory",
     ]
     assert done.stderr == ""
 

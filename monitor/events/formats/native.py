@@ -12,8 +12,8 @@ from monitor.events.event import Event
 from monitor.events.json_object import JsonObject
 from monitor.events.pair import PairFormat
 from monitor.events.request_body import is_request, request_messages
-from monitor.events.response_body import ANSWER_FIELDS, responses_in, with_thoughts
-from monitor.events.said import THOUGHTS, Said
+from monitor.events.response_body import ANSWER_FIELDS, responses_in
+from monitor.events.said import Said
 
 FIELDS = ("id", "time", "model", "messages", "prompt", "response", "attributes", "traceparent")
 
@@ -37,11 +37,9 @@ def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
         raise BadEvent("give messages or prompt, not both", f"{path}.prompt")
     messages = request_messages(data, said, path) if is_request(data) else []
     response = responses_in(data, said, path, text_is_answer=True)
-    thought = {key: data[key] for key in THOUGHTS if key in data}
-    thoughts = said.text(thought, path) if thought else ""
     draft = Draft(
         messages=messages,
-        answers=with_thoughts(thoughts, response.answers),
+        answers=response.answers,
         ids=(_shared_id(data, context), data.get("id"), response.id),
         times=(data.get("time"), data.get("timestamp"), response.time),
         models=(data.get("model"), response.model),
