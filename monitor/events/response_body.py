@@ -197,8 +197,9 @@ def _said_elsewhere(body: JsonObject, said: Said, path: str) -> str:
     """What a body says that has not what the mark of its API stands for."""
     if "role" in body:
         return said.text(body, path)
-    # the Responses API describes the format of its text under `text`
-    keys = _ELSEWHERE if api_of(body) == "openai_responses" else (*_ELSEWHERE, "text", "output")
+    keys: tuple[str, ...] = (*_ELSEWHERE, "text", "output")
+    if api_of(body) == "openai_responses":  # it describes the format of its text in an object under `text`
+        keys = (*_ELSEWHERE, "text") if isinstance(body.get("text"), str | list) else _ELSEWHERE
     texts: list[Any] = [body[key] for key in keys if isinstance(body.get(key), str | list | dict)]
     return said.text([*texts, {key: body[key] for key in _SPOKEN if key in body}], path)
 

@@ -163,6 +163,7 @@ FOUND: dict[str, Any] = {
             {"role": "assistant", "content": "w0q"},
         ]
     },
+    "text with the type of an event": _pair({"text": "w0q", "type": "response.created"}),
     "a value next to empty choices": _pair({"value": "w0q", "choices": None}),
     "output with the type of another API": _pair({"output": [{"content": "w0q"}], "type": "content_block_delta"}),
     "candidates next to output as text": {"candidates": [{"content": {"parts": ["w0q"]}}], "output": "[]"},
