@@ -55,6 +55,9 @@ _SPOKEN = (*MEDIA_KEYS, "value", "refusal", "tool_calls", "function_call")
 _MARKS = frozenset(("object", "output", "type", "candidates", "promptFeedback", "done", "choices"))
 """A response of any API has one of these keys."""
 _FAILED = ("error", "errors", "detail", "promptFeedback", "fault")
+_OF_FAILURES = frozenset(
+    (*_FAILED, "data", "usage", "usageMetadata", "meta", "metadata", "headers", "prompt_filter_results")
+)
 
 
 @dataclass(frozen=True)
@@ -219,7 +222,11 @@ def _of_object(body: JsonObject, said: Said, path: str) -> Response:
         message = {key: value for key, value in body.items() if key not in _FAILED}
         return Response((Answer(said.text({"role": "assistant", **message}, path)),), id=body.get("id"))
     if failed:  # or embeddings, which are a list under `data`
-        return Response((), id=body.get("id"), model=body.get("model"))
+        others = {
+            key: value for key, value in body.items() if key not in _OF_FAILURES and isinstance(value, dict | list)
+        }
+        text = said.text({"role": "assistant", "content": [others]}, path) if others else ""
+        return Response((Answer(text),) if text else (), id=body.get("id"), model=body.get("model"))
     for key in ("body", "response"):  # as batch APIs and loggers wrap it
         if isinstance(body.get(key), dict | str) and body[key]:
             thoughts = said.text({name: body[name] for name in THOUGHTS if name in body}, path)

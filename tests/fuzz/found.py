@@ -164,6 +164,7 @@ FOUND: dict[str, Any] = {
         ]
     },
     "text with the type of an event": _pair({"text": "w0q", "type": "response.created"}),
+    "an object next to an error": _pair({"error": "timeout", "says": {"a": ["w0q"]}}),
     "a value next to empty choices": _pair({"value": "w0q", "choices": None}),
     "output with the type of another API": _pair({"output": [{"content": "w0q"}], "type": "content_block_delta"}),
     "candidates next to output as text": {"candidates": [{"content": {"parts": ["w0q"]}}], "output": "[]"},
