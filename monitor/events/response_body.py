@@ -128,7 +128,9 @@ def responses_in(data: JsonObject, said: Said, path: str, text_is_answer: bool =
         else:
             found.append(_read_next(value, said, f"{path}.{key}", found))
     whole = _together(found)
-    thought = {key: data[key] for key in THOUGHTS if key in data} if own is None else {}
+    # a message has thoughts of its own, next to text that is not read here
+    beside = own is None and "role" not in data
+    thought = {key: data[key] for key in THOUGHTS if key in data} if beside else {}
     return replace(whole, answers=with_thoughts(said.text(thought, path), whole.answers)) if thought else whole
 
 
