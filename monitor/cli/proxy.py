@@ -67,23 +67,18 @@ def proxy(
 async def _serve(app: AsgiApp, listening: socket.socket, stop: threading.Event) -> None:
     import uvicorn
 
+    from monitor.sources.http_server import quiet_config
+
     class Server(uvicorn.Server):
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
             yield  # they end the process after what waits is published
 
-    config = uvicorn.Config(
+    config = quiet_config(
         app,
-        loop="asyncio",
         http="h11",
-        ws="none",
         lifespan="on",
-        log_config=None,
-        log_level="error",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,  # the server's own go through
-        date_header=False,
+        date_header=False,  # the server's own goes through
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_FINISH_S,
     )

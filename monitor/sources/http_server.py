@@ -28,6 +28,21 @@ _START_S = 10.0
 _STOP_S = 3
 
 
+def quiet_config(app: Any, **own: Any) -> uvicorn.Config:
+    """A server that logs no request, believes no header about who calls, and doesn't name itself."""
+    return uvicorn.Config(
+        app,
+        loop="asyncio",
+        ws="none",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        **own,
+    )
+
+
 class HttpServer:
     """Serves `app` in a thread of its own. The port is open once the constructor returns."""
 
@@ -38,17 +53,10 @@ class HttpServer:
         self.port: int = 0 if config.socket is not None else self._socket.getsockname()[1]
         protocol = partial(_BoundedProtocol, limits=config, on_too_many=on_too_many)
         self._server = uvicorn.Server(
-            uvicorn.Config(
+            quiet_config(
                 app,
                 http=cast("type[asyncio.Protocol]", protocol),
-                loop="asyncio",
-                ws="none",
                 lifespan="off",
-                log_config=None,
-                log_level="error",
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
                 backlog=_BACKLOG,
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=_STOP_S,
