@@ -70,14 +70,6 @@ class Response:
     model: object = None
 
 
-def with_thoughts(thoughts: str, answers: Sequence[Answer]) -> Sequence[Answer]:
-    """The answers, with what the model thought before the first one."""
-    if not thoughts:
-        return answers
-    first, others = (answers[0], answers[1:]) if answers else (Answer(""), ())
-    return (replace(first, text="\n".join(text for text in (thoughts, first.text) if text)), *others)
-
-
 def api_of(body: object) -> str | None:
     """The name of the API that `body` is a response of, or a piece of a streamed one."""
     if not isinstance(body, dict) or _MARKS.isdisjoint(body):
@@ -130,8 +122,18 @@ def responses_in(data: JsonObject, said: Said, path: str, text_is_answer: bool =
     whole = _together(found)
     # a message has thoughts of its own, next to text that is not read here
     beside = own is None and "role" not in data
-    thought = {key: data[key] for key in THOUGHTS if key in data} if beside else {}
-    return replace(whole, answers=with_thoughts(said.text(thought, path), whole.answers)) if thought else whole
+    return _with_thoughts_of(data, whole, said, path) if beside else whole
+
+
+def _with_thoughts_of(data: JsonObject, response: Response, said: Said, path: str) -> Response:
+    """The response, with what the model thought in the fields of `data` before the first answer."""
+    thought = {key: data[key] for key in THOUGHTS if key in data}
+    thoughts = said.text(thought, path) if thought else ""
+    if not thoughts:
+        return response
+    first, others = (response.answers[0], response.answers[1:]) if response.answers else (Answer(""), ())
+    text = "\n".join(text for text in (thoughts, first.text) if text)
+    return replace(response, answers=(replace(first, text=text), *others))
 
 
 def _together(found: Sequence[Response]) -> Response:
@@ -231,9 +233,7 @@ def _of_object(body: JsonObject, said: Said, path: str) -> Response:
         return Response((Answer(text),) if text else (), id=body.get("id"), model=body.get("model"))
     for key in ("body", "response"):  # as batch APIs and loggers wrap it
         if isinstance(body.get(key), dict | str) and body[key]:
-            thoughts = said.text({name: body[name] for name in THOUGHTS if name in body}, path)
-            response = read_response(body[key], said, f"{path}.{key}")
-            return replace(response, answers=with_thoughts(thoughts, response.answers))
+            return _with_thoughts_of(body, read_response(body[key], said, f"{path}.{key}"), said, path)
     keys = ", ".join(sorted(body)[:8])
     raise BadEvent(f"not a response that is read: it has the keys {keys}", path)
 
