@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-import ssl
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+
+from tests.kafka.serving import serving
 
 
 def unsecured_token(user: str, life_s: float = 600) -> str:
@@ -48,15 +48,6 @@ def token_server(certificate: Path) -> Iterator[TokenServer]:
             """Quiet."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    state.url = f"https://localhost:{server.server_port}/token"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with serving(server, certificate) as url:
+        state.url = f"{url}/token"
         yield state
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
