@@ -55,6 +55,10 @@ class ReaderRef(FrozenModel):
     sae: SaeRef
 
 
+NAMED_FROM = 0.7
+"""The lowest score of a label with which its feature counts as named."""
+
+
 class WeightsRef(FrozenModel):
     """The safetensors file with a set's weights, and with its probe if it has one."""
 
@@ -68,13 +72,21 @@ class Feature(FrozenModel):
 
     index: Annotated[int, Field(ge=0)]
     label: Annotated[str, Field(min_length=1)]
-    """What the top-activating tokens have in common."""
+    """What the feature stands for; the tokens on which it is most active if nobody has named it."""
+    label_score: Annotated[float, Field(ge=0, le=1)] | None = None
+    """How well judges who knew only the label told texts on which the feature is active from others (balanced
+    accuracy); None if nobody measured it."""
     threshold: Finite | None = None
     """In units of the activation basis after pooling; needed under a condition."""
     weight: Finite | None = None
     """Per unit of the pooled activation; needed for a score."""
     evidence: str = ""
     """How the label was found."""
+
+    @property
+    def named(self) -> bool:
+        """Whether the label was measured and holds up. Alerts show only such features one by one."""
+        return self.label_score is not None and self.label_score >= NAMED_FROM
 
 
 class Condition(FrozenModel):

@@ -35,17 +35,32 @@ class SegmentActivations:
 
 @dataclass(frozen=True)
 class FeatureHit:
-    """One feature that is evidence for the match."""
+    """One named feature that is evidence for the match."""
 
     index: int
     label: str
+    label_score: float | None
     activation: float
     """Pooled."""
     contribution: float
+    share: float
+    """Its part of everything that raises the score, 0 to 1."""
     threshold: float | None
     weight: float | None
     tokens: tuple[tuple[int, float], ...]
     """The strongest tokens as (row of the segment, activation), strongest first."""
+
+
+@dataclass(frozen=True)
+class UnnamedHit:
+    """All features without a name that are evidence for the match, together."""
+
+    features: int
+    contribution: float
+    share: float
+    """Their part of everything that raises the score, 0 to 1."""
+    tokens: tuple[tuple[int, float], ...]
+    """The tokens with the most of that evidence as (row of the segment, activations weighted as in the score)."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +69,8 @@ class ProbeHit:
 
     contribution: float
     """To the logit; below 0 if the match is only due to the features."""
+    share: float
+    """Its part of everything that raises the score, 0 to 1; 0 if it lowers the score."""
     tokens: tuple[tuple[int, float], ...]
     """The tokens with the largest projections as (row of the segment, projection), strongest first."""
 
@@ -68,6 +85,9 @@ class Match:
     unit: str
     severity: Severity
     hits: tuple[FeatureHit, ...]
+    """The named features that contribute most."""
+    unnamed: UnnamedHit | None
+    """None if no feature without a name contributes."""
     probe: ProbeHit | None
     strength: NDArray[np.float32]
     """[token], 0 to 1: how strongly the set's features (and its probe) are active on each token, for shading."""
@@ -98,6 +118,7 @@ class Matcher:
         self.feature_set = feature_set
         self._columns = np.arange(len(feature_set.columns())) if columns is None else columns
         self.detector: Detector = detector_of(feature_set)
+        self._named = np.array([feature.named for feature in feature_set.features], dtype=np.bool_)
         self._top_features = top_features
         self._top_tokens = top_tokens
 
@@ -153,6 +174,7 @@ class Matcher:
             unit=self.detector.scale.unit,
             severity=severity or self._severity(score.value),
             hits=self._hits(segment, score),
+            unnamed=self._unnamed(segment, score),
             probe=self._probe(segment, score),
             strength=self._strength(segment, score),
         )
@@ -165,30 +187,40 @@ class Matcher:
         return severity
 
     def _hits(self, segment: SegmentActivations, score: Score) -> tuple[FeatureHit, ...]:
-        order = np.argsort(-score.contributions, kind="stable")[: self._top_features]
+        candidates = np.flatnonzero(self._named & (score.contributions > 0))
+        order = candidates[np.argsort(-score.contributions[candidates], kind="stable")][: self._top_features]
         hits = []
         for column in order:
-            if score.contributions[column] <= 0:
-                break
             feature = self.feature_set.features[column]
-            values = segment.values[:, self._columns[column]]
+            contribution = float(score.contributions[column])
             hits.append(
                 FeatureHit(
                     index=feature.index,
                     label=feature.label,
+                    label_score=feature.label_score,
                     activation=float(score.pooled[column]),
-                    contribution=float(score.contributions[column]),
+                    contribution=contribution,
+                    share=contribution / score.raised,
                     threshold=feature.threshold,
                     weight=feature.weight,
-                    tokens=self._strongest(values),
+                    tokens=self._strongest(segment.values[:, self._columns[column]]),
                 )
             )
         return tuple(hits)
 
+    def _unnamed(self, segment: SegmentActivations, score: Score) -> UnnamedHit | None:
+        helped = ~self._named & (score.contributions > 0)
+        if not helped.any():
+            return None
+        contribution = float(score.contributions[helped].sum())
+        tokens = self._strongest(self._evidence(segment, score, helped))
+        return UnnamedHit(int(helped.sum()), contribution, contribution / score.raised, tokens)
+
     def _probe(self, segment: SegmentActivations, score: Score) -> ProbeHit | None:
         if score.probe is None:
             return None
-        return ProbeHit(score.probe, self._strongest(segment.values[:, self._columns[-1]]))
+        share = max(score.probe, 0.0) / score.raised if score.raised else 0.0
+        return ProbeHit(score.probe, share, self._strongest(segment.values[:, self._columns[-1]]))
 
     def _strongest(self, values: NDArray[np.float32]) -> tuple[tuple[int, float], ...]:
         rows = np.argsort(-values, kind="stable")[: self._top_tokens]
@@ -196,10 +228,13 @@ class Matcher:
 
     def _strength(self, segment: SegmentActivations, score: Score) -> NDArray[np.float32]:
         """Each token's share of the evidence: activations weighted as in the score, scaled to a maximum of 1."""
-        pooled = np.where(score.pooled > 0, score.pooled, 1)
-        per_unit = np.clip(score.contributions / pooled, 0, None)  # [feature]
-        raw = segment.values[:, self._columns[: per_unit.size]] @ per_unit  # [token]
+        raw = self._evidence(segment, score, score.contributions > 0)
         if score.probe is not None:
             raw = raw + np.clip(segment.values[:, self._columns[-1]], 0, None)
         top = float(raw.max(initial=0))
         return (raw / top if top > 0 else raw).astype(np.float32)
+
+    def _evidence(self, segment: SegmentActivations, score: Score, helped: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """[token] The sum of the activations of the features `helped` [feature], weighted as in the score."""
+        per_unit = np.where(helped, score.contributions / np.where(score.pooled > 0, score.pooled, 1), 0)  # [feature]
+        return np.asarray(segment.values[:, self._columns[: per_unit.size]] @ per_unit, np.float32)

@@ -22,6 +22,11 @@ class Score:
     probe: float | None = None
     """What the set's probe adds to the logit; None without a probe."""
 
+    @property
+    def raised(self) -> float:
+        """The sum of everything that raises the score: features and probe, without the bias."""
+        return float(np.clip(self.contributions, 0, None).sum()) + max(self.probe or 0.0, 0.0)
+
     def divided_by(self, parts: int, value: float) -> Score:
         """The score as one of `parts` that make `value` together: everything contributes only its part."""
         probe = None if self.probe is None else self.probe / parts

@@ -31,8 +31,8 @@ def set_data(**changes: Any) -> dict[str, Any]:
         "segments": ["response"],
         "pooling": {"kind": "max"},
         "features": [
-            {"index": 3, "label": "shell injection", "threshold": 2.0},
-            {"index": 7, "label": "eval of input", "threshold": 4.0},
+            {"index": 3, "label": "shell injection", "label_score": 0.9, "threshold": 2.0},
+            {"index": 7, "label": "eval of input", "label_score": 0.8, "threshold": 4.0},
         ],
         "condition": {"kind": "any"},
     }
@@ -43,8 +43,8 @@ def summed_data(**changes: Any) -> dict[str, Any]:
     """A valid threshold set that has a score over latents 3 and 7, and not a condition."""
     data = set_data(
         features=[
-            {"index": 3, "label": "shell injection", "weight": 0.5},
-            {"index": 7, "label": "eval of input", "weight": -0.25},
+            {"index": 3, "label": "shell injection", "label_score": 0.9, "weight": 0.5},
+            {"index": 7, "label": "eval of input", "label_score": 0.8, "weight": -0.25},
         ],
         threshold=0.5,
     )

@@ -69,17 +69,35 @@ class TokenActivation(_Model):
 
 
 class AlertFeature(_Model):
-    """One SAE feature that contributed to the alert."""
+    """One named SAE feature that contributed to the alert."""
 
     index: int
     label: str
+    label_score: float | None = None
+    """How well judges told from the label alone where the feature is active; 0.5 is chance."""
+    url: str | None = None
+    """Of the feature's card, if `alerts.feature_url` is set."""
     activation: float
     """After pooling, in units of the activation basis."""
     contribution: float
+    share: float = 0.0
+    """Its part of everything that raises the score, 0 to 1."""
     threshold: float | None
     weight: float | None
     tokens: tuple[TokenActivation, ...]
     """Strongest first."""
+
+
+class AlertUnnamed(_Model):
+    """All features without a name that contributed to the alert, summed."""
+
+    features: int
+    """How many they are."""
+    contribution: float
+    share: float
+    """Their part of everything that raises the score, 0 to 1."""
+    tokens: tuple[TokenActivation, ...]
+    """The tokens with the most of their evidence, strongest first; activations are weighted as in the score."""
 
 
 class AlertProbe(_Model):
@@ -87,6 +105,8 @@ class AlertProbe(_Model):
 
     contribution: float
     """To the logit; below 0 if only the features made the alert."""
+    share: float = 0.0
+    """Its part of everything that raises the score, 0 to 1."""
     tokens: tuple[TokenActivation, ...]
     """The tokens with the largest projections, strongest first."""
 
@@ -133,6 +153,9 @@ class Alert(_Model):
     """The config's rules that changed threshold or severity of the set for this event."""
     segment: AlertSegment
     features: tuple[AlertFeature, ...]
+    """Only named ones, strongest first."""
+    unnamed: AlertUnnamed | None = None
+    """None if no feature without a name contributed."""
     probe: AlertProbe | None = None
     """None if the set has no probe."""
     reader: AlertReader

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.matching import Match
+from detectors.matching import FeatureHit, Match
 from monitor.alerts.alert import (
     Alert,
     AlertContent,
@@ -19,21 +19,27 @@ from monitor.alerts.alert import (
     AlertReader,
     AlertSegment,
     AlertSet,
+    AlertUnnamed,
     TokenActivation,
     alert_id,
 )
+from monitor.config.feature_url import FeatureUrl
 from monitor.events.event import Event
 from monitor.sets.load import LoadedSet
 from monitor.tokens.chat_template import Segment
 from monitor.tokens.tokeniser import Tokenised
 
+Spans = Sequence[tuple[int, int]]
+
 
 class AlertBuilder:
     """Builds alerts with labels and offsets as evidence. They hold text of the event only with `capture_content`."""
 
-    def __init__(self, config_sha256: str, capture_content: bool) -> None:
+    def __init__(self, config_sha256: str, capture_content: bool, feature_url: FeatureUrl | None = None) -> None:
+        """`feature_url` is the address of a feature's card."""
         self._config_sha256 = config_sha256
         self._capture_content = capture_content
+        self._feature_url = feature_url
 
     def build(self, item: Tokenised, loaded: LoadedSet, match: Match, rules: Sequence[str] = ()) -> Alert:
         """The alert for `match` of `loaded` in the event of `item`, judged by these rules of the config."""
@@ -76,23 +82,21 @@ class AlertBuilder:
             unit=match.unit,
             rules=tuple(rules),
             segment=AlertSegment(name=segment.name, index=segment.index, tokens=len(spans), chars=len(segment.text)),
-            features=tuple(
-                AlertFeature(
-                    index=hit.index,
-                    label=hit.label,
-                    activation=round(hit.activation, 6),
-                    contribution=round(hit.contribution, 6),
-                    threshold=hit.threshold,
-                    weight=hit.weight,
-                    tokens=tuple(self._token(segment, *spans[row], activation) for row, activation in hit.tokens),
-                )
-                for hit in match.hits
+            features=tuple(self._feature(hit, loaded, segment, spans) for hit in match.hits),
+            unnamed=None
+            if match.unnamed is None
+            else AlertUnnamed(
+                features=match.unnamed.features,
+                contribution=round(match.unnamed.contribution, 6),
+                share=round(match.unnamed.share, 4),
+                tokens=self._tokens(segment, spans, match.unnamed.tokens),
             ),
             probe=None
             if match.probe is None
             else AlertProbe(
                 contribution=round(match.probe.contribution, 6),
-                tokens=tuple(self._token(segment, *spans[row], value) for row, value in match.probe.tokens),
+                share=round(match.probe.share, 4),
+                tokens=self._tokens(segment, spans, match.probe.tokens),
             ),
             reader=AlertReader(
                 model=ref.model,
@@ -108,13 +112,34 @@ class AlertBuilder:
             content=self._content(event, segment, spans, match.strength) if self._capture_content else None,
         )
 
-    def _token(self, segment: Segment, start: int, end: int, activation: float) -> TokenActivation:
-        text = segment.text[start:end] if self._capture_content else None
-        return TokenActivation(start=start, end=end, activation=round(activation, 4), text=text)
+    def _feature(self, hit: FeatureHit, loaded: LoadedSet, segment: Segment, spans: Spans) -> AlertFeature:
+        return AlertFeature(
+            index=hit.index,
+            label=hit.label,
+            label_score=hit.label_score,
+            url=None if self._feature_url is None else self._feature_url.of(loaded.set, hit.index),
+            activation=round(hit.activation, 6),
+            contribution=round(hit.contribution, 6),
+            share=round(hit.share, 4),
+            threshold=hit.threshold,
+            weight=hit.weight,
+            tokens=self._tokens(segment, spans, hit.tokens),
+        )
 
-    def _content(
-        self, event: Event, segment: Segment, spans: Sequence[tuple[int, int]], strength: NDArray[np.float32]
-    ) -> AlertContent:
+    def _tokens(
+        self, segment: Segment, spans: Spans, tokens: Sequence[tuple[int, float]]
+    ) -> tuple[TokenActivation, ...]:
+        return tuple(
+            TokenActivation(
+                start=start,
+                end=end,
+                activation=round(activation, 4),
+                text=segment.text[start:end] if self._capture_content else None,
+            )
+            for (start, end), activation in ((spans[row], activation) for row, activation in tokens)
+        )
+
+    def _content(self, event: Event, segment: Segment, spans: Spans, strength: NDArray[np.float32]) -> AlertContent:
         prompt = next((m.content for m in reversed(event.messages) if m.role == "user"), "")
         strengths = ((*span, round(float(s), 3)) for span, s in zip(spans, strength, strict=True))
         return AlertContent(prompt=prompt, text=segment.text, strengths=tuple(s for s in strengths if s[2] > 0))

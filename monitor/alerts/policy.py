@@ -15,6 +15,7 @@ from monitor.alerts.alert import Alert
 from monitor.alerts.allow import AllowList, Silenced, silencing
 from monitor.alerts.builder import AlertBuilder
 from monitor.alerts.rules import AS_SET, UNCHANGED, Decision, RuleBook
+from monitor.config.feature_url import FeatureUrl
 from monitor.events.event import Event
 from monitor.sets.load import LoadedSet
 from monitor.tokens.tokeniser import Tokenised, as_index
@@ -29,9 +30,11 @@ class PolicySettings:
     capture_content: bool = False
     """Whether alerts carry text."""
     top_features: int = 8
-    """Most features in one alert."""
+    """Most named features in one alert."""
     top_tokens: int = 8
     """Most tokens for one feature."""
+    feature_url: FeatureUrl | None = None
+    """Where alerts link to for a feature."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Policy:
         ]
         self._rules = rules
         self._allow = allow or AllowList()
-        self._builder = AlertBuilder(settings.config_sha256, settings.capture_content)
+        self._builder = AlertBuilder(settings.config_sha256, settings.capture_content, settings.feature_url)
 
     def decision(self, event: Event) -> Decision:
         """What the rules of the config decide for the event."""

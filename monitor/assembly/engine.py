@@ -8,6 +8,7 @@ from monitor.alerts.allow import AllowList
 from monitor.alerts.policy import Policy, PolicySettings
 from monitor.alerts.rules import RuleBook
 from monitor.assembly.artefacts import Artefacts
+from monitor.config.feature_url import FeatureUrl
 from monitor.config.sections import Config
 from monitor.engine import Engine, EngineSettings
 from monitor.readers.reader import Reader
@@ -46,6 +47,7 @@ def build_policy(
         capture_content=config.alerts.capture_content,
         top_features=config.alerts.top_features,
         top_tokens=config.alerts.top_tokens,
+        feature_url=None if config.alerts.feature_url is None else FeatureUrl(config.alerts.feature_url),
     )
     rules = RuleBook(config.feature_sets, [loaded.set.id for loaded in sets])
     return Policy(sets, columns, settings, margins, rules, AllowList(config.feature_sets.allow))

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from monitor.config.feature_sets import FeatureSetsConfig as FeatureSetsConfig
+from monitor.config.feature_url import checked_template
 from monitor.config.http import HttpConfig as HttpConfig
 from monitor.config.kafka_options import option_problems
 from monitor.config.mapping import MappingConfig
@@ -303,7 +304,9 @@ class AlertsConfig(Section):
     capture_content: bool = False
     """Whether alerts carry text: tokens, the scored segment, the user's last turn. If false, no text is sent."""
     top_features: Positive = 8
-    """Most features in one alert."""
+    """Most named features in one alert."""
+    feature_url: Annotated[str, Field(max_length=2_048), AfterValidator(checked_template)] | None = None
+    """Link to a feature's card: with {index}, and if needed {set}, {version}, {model}, {layer}, {sae_sha256}."""
     top_tokens: Positive = 8
     """Most tokens for one feature."""
 

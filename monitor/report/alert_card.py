@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from monitor.alerts.alert import Alert, AlertFeature, TokenActivation
-from monitor.report.evidence import is_named, named_first
-from monitor.report.score import ScoreBar, figure, score_bar, unit
+from monitor.report.score import ScoreBar, figure, percent, score_bar, unit
 from monitor.report.shading import Run, Window, shaded, strongest_window
 from monitor.report.visible_text import visible, visible_line
 
@@ -25,13 +24,24 @@ class Chip:
 
 @dataclass(frozen=True)
 class FeatureRow:
-    """One active feature."""
+    """One active feature that has a name."""
 
     index: int
     label: str
-    named: bool
+    url: str | None
     activation: str
     contribution: str
+    share: str
+    chips: tuple[Chip, ...]
+
+
+@dataclass(frozen=True)
+class UnnamedRow:
+    """All active features without a name."""
+
+    features: int
+    contribution: str
+    share: str
     chips: tuple[Chip, ...]
 
 
@@ -40,6 +50,7 @@ class ProbeRow:
     """What the set's linear probe contributed."""
 
     contribution: str
+    share: str
     chips: tuple[Chip, ...]
 
 
@@ -62,13 +73,13 @@ class AlertCard:
     """None if content capture is off."""
     text_chars: int
     features: tuple[FeatureRow, ...]
-    """Features with a name first."""
+    unnamed: UnnamedRow | None
     probe: ProbeRow | None
 
 
 def alert_card(alert: Alert) -> AlertCard:
     """The card of one alert."""
-    content, probe = alert.content, alert.probe
+    content, unnamed, probe = alert.content, alert.unnamed, alert.probe
     return AlertCard(
         set_id=visible_line(alert.set.id),
         severity=alert.severity,
@@ -83,8 +94,13 @@ def alert_card(alert: Alert) -> AlertCard:
         segment=f"{alert.segment.name}, {alert.segment.tokens} tokens",
         text=None if content is None else _safe_window(shaded(content.text, content.strengths)),
         text_chars=0 if content is None else len(content.text),
-        features=tuple(_row(feature) for feature in named_first(alert.features)),
-        probe=None if probe is None else ProbeRow(figure(probe.contribution), _chips(probe.tokens)),
+        features=tuple(_row(feature) for feature in alert.features),
+        unnamed=None
+        if unnamed is None
+        else UnnamedRow(unnamed.features, figure(unnamed.contribution), percent(unnamed.share), _chips(unnamed.tokens)),
+        probe=None
+        if probe is None
+        else ProbeRow(figure(probe.contribution), percent(probe.share), _chips(probe.tokens)),
     )
 
 
@@ -92,9 +108,10 @@ def _row(feature: AlertFeature) -> FeatureRow:
     return FeatureRow(
         index=feature.index,
         label=visible_line(feature.label),
-        named=is_named(feature),
+        url=feature.url if feature.url is not None and feature.url.startswith(("http://", "https://")) else None,
         activation=figure(feature.activation),
         contribution=figure(feature.contribution),
+        share=percent(feature.share),
         chips=_chips(feature.tokens),
     )
 

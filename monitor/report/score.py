@@ -47,3 +47,8 @@ def score_bar(alert: Alert) -> ScoreBar:
 def figure(value: float) -> str:
     """A number with three significant digits."""
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def percent(share: float) -> str:
+    """A share as a whole percentage."""
+    return f"{share:.0%}".replace("%", " %")

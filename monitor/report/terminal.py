@@ -12,10 +12,9 @@ from rich.text import Text
 
 from detectors.detector import scale_of
 from detectors.feature_set import SEVERITIES, Severity
-from monitor.alerts.alert import Alert, AlertFeature
-from monitor.report.evidence import is_named
+from monitor.alerts.alert import Alert
 from monitor.report.flagged_event import FlaggedEvent
-from monitor.report.score import figure, unit
+from monitor.report.score import percent, unit
 from monitor.report.terminal_text import TerminalText
 
 _GAP = 2
@@ -95,21 +94,16 @@ def _indented(line: Text) -> Padding:
 
 
 def _evidence(alert: Alert) -> Iterator[str]:
-    """The named features; if none has a name, the strongest tokens of each."""
-    if alert.probe is not None:
-        label = scale_of(alert.detector, alert.unit).contribution_label
-        yield f"linear probe {alert.probe.contribution:+.2f} {label}"
-    named = [f"{f.label} (#{f.index}) {figure(f.activation)}" for f in alert.features if is_named(f)]
+    """The named features, the probe, and the sum of the features without a name, each with its part of the score."""
+    named = [f"{f.label} (#{f.index}) {percent(f.share)}" for f in alert.features]
     if named:
         yield f"features: {', '.join(named[:_MAX_FEATURES])}"
-    elif alert.features:
-        places = ", ".join(f"#{f.index}{_strongest_token(f)}" for f in alert.features[:_MAX_FEATURES])
-        yield f"features without a name: {places}"
-
-
-def _strongest_token(feature: AlertFeature) -> str:
-    text = feature.tokens[0].text if feature.tokens else None
-    return "" if text is None else f' on "{text.strip()}"'
+    if alert.probe is not None:
+        label = scale_of(alert.detector, alert.unit).contribution_label
+        yield f"linear probe {alert.probe.contribution:+.2f} {label}, {percent(alert.probe.share)}"
+    if alert.unnamed is not None:
+        count = alert.unnamed.features
+        yield f"{count} unnamed feature{'' if count == 1 else 's'}, {percent(alert.unnamed.share)} of the score"
 
 
 def spoken(category: str) -> str:

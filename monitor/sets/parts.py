@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from detectors.feature_set import FeatureSet, ReaderRef, WeightsRef
-from detectors.frozen_model import FrozenModel
 from detectors.metrics import Metric
 from monitor.errors import ConfigError
+from monitor.sets.json_file import load_json
+from monitor.sets.labels import LABELS_FILE, Labels, load_labels
 from monitor.sets.probe import Probe
 from monitor.sets.weights import load_weights
-from monitor.yaml_file import faults, load_yaml, parse_yaml, read_bytes
+from monitor.yaml_file import faults, load_yaml, parse_yaml
 
 READER_FILE = "reader.yaml"
 """The reader of all sets in a folder that do not state one themselves."""
-LABELS_FILE = "latents.json"
-"""Labels of latents, for all sets in a folder whose weights are in files of their own."""
 
 _RENAMED = {
     "across": "it is now called combine_segments: max (once highest) or mean",
@@ -30,14 +28,6 @@ _RENAMED = {
     "pooling.over": "it is now called above",
     "metrics.left_out": "it is now called held_out",
 }
-
-
-class Labels(FrozenModel):
-    """What LABELS_FILE holds."""
-
-    evidence: str
-    """How the labels were found."""
-    labels: dict[int, str] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,7 +61,7 @@ def read_parts(path: Path, raw: bytes) -> SetParts:
         broken.add("probe")
     readers: dict[str, Callable[[Path, Mapping[str, Any]], _Part]] = {
         "reader": _reader,
-        "features": _weights,
+        "features": _features,
         "metrics": _metrics,
     }
     for key, read in readers.items():
@@ -111,27 +101,57 @@ def _reader(path: Path, data: Mapping[str, Any]) -> _Part:
     return _Part({"reader": found}, ((READER_FILE, raw),))
 
 
-def _weights(path: Path, data: Mapping[str, Any]) -> _Part:
+def _features(path: Path, data: Mapping[str, Any]) -> _Part:
+    """The features with their weights, and with the labels that the folder has for them."""
+    reader = data.get("reader")
+    labels, labels_raw = load_labels(path.with_name(LABELS_FILE))
+    if labels.sae_sha256 is not None and isinstance(reader, dict):
+        sae = reader.get("sae")
+        used = sae.get("sha256") if isinstance(sae, dict) else None
+        if used != labels.sae_sha256:
+            raise ConfigError(
+                f"{path.with_name(LABELS_FILE)}: sae_sha256: {labels.sae_sha256} is not the SAE of {path.name}, which "
+                "names another; an index means nothing there"
+            )
+    labels_files = () if labels_raw is None else ((LABELS_FILE, labels_raw),)
     if "weights" not in data:
-        return _Part()
+        return _inline(data, labels, labels_files)
     try:
         ref = WeightsRef.model_validate(data["weights"])
     except ValidationError:
         return _Part()  # validation of FeatureSet reports what is wrong
-    file = path.parent / ref.path
-    weights, raw = load_weights(file, ref.sha256)
-    files = [(ref.path, raw)]
+    weights, raw = load_weights(path.parent / ref.path, ref.sha256)
     keys: dict[str, Any] = {} if weights.probe is None else {"probe": weights.probe.sha256}
-    if weights.indices.size:
-        labels, labels_raw = _labels(path.with_name(LABELS_FILE))
-        files += [] if labels_raw is None else [(LABELS_FILE, labels_raw)]
-        named = _named(path, ref.path, data.get("features", []), set(weights.indices.tolist()))
-        keys["features"] = [
-            # the decimal number that was fitted, not the nearest float32, because alerts show it
-            {"label": labels.get(index, f"latent {index}"), **named.get(index, {}), "index": index, "weight": weight}
-            for index, weight in zip(weights.indices.tolist(), map(float, weights.weights.astype(str)), strict=True)
-        ]
-    return _Part(keys, tuple(files), weights.probe)
+    if not weights.indices.size:
+        inline = _inline(data, labels, labels_files)
+        return _Part({**keys, **inline.keys}, ((ref.path, raw), *inline.files), weights.probe)
+    named = _named(path, ref.path, data.get("features", []), set(weights.indices.tolist()))
+    keys["features"] = [
+        # the decimal number that was fitted, not the nearest float32, because alerts show it
+        {"label": f"latent {index}", **_labelled(named.get(index, {}), index, labels), "index": index, "weight": weight}
+        for index, weight in zip(weights.indices.tolist(), map(float, weights.weights.astype(str)), strict=True)
+    ]
+    return _Part(keys, ((ref.path, raw), *labels_files), weights.probe)
+
+
+def _inline(data: Mapping[str, Any], labels: Labels, labels_files: tuple[tuple[str, bytes], ...]) -> _Part:
+    """The features of the YAML file, with their names; the labels are part of the set only if it uses one."""
+    features = data.get("features")
+    if not isinstance(features, list) or not any(
+        isinstance(f, dict) and isinstance(f.get("index"), int) and f["index"] in labels.names for f in features
+    ):
+        return _Part()
+    named = [
+        _labelled(f, f["index"], labels) if isinstance(f, dict) and isinstance(f.get("index"), int) else f
+        for f in features
+    ]
+    return _Part({"features": named}, labels_files)
+
+
+def _labelled(feature: Mapping[str, Any], index: int, labels: Labels) -> dict[str, Any]:
+    """The keys of a feature. A name comes before the set's own label, and that before a list of tokens."""
+    found = labels.of(index)
+    return {**feature, **found} if index in labels.names else {**found, **feature}
 
 
 def _named(path: Path, file: str, features: object, known: set[int]) -> dict[int, dict[str, Any]]:
@@ -145,9 +165,10 @@ def _named(path: Path, file: str, features: object, known: set[int]) -> dict[int
     for n, feature in enumerate(features):
         index = feature["index"]
         problems += [
-            f"{path}: features.{n}.{key}: only index, label and evidence belong here; the weights are in {file}"
+            f"{path}: features.{n}.{key}: only index, label, label_score and evidence belong here; the weights "
+            f"are in {file}"
             for key in feature
-            if key not in ("index", "label", "evidence")
+            if key not in ("index", "label", "label_score", "evidence")
         ]
         if index not in known:
             problems.append(f"{path}: features.{n}.index: {index} has no weight in {file}")
@@ -159,23 +180,13 @@ def _named(path: Path, file: str, features: object, known: set[int]) -> dict[int
     return named
 
 
-def _labels(file: Path) -> tuple[dict[int, str], bytes | None]:
-    if not file.is_file():
-        return {}, None
-    data, raw = _json(file)
-    try:
-        return Labels.model_validate(data).labels, raw
-    except ValidationError as e:
-        raise ConfigError(faults(file, e, "labels")) from None
-
-
 def _metrics(path: Path, data: Mapping[str, Any]) -> _Part:
     file = path.with_name(f"{path.stem}.metrics.json")
     if not file.is_file():
         return _Part()
     if "metrics" in data:
         raise ConfigError(f"{path}: metrics: they are in {file.name}, too; keep one of the two")
-    found, raw = _json(file)
+    found, raw = load_json(file)
     problems = []
     for name, metric in found.items():
         try:
@@ -185,27 +196,6 @@ def _metrics(path: Path, data: Mapping[str, Any]) -> _Part:
     if problems:
         raise ConfigError(problems)
     return _Part({"metrics": found}, ((file.name, raw),))
-
-
-def _json(file: Path) -> tuple[dict[str, Any], bytes]:
-    raw = read_bytes(file)
-    try:
-        data = json.loads(raw, object_pairs_hook=_no_key_twice)
-    except ValueError as e:  # also of bytes that are not UTF-8
-        raise ConfigError(f"{file}: not JSON: {e}") from None
-    except RecursionError:
-        raise ConfigError(f"{file}: nested too deeply") from None
-    if not isinstance(data, dict):
-        raise ConfigError(f"{file}: expected keys and values at the top")
-    return data, raw
-
-
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data = dict(pairs)
-    if len(data) < len(pairs):
-        twice = next(key for n, (key, _) in enumerate(pairs) if key in dict(pairs[:n]))
-        raise ValueError(f"the key {twice!r} is given twice")
-    return data
 
 
 def _sha256(files: Iterable[tuple[str, bytes]]) -> str:

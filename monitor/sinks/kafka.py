@@ -97,10 +97,15 @@ class KafkaSink:
     def _smaller(self, alert: Alert) -> Outgoing | None:
         if alert.content is not None:
             return self._outgoing(alert.model_copy(update={"content": None}), "content")
-        if any(feature.tokens for feature in alert.features) or (alert.probe is not None and alert.probe.tokens):
-            features = tuple(feature.model_copy(update={"tokens": ()}) for feature in alert.features)
-            probe = None if alert.probe is None else alert.probe.model_copy(update={"tokens": ()})
-            return self._outgoing(alert.model_copy(update={"features": features, "probe": probe}), "tokens")
+        parts = [part for part in (*alert.features, alert.unnamed, alert.probe) if part is not None]
+        if any(part.tokens for part in parts):
+            bare = {"tokens": ()}
+            changes = {
+                "features": tuple(feature.model_copy(update=bare) for feature in alert.features),
+                "unnamed": None if alert.unnamed is None else alert.unnamed.model_copy(update=bare),
+                "probe": None if alert.probe is None else alert.probe.model_copy(update=bare),
+            }
+            return self._outgoing(alert.model_copy(update=changes), "tokens")
         if alert.features:
             return self._outgoing(alert.model_copy(update={"features": ()}), "features")
         return None

@@ -45,6 +45,10 @@ def alert_attributes(alert: Alert) -> dict[str, AttributeValue]:
         names.FEATURE_TOKENS: [
             f"{f.index}:{t.start}-{t.end}={t.activation:.4g}" for f in alert.features for t in f.tokens
         ],
+        names.FEATURE_SHARES: [f.share for f in alert.features],
+        names.UNNAMED_FEATURES: None if alert.unnamed is None else alert.unnamed.features,
+        names.UNNAMED_SHARE: None if alert.unnamed is None else alert.unnamed.share,
+        names.PROBE_SHARE: None if alert.probe is None else alert.probe.share,
         names.READER_MODEL: reader.model,
         names.READER_MODEL_SHA256: reader.model_sha256,
         names.READER_LAYER: reader.layer,

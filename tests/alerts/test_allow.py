@@ -61,7 +61,7 @@ def test_a_lone_surrogate_has_a_hash() -> None:
 
 def match_in(segment: str) -> Match:
     activations = SegmentActivations(segment, 0, np.zeros((1, 1), np.float32))
-    return Match(activations, 1.0, 0.5, "logistic", "low", (), None, np.zeros(1, np.float32))
+    return Match(activations, 1.0, 0.5, "logistic", "low", (), None, None, np.zeros(1, np.float32))
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,8 @@ def changed(weights: Path) -> None:
 BAD: dict[str, tuple[Mapping[str, Any], str]] = {
     "weight_in_both": (
         {"features": [{"index": 3, "label": "x", "weight": 1.0}]},
-        "a.yaml: features.0.weight: only index, label and evidence belong here; the weights are in a.safetensors",
+        "a.yaml: features.0.weight: only index, label, label_score and evidence belong here"
+        "; the weights are in a.safetensors",
     ),
     "named_without_weight": (
         {"features": [*NAMED, {"index": 4, "label": "x"}]},

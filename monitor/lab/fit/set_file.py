@@ -11,8 +11,9 @@ import yaml
 
 from detectors.metrics import Metric, summarised
 from monitor.lab.data.recipe import Recipes, SetRecipe
+from monitor.sets.labels import LABELS_FILE, load_labels
 from monitor.sets.load import load_feature_set
-from monitor.sets.parts import LABELS_FILE, READER_FILE
+from monitor.sets.parts import READER_FILE
 from monitor.sets.weights import SetWeights, save_weights
 
 NAMED_FEATURES = 12
@@ -93,10 +94,10 @@ def write_reader(folder: Path, recipes: Recipes, model_sha256: str, sae_sha256: 
 
 
 def write_labels(folder: Path, labels: Mapping[int, str], evidence: str) -> None:
-    """The labels of all latents that the sets of the folder use, one on a line."""
-    lines = ",\n".join(f"{json.dumps(str(i))}: {json.dumps(labels[i], ensure_ascii=False)}" for i in sorted(labels))
-    text = f'{{"evidence": {json.dumps(evidence)},\n"labels": {{\n{lines}\n}}}}\n'
-    (folder / LABELS_FILE).write_text(text, encoding="utf-8")
+    """The strongest tokens of all latents that the sets of the folder use. Names that were given before stay."""
+    path = folder / LABELS_FILE
+    before, _ = load_labels(path)
+    before.model_copy(update={"labels": dict(labels), "evidence": evidence}).save(path)
 
 
 def set_body(recipe: SetRecipe, recipes: Recipes) -> dict[str, Any]:
