@@ -146,6 +146,8 @@ class FeatureSet(FrozenModel):
     """Of `metrics`."""
     features: Annotated[tuple[Feature, ...], AfterValidator(_not_empty)]
     metrics: dict[str, Metric] = Field(default_factory=dict)
+    languages: tuple[Annotated[str, Field(pattern=r"^[a-z]{2,3}$")], ...] | None = None
+    """Languages (ISO 639) that the set was measured on; None if nobody measured by language."""
     falsepositives: tuple[str, ...] = ()
     known_gaps: tuple[str, ...] = ()
     references: tuple[str, ...] = ()

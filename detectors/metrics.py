@@ -17,6 +17,8 @@ class Metric(FrozenModel):
     auroc_interval_95: tuple[Finite, Finite] | None = None
     recall_at_1pct_fpr: Finite | None = None
     """At the threshold that 1 % of benign texts by other authors reach."""
+    recall_at_threshold: Finite | None = None
+    """At the threshold that ships."""
     pair_win_rate: Finite | None = None
     auroc_vs_benign: Finite | None = None
     """Positives of this source against benign texts by other authors, instead of the source's own negatives."""

@@ -16,6 +16,7 @@ from monitor.cli.command_group import CommandGroup
 from monitor.cli.diff_config import diff_config
 from monitor.cli.events import events_app
 from monitor.cli.exit_code import ExitCode
+from monitor.cli.features import features_app
 from monitor.cli.proxy import proxy
 from monitor.cli.run import run
 from monitor.cli.scan import scan
@@ -45,6 +46,7 @@ app.command()(demo)
 app.command()(version)
 app.add_typer(events_app, name="events")
 app.add_typer(sets_app, name="sets")
+app.add_typer(features_app, name="features")
 app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")
 app.add_typer(alerts_app, name="alerts")

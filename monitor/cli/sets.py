@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from monitor.cli.explain import explain
 from monitor.cli.options import ConfigOption
 from monitor.cli.wiring import load_sets, load_settings
 from monitor.errors import ConfigError
@@ -31,6 +32,7 @@ def list_sets(
         MarkdownOption | None,
         typer.Option(help="Print Markdown instead: one row per set (summary), or every figure of every source (full)."),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: names, rates and recall of each set.")] = False,
 ) -> None:
     """List the feature sets in use, with what was measured."""
     from rich.console import Console
@@ -40,7 +42,13 @@ def list_sets(
 
     loaded = load_sets(load_settings(config))
     sets = [one.set for one in loaded]
-    if markdown is None:
+    if as_json and markdown is not None:
+        raise ConfigError("give either --json or --markdown")
+    if as_json:
+        from monitor.cli.set_facts import set_facts
+
+        print(json.dumps([set_facts(one) for one in loaded], indent=2, ensure_ascii=False))  # noqa: T201
+    elif markdown is None:
         Console().print(overview(loaded))
     elif markdown is MarkdownOption.summary:
         print(summary_table(sets))  # noqa: T201
@@ -66,6 +74,9 @@ def show_set(
         _print_json(loaded.set.model_dump(mode="json"))
     else:
         show(Console(), loaded)
+
+
+sets_app.command()(explain)
 
 
 @config_app.command("schema")

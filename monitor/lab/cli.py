@@ -6,6 +6,7 @@ import typer
 
 from monitor.lab.commands.curate_command import curate
 from monitor.lab.commands.fit_commands import code_rows, layer_sweep, make_sets
+from monitor.lab.commands.label_commands import label_app
 from monitor.lab.commands.sae_commands import collect, sae_figures, step_speed, train
 from monitor.lab.commands.set_commands import calibrate, cases, evaluate, reference
 
@@ -22,3 +23,4 @@ app.command("make-sets")(make_sets)
 app.command("layer-sweep")(layer_sweep)
 app.command("code-rows")(code_rows)
 app.command("step-speed")(step_speed)
+app.add_typer(label_app, name="label")

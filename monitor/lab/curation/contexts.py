@@ -58,7 +58,9 @@ class Contexts:
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
+    """A token on which a latent is active, or one that stands for a text on which it is not."""
+
     texts: ShardedTexts
     side: str
     found: ActiveTokens
@@ -66,10 +68,10 @@ class _Place:
 
 
 def contexts_of(
-    latents: Sequence[int], sources: Sequence[ShardedTexts], benign: ShardedTexts, seed: int
+    latents: Sequence[int], sources: Sequence[ShardedTexts], benign: ShardedTexts | None, seed: int
 ) -> Iterator[Contexts]:
     """The contexts of each of `latents`, which must be active somewhere. `seed` and latent decide the drawn ones."""
-    everywhere = [(texts, texts.active_tokens(latents)) for texts in (*sources, benign)]
+    everywhere = [(texts, texts.active_tokens(latents)) for texts in (*sources, *([] if benign is None else [benign]))]
     for latent in latents:
         found = [(texts, active[latent]) for texts, active in everywhere]
         rng = np.random.default_rng([seed, latent])
@@ -77,17 +79,17 @@ def contexts_of(
 
 
 def _contexts(
-    latent: int, found: list[tuple[ShardedTexts, ActiveTokens]], benign: ShardedTexts, rng: np.random.Generator
+    latent: int, found: list[tuple[ShardedTexts, ActiveTokens]], benign: ShardedTexts | None, rng: np.random.Generator
 ) -> Contexts:
     places = [
-        _Place(texts, _side(texts, active, at, benign), active, at)
+        Place(texts, side_of(texts, active, at, benign), active, at)
         for texts, active in found
         for at in range(active.value.size)
     ]
     values = np.concatenate([active.value for _, active in found])
     highest = float(values.max())
     by_strength = np.argsort(-values, kind="stable")
-    peaks = _peaks(places, by_strength)
+    peaks = peaks_of(places, by_strength)
     shares = values[peaks] / highest
     in_middle = peaks[(shares >= _MIDDLE[0]) & (shares <= _MIDDLE[1])]
     in_middle = in_middle[np.argsort(np.abs(values[in_middle] - highest / 2), kind="stable")]
@@ -99,7 +101,7 @@ def _contexts(
         for n in order:
             if len(contexts) == EACH:
                 break
-            context = _context(places[n], latent, highest)
+            context = context_at(places[n], latent, highest)
             text = "".join(run.text for run in context.runs)
             if text not in shown:
                 shown.add(text)
@@ -115,7 +117,7 @@ def _contexts(
     )
 
 
-def _peaks(places: Sequence[_Place], by_strength: NDArray[np.int64]) -> NDArray[np.int64]:
+def peaks_of(places: Sequence[Place], by_strength: NDArray[np.int64]) -> NDArray[np.int64]:
     """The strongest place of each segment, strongest first."""
     seen: set[tuple[int, int, int]] = set()
     peaks = []
@@ -128,13 +130,14 @@ def _peaks(places: Sequence[_Place], by_strength: NDArray[np.int64]) -> NDArray[
     return np.array(peaks, dtype=np.int64)
 
 
-def _side(texts: ShardedTexts, active: ActiveTokens, at: int, benign: ShardedTexts) -> str:
+def side_of(texts: ShardedTexts, active: ActiveTokens, at: int, benign: ShardedTexts | None) -> str:
+    """Where the text of a token is from: risky (label 1), harmless (label 0) or benign."""
     if texts is benign:
         return "benign"
     return "risky" if texts.labels[active.row[at]] == 1 else "harmless"
 
 
-def _histogram(places: Sequence[_Place], values: NDArray[np.float32], highest: float) -> Histogram:
+def _histogram(places: Sequence[Place], values: NDArray[np.float32], highest: float) -> Histogram:
     edges = np.linspace(0, highest, BINS + 1)
     sides = np.array([place.side for place in places])
     return Histogram(
@@ -142,7 +145,7 @@ def _histogram(places: Sequence[_Place], values: NDArray[np.float32], highest: f
     )
 
 
-def _text(place: _Place) -> str:
+def _text(place: Place) -> str:
     """The text of the place's token."""
     found, at = place.found, place.at
     shard = place.texts.shard(int(found.shard[at]))
@@ -151,7 +154,8 @@ def _text(place: _Place) -> str:
     return place.texts.rows[int(found.row[at])].text(turn)[int(shard.start[token]) : int(shard.end[token])]
 
 
-def _context(place: _Place, latent: int, highest: float) -> Context:
+def context_at(place: Place, latent: int, highest: float) -> Context:
+    """The text around the place, shaded relative to the activation `highest`."""
     found, at = place.found, place.at
     shard = place.texts.shard(int(found.shard[at]))
     entry, token = int(found.entry[at]), int(found.token[at])

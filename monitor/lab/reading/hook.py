@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from detectors.feature_set import ReaderRef, SaeRef, SegmentName
 from monitor.assembly.artefacts import load_model_artefacts
@@ -19,6 +23,7 @@ from monitor.readers.cut_model import usable_device
 from monitor.sae.encoder import CuratedEncoder
 from monitor.sae.formats.saelens import WEIGHTS_FILE, load_saelens
 from monitor.sae.weights import SaeWeights
+from monitor.sets.load import LoadedSet
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,8 @@ class Hook:
     sae_folder: Path
     segments: tuple[SegmentName, ...] | None = None
     """The segments that the set looks at, if a set names the hook."""
+    loaded: LoadedSet | None = None
+    """The set that names the hook."""
 
 
 def hook_of_set(config: Config, name: str) -> Hook:
@@ -41,7 +48,7 @@ def hook_of_set(config: Config, name: str) -> Hook:
         raise ConfigError(f"--set {name}: names several sets ({ids}); give one of them")
     loaded = artefacts.sets[0]
     reader = _at(loaded.shipped.reader, loaded.sae_folder)
-    return Hook(reader, artefacts.model, artefacts.sae, loaded.sae_folder, loaded.set.segments)
+    return Hook(reader, artefacts.model, artefacts.sae, loaded.sae_folder, loaded.set.segments, loaded)
 
 
 def hook_of_sae(config: Config, folder: Path, layer: int, max_norm: float | None) -> Hook:
@@ -65,8 +72,8 @@ def hook_of_sae(config: Config, folder: Path, layer: int, max_norm: float | None
     return Hook(reader, model, sae, folder)
 
 
-def shard_reader(hook: Hook, config: Config, cache: Path) -> ShardReader:
-    """Reads rows at the hook, with the precision and device of the config, into `cache`."""
+def shard_reader(hook: Hook, config: Config, cache: Path, latents: Sequence[int] | None = None) -> ShardReader:
+    """Reads rows at the hook, with the precision and device of the config, into `cache`; only `latents` if given."""
     settings, ref = config.reader, hook.reader
     reader = residual_reader(config, hook.model.folder, ref.layer)
     if reader.d_model != hook.sae.d_in:
@@ -76,14 +83,19 @@ def shard_reader(hook: Hook, config: Config, cache: Path) -> ShardReader:
         )
     tokeniser = build_tokeniser(config, hook.model)
     device = usable_device(settings.device)
+    chosen = None if latents is None else np.array(sorted(set(latents)), dtype=np.int32)
+    only = "" if chosen is None else f" only {hashlib.sha256(chosen.tobytes()).hexdigest()}"
     return ShardReader(
         reader=window_reader(config, tokeniser, reader),
         d_model=reader.d_model,
-        encoder=CuratedEncoder(hook.sae, range(hook.sae.d_sae), ref.sae.activation_basis, device),
+        encoder=CuratedEncoder(
+            hook.sae, range(hook.sae.d_sae) if chosen is None else chosen.tolist(), ref.sae.activation_basis, device
+        ),
+        latents=chosen,
         tokeniser=tokeniser,
         max_norm=ref.max_norm,
         key=f"{ref.model_sha256} {ref.sae.sha256} {ref.sae.activation_basis} {ref.layer} {ref.max_norm} "
-        f"{settings.dtype} {settings.window_tokens} {settings.overlap_tokens} {_template(config)}",
+        f"{settings.dtype} {settings.window_tokens} {settings.overlap_tokens} {_template(config)}{only}",
         folder=cache,
     )
 

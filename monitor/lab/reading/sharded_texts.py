@@ -95,6 +95,16 @@ class ShardedTexts:
                 )
         return {latent: _joined(found) for latent, found in parts.items()}
 
+    def random_token(self, rng: np.random.Generator) -> ActiveTokens:
+        """A random counted token of a random row, with the activation 0."""
+        row = int(rng.integers(len(self.rows)))
+        number = next(n for n, owners in enumerate(self._rows) if row in owners)
+        entry = int(rng.choice(self._entries[number][self._rows[number] == row]))
+        inside = np.flatnonzero(self.shard(number).entry == entry)
+        token = int(rng.choice(inside))
+        shard, place, of, owner = (np.array([n], np.int64) for n in (number, token, entry, row))
+        return ActiveTokens(shard=shard, token=place, entry=of, row=owner, value=np.zeros(1, np.float32))
+
     def shard(self, number: int) -> TokenShard:
         """One of the shards."""
         return self._load(self._files[number])

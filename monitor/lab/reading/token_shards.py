@@ -74,8 +74,9 @@ class ShardReader:
         max_norm: float | None,
         key: str,
         folder: Path,
+        latents: NDArray[np.int32] | None = None,
     ) -> None:
-        """`reader` returns the residual stream [token, d_model], `encoder` all latents.
+        """`reader` returns the residual stream [token, d_model], `encoder` all latents, or `latents` in rising order.
 
         Shards are stored in `folder`, and no text is read twice; `key` names model, SAE and precision.
         """
@@ -84,6 +85,7 @@ class ShardReader:
         self._encoder = encoder
         self._tokeniser = tokeniser
         self._max_norm = max_norm
+        self._latents = latents
         self._cache = RowCache(folder, f"{_LAYOUT}\n{key}", "tokens-")
 
     def read(self, rows: Sequence[LabelledRow], progress: Callable[[int], None] = lambda _: None) -> list[Path]:
@@ -136,6 +138,8 @@ class ShardReader:
         if not latents:
             return np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32)
         latent_of, token_of = np.concatenate(latents), np.concatenate(tokens)
+        if self._latents is not None:
+            latent_of = self._latents[latent_of]
         order = np.lexsort((token_of, latent_of))
         return latent_of[order], token_of[order], np.concatenate(values)[order]
 
