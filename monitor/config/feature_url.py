@@ -42,7 +42,8 @@ class FeatureUrl:
         return self._template.format_map({name: quote(value, safe="") for name, value in values.items()})
 
 
-def checked_template(template: str) -> str:
+def checked_template(template: str | None) -> str | None:
     """The template as it is. Raises ValueError if FeatureUrl can't use it."""
-    FeatureUrl(template)
+    if template is not None:
+        FeatureUrl(template)
     return template

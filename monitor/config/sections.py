@@ -305,7 +305,7 @@ class AlertsConfig(Section):
     """Whether alerts carry text: tokens, the scored segment, the user's last turn. If false, no text is sent."""
     top_features: Positive = 8
     """Most named features in one alert."""
-    feature_url: Annotated[str, Field(max_length=2_048), AfterValidator(checked_template)] | None = None
+    feature_url: Annotated[str | None, Field(max_length=2_048), AfterValidator(checked_template)] = None
     """Link to a feature's card: with {index}, and if needed {set}, {version}, {model}, {layer}, {sae_sha256}."""
     top_tokens: Positive = 8
     """Most tokens for one feature."""

@@ -15,6 +15,7 @@ from monitor.alerts.alert import (
     AlertReader,
     AlertSegment,
     AlertSet,
+    AlertUnnamed,
     TokenActivation,
     alert_id,
 )
@@ -60,6 +61,7 @@ def make_alert(
     strengths: tuple[tuple[int, int, float], ...] | None = None,
     labels: tuple[str, ...] = ("code that runs text as a program", "shell commands built from input", "SQL in strings"),
     status: str = "test",
+    unnamed: int = 0,
 ) -> Alert:
     """One alert; None as `text` means that content capture is off."""
     title, usual = SETS.get(category, (category, "high"))
@@ -73,6 +75,7 @@ def make_alert(
             label=label,
             activation=7.25 / (n + 1),
             contribution=2.5 / (n + 1) ** 2,
+            share=0.5 / (n + 1) ** 2,
             threshold=None,
             weight=0.41,
             tokens=tuple(
@@ -104,6 +107,7 @@ def make_alert(
         unit=unit,
         segment=AlertSegment(name="response", index=0, tokens=len(text or "x" * 400) // 4 + 1, chars=len(text or "")),
         features=features,
+        unnamed=AlertUnnamed(features=unnamed, contribution=1.55, share=0.31, tokens=()) if unnamed else None,
         reader=READER,
         config_sha256="9d" * 32,
         trace_id="4bf92f3577b34da6a3ce929d0e0e4736",

@@ -126,13 +126,20 @@ def test_the_alerts_of_one_event_share_a_card_and_its_prompt() -> None:
     assert "3 alerts on 2 events" in page
 
 
-def test_named_features_are_listed_and_token_lists_are_folded_behind_them() -> None:
-    page = page_of([make_alert(labels=('tokens "and", "so"', "secret ways in", "no clear tokens"))])
-    named, folded = page.index("secret ways in"), page.index("2 features without a name yet")
-    assert named < folded < page.index("tokens &#34;and&#34;, &#34;so&#34;")
-    assert '<details class="unnamed">' in page
-    # with nothing else to show, they are open
-    assert '<details class="unnamed" open>' in page_of([make_alert(labels=("no clear tokens",))])
+def test_features_without_a_name_are_one_row() -> None:
+    page = page_of([make_alert(labels=("secret ways in",), unnamed=12)])
+    assert page.index("secret ways in") < page.index("12 unnamed features, 31 % of the score")
+    assert "unnamed" not in page_of([make_alert(labels=("secret ways in",))])
+    assert "No single feature stands out." in page_of([make_alert(labels=())])
+
+
+def test_a_feature_links_to_its_card() -> None:
+    alert = make_alert(labels=("secret ways in",))
+    linked = tuple(f.model_copy(update={"url": f"https://cards.example/{f.index}?a=1&b=2"}) for f in alert.features)
+    page = page_of([alert.model_copy(update={"features": linked})])
+    assert '<a href="https://cards.example/3011?a=1&amp;b=2" rel="noreferrer">secret ways in</a>' in page
+    hostile = tuple(f.model_copy(update={"url": "javascript:alert(1)"}) for f in alert.features)
+    assert "javascript:" not in page_of([alert.model_copy(update={"features": hostile})])
 
 
 def test_the_page_says_what_was_found_missed_and_falsely_flagged() -> None:

@@ -73,16 +73,16 @@ def test_an_event_in_full_has_every_set_the_users_turn_and_the_evidence() -> Non
         "HIGH  unsafe code  chat-000117  0.94/0.71 logistic; bias 0.80/0.70",
         "User: How do I run a formula that a user typed?",
         "[eval(]",
-        "Features: code that runs text as a program (#3011) 7.25, shell",
+        "Features: code that runs text as a program (#3011) 50 %, shell",
     ):
         assert part in shown, part
     assert len(shown.splitlines()) <= 5
 
 
-def test_features_without_a_name_are_told_by_their_strongest_token() -> None:
-    shown = in_full([make_alert(labels=('tokens "and", "so"', "no clear tokens"))])
-    assert 'Features without a name: #3011 on "eval(", #3882 on "eval("' in shown
-    assert "no clear tokens" not in shown
+def test_features_without_a_name_are_one_sum() -> None:
+    shown = in_full([make_alert(labels=("secret ways in",), unnamed=12)])
+    assert "Features: secret ways in (#3011) 50 %; 12 unnamed features, 31 % of the score" in shown
+    assert "1 unnamed feature, 31 % of the score" in in_full([make_alert(labels=(), unnamed=1)]).lower()
 
 
 def test_strong_tokens_are_shaded_with_both_colours_given() -> None:

@@ -77,6 +77,9 @@ def calibrate(
     weights: Annotated[
         bool, typer.Option("--weights", help="Keep thresholds; move the bias or scale the weights instead.")
     ] = False,
+    overridden: Annotated[
+        bool, typer.Option("--overridden", help="Apply the config's changes to features; prints lines for the config.")
+    ] = False,
     seed: SeedOption = 0,
     limit: LimitOption = None,
     config: ConfigOption = None,
@@ -87,9 +90,11 @@ def calibrate(
         from monitor.lab.evaluation.calibrate import calibrate as run
     if not 0 < target_fpr < 0.5:
         raise ConfigError("--target-fpr: must be above 0 and below 0.5")
+    if overridden and (write or weights):
+        raise ConfigError("--overridden: the threshold belongs into the config; drop --write and --weights")
     settings = load_config(config, os.environ)
     console = Console(stderr=True)
-    request = CalibrationRequest(tuple(sets), tuple(benign), target_fpr, weights, seed, limit)
+    request = CalibrationRequest(tuple(sets), tuple(benign), target_fpr, weights, seed, limit, overridden)
     table = Table("set", "score", "threshold", "new", "FPR before", "FPR (95 % interval)", "n")
     calibrated = run(request, settings, console)
     for result in calibrated:
@@ -103,7 +108,8 @@ def calibrate(
             f"{result.measured_fpr:.2%} ({low:.2%} to {high:.2%})",
             str(result.measured_n),
         )
-        sys.stdout.write(result.diff())
+        line = f"# feature_sets.overrides\n{result.loaded.set.id}: {{threshold: {result.threshold!r}}}\n"
+        sys.stdout.write(line if overridden else result.diff())
     console.print(table)
     if write:
         for result in calibrated:

@@ -39,6 +39,8 @@ class CalibrationRequest:
     """Whether to keep the threshold and change the bias or the weights instead."""
     seed: int = 0
     limit: int | None = None
+    overridden: bool = False
+    """Whether the config's changes to features apply. The threshold is then one for the config, not for the file."""
 
 
 @dataclass(frozen=True)
@@ -84,17 +86,21 @@ class Calibrated:
 
 
 def calibrate(request: CalibrationRequest, config: Config, console: Console) -> list[Calibrated]:
-    """Calibrates the sets as their files stand, without the overrides of the config; changes no file.
+    """Calibrates the sets as their files stand, or with the config's changes to features; changes no file.
 
     Raises ConfigError with every set for which there are too few benign events, and how many are needed.
     """
-    plain = config.feature_sets.changed(overrides={})
-    config = with_sets(config.changed(feature_sets=plain), request.sets)
+    if not request.overridden:
+        config = config.changed(feature_sets=config.feature_sets.changed(overrides={}))
+    config = with_sets(config, request.sets)
     limits = config.events.limits
     rows: list[LabelledRow] = []
     for path in dict.fromkeys(request.benign):
         rows += load_benign(path, request.limit, request.seed, limits, config.events.body_format())
     reader = RowReader(config, console)
+    conditions = [s.set.id for s in reader.artefacts.sets if s.set.condition is not None]
+    if request.overridden and conditions:
+        raise ConfigError(f"--overridden: {conditions[0]} has a condition, and no threshold of its own to override")
     _enough(len(rows), request.target_fpr, [s.set.id for s in reader.artefacts.sets])
     scores = reader.scores(rows, "benign events")
     seen = {set_id: found[~np.isnan(found)] for set_id, found in scores.items()}
@@ -157,7 +163,7 @@ def _enough(events: int, target_fpr: float, set_ids: list[str]) -> None:
 
 
 def _calibrated(loaded: LoadedSet, scores: Split, request: CalibrationRequest) -> Calibrated:
-    detector = Matcher(loaded.shipped).detector
+    detector = Matcher(loaded.set if request.overridden else loaded.shipped).detector
     threshold = _shortest(threshold_at_fpr(scores.setting, request.target_fpr), scores.setting)
     hits = int((scores.measuring >= threshold).sum())
     interval = binomial_interval(hits, scores.measuring.size)
