@@ -56,7 +56,7 @@ class Watch:
         self.add("prompts", threshold=1e-3, segments=["user", "system"])
 
     def add(self, name: str, threshold: float, latents: Sequence[int] = LATENTS, **changes: object) -> Path:
-        features = [{"index": i, "label": f"latent {i}", "threshold": threshold} for i in latents]
+        features = [{"index": i, "label": f"latent {i}", "label_score": 0.9, "threshold": threshold} for i in latents]
         return write_set(
             self.folder / f"{name}.yaml", **{"id": name, "reader": self.reader, "features": features, **changes}
         )
@@ -269,7 +269,7 @@ def test_a_feature_at_the_far_end_is_found_by_the_model_itself(watch: Watch, rea
     write_set(
         folder / "planted.yaml",
         reader={**watch.reader, "sae": sae},
-        features=[{"index": 7, "label": "the odd word", "threshold": 0.6 * peak}],
+        features=[{"index": 7, "label": "the odd word", "label_score": 1.0, "threshold": 0.6 * peak}],
     )
     config = Config.model_validate(
         {

@@ -86,7 +86,7 @@ def write_config(folder: Path, model: TinySource) -> Path:
         id="loud",
         reader={"model": "tiny", "model_sha256": model.model.sha256, "layer": LAYER, "sae": sae},
         detector="acme_loudest",
-        features=[{"index": i, "label": f"latent {i}"} for i in LATENTS],
+        features=[{"index": i, "label": f"latent {i}", "label_score": 0.9} for i in LATENTS],
         threshold=1e-3,
     )
     path = folder / "config.yaml"

@@ -72,7 +72,7 @@ class TinySource:
 
     def feature_set(self, name: str = "one", **changes: Any) -> LoadedSet:
         """A set over LATENTS that is active from a score of 0.5 on."""
-        features = [{"index": i, "label": f"latent {i}", "weight": 0.1} for i in LATENTS]
+        features = [{"index": i, "label": f"latent {i}", "label_score": 0.9, "weight": 0.1} for i in LATENTS]
         data = weighted_data(**{"id": name, "reader": self.ref.model_dump(), "features": features, **changes})
         made = FeatureSet.model_validate(data)
         return LoadedSet(self.folder / f"{name}.yaml", "e" * 64, made, made)

@@ -74,7 +74,7 @@ class Sidecar:
         self.reports.append(outcome)
 
     def set_text(self, name: str = "one", latents: tuple[int, ...] = LATENTS, **changes: Any) -> str:
-        features = [{"index": i, "label": f"latent {i}", "weight": 0.1} for i in latents]
+        features = [{"index": i, "label": f"latent {i}", "label_score": 0.9, "weight": 0.1} for i in latents]
         reader = self._source.ref.model_dump()
         return yaml.safe_dump(
             weighted_data(

@@ -51,7 +51,10 @@ def test_the_mean_of_ratios_and_of_sums() -> None:
     ratios = Matcher(make_set(segments=["user", "response"], combine_segments="mean"))
     assert match(ratios, *halves).score == pytest.approx((0.5 + 2.5) / 2)
     assert ratios.match([segment([[1, 0]], "user"), segment([[2.9, 0]])]) is None
-    weights = [{"index": 3, "label": "a", "weight": 2.0}, {"index": 7, "label": "b", "weight": 1.0}]
+    weights = [
+        {"index": 3, "label": "a", "label_score": 0.9, "weight": 2.0},
+        {"index": 7, "label": "b", "label_score": 0.9, "weight": 1.0},
+    ]
     sums = Matcher(make_summed(segments=["user", "response"], combine_segments="mean", features=weights))
     assert match(sums, *halves).score == pytest.approx((2 + 10) / 2)
 
@@ -138,3 +141,30 @@ def test_activations_that_are_no_numbers_are_an_error_and_no_match(feature_set: 
     with pytest.raises(ValueError, match="in response is not a finite number"):
         Matcher(feature_set).match([segment([[value, 0]])])
     assert Matcher(feature_set).match([segment([[value, 0]], "user")]) is None  # not looked at
+
+
+def _unnamed() -> Matcher:
+    features = [
+        {"index": 3, "label": "a", "label_score": 0.7, "weight": 2.0},
+        {"index": 7, "label": "b", "label_score": 0.69, "weight": 1.0},
+    ]
+    return Matcher(make_weighted(features=features))
+
+
+def test_only_features_whose_label_holds_up_are_hits_and_all_others_are_one_sum() -> None:
+    found = match(_unnamed(), segment([[3, 0], [0, 6], [1, 2]]))
+    assert [(h.index, h.label_score, h.contribution, h.share) for h in found.hits] == [(3, 0.7, 6, 0.5)]
+    assert found.unnamed is not None
+    assert (found.unnamed.features, found.unnamed.contribution, found.unnamed.share) == (1, 6, 0.5)
+    assert found.unnamed.tokens == ((1, 6.0), (2, 2.0))
+    np.testing.assert_allclose(found.strength, [1, 1, 4 / 6], rtol=1e-6)
+
+
+def test_features_without_a_score_are_unnamed_and_those_that_speak_against_are_not_in_the_sum() -> None:
+    features = [{"index": 3, "label": "a", "weight": 2.0}, {"index": 7, "label": "b", "weight": -1.0}]
+    matcher = Matcher(make_weighted(features=features), top_features=1)
+    found = match(matcher, segment([[3, 1]]))
+    assert found.hits == ()
+    assert found.unnamed is not None
+    assert (found.unnamed.features, found.unnamed.contribution, found.unnamed.share) == (1, 6, 1)
+    assert match(_unnamed(), segment([[3, 0]])).unnamed is None

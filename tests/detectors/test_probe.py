@@ -91,3 +91,15 @@ def test_a_projection_that_is_no_number_is_an_error(value: float) -> None:
 def test_every_rule(data: dict[str, Any], rule: str) -> None:
     with pytest.raises(ValidationError, match=rule):
         FeatureSet.model_validate(data)
+
+
+def test_the_probes_share_is_its_own() -> None:
+    matcher = Matcher(make_probe(threshold=0.1))
+    raised = matcher.match([SegmentActivations("response", 0, np.array([[4, 0, 2]], np.float32))])
+    assert raised is not None
+    assert raised.probe is not None
+    assert (raised.hits[0].share, raised.probe.share, raised.unnamed) == (0.5, 0.5, None)
+    lowered = matcher.match([SegmentActivations("response", 0, np.array([[8, 0, -1]], np.float32))])
+    assert lowered is not None
+    assert lowered.probe is not None
+    assert (lowered.probe.contribution, lowered.probe.share, lowered.hits[0].share) == (-1, 0, 1)

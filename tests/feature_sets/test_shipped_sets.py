@@ -14,8 +14,10 @@ import yaml
 from detectors.feature_set import FeatureSet
 from detectors.metrics import near_chance
 from monitor.cli.figures_table import false_positive_table, figures_table, summary_table
+from monitor.lab.labelling.judging import label_scores, load_key, load_verdicts
 from monitor.readers.sae_reference import ReferenceCheck
 from monitor.sae.formats.saelens import WEIGHTS_FILE, load_saelens
+from monitor.sets.labels import LABELS_FILE, load_labels
 from monitor.sets.load import LoadedSet, builtin_folder, load_feature_sets
 
 CATEGORIES = {"unsafe_code", "backdoors", "bias", "deception", "sycophancy", "dangerous_advice"}
@@ -51,8 +53,24 @@ def test_a_set_reads_like_a_rule(loaded: LoadedSet) -> None:
     keys = [line.split(":")[0] for line in text.splitlines() if line[0:1].isalpha()]
     order = ["id", "title", "definition", "segments", "detector", "threshold", "calibration", "summary", "features"]
     assert [key for key in keys if key in order] == order
-    named = yaml.safe_load(text)["features"]
-    assert {f["index"]: f["label"] for f in named}.items() <= {f.index: f.label for f in loaded.set.features}.items()
+    names = load_labels(loaded.path.with_name(LABELS_FILE))[0].names  # come before the labels of the set's own file
+    shown = {f["index"]: f["label"] for f in yaml.safe_load(text)["features"] if f["index"] not in names}
+    assert shown.items() <= {f.index: f.label for f in loaded.set.features}.items()
+
+
+@pytest.mark.parametrize("loaded", SETS, ids=lambda s: s.set.id)
+def test_the_scores_of_names_follow_from_the_verdicts(loaded: LoadedSet) -> None:
+    labels, _ = load_labels(loaded.path.with_name(LABELS_FILE))
+    scored = {i for i in loaded.shipped.indices() if i in labels.names and labels.names[i].score is not None}
+    key = loaded.path.parent / "labels" / f"{loaded.path.stem}.key.jsonl"
+    verdicts = key.with_name(f"{loaded.path.stem}.verdicts.jsonl")
+    found = label_scores(load_key(key), load_verdicts(verdicts), labels.names) if key.is_file() else {}
+    for index in scored & set(found):
+        assert labels.names[index].score == found[index]
+    assert set(found) <= scored
+    ours = {i for i in scored if not labels.names[i].origin}
+    judged = {line.index for path in key.parent.glob("*.key.jsonl") for line in load_key(path)}
+    assert ours <= judged, "a score that no verdict supports"
 
 
 @pytest.mark.parametrize("loaded", SETS, ids=lambda s: s.set.id)

@@ -202,7 +202,9 @@ def _check_alerts(stream: Stream, in_file: list[Alert], scanned: dict[str, Alert
         assert alert.score == pytest.approx(reference.score, rel=1e-5, abs=5e-3)
         assert (alert.event.id, alert.set, alert.segment) == (reference.event.id, reference.set, reference.segment)
         assert alert.content is None
-        assert all(token.text is None for feature in alert.features for token in feature.tokens)
+        evidence = [part for part in (*alert.features, alert.unnamed, alert.probe) if part is not None]
+        assert evidence
+        assert all(token.text is None for part in evidence for token in part.tokens)
         assert alert.traceparent == (TRACEPARENT if alert.event.id in ("ce-structured", "ce-binary") else None)
 
 

@@ -258,3 +258,32 @@ def test_a_set_in_the_old_form_says_what_each_key_is_called_now(tmp_path: Path) 
     assert "condition.at_least: unknown key; it is now called threshold and is a key of the set itself" in found
     assert "pooling.over: unknown key; it is now called above" in found
     assert "metrics.one.left_out: unknown key; it is now called held_out" in found
+
+
+def test_names_come_before_labels_and_labels_before_tokens(folder: Folder) -> None:
+    score = {"detection": 0.9, "n": 20, "interval_95": [0.7, 0.98]}
+    names = {"3": {"label": "shells", "score": score}, "5": {"label": "files"}}
+    (folder.path / "latents.json").write_text(json.dumps({**LABELS, "names": names}))
+    folder.change(features=[*NAMED, {"index": 7, "label": "eval", "label_score": 0.8}])
+    assert [(f.index, f.label, f.label_score, f.named) for f in folder.load().set.features] == [
+        (7, "eval", 0.8, True),
+        (3, "shells", 0.9, True),
+        (5, "files", None, False),
+        (9, "latent 9", None, False),
+    ]
+
+
+def test_names_also_hold_for_a_set_in_one_file(folder: Folder) -> None:
+    features = [{"index": 3, "label": "x", "weight": 0.5}]
+    path = write_yaml(folder.path / "b.yaml", weighted_data(id="b", features=features))
+    before = load_feature_set(path)
+    assert before.sha256 == hashlib.sha256(path.read_bytes()).hexdigest(), "it uses nothing of latents.json"
+    (folder.path / "latents.json").write_text(json.dumps({**LABELS, "names": {"3": {"label": "shells"}}}))
+    loaded = load_feature_set(path)
+    assert (loaded.set.features[0].label, loaded.sha256 == before.sha256) == ("shells", False)
+
+
+def test_names_for_another_sae_are_refused(folder: Folder) -> None:
+    (folder.path / "latents.json").write_text(json.dumps({**LABELS, "sae_sha256": "f" * 64}))
+    (problem,) = folder.problems()
+    assert problem.startswith("latents.json: sae_sha256: " + "f" * 64)
