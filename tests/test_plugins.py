@@ -161,7 +161,7 @@ def test_its_config_is_checked_by_its_own_model(tmp_path: Path) -> None:
     formats = ", ".join((*EVENT_FORMATS.built_in, "acme_call"))
     assert sorted(problem.removeprefix(f"{path}: ") for problem in caught.value.problems) == [
         f"events.format: no event format is called 'acme_calls'; there are {formats}",
-        "sinks.acme_note: no sink is called 'acme_note'; there are jsonl, otel, kafka, acme_notes",
+        f"sinks.acme_note: no sink is called 'acme_note'; there are {', '.join((*SINKS.built_in, 'acme_notes'))}",
         "sinks.acme_notes.path: Field required",
         "sinks.acme_notes.paths: unknown key",
         "sinks.jsonl.fsync: Input should be a valid boolean, unable to interpret input",

@@ -46,6 +46,8 @@ SINKS: Registry[ConfiguredSink] = Registry(
     {
         "jsonl": "monitor.sinks.jsonl:JsonlSink",
         "otel": "monitor.sinks.otel:OtelSink",
+        "webhook": "monitor.sinks.webhook:WebhookSink",
+        "alertmanager": "monitor.sinks.alertmanager:AlertmanagerSink",
         "kafka": "monitor.sinks.kafka:KafkaSink",
     },
     members=("config_type", "open"),
