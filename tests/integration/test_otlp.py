@@ -60,10 +60,10 @@ def test_a_receiver_that_comes_late_gets_everything(embedded_broker: EmbeddedBro
         stream.publish(records("early"))
         sidecar.until(stream.all_committed, "everything committed without a receiver")
         assert len(stream.delivered()) == EVENTS * set_count()
-        failures = {
-            s.labels["latentwatch_signal"]: s.value for s in sidecar.samples("latentwatch_export_failures_total")
-        }
-        assert failures["logs"] > 0
+        failures = [("latentwatch_export_failures_total", "logs"), ("latentwatch_sink_failures_total", "otel")]
+        for name, label in failures:
+            sidecar.until(lambda n=name, value=label: sidecar.values(n)[value] > 0, name)
+        assert "sink otel: " in json.loads(sidecar.get("/readyz")[1])["warnings"][0]
 
         with OtlpReceiver(port) as receiver:
             stream.publish(records("late"))
