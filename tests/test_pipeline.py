@@ -19,6 +19,8 @@ from monitor.events.event import Event, EventLimits, Origin, Record
 from monitor.events.unread_range import UnreadRange
 from monitor.pipeline import Delivery, Pipeline, Totals
 from monitor.sinks.jsonl import JsonlDeadLetters, JsonlSink
+from monitor.sinks.optional import OptionalSink
+from monitor.sinks.status import SinkStatus
 from monitor.sources.file import FileSource
 from monitor.telemetry.health import Health
 from monitor.telemetry.telemetry import Telemetry
@@ -316,6 +318,32 @@ def test_a_failed_flush_is_repeated_for_that_sink_alone_and_nothing_is_committed
     assert "keep_alive" in loop.calls[loop.calls.index("failing.flush") : loop.calls.index("failing.reset")]
     assert metric(telemetry, "latentwatch_sink_failures_total", latentwatch_sink="failing") == 2
     assert loop.pipeline.totals.alerts == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("required", [True, False])
+def test_a_full_disk_is_named_and_holds_up_only_what_needs_it(
+    loop: Loop, telemetry: Telemetry, stop: threading.Event, required: bool
+) -> None:
+    loop.health.set_ready("model", True)
+    told: list[list[str]] = []
+
+    class Watching(RecordingSource):
+        def keep_alive(self) -> None:  # between the attempts, too
+            super().keep_alive()
+            told.append(loop.health.ready())
+            if metric(telemetry, "latentwatch_sink_failures_total", latentwatch_sink="jsonl") == 1:
+                stop.set()
+
+    full: Any = JsonlSink(Path("/dev/full"), fsync=False)
+    full = full if required else OptionalSink(full, SinkStatus(telemetry, loop.health))
+    other = RecordingSink(loop.calls, "kafka")
+    loop.run(Watching(loop.calls, [record(1, "alert"), record(2, "alert")]), full, other)
+    full.close()
+    assert ids(other.safe) == ["e1", "e2"]
+    fault = "sink jsonl: /dev/full: not written: No space left on device"
+    assert ([fault] in told, "commit" in loop.calls) == (required, not required)
+    assert loop.health.warnings() == ([] if required else [fault])
 
 
 def test_a_failed_commit_is_repeated_without_delivering_again(loop: Loop) -> None:

@@ -66,8 +66,11 @@ class Batch:
 
     def reset(self) -> None:
         """Makes ready to deliver again to the destinations that failed. Raises Retryable."""
-        for destination in self._waiting:
-            destination.target.reset()
+        failures: list[Retryable] = []
+        for destination in self._waiting:  # all of them, or one would have its share twice
+            self._succeeds(destination, destination.target.reset, failures)
+        if failures:
+            raise failures[0]
 
     def _succeeds(self, destination: _Destination, step: Callable[[], None], failures: list[Retryable]) -> bool:
         try:

@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 _BATCH = 100
 _MAX_TEXT_CHARS = 8_000_000
-_FIRST_PAUSE_S = 0.5
+_FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 _DOUBLINGS = 6
 _LONGEST_RETRY_AFTER_S = 300.0
@@ -149,7 +149,7 @@ class OptionalSink:
     def _pause(self, error: Retryable, attempt: int) -> bool:
         """Waits before the next attempt. Returns False if there is no time for one."""
         backoff_s = min(_FIRST_PAUSE_S * 2 ** min(attempt, _DOUBLINGS), _LONGEST_PAUSE_S)
-        pause_s = max(self._random.uniform(0.5, 1) * backoff_s, min(error.retry_after_s, _LONGEST_RETRY_AFTER_S))
+        pause_s = max(backoff_s, min(error.retry_after_s, _LONGEST_RETRY_AFTER_S)) * self._random.uniform(1, 1.5)
         with self._changed:
             if self._give_up_at_s is not None:
                 return False  # the last attempt was after close
