@@ -569,6 +569,21 @@ def test_the_consumer_is_ready_when_the_source_is(loop: Loop, unready: str, reas
     assert loop.health.ready() == reasons
 
 
+@pytest.mark.parametrize(("unready", "reasons"), [("", []), ("joining", ["consumer: has not reported yet"])])
+def test_a_source_that_is_ready_is_not_polled_first(loop: Loop, unready: str, reasons: list[str]) -> None:
+    found: list[list[str]] = []
+
+    class AskedMeanwhile(RecordingSource):
+        def poll(self) -> list[Record | UnreadRange]:
+            found.append(loop.health.ready())
+            return super().poll()
+
+    source = AskedMeanwhile(loop.calls, [record(1)])
+    source.unready = unready
+    loop.run(source, RecordingSink(loop.calls))
+    assert found[0] == reasons
+
+
 def test_it_is_ready_before_the_first_batch_is_judged(loop: Loop) -> None:
     found: list[list[str]] = []
 
