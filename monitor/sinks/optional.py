@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Sequence
 
 from monitor.alerts.alert import Alert
-from monitor.errors import LatentwatchError, Retryable
+from monitor.errors import Retryable
 from monitor.sinks.sink import Sink
-from monitor.sinks.status import SinkStatus
+from monitor.sinks.status import SinkStatus, reason_of
 
 _log = logging.getLogger(__name__)
 
@@ -118,17 +118,18 @@ class OptionalSink:
                     self._sink.add(alert)
                 self._sink.flush()
             except Retryable as e:
-                self._failed(str(e), first=not attempt)
+                self._failed(e, batch, started, first=not attempt)
                 if not self._pause(e, attempt):
                     return False
                 attempt += 1
             except Exception as e:  # noqa: BLE001 - nothing may end this thread
-                self._failed(_reason(e), first=not attempt)
+                self._failed(e, batch, started, first=not attempt)
                 self._reset()
-                return self._take_apart(batch, _reason(e))
+                return self._take_apart(batch, reason_of(e))
             else:
                 self._settled(len(batch))
-                self._status.delivered(self.name, len(batch), time.perf_counter() - started, required=False)
+                if batch:
+                    self._status.delivered(self.name, len(batch), time.perf_counter() - started, required=False)
                 if attempt:
                     _log.info("sink %s: works again (failed attempts: %d)", self.name, attempt)
                 return True
@@ -163,12 +164,12 @@ class OptionalSink:
         try:
             self._sink.reset()
         except Exception as e:  # noqa: BLE001
-            _log.warning("sink %s: %s", self.name, _reason(e))
+            _log.warning("sink %s: %s", self.name, reason_of(e))
 
-    def _failed(self, reason: str, first: bool) -> None:
-        self._status.failed(self.name, reason, required=False)
+    def _failed(self, error: Exception, batch: Sequence[Alert], started_s: float, first: bool) -> None:
+        self._status.failed(self.name, error, len(batch), time.perf_counter() - started_s, required=False)
         if first:
-            _log.warning("sink %s: %s; alerts wait for it, and nothing else does", self.name, reason)
+            _log.warning("sink %s: %s; alerts wait for it, and nothing else does", self.name, reason_of(error))
 
     def _drop(self, alerts: int, reason: str) -> None:
         """Counts alerts that are lost; the log says so once a minute."""
@@ -186,8 +187,3 @@ class OptionalSink:
 
 def _text_chars(alert: Alert) -> int:
     return 0 if alert.content is None else len(alert.content.prompt) + len(alert.content.text)
-
-
-def _reason(error: Exception) -> str:
-    """For the log: errors of others may hold text of events."""
-    return str(error) if isinstance(error, LatentwatchError) else type(error).__name__
