@@ -39,7 +39,7 @@ from monitor.telemetry.zero_series import alert_series, common_series, configure
 
 _log = logging.getLogger(__name__)
 
-_SHUTDOWN_S = 3.0
+_SHUTDOWN_S = 2.0
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -86,7 +86,7 @@ def _harmless(method: Callable[P, R]) -> Callable[P, R | None]:
 class Telemetry:
     """Metrics in `registry` always; spans and OTLP metrics if the config enables them.
 
-    No method raises. Only `flush_spans` and `shutdown` block: for config.timeout_s and for three seconds at most.
+    No method raises. Only `flush_spans` and `shutdown` block: for config.timeout_s and for two seconds at most.
 
     Raises ConfigError for a bad endpoint or headers file.
     """
@@ -343,7 +343,7 @@ class Telemetry:
     def shutdown(self) -> None:
         """Exports spans and metrics one last time and closes everything; /metrics is empty from then on.
 
-        Takes three seconds at most; what the receiver does not have by then is lost.
+        Takes two seconds at most; what the receiver does not have by then is lost.
         """
         spans, self._spans = self._spans, None
         if spans is None:
