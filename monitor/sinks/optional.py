@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -45,7 +46,7 @@ class OptionalSink:
         self._flush_asked = False
         self._give_up_at_s: float | None = None  # monotonic; set by close
         self._changed = threading.Condition()
-        self._logged_at_s = -_LOG_INTERVAL_S
+        self._logged_at_s = -math.inf
         self._unlogged = 0
         self._random = random.SystemRandom()
         self._thread = threading.Thread(target=self._run, name=f"sink-{self.name}", daemon=True)
@@ -80,8 +81,9 @@ class OptionalSink:
             self._changed.notify_all()
         self._thread.join(_CLOSE_S)
         with self._changed:
-            left = len(self._queue) + self._in_hand
+            left, self._in_hand = len(self._queue) + self._in_hand, 0
             self._queue.clear()
+            self._logged_at_s = -math.inf  # this is the last chance to say how many
         self._drop(left, "the process ended")
         if not self._thread.is_alive():
             self._sink.close()

@@ -16,6 +16,7 @@ from monitor.errors import ConfigError, Retryable
 from monitor.sinks import otel
 from monitor.sinks.otel import OtelSink
 from monitor.sinks.sink import Sink
+from monitor.telemetry import telemetry as telemetry_module
 from monitor.telemetry.otlp import ExportOutcome
 from monitor.telemetry.spans import Spans
 from monitor.telemetry.telemetry import Stream, Telemetry
@@ -295,9 +296,12 @@ def test_a_disabled_sdk_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> No
     telemetry.shutdown()
 
 
-def test_spans_wait_in_bounds_while_the_receiver_is_away(receiver: OtlpReceiver) -> None:
+def test_spans_wait_in_bounds_while_the_receiver_is_down(
+    receiver: OtlpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telemetry_module, "_SHUTDOWN_S", 30)
     receiver.status = 500
-    with Pair(receiver.url, timeout_s=5) as pair:
+    with Pair(receiver.url, timeout_s=30) as pair:
         for n in range(2_050):
             pair.telemetry.processed(make_event(f"e{n}"), [], 0.01)
         assert pair.count("latentwatch_export_dropped_total", "traces") == 2
