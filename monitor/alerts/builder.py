@@ -23,6 +23,7 @@ from monitor.alerts.alert import (
     TokenActivation,
     alert_id,
 )
+from monitor.alerts.event_attributes import ChosenAttributes
 from monitor.config.feature_url import FeatureUrl
 from monitor.events.event import Event
 from monitor.sets.load import LoadedSet
@@ -35,9 +36,16 @@ Spans = Sequence[tuple[int, int]]
 class AlertBuilder:
     """Builds alerts with labels and offsets as evidence. They hold text of the event only with `capture_content`."""
 
-    def __init__(self, config_sha256: str, capture_content: bool, feature_url: FeatureUrl | None = None) -> None:
+    def __init__(
+        self,
+        config_sha256: str,
+        attributes: ChosenAttributes,
+        capture_content: bool,
+        feature_url: FeatureUrl | None = None,
+    ) -> None:
         """`feature_url` is the address of a feature's card."""
         self._config_sha256 = config_sha256
+        self._attributes = attributes
         self._capture_content = capture_content
         self._feature_url = feature_url
 
@@ -64,6 +72,7 @@ class AlertBuilder:
                 time=event.time,
                 model=event.model,
                 conversation_id=event.conversation_id,
+                attributes=self._attributes.of(event),
                 origin=AlertOrigin(
                     topic=event.origin.topic, partition=event.origin.partition, offset=event.origin.offset
                 ),

@@ -21,6 +21,8 @@ from monitor.yaml_file import faults, load_yaml, parse_yaml
 
 READER_FILE = "reader.yaml"
 """The reader of all sets in a folder that do not state one themselves."""
+MAX_LISTED = 64
+"""Each feature that the YAML file lists has a metric of its own."""
 
 _RENAMED = {
     "across": "it is now called combine_segments: max (once highest) or mean",
@@ -37,6 +39,8 @@ class SetParts:
     feature_set: FeatureSet
     probe: Probe | None
     sha256: str
+    listed: tuple[int, ...]
+    """The first features that the YAML file itself lists, MAX_LISTED at most."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class _Part:
 def read_parts(path: Path, raw: bytes) -> SetParts:
     """The set in the YAML file `path`, whose bytes are `raw`. Raises ConfigError with file, key and rule."""
     data = parse_yaml(path, raw)
+    listed = data.get("features")
     files: list[tuple[str, bytes]] = [(path.name, raw)]
     probe: Probe | None = None
     problems: list[str] = []
@@ -84,7 +89,8 @@ def read_parts(path: Path, raw: bytes) -> SetParts:
         ]
     if problems:
         raise ConfigError(problems)
-    return SetParts(feature_set, probe, _sha256(files))
+    first = tuple(feature["index"] for feature in (listed or ())[:MAX_LISTED])
+    return SetParts(feature_set, probe, _sha256(files), first)
 
 
 def _reader(path: Path, data: Mapping[str, Any]) -> _Part:
