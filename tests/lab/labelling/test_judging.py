@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from monitor.errors import ConfigError
+from monitor.lab.labelling.cards_page import cards_page
 from monitor.lab.labelling.judging import KeyLine, Verdict, label_scores, load_verdicts, save_verdicts
 from monitor.lab.labelling.label_file import read_names
+from monitor.sets.feature_cards import CardContext, FeatureCard, Firing
 from monitor.sets.labels import Labels, LabelScore, Name, load_labels
 
 NAMES = {3: Name(label="lies")}
@@ -86,3 +88,16 @@ def test_the_file_of_labels_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert load_labels(tmp_path / "latents.json")[0] == labels
     assert labels.of(3) == {"label": "é", "label_score": 0.9}
     assert labels.of(4) == {}
+
+
+def test_the_page_of_cards_shows_names_and_escapes_texts() -> None:
+    context = CardContext(file="f", row="r", tokens=(("a <script> ", 0.1), (" *lies*", 4.0)))
+    card = FeatureCard(
+        index=3, sae_sha256="b" * 64, contexts=(context,), firing={"benign": Firing(texts=0.25, tokens=0, n=8)}
+    )
+    page = cards_page({3: card}, Labels(names={3: Name(label="small lies", false_friends=("jokes",))}))
+    assert '<a id="feature-3"></a>' in page
+    assert "## 3: small lies" in page
+    assert "- Not: jokes" in page
+    assert "- Active on 25.0% of 8 benign texts" in page
+    assert r"> a \<script\> <b>\*lies\*</b>" in page
