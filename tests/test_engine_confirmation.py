@@ -121,9 +121,9 @@ class ScoreTokeniser:
 
 
 def loaded_set(name: str, threshold: float) -> LoadedSet:
-    feature = {"index": 3, "label": "the number", "threshold": threshold}
+    feature = {"index": 3, "label": "the number", "label_score": 0.9, "threshold": threshold}
     made = make_set(id=name, features=[feature])
-    return LoadedSet(Path(f"{name}.yaml"), "a" * 64, made, made, named=(3,))
+    return LoadedSet(Path(f"{name}.yaml"), "a" * 64, made, made, listed=(3,))
 
 
 def confirming(error: float, margins: dict[str, float], *sets: LoadedSet) -> tuple[Engine, Scorer, Scorer]:
@@ -225,7 +225,7 @@ def test_every_event_has_its_scores_whichever_reader_decides() -> None:
 def test_named_features_are_active_if_they_contribute_and_others_are_not_told() -> None:
     (silent,) = scoring_engine(Scorer()).evaluate([make_event("0.0")])
     assert [score.active for score in silent.scores] == [()]
-    unnamed = replace(loaded_set("one", 2.0), named=())
+    unnamed = replace(loaded_set("one", 2.0), listed=())
     (evaluation,) = scoring_engine(Scorer(), unnamed).evaluate([make_event("5.0")])
     assert [score.active for score in evaluation.scores] == [()]
 
@@ -259,7 +259,9 @@ def test_without_confirmation_nothing_is_read_again() -> None:
 
 def summing_set(threshold: float) -> LoadedSet:
     """Its score is the number itself, so that a rule may change its threshold."""
-    made = make_summed(id="one", threshold=threshold, features=[{"index": 3, "label": "the number", "weight": 1.0}])
+    made = make_summed(
+        id="one", threshold=threshold, features=[{"index": 3, "label": "the number", "label_score": 0.9, "weight": 1.0}]
+    )
     return LoadedSet(Path("one.yaml"), "a" * 64, made, made)
 
 

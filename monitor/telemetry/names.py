@@ -395,10 +395,3 @@ RESULT = Name(
     "One alert; ERROR for high and critical, WARN below.",
     (*ALERT_ATTRIBUTES, CONTENT_PROMPT, CONTENT_TEXT),
 )
-
-
-def prometheus_name(row: Name) -> str:
-    """The name of a metric on /metrics. Source: OpenTelemetry, Prometheus and OpenMetrics compatibility."""
-    name = row.name.replace(".", "_")
-    name += {"s": "_seconds", "By": "_bytes"}.get(row.unit, "")
-    return f"{name}_total" if row.kind == "counter" else name

@@ -16,6 +16,13 @@ _GROUPS = {"stream": names.STREAM, "alert": names.ALERT_ATTRIBUTES}
 """Attributes that many rows share, by the word that the page uses for them."""
 
 
+def prometheus_name(row: names.Name) -> str:
+    """The name of a metric on /metrics. Source: OpenTelemetry, Prometheus and OpenMetrics compatibility."""
+    name = row.name.replace(".", "_")
+    name += {"s": "_seconds", "By": "_bytes"}.get(row.unit, "")
+    return f"{name}_total" if row.kind == "counter" else name
+
+
 def with_tables(page: str) -> str:
     """The page with each of its tables written again."""
     return _TABLE.sub(lambda found: found[1] + _TABLES[found[2]]() + "\n" + found[3], page)
@@ -27,7 +34,7 @@ def _groups() -> str:
 
 def _metrics() -> str:
     rows = (
-        (f"`{row.name}`<br>`{names.prometheus_name(row)}`", row.kind, row.unit or "-", _of(row), row.description)
+        (f"`{row.name}`<br>`{prometheus_name(row)}`", row.kind, row.unit or "-", _of(row), row.description)
         for row in names.METRICS
     )
     return _table(("Name", "Kind", "Unit", "Attributes", "Meaning"), rows)

@@ -36,9 +36,10 @@ from tests.alert_factory import SPAN_ID, TRACE_ID, make_alert, make_event
 from tests.feature_set_factory import make_set, make_weighted
 from tests.otlp_receiver import OtlpReceiver, attributes
 from tests.sinks.test_otel import free_port
+from tests.telemetry.documented_names import prometheus_name
 
 CONFIG = Config()
-SETS = [LoadedSet(Path("unsafe-code.yaml"), "a" * 64, make_weighted(), make_weighted(), named=(7,))]
+SETS = [LoadedSet(Path("unsafe-code.yaml"), "a" * 64, make_weighted(), make_weighted(), listed=(7,))]
 POSITIONS = (Position("t", 0, 30, 42), Position("t", 1, 5, None))
 ALERTS, ACTIVE = "latentwatch_alerts_total", "latentwatch_feature_active_total"
 CATEGORY = {"latentwatch_category": "unsafe_code"}
@@ -83,7 +84,7 @@ def test_a_scrape_shows_every_metric_of_the_table() -> None:
     use_everything(telemetry)
     families = {f.name: f for f in text_string_to_metric_families(generate_latest(telemetry.registry).decode())}
     for row in names.METRICS:
-        family = families[names.prometheus_name(row).removesuffix("_total")]
+        family = families[prometheus_name(row).removesuffix("_total")]
         assert family.type == row.kind, row.name
         assert family.documentation == row.description
         found = {label for s in family.samples for label in s.labels} - {"le"}
