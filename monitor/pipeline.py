@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from monitor.alerts.alert import Alert
@@ -23,6 +24,7 @@ from monitor.sources.source import Source
 from monitor.telemetry.health import Health
 from monitor.telemetry.names import RecordOutcome
 from monitor.telemetry.telemetry import Telemetry
+from monitor.telemetry.zero_series import DEAD_LETTERS
 
 log = logging.getLogger(__name__)
 
@@ -103,29 +105,34 @@ class Pipeline:
         self._unreadable = 0
         self._not_ready = ""
         self.totals = Totals()
+        telemetry.watch_source(source.positions)
 
     def run(self) -> Totals:
         """Runs until the source is exhausted or `stop` is set. Raises Permanent if going on is pointless."""
         while not self._stop.is_set() and not self._source.exhausted:
             self._between_batches()
-            started = time.perf_counter()
-            polled: Sequence[Record | UnreadRange] = ()
-            try:
-                polled = self._source.poll()
-            except Retryable as e:
-                self._telemetry.source_failed(e.kind)
-                self._pause(e, 0)
+            polled = self._poll()
             records = [item for item in polled if isinstance(item, Record)]
-            self._telemetry.polled(len(records), time.perf_counter() - started)
             self._report_readiness()  # before the first batch, which may take a minute
             if polled:
                 self._process_batch(records, [item for item in polled if isinstance(item, UnreadRange)])
             else:
                 # what has no records for us, such as the end of a transaction, is committed too
                 self._retry(self._source.commit)
-            self._telemetry.lag(self._source.lag())
             self._health.progress()
         return self.totals
+
+    def _poll(self) -> Sequence[Record | UnreadRange]:
+        started = time.perf_counter()
+        try:
+            polled = self._source.poll()
+        except Retryable as e:
+            self._telemetry.polled(0, time.perf_counter() - started, e.kind)
+            self._pause(e, 0)
+            return ()
+        records = sum(isinstance(item, Record) for item in polled)
+        self._telemetry.polled(records, time.perf_counter() - started)
+        return polled
 
     def _report_readiness(self) -> None:
         reason = self._source.unready
@@ -153,6 +160,8 @@ class Pipeline:
         if not self._retry(self._source.commit):
             return
         self._count(evaluations, bad, unread)
+        now_s = time.time()
+        self._telemetry.committed([max(0.0, now_s - r.time_ms / 1000) for r in records if r.time_ms is not None])
         at = [r.origin for r in records]
         self._count_records(Counter(_outcome(o in judged, o in faults, o in sampled) for o in at))
         self._on_batch(self.totals)
@@ -177,17 +186,20 @@ class Pipeline:
             return done
         done = []
         for event in events:
+            started = time.perf_counter()
             try:
                 done += self._engine.evaluate([event], self._between_groups)
                 self._unreadable = 0
             except BadEvent as e:
                 _add_fault(faults, event, e)
+                self._telemetry.processed(event, (), time.perf_counter() - started, e.kind)
             except Exception as e:
                 log.exception("event at %s could not be read", event.origin)
                 self._unreadable += 1
                 if self._unreadable >= _BROKEN_AFTER:
                     raise Permanent(f"the reader failed on {self._unreadable} events in a row: {e}") from e
                 _add_fault(faults, event, BadEvent(f"{type(e).__name__}: {e}", kind="unreadable"))
+                self._telemetry.processed(event, (), time.perf_counter() - started, "unreadable")
         return done
 
     def _between_groups(self) -> None:
@@ -203,21 +215,30 @@ class Pipeline:
 
     def _deliver(self, alerts: Sequence[Alert], letters: Sequence[tuple[Record, BadEvent]]) -> None:
         """Returns when every alert and every dead letter is delivered."""
-        for record, error in letters:
-            self._delivery.dead_letters.add(record, error)
+        dead_letters = self._delivery.dead_letters
+        with self._counting_failures(DEAD_LETTERS):
+            for record, error in letters:
+                dead_letters.add(record, error)
         for sink in self._delivery.sinks:
-            for alert in alerts:
-                sink.add(alert)
+            with self._counting_failures(sink.name):
+                for alert in alerts:
+                    sink.add(alert)
         if letters:
-            self._delivery.dead_letters.flush()
+            with self._counting_failures(DEAD_LETTERS):
+                dead_letters.flush()
         for sink in self._delivery.sinks:
             started = time.perf_counter()
-            try:
+            with self._counting_failures(sink.name):
                 sink.flush()
-            except Retryable:
-                self._telemetry.sink_failed(sink.name)
-                raise
             self._telemetry.sink_flushed(sink.name, len(alerts), time.perf_counter() - started)
+
+    @contextmanager
+    def _counting_failures(self, destination: str) -> Iterator[None]:
+        try:
+            yield
+        except Retryable:
+            self._telemetry.sink_failed(destination)
+            raise
 
     def _reset(self) -> None:
         self._delivery.dead_letters.reset()
@@ -265,7 +286,8 @@ class Pipeline:
         if evaluation.sampled_out:
             telemetry.sampled_out(evaluation.sampled_out)
             return []
-        telemetry.read(evaluation.tokens, evaluation.windows, evaluation.seconds)
+        telemetry.read(evaluation.tokens, evaluation.windows, evaluation.read_seconds)
+        telemetry.scored(evaluation.scores)
         traceparent = telemetry.processed(
             evaluation.event, evaluation.alerts, evaluation.seconds, silenced=evaluation.silenced
         )
@@ -275,8 +297,6 @@ class Pipeline:
             telemetry.confirmed()
         for alert in evaluation.alerts:
             telemetry.alert(alert)
-            for feature in alert.features:
-                telemetry.feature_active(alert.set.id, feature.index)
         return [alert.within(traceparent) for alert in evaluation.alerts]
 
     def _count(
@@ -285,7 +305,6 @@ class Pipeline:
         bad: Sequence[tuple[Record, BadEvent]],
         unread: Sequence[UnreadRange],
     ) -> None:
-        self._telemetry.committed()
         self._telemetry.queue(0)
         for _, error in bad:
             self._telemetry.bad_event(error.kind)

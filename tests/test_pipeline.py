@@ -16,6 +16,7 @@ from monitor.config.sinks import OtelConfig
 from monitor.engine import Evaluation
 from monitor.errors import BadEvent, Permanent, Retryable
 from monitor.events.event import Event, EventLimits, Origin, Record
+from monitor.events.position import Position
 from monitor.events.unread_range import UnreadRange
 from monitor.pipeline import Delivery, Pipeline, Totals
 from monitor.sinks.jsonl import JsonlDeadLetters, JsonlSink
@@ -80,7 +81,7 @@ class RecordingSource:
             raise Retryable("no coordinator", 0)
         self.uncommitted.clear()
 
-    def lag(self) -> int | None:
+    def positions(self) -> Sequence[Position] | None:
         return None
 
     def close(self) -> None:
@@ -267,7 +268,7 @@ def test_an_unread_range_is_dead_lettered_and_counted_before_the_commit(loop: Lo
     assert loop.calls.index("letters.flush") < loop.calls.index("commit")
     assert metric(telemetry, "latentwatch_source_unread_total", error_type="codec") == 4
     assert metric(telemetry, "latentwatch_source_unread_total", error_type="corrupt") == 0
-    assert metric(telemetry, "latentwatch_events_dead_lettered_total", error_type="unreadable") is None
+    assert metric(telemetry, "latentwatch_events_dead_lettered_total", error_type="unreadable") == 0
 
 
 def test_nothing_is_committed_past_a_range_whose_dead_letter_is_not_safe(loop: Loop, stop: threading.Event) -> None:

@@ -319,6 +319,8 @@ class HealthConfig(Section):
     """Port of /livez, /readyz and /metrics; 0 picks a free one."""
     stalled_after_s: Seconds = 300.0
     """/livez fails if the loop has made no progress for this long."""
+    feature_metrics: bool = True
+    """Whether metrics count how often each feature is active that the files of the sets name."""
 
 
 class LogConfig(Section):

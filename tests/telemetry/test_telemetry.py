@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from prometheus_client.exposition import generate_latest
@@ -14,20 +16,35 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from detectors.feature_set import SEVERITIES
 from monitor.alerts.allow import Silenced
+from monitor.alerts.set_score import SetScore
+from monitor.config.sections import Config
 from monitor.config.sinks import OtelConfig
+from monitor.errors import BadEventKind
+from monitor.events.position import Position
+from monitor.sets.load import LoadedSet
 from monitor.sinks.otel import OtelSink
 from monitor.telemetry import names as names
+from monitor.telemetry.buckets import SECONDS
+from monitor.telemetry.label_values import LIMIT
 from monitor.telemetry.telemetry import Stream, Telemetry
 from tests.alert_factory import SPAN_ID, TRACE_ID, make_alert, make_event
+from tests.feature_set_factory import make_set, make_weighted
 from tests.otlp_receiver import OtlpReceiver, attributes
 from tests.sinks.test_otel import free_port
+
+CONFIG = Config()
+SETS = [LoadedSet(Path("unsafe-code.yaml"), "a" * 64, make_weighted(), make_weighted(), named=(7,))]
+POSITIONS = (Position("t", 0, 30, 42), Position("t", 1, 5, None))
+ALERTS, ACTIVE = "latentwatch_alerts_total", "latentwatch_feature_active_total"
+CATEGORY = {"latentwatch_category": "unsafe_code"}
 
 
 def use_everything(telemetry: Telemetry) -> None:
     """Calls every method once, so that every metric has a value."""
     telemetry.polled(4, 0.2)
-    telemetry.polled(0, 0.5)
+    telemetry.polled(0, 0.5, "broker_down")
     telemetry.bad_event("json")
     telemetry.template_fallback()
     telemetry.confirmed()
@@ -36,16 +53,17 @@ def use_everything(telemetry: Telemetry) -> None:
     telemetry.processed(make_event(), [make_alert()], 0.25, silenced=[Silenced("bias", "tutor")])
     telemetry.processed(make_event("chat-2"), [], 0.25, error_type="Permanent")
     telemetry.alert(make_alert())
-    telemetry.feature_active("unsafe-code", 7)
-    telemetry.lag(12)
+    telemetry.scored([SetScore("unsafe-code", "unsafe_code", 0.62, active=(7,))])
+    telemetry.watch_source(lambda: POSITIONS)
+    telemetry.watch_ready(lambda: True)
     telemetry.queue(3)
     telemetry.sink_flushed("kafka", 1, 0.01)
     telemetry.sink_failed("kafka")
-    telemetry.committed()
+    telemetry.committed([0.3, 40.0])
     telemetry.watch_intake(lambda: (3, 400))
     telemetry.intake_accepted()
     telemetry.intake_refused("full")
-    telemetry.config_loaded("e" * 64)
+    telemetry.config_loaded(CONFIG, SETS)
     telemetry.reloaded("refused")
     telemetry.export_failed("logs", "tested")
     telemetry.export_dropped("logs", 1)
@@ -69,7 +87,8 @@ def test_a_scrape_shows_every_metric_of_the_table() -> None:
         "latentwatch_severity": "medium",
     }
     assert value("latentwatch_alerts_total", labels) == 1
-    assert value("latentwatch_config_info", {"latentwatch_config_sha256": "e" * 64}) == 1
+    reader = {"latentwatch_reader_model": "smollm2", "latentwatch_config_sha256": CONFIG.sha256()}
+    assert value("latentwatch_config_info", reader) == 1
     outcomes = ("applied", "unchanged", "refused")
     reloads = [value("latentwatch_config_reloads_total", {"latentwatch_reload_outcome": o}) for o in outcomes]
     assert (reloads, value("latentwatch_config_refused", {})) == ([0, 0, 1], 1)
@@ -96,16 +115,111 @@ def test_openmetrics_parses_and_no_event_id_becomes_a_label() -> None:
 def test_gauges_follow_the_state() -> None:
     telemetry = Telemetry(OtelConfig(), "0.1.0", {})
     value = telemetry.registry.get_sample_value
-    assert value("latentwatch_lag", {}) is None
-    telemetry.lag(5)
-    telemetry.config_loaded("one")
-    telemetry.config_loaded("two")
+    changed = CONFIG.changed(alerts={"top_features": 3})
+    hashes = [{"latentwatch_config_sha256": config.sha256()} for config in (CONFIG, changed)]
+    telemetry.config_loaded(CONFIG, SETS)
+    telemetry.config_loaded(changed, SETS)
     for _ in range(2):  # a second scrape still sees them
-        assert value("latentwatch_lag", {}) == 5
-        assert value("latentwatch_config_info", {"latentwatch_config_sha256": "two"}) == 1
-        assert value("latentwatch_config_info", {"latentwatch_config_sha256": "one"}) is None
-    telemetry.lag(None)
-    assert value("latentwatch_lag", {}) is None
+        assert [value("latentwatch_config_info", labels) for labels in hashes] == [None, 1]
+    ready = [False]
+    assert value("latentwatch_ready", {}) is None
+    telemetry.watch_ready(lambda: ready[0])
+    assert value("latentwatch_ready", {}) == 0
+    ready[0] = True
+    assert value("latentwatch_ready", {}) == 1
+    telemetry.shutdown()
+
+
+def test_lag_and_position_are_there_for_each_partition_and_gone_with_the_broker() -> None:
+    telemetry = Telemetry(OtelConfig(), "0.1.0", {})
+    value = telemetry.registry.get_sample_value
+    where = [{"messaging_destination_name": "t", "messaging_destination_partition_id": n} for n in ("0", "1")]
+    names_ = ("latentwatch_lag", "latentwatch_position")
+    assert value("latentwatch_partitions_assigned", {}) is None
+    found: Sequence[Position] | None = POSITIONS
+    telemetry.watch_source(lambda: found)
+    assert [value(name, where[0]) for name in names_] == [12, 30]
+    assert [value(name, where[1]) for name in names_] == [None, 5]  # its end is not known yet
+    assert value("latentwatch_partitions_assigned", {}) == 2
+    found = ()
+    assert value("latentwatch_partitions_assigned", {}) == 0
+    found = None
+    assert value("latentwatch_partitions_assigned", {}) is None
+    assert [value(name, where[0]) for name in names_] == [None, None]
+    telemetry.shutdown()
+
+
+def test_times_are_there_once_something_happened() -> None:
+    telemetry = Telemetry(OtelConfig(), "0.1.0", {})
+
+    def times() -> list[float | None]:
+        of = ("event", "commit", "alert")
+        return [telemetry.registry.get_sample_value(f"latentwatch_last_{one}_timestamp_seconds", {}) for one in of]
+
+    telemetry.polled(0, 0.5)
+    assert times() == [None, None, None]
+    before = time.time()
+    telemetry.polled(1, 0.5)
+    telemetry.committed()
+    telemetry.alert(make_alert())
+    assert all(found is not None and before <= found <= time.time() for found in times())
+    telemetry.shutdown()
+
+
+def test_every_series_of_a_configuration_starts_at_zero() -> None:
+    rules = [
+        {"name": "strict", "when": {"tenant": "bank"}, "sets": {"*": {"severity": "critical"}}},
+        {"name": "few", "when": {"tenant": "free"}, "sampling": 0.1},
+    ]
+    allow = [{"name": "tutor", "system_sha256": "a" * 64, "sets": "*"}]
+    config = CONFIG.changed(feature_sets={"rules": rules, "allow": allow}, sinks={"jsonl": {"enabled": True}})
+    escalating = make_set(escalations=({"score": 3.0, "severity": "high"},))
+    telemetry = Telemetry(OtelConfig(), "0.1.0", {})
+    telemetry.config_loaded(config, [replace(SETS[0], set=escalating)])
+    value = telemetry.registry.get_sample_value
+    of_set = {"latentwatch_set_id": "unsafe-code"}
+    severities = [s for s in SEVERITIES if value(ALERTS, of_set | CATEGORY | {"latentwatch_severity": s}) == 0]
+    assert severities == ["medium", "high", "critical"]
+    for sink in ("kafka", "jsonl", "dead_letters"):
+        assert value("latentwatch_sink_failures_total", {"latentwatch_sink": sink}) == 0
+    for kind in get_args(BadEventKind):
+        assert value("latentwatch_events_dead_lettered_total", {"error_type": kind}) == 0
+    assert value("latentwatch_events_sampled_out_total", {"latentwatch_rule": "few"}) == 0
+    assert value("latentwatch_alerts_silenced_total", of_set | {"latentwatch_allowed": "tutor"}) == 0
+    active = [value(ACTIVE, of_set | {"latentwatch_feature_index": str(index)}) for index in (3, 7)]
+    assert active == [None, 0]  # only those that the set's file names
+    telemetry.shutdown()
+
+
+def test_features_are_counted_only_if_the_config_says_so() -> None:
+    telemetry = Telemetry(OtelConfig(), "0.1.0", {})
+    telemetry.config_loaded(CONFIG.changed(health={"feature_metrics": False}), SETS)
+    telemetry.scored([SetScore("unsafe-code", "unsafe_code", 0.62, active=(7,))])
+    labels = {"latentwatch_set_id": "unsafe-code", "latentwatch_feature_index": "7"}
+    assert telemetry.registry.get_sample_value(ACTIVE, labels) is None
+    labels = {"latentwatch_set_id": "unsafe-code"} | CATEGORY
+    assert telemetry.registry.get_sample_value("latentwatch_score_count", labels) == 1
+    telemetry.shutdown()
+
+
+def test_attributes_are_labels_and_the_many_are_other() -> None:
+    telemetry = Telemetry(OtelConfig(), "0.1.0", {})
+    telemetry.config_loaded(CONFIG, SETS)
+    value = telemetry.registry.get_sample_value
+    of_set = {"latentwatch_set_id": "unsafe-code", "latentwatch_severity": "medium"} | CATEGORY
+    telemetry.processed(make_event(), [], 0.1, chosen={"tenant": "bank"})
+    bank = {"latentwatch_attribute_tenant": "bank"}
+    assert value("latentwatch_events_judged_total", bank) == 1
+    assert value(ALERTS, of_set | bank) == 0  # a tenant's alerts start at 0 with its first event
+    event = make_alert().event.model_copy(update={"attributes": {"tenant": "bank"}})
+    telemetry.alert(make_alert(event=event))
+    assert value(ALERTS, of_set | bank) == 1
+    for n in range(200):
+        telemetry.processed(make_event(), [], 0.1, chosen={"tenant": f"t{n}"})
+    series = [s.labels for f in telemetry.registry.collect() for s in f.samples if s.name == ALERTS]
+    assert len(series) == LIMIT + 2  # the first ones, `other`, and events without the attribute
+    other = {"latentwatch_attribute_tenant": "other"}
+    assert value("latentwatch_events_judged_total", other) == 201 - LIMIT
     telemetry.shutdown()
 
 
@@ -198,7 +312,7 @@ def test_spans_have_link_parent_and_attributes() -> None:
         assert set(attributes(span)) <= set(row.attributes)
     metrics = receiver.metrics()
     assert metrics["latentwatch.alerts"].sum.data_points[0].as_int == 1
-    assert list(metrics["messaging.process.duration"].histogram.data_points[0].explicit_bounds) == list(names.SECONDS)
+    assert list(metrics["messaging.process.duration"].histogram.data_points[0].explicit_bounds) == list(SECONDS)
 
 
 def test_a_metric_export_that_fails_is_counted() -> None:
