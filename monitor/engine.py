@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ class Evaluation:
     """The part of it in which the model read."""
     confirmed: bool = False
     """Whether it came near a threshold, so that the exact reader read it again and decided."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """The event's attributes that the config chooses."""
     scores: tuple[SetScore, ...] = ()
     """Of every set that looks at the event."""
     silenced: tuple[Silenced, ...] = ()
@@ -139,6 +141,7 @@ class Engine:
                     seconds=seconds * share,
                     read_seconds=(seconds - judging_s) * share,
                     confirmed=n in near,
+                    attributes=policy.attributes(item.event),
                     scores=judged[n].scores,
                     silenced=judged[n].silenced,
                 )

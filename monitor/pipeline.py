@@ -23,6 +23,7 @@ from monitor.sinks.sink import DeadLetters, Sink
 from monitor.sources.source import Source
 from monitor.telemetry.health import Health
 from monitor.telemetry.names import RecordOutcome
+from monitor.telemetry.spans import Reading
 from monitor.telemetry.telemetry import Telemetry
 from monitor.telemetry.zero_series import DEAD_LETTERS
 
@@ -119,6 +120,7 @@ class Pipeline:
             else:
                 # what has no records for us, such as the end of a transaction, is committed too
                 self._retry(self._source.commit)
+                self._telemetry.flush_spans()  # of the last batch's commit
             self._health.progress()
         return self.totals
 
@@ -157,11 +159,13 @@ class Pipeline:
         self._note_failures(records, unread)
         if not self._retry(lambda: self._deliver(alerts, letters), self._reset):
             return  # stopped while a destination was down: nothing is committed, all is read again
+        started = time.perf_counter()
         if not self._retry(self._source.commit):
             return
+        seconds, now_s = time.perf_counter() - started, time.time()
         self._count(evaluations, bad, unread)
-        now_s = time.time()
-        self._telemetry.committed([max(0.0, now_s - r.time_ms / 1000) for r in records if r.time_ms is not None])
+        ages_s = [max(0.0, now_s - r.time_ms / 1000) for r in records if r.time_ms is not None]
+        self._telemetry.committed(len(records), seconds, ages_s)
         at = [r.origin for r in records]
         self._count_records(Counter(_outcome(o in judged, o in faults, o in sampled) for o in at))
         self._on_batch(self.totals)
@@ -216,28 +220,29 @@ class Pipeline:
     def _deliver(self, alerts: Sequence[Alert], letters: Sequence[tuple[Record, BadEvent]]) -> None:
         """Returns when every alert and every dead letter is delivered."""
         dead_letters = self._delivery.dead_letters
-        with self._counting_failures(DEAD_LETTERS):
+        with self._counting_failures(DEAD_LETTERS, len(letters)):
             for record, error in letters:
                 dead_letters.add(record, error)
         for sink in self._delivery.sinks:
-            with self._counting_failures(sink.name):
+            with self._counting_failures(sink.name, len(alerts)):
                 for alert in alerts:
                     sink.add(alert)
         if letters:
-            with self._counting_failures(DEAD_LETTERS):
+            with self._counting_failures(DEAD_LETTERS, len(letters)):
                 dead_letters.flush()
         for sink in self._delivery.sinks:
             started = time.perf_counter()
-            with self._counting_failures(sink.name):
+            with self._counting_failures(sink.name, len(alerts)):
                 sink.flush()
             self._telemetry.sink_flushed(sink.name, len(alerts), time.perf_counter() - started)
 
     @contextmanager
-    def _counting_failures(self, destination: str) -> Iterator[None]:
+    def _counting_failures(self, destination: str, items: int) -> Iterator[None]:
+        started = time.perf_counter()
         try:
             yield
-        except Retryable:
-            self._telemetry.sink_failed(destination)
+        except Retryable as e:
+            self._telemetry.sink_failed(destination, items, time.perf_counter() - started, e.kind)
             raise
 
     def _reset(self) -> None:
@@ -286,15 +291,19 @@ class Pipeline:
         if evaluation.sampled_out:
             telemetry.sampled_out(evaluation.sampled_out)
             return []
-        telemetry.read(evaluation.tokens, evaluation.windows, evaluation.read_seconds)
-        telemetry.scored(evaluation.scores)
         traceparent = telemetry.processed(
-            evaluation.event, evaluation.alerts, evaluation.seconds, silenced=evaluation.silenced
+            evaluation.event,
+            evaluation.alerts,
+            evaluation.seconds,
+            silenced=evaluation.silenced,
+            chosen=evaluation.attributes,
+            reading=Reading(
+                evaluation.tokens, evaluation.windows, evaluation.read_seconds, confirmed=evaluation.confirmed
+            ),
+            scores=evaluation.scores,
         )
         if evaluation.fallback:
             telemetry.template_fallback()
-        if evaluation.confirmed:
-            telemetry.confirmed()
         for alert in evaluation.alerts:
             telemetry.alert(alert)
         return [alert.within(traceparent) for alert in evaluation.alerts]

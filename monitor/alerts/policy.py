@@ -14,6 +14,7 @@ from detectors.score import Score
 from monitor.alerts.alert import Alert
 from monitor.alerts.allow import AllowList, Silenced, silencing
 from monitor.alerts.builder import AlertBuilder
+from monitor.alerts.event_attributes import NONE_CHOSEN, ChosenAttributes
 from monitor.alerts.rules import AS_SET, UNCHANGED, Decision, RuleBook, SetDecision
 from monitor.alerts.set_score import SetScore
 from monitor.events.event import Event
@@ -27,6 +28,8 @@ class PolicySettings:
 
     config_sha256: str
     """Goes into every alert."""
+    attributes: ChosenAttributes = NONE_CHOSEN
+    """What alerts and telemetry say of an event."""
     capture_content: bool = False
     """Whether alerts carry text."""
     top_features: int = 8
@@ -98,11 +101,16 @@ class Policy:
         ]
         self._rules = rules
         self._allow = allow or AllowList()
-        self._builder = AlertBuilder(settings.config_sha256, settings.capture_content)
+        self._builder = AlertBuilder(settings.config_sha256, settings.attributes, settings.capture_content)
+        self._attributes = settings.attributes
 
     def decision(self, event: Event) -> Decision:
         """What the rules of the config decide for the event."""
         return UNCHANGED if self._rules is None else self._rules.decide(event)
+
+    def attributes(self, event: Event) -> Mapping[str, str]:
+        """The event's attributes that the config chooses."""
+        return self._attributes.of(event)
 
     def judge(self, item: Tokenised, values: NDArray[np.float32]) -> Judgement:
         """Judges an event with the activations `values` [token, column]."""

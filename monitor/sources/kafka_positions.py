@@ -43,7 +43,7 @@ class KafkaPositions:
         return found
 
     def _end(self, partition: TopicPartition) -> int | None:
-        # the end of a fetch is newer while there are fetches, and not every broker answers ListOffsets rightly
+        # a fetch is newer while there are fetches, and the embedded broker's answer leaves out most of the last batch
         known = (self._consumer.highwater(partition), self._ends.get(partition))
         return max((end for end in known if end is not None), default=None)
 

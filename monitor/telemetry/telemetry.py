@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ParamSpec, TypeVar, get_args
 
+from opentelemetry.context import Context
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import Counter, Histogram
 from opentelemetry.sdk.metrics import MeterProvider
@@ -31,7 +32,7 @@ from monitor.telemetry.gauges import Gauges
 from monitor.telemetry.label_values import LabelValues
 from monitor.telemetry.metric_exporter import MetricExporter
 from monitor.telemetry.otlp import ExportOutcome
-from monitor.telemetry.spans import Spans
+from monitor.telemetry.spans import Reading, Spans, remote_context
 from monitor.telemetry.zero_series import alert_series, common_series, configured_series
 
 _log = logging.getLogger(__name__)
@@ -49,14 +50,18 @@ class Stream:
     group_id: str = "latentwatch"
     client_id: str = "latentwatch"
     system: str = "kafka"
+    server: str = ""
+    """The first host:port of the brokers; empty without Kafka."""
 
-    def attributes(self) -> dict[str, str]:
+    def attributes(self) -> dict[str, str | int]:
         """The attributes of every metric and span about messages."""
+        host, _, port = self.server.rpartition(":")
         return {
             names.SYSTEM: self.system,
             names.DESTINATION: self.topic,
             names.GROUP: self.group_id,
             names.CLIENT_ID: self.client_id,
+            **({names.SERVER_ADDRESS: host.strip("[]"), names.SERVER_PORT: int(port)} if port.isdecimal() else {}),
         }
 
 
@@ -115,7 +120,7 @@ class Telemetry:
         self._make_instruments()
 
     def _make_instruments(self) -> None:
-        meter = self._meters.get_meter("latentwatch", self.version)
+        meter = self._meters.get_meter("latentwatch", self.version, names.SCHEMA_URL)
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
         observed = self._gauges.callbacks()
@@ -172,11 +177,6 @@ class Telemetry:
         self._add(names.TEMPLATE_FALLBACKS, 1, {})
 
     @_harmless
-    def confirmed(self) -> None:
-        """An event came near a threshold, and the float32 reader decided."""
-        self._add(names.CONFIRMED, 1, {})
-
-    @_harmless
     def sampled_out(self, rule: str) -> None:
         """An event was not read, because the rule samples."""
         self._add(names.SAMPLED_OUT, 1, {names.RULE: rule})
@@ -215,13 +215,6 @@ class Telemetry:
         self._add(names.INTAKE_REFUSED, 1, {names.ERROR_TYPE: kind})
 
     @_harmless
-    def read(self, tokens: int, windows: int, duration_s: float) -> None:
-        """The model read one event."""
-        self._add(names.TOKENS, tokens, {})
-        self._add(names.WINDOWS, windows, {})
-        self._record(names.READ_DURATION, duration_s, {})
-
-    @_harmless
     def processed(
         self,
         event: Event,
@@ -230,25 +223,34 @@ class Telemetry:
         error_type: str | None = None,
         silenced: Sequence[Silenced] = (),
         chosen: Mapping[str, str] = NO_ATTRIBUTES,
+        reading: Reading | None = None,
+        scores: Iterable[SetScore] = (),
     ) -> str | None:
         """An event was evaluated. Returns the traceparent of its span; None if spans are off.
 
         Counts the `silenced` alerts, but not the others: see `alert`. `chosen` are the event's attributes that the
         config chooses.
         """
+        traceparent = None
+        if self._spans is not None:
+            traceparent = self._spans.processed(event, alerts, duration_s, error_type, silenced, chosen, reading)
+        # over OTLP, histograms have the event's span as an exemplar
+        context = None if traceparent is None else remote_context(traceparent)
         attributes = {**self._stream, names.OPERATION: "process"}
         if error_type is not None:
             attributes[names.ERROR_TYPE] = error_type
         else:
             self._add(names.JUDGED, 1, self._attributes.labels(chosen))
-        self._record(names.PROCESS_DURATION, duration_s, attributes)
+        self._record(names.PROCESS_DURATION, duration_s, attributes, context)
+        if reading is not None:
+            self._read(reading)
         self._count_parts(names.UNREAD_PARTS, event.unread)
         self._count_parts(names.REPAIRED, event.repaired)
         for one in silenced:
             self._add(names.ALERTS_SILENCED, 1, {names.SET_ID: one.set_id, names.ALLOWED: one.allowed})
-        if self._spans is None:
-            return None
-        return self._spans.processed(event, alerts, duration_s, error_type, silenced)
+        for score in scores:
+            self._scored(score, context)
+        return traceparent
 
     @_harmless
     def alert(self, alert: Alert) -> None:
@@ -256,14 +258,6 @@ class Telemetry:
         labels = {names.SET_ID: alert.set.id, names.CATEGORY: alert.set.category, names.SEVERITY: alert.severity}
         self._add(names.ALERTS, 1, {**labels, **self._attributes.labels(alert.event.attributes)})
         self._gauges.happened(names.LAST_ALERT)
-
-    @_harmless
-    def scored(self, scores: Iterable[SetScore]) -> None:
-        """The sets scored an event."""
-        for one in scores:
-            self._record(names.SCORE, one.score, {names.SET_ID: one.set_id, names.CATEGORY: one.category})
-            if self._feature_metrics:
-                self._gauges.active(one.set_id, one.active)
 
     @_harmless
     def queue(self, n: int) -> None:
@@ -275,16 +269,22 @@ class Telemetry:
         """A sink delivered alerts."""
         self._add(names.SINK_ALERTS, alerts, {names.SINK: sink})
         self._record(names.SINK_DURATION, duration_s, {names.SINK: sink})
+        if alerts and self._spans is not None:
+            self._spans.delivered(sink, alerts, duration_s)
 
     @_harmless
-    def sink_failed(self, sink: str) -> None:
+    def sink_failed(self, sink: str, alerts: int, duration_s: float, kind: RetryableKind) -> None:
         """A sink could not take or flush alerts."""
         self._add(names.SINK_FAILURES, 1, {names.SINK: sink})
+        if self._spans is not None:
+            self._spans.delivered(sink, alerts, duration_s, kind)
 
     @_harmless
-    def committed(self, ages_s: Iterable[float] = ()) -> None:
+    def committed(self, records: int, duration_s: float, ages_s: Iterable[float] = ()) -> None:
         """A batch was committed, with records that were so old then."""
         self._add(names.COMMITS, 1, {})
+        if self._spans is not None:
+            self._spans.committed(records, duration_s)
         self._gauges.happened(names.LAST_COMMIT)
         for age_s in ages_s:
             self._record(names.EVENT_AGE, age_s, {})
@@ -344,7 +344,7 @@ class Telemetry:
 
     # ---- instruments
 
-    def _add(self, row: names.Name, amount: int, attributes: Mapping[str, str]) -> None:
+    def _add(self, row: names.Name, amount: int, attributes: Mapping[str, str | int]) -> None:
         self._counters[row.name].add(amount, attributes)
 
     def _start_alerts(self, labels: Mapping[str, str]) -> None:
@@ -355,5 +355,19 @@ class Telemetry:
         for kind, count in counts.items():
             self._add(row, count, {names.PART_KIND: kind})
 
-    def _record(self, row: names.Name, value: float, attributes: Mapping[str, str]) -> None:
-        self._histograms[row.name].record(value, attributes)
+    def _record(
+        self, row: names.Name, value: float, attributes: Mapping[str, str | int], context: Context | None = None
+    ) -> None:
+        self._histograms[row.name].record(value, attributes, context)
+
+    def _read(self, reading: Reading) -> None:
+        self._add(names.TOKENS, reading.tokens, {})
+        self._add(names.WINDOWS, reading.windows, {})
+        self._add(names.CONFIRMED, int(reading.confirmed), {})
+        self._record(names.READ_DURATION, reading.seconds, {})
+
+    def _scored(self, score: SetScore, context: Context | None) -> None:
+        labels = {names.SET_ID: score.set_id, names.CATEGORY: score.category}
+        self._record(names.SCORE, score.score, labels, context)
+        if self._feature_metrics:
+            self._gauges.active(score.set_id, score.active)

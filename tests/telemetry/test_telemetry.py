@@ -28,6 +28,7 @@ from monitor.sinks.otel import OtelSink
 from monitor.telemetry import names as names
 from monitor.telemetry.buckets import SECONDS
 from monitor.telemetry.label_values import LIMIT
+from monitor.telemetry.spans import Reading
 from monitor.telemetry.telemetry import Stream, Telemetry
 from tests.alert_factory import SPAN_ID, TRACE_ID, make_alert, make_event
 from tests.feature_set_factory import make_set, make_weighted
@@ -47,19 +48,24 @@ def use_everything(telemetry: Telemetry) -> None:
     telemetry.polled(0, 0.5, "broker_down")
     telemetry.bad_event("json")
     telemetry.template_fallback()
-    telemetry.confirmed()
-    telemetry.read(tokens=100, windows=3, duration_s=0.3)
     telemetry.sampled_out("few")
-    telemetry.processed(make_event(), [make_alert()], 0.25, silenced=[Silenced("bias", "tutor")])
+    telemetry.processed(
+        make_event(),
+        [make_alert(event=make_alert().event.model_copy(update={"attributes": {"tenant": "bank"}}))],
+        0.25,
+        silenced=[Silenced("bias", "tutor")],
+        chosen={"tenant": "bank"},
+        reading=Reading(100, 3, 0.2, confirmed=True),
+        scores=[SetScore("unsafe-code", "unsafe_code", 0.62, active=(7,))],
+    )
     telemetry.processed(make_event("chat-2"), [], 0.25, error_type="Permanent")
     telemetry.alert(make_alert())
-    telemetry.scored([SetScore("unsafe-code", "unsafe_code", 0.62, active=(7,))])
     telemetry.watch_source(lambda: POSITIONS)
     telemetry.watch_ready(lambda: True)
     telemetry.queue(3)
     telemetry.sink_flushed("kafka", 1, 0.01)
-    telemetry.sink_failed("kafka")
-    telemetry.committed([0.3, 40.0])
+    telemetry.sink_failed("kafka", 1, 0.02, "topic_missing")
+    telemetry.committed(4, 0.01, [0.3, 40.0])
     telemetry.watch_intake(lambda: (3, 400))
     telemetry.intake_accepted()
     telemetry.intake_refused("full")
@@ -78,13 +84,15 @@ def test_a_scrape_shows_every_metric_of_the_table() -> None:
         assert family.type == row.kind, row.name
         assert family.documentation == row.description
         found = {label for s in family.samples for label in s.labels} - {"le"}
-        assert found <= {a.replace(".", "_") for a in row.attributes}, row.name
+        assert found <= {a.format(name="tenant").replace(".", "_") for a in row.attributes}, row.name
     value = telemetry.registry.get_sample_value
     assert value("latentwatch_tokens_total", {}) == 100
+    assert value("latentwatch_events_confirmed_total", {}) == 1
     labels = {
         "latentwatch_set_id": "unsafe-code",
         "latentwatch_category": "unsafe_code",
         "latentwatch_severity": "medium",
+        "latentwatch_attribute_tenant": "",
     }
     assert value("latentwatch_alerts_total", labels) == 1
     reader = {"latentwatch_reader_model": "smollm2", "latentwatch_config_sha256": CONFIG.sha256()}
@@ -92,8 +100,8 @@ def test_a_scrape_shows_every_metric_of_the_table() -> None:
     outcomes = ("applied", "unchanged", "refused")
     reloads = [value("latentwatch_config_reloads_total", {"latentwatch_reload_outcome": o}) for o in outcomes]
     assert (reloads, value("latentwatch_config_refused", {})) == ([0, 0, 1], 1)
-    assert value("latentwatch_read_duration_seconds_bucket", {"le": "0.25"}) == 0
-    assert value("latentwatch_read_duration_seconds_bucket", {"le": "0.5"}) == 1
+    assert value("latentwatch_read_duration_seconds_bucket", {"le": "0.1"}) == 0
+    assert value("latentwatch_read_duration_seconds_bucket", {"le": "0.25"}) == 1
     (target,) = families["target_info"].samples
     assert target.labels["latentwatch_reader_model"] == "smollm2"
     assert target.labels["service_version"] == "0.1.0"
@@ -160,7 +168,7 @@ def test_times_are_there_once_something_happened() -> None:
     assert times() == [None, None, None]
     before = time.time()
     telemetry.polled(1, 0.5)
-    telemetry.committed()
+    telemetry.committed(1, 0.01)
     telemetry.alert(make_alert())
     assert all(found is not None and before <= found <= time.time() for found in times())
     telemetry.shutdown()
@@ -194,7 +202,7 @@ def test_every_series_of_a_configuration_starts_at_zero() -> None:
 def test_features_are_counted_only_if_the_config_says_so() -> None:
     telemetry = Telemetry(OtelConfig(), "0.1.0", {})
     telemetry.config_loaded(CONFIG.changed(health={"feature_metrics": False}), SETS)
-    telemetry.scored([SetScore("unsafe-code", "unsafe_code", 0.62, active=(7,))])
+    telemetry.processed(make_event(), [], 0.1, scores=[SetScore("unsafe-code", "unsafe_code", 0.62, active=(7,))])
     labels = {"latentwatch_set_id": "unsafe-code", "latentwatch_feature_index": "7"}
     assert telemetry.registry.get_sample_value(ACTIVE, labels) is None
     labels = {"latentwatch_set_id": "unsafe-code"} | CATEGORY
@@ -277,7 +285,9 @@ def test_spans_have_link_parent_and_attributes() -> None:
         config = OtelConfig(
             enabled=True, endpoint=receiver.url, timeout_s=2, resource_attributes={"deployment.environment.name": "t"}
         )
-        telemetry = Telemetry(config, "0.1.0", {}, Stream("llm.events", "g", "c"))
+        telemetry = Telemetry(
+            config, "0.1.0", {names.READER_MODEL: "smollm2"}, Stream("llm.events", "g", "c", server="kafka-0:9092")
+        )
         use_everything(telemetry)
         telemetry.processed(make_event(traceparent=None), [], 0.1)
         telemetry.shutdown()
@@ -308,10 +318,37 @@ def test_spans_have_link_parent_and_attributes() -> None:
     assert evaluate.kind == evaluate.SPAN_KIND_INTERNAL
     assert attributes(evaluate)["openinference.span.kind"] == "GUARDRAIL"
     assert attributes(evaluate)["security_rule.name"] == "unsafe-code"
-    for span, row in ((poll, names.POLL), (process, names.PROCESS), (evaluate, names.EVALUATE)):
-        assert set(attributes(span)) <= set(row.attributes)
+    assert attributes(evaluate)["latentwatch.attribute.tenant"] == "bank"
+    assert found["openinference.span.kind"] == "CHAIN"
+    assert found["latentwatch.attribute.tenant"] == "bank"
+    assert (found["server.address"], found["server.port"]) == ("kafka-0", 9092)
+    (read,) = (s for s in spans if s.name == "read smollm2")
+    assert (read.trace_id, read.parent_span_id) == (process.trace_id, process.span_id)
+    assert attributes(read)["latentwatch.read.tokens"] == 100
+    assert read.end_time_unix_nano - read.start_time_unix_nano == 200_000_000
+    assert evaluate.start_time_unix_nano == read.end_time_unix_nano
+    delivered, not_delivered = (s for s in spans if s.name == "deliver kafka")
+    (commit,) = (s for s in spans if s.name == "commit llm.events")
+    assert {s.parent_span_id for s in (delivered, not_delivered, commit)} == {poll.span_id}
+    assert {s.trace_id for s in (delivered, not_delivered, commit)} == {poll.trace_id}
+    assert attributes(not_delivered)["error.type"] == "topic_missing"
+    assert attributes(commit)["messaging.operation.type"] == "settle"
+    shown = {
+        names.POLL: (poll,),
+        names.PROCESS: (process, failed),
+        names.READ: (read,),
+        names.EVALUATE: (evaluate,),
+        names.DELIVER: (delivered, not_delivered),
+        names.COMMIT: (commit,),
+    }
+    for row, of in shown.items():
+        for span in of:
+            assert set(attributes(span)) <= {a.format(name="tenant") for a in row.attributes}, row.name
+    assert receiver.schema_urls() == {names.SCHEMA_URL}
     metrics = receiver.metrics()
     assert metrics["latentwatch.alerts"].sum.data_points[0].as_int == 1
+    (scores,) = metrics["latentwatch.score"].histogram.data_points
+    assert [e.span_id for e in scores.exemplars] == [process.span_id]
     assert list(metrics["messaging.process.duration"].histogram.data_points[0].explicit_bounds) == list(SECONDS)
 
 
