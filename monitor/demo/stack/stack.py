@@ -134,6 +134,7 @@ class Stack:
 
     def _config(self, port: int, otlp: str | None) -> dict[str, Any]:
         config: dict[str, Any] = demo_config(self.broker.bootstrap_servers, self.demo.alerts, port)
+        config["alerts"] = {**config["alerts"], "attributes": ["tenant"]}
         if otlp is not None:
             config["sinks"]["otel"] = {"enabled": True, "endpoint": otlp, "metrics_interval_s": 5}
         return {**config, **self._files.sidecar}
