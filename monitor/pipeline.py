@@ -110,6 +110,8 @@ class Pipeline:
 
     def run(self) -> Totals:
         """Runs until the source is exhausted or `stop` is set. Raises Permanent if going on is pointless."""
+        if not self._source.unready:  # else the first poll finds out
+            self._report_readiness()
         while not self._stop.is_set() and not self._source.exhausted:
             self._between_batches()
             polled = self._poll()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +84,7 @@ class RecordingSource:
         self.uncommitted.clear()
 
     def positions(self) -> Sequence[Position] | None:
-        return None
+        return [Position("t", 0, 1, 5)]
 
     def close(self) -> None:
         self._calls.append("close")
@@ -175,6 +177,14 @@ class Loop:
 @pytest.fixture
 def loop(telemetry: Telemetry, stop: threading.Event) -> Loop:
     return Loop(telemetry, stop)
+
+
+STREAM = {
+    "messaging_system": "kafka",
+    "messaging_destination_name": "llm.events",
+    "messaging_consumer_group_name": "latentwatch",
+    "messaging_client_id": "latentwatch",
+}
 
 
 def metric(telemetry: Telemetry, name: str, **labels: str) -> float | None:
@@ -319,6 +329,30 @@ def test_a_failed_flush_is_repeated_from_the_start_and_nothing_is_committed_mean
     assert loop.pipeline.totals.alerts == 2
 
 
+class RefusingSink(RecordingSink):
+    """Fails as often as told to take an alert at all, as a producer does whose topic is missing."""
+
+    def __init__(self, calls: list[str], name: str, refusals: int) -> None:
+        super().__init__(calls, name)
+        self._refusals = refusals
+
+    def add(self, *item: Any) -> None:
+        if self._refusals:
+            self._refusals -= 1
+            raise Retryable("the topic does not exist", 0, kind="topic_missing")
+        super().add(*item)
+
+
+def test_alerts_and_dead_letters_that_are_not_even_taken_are_counted_as_failures(
+    loop: Loop, telemetry: Telemetry
+) -> None:
+    sink, letters = RefusingSink(loop.calls, "kafka", refusals=2), RefusingSink(loop.calls, "letters", refusals=1)
+    loop.run(RecordingSource(loop.calls, [record(1, "alert"), record(2, value=b"{")]), sink, letters=letters)
+    assert metric(telemetry, "latentwatch_sink_failures_total", latentwatch_sink="kafka") == 2
+    assert metric(telemetry, "latentwatch_sink_failures_total", latentwatch_sink="dead_letters") == 1
+    assert ids(sink.safe) == ["e1"]
+
+
 def test_a_failed_commit_is_repeated_without_delivering_again(loop: Loop) -> None:
     sink = RecordingSink(loop.calls)
     loop.run(RecordingSource(loop.calls, [record(1, "alert")], commit_errors=1), sink)
@@ -455,6 +489,26 @@ def test_an_event_that_the_reader_fails_on_is_taken_out_alone(loop: Loop, teleme
     assert (totals.events, totals.bad, totals.alerts) == (2, 1, 2)
     assert metric(telemetry, "latentwatch_events_dead_lettered_total", error_type="unreadable") == 1
     assert metric(telemetry, "latentwatch_tokens_total") == 6  # nothing is counted twice
+    assert metric(telemetry, "latentwatch_events_judged_total") == 2
+    stream = STREAM | {"messaging_operation_name": "process"}
+    failed = stream | {"error_type": "unreadable"}
+    assert metric(telemetry, "messaging_process_duration_seconds_count", **stream, error_type="") == 2
+    assert metric(telemetry, "messaging_process_duration_seconds_count", **failed) == 1
+
+
+def test_times_and_ages_are_those_of_the_commit(loop: Loop, telemetry: Telemetry) -> None:
+    an_hour_ago = replace(record(1), time_ms=int((time.time() - 3_600) * 1_000))
+    loop.run(RecordingSource(loop.calls, [an_hour_ago, record(2)]), RecordingSink(loop.calls))
+    assert metric(telemetry, "latentwatch_event_age_seconds_count") == 1  # the other has no time
+    assert metric(telemetry, "latentwatch_event_age_seconds_bucket", le="900.0") == 0
+    assert metric(telemetry, "latentwatch_event_age_seconds_bucket", le="21600.0") == 1
+    assert metric(telemetry, "latentwatch_last_commit_timestamp_seconds") is not None
+
+
+def test_the_source_s_positions_are_shown(loop: Loop, telemetry: Telemetry) -> None:
+    loop.run(RecordingSource(loop.calls, [record(1)]), RecordingSink(loop.calls))
+    where = {"messaging_destination_name": "t", "messaging_destination_partition_id": "0"}
+    assert metric(telemetry, "latentwatch_lag", **where) == 4
 
 
 def test_events_that_are_too_long_to_read_are_no_sign_of_a_broken_reader(loop: Loop) -> None:
@@ -513,6 +567,21 @@ def test_the_consumer_is_ready_when_the_source_is(loop: Loop, unready: str, reas
     source.unready = unready
     loop.run(source, RecordingSink(loop.calls))
     assert loop.health.ready() == reasons
+
+
+@pytest.mark.parametrize(("unready", "reasons"), [("", []), ("joining", ["consumer: has not reported yet"])])
+def test_a_source_that_is_ready_is_not_polled_first(loop: Loop, unready: str, reasons: list[str]) -> None:
+    found: list[list[str]] = []
+
+    class AskedMeanwhile(RecordingSource):
+        def poll(self) -> list[Record | UnreadRange]:
+            found.append(loop.health.ready())
+            return super().poll()
+
+    source = AskedMeanwhile(loop.calls, [record(1)])
+    source.unready = unready
+    loop.run(source, RecordingSink(loop.calls))
+    assert found[0] == reasons
 
 
 def test_it_is_ready_before_the_first_batch_is_judged(loop: Loop) -> None:

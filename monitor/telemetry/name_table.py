@@ -98,6 +98,9 @@ _RESOURCE = (
     ("service.name", "string", "sinks.otel.service_name."),
     ("service.version", "string", "Version of latentwatch."),
     ("service.instance.id", "string", "Random for every start, unless the resource attributes set it."),
+    ("telemetry.sdk.language", "string", "python."),
+    ("telemetry.sdk.name", "string", "opentelemetry."),
+    ("telemetry.sdk.version", "string", "Version of the OpenTelemetry SDK."),
 )
 
 SPANS = (names.POLL, names.PROCESS, names.READ, names.DELIVER, names.COMMIT, names.EVALUATE, names.RESULT)

@@ -88,7 +88,9 @@ def _check(receiver: OtlpReceiver, stream: Stream) -> None:
     (link,) = processed["late-0"].links
     assert (link.trace_id.hex(), link.span_id.hex()) == (TRACE_ID, SPAN_ID)
     assert not processed["late-1"].links
-    judged = [s for s in spans if s.parent_span_id == processed["late-0"].span_id]
+    children = [s for s in spans if s.parent_span_id == processed["late-0"].span_id]
+    judged = [s for s in children if s.name.startswith("evaluate ")]
+    assert [s.name.split(" ")[0] for s in children if s not in judged] == ["read"]
     assert len(judged) == set_count()
     assert any(s.name == f"poll {stream.events}" for s in spans)
     assert not any(SECRET.encode() in body for _, _, body in receiver.requests)

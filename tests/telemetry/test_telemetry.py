@@ -28,6 +28,7 @@ from monitor.sinks.otel import OtelSink
 from monitor.telemetry import names as names
 from monitor.telemetry.buckets import SECONDS
 from monitor.telemetry.label_values import LIMIT
+from monitor.telemetry.name_table import TABLE
 from monitor.telemetry.spans import Reading
 from monitor.telemetry.telemetry import Stream, Telemetry
 from tests.alert_factory import SPAN_ID, TRACE_ID, make_alert, make_event
@@ -106,6 +107,13 @@ def test_a_scrape_shows_every_metric_of_the_table() -> None:
     assert target.labels["latentwatch_reader_model"] == "smollm2"
     assert target.labels["service_version"] == "0.1.0"
     assert "process_resident_memory_bytes" in families
+    telemetry.shutdown()
+
+
+def test_the_resource_has_the_attributes_of_the_table() -> None:
+    telemetry = Telemetry(OtelConfig(), "0.1.0", {names.READER_MODEL: "smollm2"})
+    documented = {row.name for row in TABLE if row.kind == "resource"}
+    assert set(telemetry.resource.attributes) == documented | {names.READER_MODEL}
     telemetry.shutdown()
 
 
