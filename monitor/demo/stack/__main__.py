@@ -13,8 +13,7 @@ from rich.markup import escape
 from monitor.demo.broker import EmbeddedBroker
 from monitor.demo.progress import ProgressLine
 from monitor.demo.run import sigterm_interrupts
-from monitor.demo.stack.measure import measure
-from monitor.demo.stack.programs import PROMETHEUS
+from monitor.demo.stack.measure import measure, told
 from monitor.demo.stack.stack import Stack, StackFiles
 from monitor.errors import LatentwatchError
 
@@ -32,7 +31,7 @@ def observe(
         int | None,
         typer.Option(
             min=1,
-            help="Instead of traffic, send this many events and print how long their alerts took to Prometheus.",
+            help="Instead of traffic, send this many events and print how soon their alerts are seen.",
             show_default=False,
         ),
     ] = None,
@@ -46,12 +45,10 @@ def observe(
             if delays is None:
                 console.print("Sample traffic runs. Ctrl-C stops everything.")
                 _send(stack, rate, seconds)
-            elif stack.prometheus is None:
-                raise typer.BadParameter(PROMETHEUS.missing(), param_hint="--delays")
             else:
-                console.print(
-                    f"From publishing to Prometheus: {measure(stack, stack.prometheus, delays)}", highlight=False
-                )
+                console.print("From publishing an event to its alert")
+                for line in told(measure(stack, delays)):
+                    console.print(f"  {line}", highlight=False)
     except KeyboardInterrupt:
         pass
     except (LatentwatchError, OSError) as e:

@@ -1,50 +1,63 @@
-"""How long it takes from the publishing of an event until its alert is in Prometheus."""
+"""How long it takes from the publishing of an event until its alert is in Prometheus and on the review page."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import partial
 from statistics import median
 
-from monitor.demo.stack.prometheus import Prometheus
 from monitor.demo.stack.stack import Stack
 
-ALERTS = "sum(latentwatch_alerts_total)"
+_ALERTS = "sum(latentwatch_alerts_total)"
 _WAIT_S = 30.0
 _STEP_S = 0.618
 """The pauses between events step through a second by this, so that the events don't keep step with the scrapes."""
 
 
-@dataclass(frozen=True)
-class Delays:
-    """In seconds, of every event."""
-
-    seconds: tuple[float, ...]
-
-    def __str__(self) -> str:
-        return f"median {median(self.seconds):.2f} s, longest {max(self.seconds):.2f} s, of {len(self.seconds)} events"
-
-
-def measure(stack: Stack, prometheus: Prometheus, count: int) -> Delays:
+def measure(stack: Stack, count: int) -> dict[str, list[float]]:
     """Publishes `count` canaries, one after the other, to a stack without other traffic.
 
-    Raises Permanent if an alert does not arrive.
+    Returns the seconds of each, by where the alert arrived. Raises Permanent if one does not arrive.
     """
-    stack.until(lambda: bool(prometheus.query(ALERTS)), "the first scrape", _WAIT_S)
-    delays = []
+    places = _places(stack)
+    seconds: dict[str, list[float]] = {place: [] for place in places}
     for n in range(count):
         time.sleep(n * _STEP_S % 1)
-        before = _alerts(prometheus)
+        before = {place: alerts() for place, alerts in places.items()}
         started = time.monotonic()
         stack.traffic.send_canary(f"measured-{n}")
-        _wait_for_more(stack, prometheus, before)
-        delays.append(time.monotonic() - started)
-    return Delays(tuple(delays))
+        stack.until(partial(_arrived, places, before, started, seconds), "the alert of an event", _WAIT_S)
+    return seconds
 
 
-def _wait_for_more(stack: Stack, prometheus: Prometheus, before: float) -> None:
-    stack.until(lambda: _alerts(prometheus) > before, "the alert of an event in Prometheus", _WAIT_S)
+def told(seconds: Mapping[str, list[float]]) -> list[str]:
+    """A line for each place."""
+    return [
+        f"{place}: median {median(each):.2f} s, longest {max(each):.2f} s, of {len(each)} events"
+        for place, each in seconds.items()
+    ]
 
 
-def _alerts(prometheus: Prometheus) -> float:
-    return sum(series.value for series in prometheus.query(ALERTS))
+def _places(stack: Stack) -> dict[str, Callable[[], float]]:
+    prometheus, review = stack.prometheus, stack.review
+    places: dict[str, Callable[[], float]] = {}
+    if prometheus is not None:
+        stack.until(lambda: bool(prometheus.query(_ALERTS)), "the first scrape", _WAIT_S)
+        places["Prometheus"] = lambda: sum(series.value for series in prometheus.query(_ALERTS))
+    if review is not None:
+        places["Review page"] = lambda: float(review.newest())
+    return places
+
+
+def _arrived(
+    places: Mapping[str, Callable[[], float]],
+    before: dict[str, float],
+    started: float,
+    seconds: Mapping[str, list[float]],
+) -> bool:
+    """Notes the time of each place that has the alert now; true once none waits any more."""
+    for place in [place for place in before if places[place]() > before[place]]:
+        seconds[place].append(time.monotonic() - started)
+        del before[place]
+    return not before

@@ -14,12 +14,15 @@ from typing import Any, TypeVar
 
 import yaml
 
+from monitor.config.sinks import SINKS
 from monitor.demo.child_process import ChildProcess
 from monitor.demo.files import DemoFiles
 from monitor.demo.run import GROUP, PARTITIONS, Broker, demo_config
 from monitor.demo.sidecar_process import SidecarProcess
 from monitor.demo.stack.programs import ALERTMANAGER, COLLECTOR, PROMETHEUS
 from monitor.demo.stack.prometheus import Alertmanager, Prometheus
+from monitor.demo.stack.review_page import MISSING as REVIEW_MISSING
+from monitor.demo.stack.review_page import ReviewPage
 from monitor.demo.stack.traffic import SampleTraffic
 from monitor.demo.topics import DemoTopics
 from monitor.errors import ConfigError, Permanent
@@ -76,6 +79,7 @@ class Stack:
         self.pages: dict[str, str] = {}
         self.prometheus: Prometheus | None = None
         self.alertmanager: Alertmanager | None = None
+        self.review: ReviewPage | None = None
 
     def __enter__(self) -> Stack:
         try:
@@ -93,7 +97,7 @@ class Stack:
     def wait_ready(self, tick: Callable[[], None] = lambda: None, timeout_s: float = READY_S) -> None:
         """Returns once everything that was started answers. Raises Permanent if a part ends or takes too long."""
         self.sidecar.wait_ready(timeout_s, tick)
-        for part in (self.prometheus, self.alertmanager):
+        for part in (self.prometheus, self.alertmanager, self.review):
             if part is not None:
                 part.wait_ready(_PROGRAM_READY_S, tick)
 
@@ -127,6 +131,7 @@ class Stack:
         self.sidecar = self._child(SidecarProcess(self.demo.config, port, self.demo.log))
         self.pages["Sidecar's metrics"] = f"{self.sidecar.url}/metrics"
         self._start_prometheus(out / "prometheus")
+        self._start_review(out / "review")
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """The sidecar's config file; a running sidecar takes it into use."""
@@ -135,6 +140,8 @@ class Stack:
     def _config(self, port: int, otlp: str | None) -> dict[str, Any]:
         config: dict[str, Any] = demo_config(self.broker.bootstrap_servers, self.demo.alerts, port)
         config["alerts"] = {**config["alerts"], "attributes": ["tenant"]}
+        if self.alertmanager is not None and "alertmanager" in SINKS.built_in:
+            config["sinks"]["alertmanager"] = {"enabled": True, "url": self.alertmanager.url}
         if otlp is not None:
             config["sinks"]["otel"] = {"enabled": True, "endpoint": otlp, "metrics_interval_s": 5}
         return {**config, **self._files.sidecar}
@@ -177,6 +184,13 @@ class Stack:
             )
         )
         self.pages["Prometheus"] = self.prometheus.url
+
+    def _start_review(self, folder: Path) -> None:
+        if not ReviewPage.installed():
+            self.missing.append(REVIEW_MISSING)
+            return
+        self.review = self._child(ReviewPage(folder, _free_port(), self.demo.config, self.demo.alerts))
+        self.pages["Review page"] = self.review.url
 
     def _child(self, child: _Child) -> _Child:
         self._opened.enter_context(child)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from monitor.demo.sample_events import demo_events
-from monitor.demo.topics import DemoTopics
 
 TENANTS = ("acme", "globex", "initech")
 CANARY_TENANT = "latentwatch-canary"
@@ -19,10 +19,17 @@ _CANARIES = (5, 30, 55, 80)
 _BAD = 40
 
 
+class Publisher(Protocol):
+    """Where the records go."""
+
+    def publish(self, topic: str, records: Sequence[tuple[str, bytes]]) -> object:
+        """Publishes (key, value) records, and returns once the broker has them."""
+
+
 class SampleTraffic:
     """Publishes to `topic`. Of a hundred records, four are canaries, and one is no valid event."""
 
-    def __init__(self, topics: DemoTopics, topic: str, start: str) -> None:
+    def __init__(self, topics: Publisher, topic: str, start: str) -> None:
         """`start` tells the ids of one run from those of another."""
         self._topics = topics
         self._topic = topic
