@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from tests.deploy.helm import VALUES, Helm
 from tests.deploy.manifest import Document, documents_of, sidecar, the
-from tests.observability.files import alert_rules, rules
+from tests.observability.files import alert_rules, dashboards, rules
 
 
 @pytest.mark.parametrize(
@@ -76,3 +77,11 @@ def test_dashboards_come_from_the_charts_folder(helm: Helm, tmp_path: Path) -> N
     (found,) = [d for d in documents_of(helm.run(*args).stdout) if d["metadata"]["name"].endswith("-dashboards")]
     assert found["data"] == {"overview.json": '{"title": "{{instance}}"}'}
     assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
+def test_the_charts_own_dashboards_are_in_the_config_map(helm: Helm) -> None:
+    rendered = helm.documents("hpa", {"monitoring": {"dashboards": {"enabled": True}}})
+    (found,) = [d for d in rendered if d["metadata"]["name"].endswith("-dashboards")]
+    assert {name: json.loads(text) for name, text in found["data"].items()} == {
+        f"{name}.json": board for name, board in dashboards().items()
+    }
