@@ -1,10 +1,11 @@
 """The example configurations of Prometheus and Alertmanager are valid, and name alerts that exist.
 
-The Collector's is tested with a real sidecar, in tests/integration/test_otlp.py.
+The Collector is also tested with a real sidecar, in tests/integration/test_otlp.py.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -31,6 +32,15 @@ def _run(*command: str) -> str:
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (apt: prometheus)")
 def test_promtool_accepts_the_example_and_finds_the_rules() -> None:
     assert "1 rule files found" in _run("promtool", "check", "config", str(STACK / "prometheus.yaml"))
+
+
+@pytest.mark.parametrize("files", [["otel-collector.yaml"], ["otel-collector.yaml", "otel-collector-phoenix.yaml"]])
+def test_the_collector_accepts_its_examples(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    binary = os.environ.get("OTELCOL_BIN")
+    if binary is None:
+        pytest.skip("OTELCOL_BIN does not name an OpenTelemetry Collector")
+    monkeypatch.setenv("PHOENIX_URL", "http://127.0.0.1:6006")
+    _run(binary, "validate", *(f"--config={STACK / name}" for name in files))
 
 
 @amtool

@@ -24,6 +24,9 @@ def observe(
     deploy: Annotated[Path, typer.Option(help="The folder deploy of the repository.")] = Path("deploy"),
     out: Annotated[Path, typer.Option(help="Folder for configs, logs, alerts and data.")] = Path("observe-output"),
     rate: Annotated[float, typer.Option(min=0.1, help="Sample events per second.")] = 2.0,
+    phoenix: Annotated[
+        bool, typer.Option("--phoenix", help="Show the spans in Phoenix; one of its ports is open to the network.")
+    ] = False,
     seconds: Annotated[
         float | None, typer.Option(min=1, help="Stop after this time instead of at Ctrl-C.", show_default=False)
     ] = None,
@@ -39,7 +42,7 @@ def observe(
     """Run the observability stack on this machine, on loopback ports."""
     console = Console()
     try:
-        with sigterm_interrupts(), Stack(StackFiles(deploy, out), EmbeddedBroker()) as stack:
+        with sigterm_interrupts(), Stack(StackFiles(deploy, out, phoenix=phoenix), EmbeddedBroker()) as stack:
             _wait_ready(stack, console)
             _tell(stack, console)
             if delays is None:
@@ -64,7 +67,7 @@ def _wait_ready(stack: Stack, console: Console) -> None:
 
 
 def _tell(stack: Stack, console: Console) -> None:
-    for line in stack.missing:
+    for line in (*stack.missing, *stack.warnings):
         console.print(f"[yellow]{escape(line)}[/]", highlight=False, soft_wrap=True)
     for page, where in {**stack.pages, "Alerts": str(stack.demo.alerts), "Logs": str(stack.demo.folder)}.items():
         console.print(f"{page}: {escape(where)}", highlight=False, soft_wrap=True)

@@ -40,13 +40,15 @@ def told(seconds: Mapping[str, list[float]]) -> list[str]:
 
 
 def _places(stack: Stack) -> dict[str, Callable[[], float]]:
-    prometheus, review = stack.prometheus, stack.review
+    prometheus, review, phoenix = stack.prometheus, stack.review, stack.phoenix
     places: dict[str, Callable[[], float]] = {}
     if prometheus is not None:
         stack.until(lambda: bool(prometheus.query(_ALERTS)), "the first scrape", _WAIT_S)
         places["Prometheus"] = lambda: sum(series.value for series in prometheus.query(_ALERTS))
     if review is not None:
         places["Review page"] = lambda: float(review.newest())
+    if phoenix is not None:
+        places["Phoenix"] = lambda: float(phoenix.alerts())
     return places
 
 

@@ -19,7 +19,8 @@ from monitor.demo.child_process import ChildProcess
 from monitor.demo.files import DemoFiles
 from monitor.demo.run import GROUP, PARTITIONS, Broker, demo_config
 from monitor.demo.sidecar_process import SidecarProcess
-from monitor.demo.stack.programs import ALERTMANAGER, COLLECTOR, PROMETHEUS
+from monitor.demo.stack.phoenix import LISTENS, PROJECT, Phoenix
+from monitor.demo.stack.programs import ALERTMANAGER, COLLECTOR, PHOENIX, PROMETHEUS
 from monitor.demo.stack.prometheus import Alertmanager, Prometheus
 from monitor.demo.stack.review_page import MISSING as REVIEW_MISSING
 from monitor.demo.stack.review_page import ReviewPage
@@ -31,7 +32,8 @@ _Child = TypeVar("_Child", bound=ChildProcess)
 
 READY_S = 900.0
 """Until the sidecar is ready: the first start converts and compiles the model."""
-_PROGRAM_READY_S = 60.0
+_PROGRAM_READY_S = 180.0
+_PROJECT = {"resource_attributes": {"openinference.project.name": PROJECT}}  # Phoenix groups spans by it
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class StackFiles:
     """Sections of the sidecar's config that replace the demo's."""
     otlp: str | None = None
     """Base URL of a running OTLP receiver; the Collector is then not started."""
+
+    phoenix: bool = False
+    """Whether Phoenix shows the spans."""
 
     @property
     def examples(self) -> Path:
@@ -76,10 +81,12 @@ class Stack:
         self._children: list[ChildProcess] = []
         self.demo = DemoFiles(files.out.resolve())
         self.missing: list[str] = []
+        self.warnings: list[str] = []
         self.pages: dict[str, str] = {}
         self.prometheus: Prometheus | None = None
         self.alertmanager: Alertmanager | None = None
         self.review: ReviewPage | None = None
+        self.phoenix: Phoenix | None = None
 
     def __enter__(self) -> Stack:
         try:
@@ -97,7 +104,7 @@ class Stack:
     def wait_ready(self, tick: Callable[[], None] = lambda: None, timeout_s: float = READY_S) -> None:
         """Returns once everything that was started answers. Raises Permanent if a part ends or takes too long."""
         self.sidecar.wait_ready(timeout_s, tick)
-        for part in (self.prometheus, self.alertmanager, self.review):
+        for part in (self.prometheus, self.alertmanager, self.review, self.phoenix):
             if part is not None:
                 part.wait_ready(_PROGRAM_READY_S, tick)
 
@@ -143,7 +150,7 @@ class Stack:
         if self.alertmanager is not None and "alertmanager" in SINKS.built_in:
             config["sinks"]["alertmanager"] = {"enabled": True, "url": self.alertmanager.url}
         if otlp is not None:
-            config["sinks"]["otel"] = {"enabled": True, "endpoint": otlp, "metrics_interval_s": 5}
+            config["sinks"]["otel"] = {"enabled": True, "endpoint": otlp, "metrics_interval_s": 5, **_PROJECT}
         return {**config, **self._files.sidecar}
 
     def _start_alertmanager(self, folder: Path) -> None:
@@ -163,9 +170,24 @@ class Stack:
         address = f"127.0.0.1:{_free_port()}"
         log = out / "collector.log"
         command = [program, "--config", str(self._files.examples / "otel-collector.yaml")]
-        self._child(ChildProcess("the Collector", command, log, {**os.environ, "OTLP_ADDRESS": address}))
+        environment = {**os.environ, "OTLP_ADDRESS": address}
+        if self._files.phoenix and (phoenix := self._start_phoenix(out / "phoenix")) is not None:
+            command += ["--config", str(self._files.examples / "otel-collector-phoenix.yaml")]
+            environment["PHOENIX_URL"] = phoenix.url
+        self._child(ChildProcess("the Collector", command, log, environment))
         self.pages["Alerts and spans over OTLP, printed by the Collector"] = str(log)
         return f"http://{address}"
+
+    def _start_phoenix(self, folder: Path) -> Phoenix | None:
+        program = PHOENIX.find(os.environ)
+        if program is None:
+            self.missing.append(PHOENIX.missing())
+            return None
+        grpc_port = _free_port()
+        self.warnings.append(LISTENS.format(port=grpc_port))
+        self.phoenix = self._child(Phoenix(program, folder.resolve(), _free_port(), grpc_port))
+        self.pages["Phoenix"] = self.phoenix.url
+        return self.phoenix
 
     def _start_prometheus(self, folder: Path) -> None:
         program = PROMETHEUS.find(os.environ)
