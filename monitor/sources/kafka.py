@@ -122,7 +122,7 @@ class KafkaSource:
                 raise problem
         found, self._held = self._held, []
         self._note_positions(consumer)
-        self._note_lag()
+        self._note_ends()
         for record in found:
             if isinstance(record.value, UnreadRange):
                 self._unread_log.add(record.value)
@@ -141,7 +141,7 @@ class KafkaSource:
                 self._fetch(consumer, 0 if self.assigned else _REJOIN_MS)
             finally:
                 consumer.resume(*(paused & consumer.assignment()))
-            self._note_lag()
+            self._note_ends()
         except errors.KafkaError as e:
             self._failure = e
 
@@ -173,12 +173,6 @@ class KafkaSource:
     def positions(self) -> Sequence[Position] | None:
         """See Source. None without a topic, without a broker, and until this is a member of the group."""
         return self._positions
-
-    def lag(self) -> int | None:
-        """Records of all partitions that are not handed out yet; None if that of one is unknown."""
-        lags = [place.lag for place in self._positions or ()]
-        known = [lag for lag in lags if lag is not None]
-        return None if self._positions is None or len(known) < len(lags) else sum(known)
 
     def close(self) -> None:
         """See Source."""
@@ -276,7 +270,7 @@ class KafkaSource:
             return Retryable(f"not authorised to join group {group}: grant READ on it", kind="group_unauthorized")
         return failure(error, doing, reason)
 
-    def _note_lag(self) -> None:
+    def _note_ends(self) -> None:
         known = self._measure is not None and self.assigned and self.connected
         self._positions = self._measure.measured(self._held) if self._measure is not None and known else None
 

@@ -30,20 +30,20 @@ class KafkaPositions:
 
         Blocks for as long as the brokers take to answer, every few seconds.
         """
-        partitions = sorted(self._consumer.assignment())
-        self._ask(partitions)
+        self._ask(sorted(self._consumer.assignment()))
         first_held: dict[TopicPartition, int] = {}
         for record in held:
             first_held.setdefault(TopicPartition(record.topic, record.partition), record.offset)
         found = []
-        for partition in partitions:
+        for partition in sorted(self._consumer.assignment()):  # they may have moved while the brokers were asked
             place = self._consumer._subscription.assignment[partition].position
             offset = None if place is None else first_held.get(partition, place.offset)
             found.append(Position(partition.topic, partition.partition, offset, self._end(partition)))
         return found
 
     def _end(self, partition: TopicPartition) -> int | None:
-        # a fetch is newer while there are fetches, and the embedded broker's answer leaves out most of the last batch
+        # what a fetch said is newer while records are fetched; the embedded broker's answer to the question leaves out
+        # most of the last batch
         known = (self._consumer.highwater(partition), self._ends.get(partition))
         return max((end for end in known if end is not None), default=None)
 

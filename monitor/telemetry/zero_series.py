@@ -40,6 +40,8 @@ def common_series() -> Iterator[Series]:
 
 def configured_series(config: Config, sets: Sequence[LoadedSet]) -> Iterator[Series]:
     """Series of a configuration's sinks, rules and allow-list."""
+    if not config.alerts.attributes:
+        yield names.JUDGED, {}
     for sink in config.sinks.enabled():
         yield names.SINK_ALERTS, {names.SINK: sink}
         yield names.SINK_FAILURES, {names.SINK: sink}

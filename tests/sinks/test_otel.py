@@ -307,7 +307,7 @@ def test_a_disabled_sdk_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_spans_wait_in_bounds_while_the_receiver_is_away(receiver: OtlpReceiver) -> None:
     receiver.status = 500
-    with Pair(receiver.url) as pair:
+    with Pair(receiver.url, timeout_s=30) as pair:
         for n in range(2_050):
             pair.telemetry.processed(make_event(f"e{n}"), [], 0.01)
         assert pair.count("latentwatch_export_dropped_total", "traces") == 2

@@ -201,6 +201,7 @@ def test_every_series_of_a_configuration_starts_at_zero() -> None:
     for kind in get_args(BadEventKind):
         assert value("latentwatch_events_dead_lettered_total", {"error_type": kind}) == 0
     assert value("latentwatch_events_sampled_out_total", {"latentwatch_rule": "few"}) == 0
+    assert value("latentwatch_events_judged_total", {}) == 0
     assert value("latentwatch_alerts_silenced_total", of_set | {"latentwatch_allowed": "tutor"}) == 0
     active = [value(ACTIVE, of_set | {"latentwatch_feature_index": str(index)}) for index in (3, 7)]
     assert active == [None, 0]  # only those that the set's file names
