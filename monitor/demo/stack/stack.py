@@ -211,6 +211,7 @@ class Stack:
         if not ReviewPage.installed():
             self.missing.append(REVIEW_MISSING)
             return
+        self.demo.alerts.touch()  # the page reads it as it grows, and asks for it at the start
         self.review = self._child(ReviewPage(folder, _free_port(), self.demo.config, self.demo.alerts))
         self.pages["Review page"] = self.review.url
 
