@@ -6,8 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from monitor.alerts.alert import Alert
@@ -19,13 +18,15 @@ from monitor.events.event_format import EventFormat
 from monitor.events.faults import Faults
 from monitor.events.parse import Parsed, parse_records
 from monitor.events.unread_range import UnreadRange
+from monitor.sinks.batch import Batch
+from monitor.sinks.optional import OptionalSink
 from monitor.sinks.sink import DeadLetters, Sink
+from monitor.sinks.status import SinkStatus
 from monitor.sources.source import Source
 from monitor.telemetry.health import Health
 from monitor.telemetry.names import RecordOutcome
 from monitor.telemetry.spans import Reading
 from monitor.telemetry.telemetry import Telemetry
-from monitor.telemetry.zero_series import DEAD_LETTERS
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ class Pipeline:
         self._delivery = delivery
         self._telemetry = telemetry
         self._health = health
+        self._status = SinkStatus(telemetry, health)
         self._stop = stop
         self._on_batch = on_batch
         self._between_batches = between_batches
@@ -122,7 +124,9 @@ class Pipeline:
             else:
                 # what has no records for us, such as the end of a transaction, is committed too
                 self._retry(self._source.commit)
-                self._telemetry.flush_spans()  # of the last batch's commit
+                for sink in self._delivery.sinks:
+                    if isinstance(sink, OptionalSink):  # the trace of the last batch ended with its commit
+                        sink.flush()
             self._health.progress()
         return self.totals
 
@@ -159,7 +163,8 @@ class Pipeline:
         bad = [(r, faults[r.origin].as_one(r.origin in judged)) for r in records if r.origin in faults]
         letters = [*bad, *(item.dead_letter() for item in unread)]
         self._note_failures(records, unread)
-        if not self._retry(lambda: self._deliver(alerts, letters), self._reset):
+        batch = Batch(self._delivery.sinks, self._delivery.dead_letters, alerts, letters, self._status)
+        if not self._retry(batch.deliver, batch.reset):
             return  # stopped while a destination was down: nothing is committed, all is read again
         started = time.perf_counter()
         if not self._retry(self._source.commit):
@@ -218,39 +223,6 @@ class Pipeline:
         self._health.set_ready("records", not undecodable, undecodable)
         failing = f"the reader failed on the last {self._unreadable} events" if self._unreadable else ""
         self._health.set_ready("reader", not failing, failing)
-
-    def _deliver(self, alerts: Sequence[Alert], letters: Sequence[tuple[Record, BadEvent]]) -> None:
-        """Returns when every alert and every dead letter is delivered."""
-        dead_letters = self._delivery.dead_letters
-        with self._counting_failures(DEAD_LETTERS, len(letters)):
-            for record, error in letters:
-                dead_letters.add(record, error)
-        for sink in self._delivery.sinks:
-            with self._counting_failures(sink.name, len(alerts)):
-                for alert in alerts:
-                    sink.add(alert)
-        if letters:
-            with self._counting_failures(DEAD_LETTERS, len(letters)):
-                dead_letters.flush()
-        for sink in self._delivery.sinks:
-            started = time.perf_counter()
-            with self._counting_failures(sink.name, len(alerts)):
-                sink.flush()
-            self._telemetry.sink_flushed(sink.name, len(alerts), time.perf_counter() - started)
-
-    @contextmanager
-    def _counting_failures(self, destination: str, items: int) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        except Retryable as e:
-            self._telemetry.sink_failed(destination, items, time.perf_counter() - started, e.kind)
-            raise
-
-    def _reset(self) -> None:
-        self._delivery.dead_letters.reset()
-        for sink in self._delivery.sinks:
-            sink.reset()
 
     def _retry(self, step: Callable[[], None], before_retry: Callable[[], None] = lambda: None) -> bool:
         """Repeats `step` with growing pauses while it raises Retryable. Returns False if stopped before it succeeds."""

@@ -22,6 +22,8 @@ from monitor.events.position import Position
 from monitor.events.unread_range import UnreadRange
 from monitor.pipeline import Delivery, Pipeline, Totals
 from monitor.sinks.jsonl import JsonlDeadLetters, JsonlSink
+from monitor.sinks.optional import OptionalSink
+from monitor.sinks.status import SinkStatus
 from monitor.sources.file import FileSource
 from monitor.telemetry.health import Health
 from monitor.telemetry.telemetry import Telemetry
@@ -311,16 +313,16 @@ def test_failed_polls_are_counted_by_reason(loop: Loop, telemetry: Telemetry) ->
 # ---- failures that pass
 
 
-def test_a_failed_flush_is_repeated_from_the_start_and_nothing_is_committed_meanwhile(
+def test_a_failed_flush_is_repeated_for_that_sink_alone_and_nothing_is_committed_meanwhile(
     loop: Loop, telemetry: Telemetry
 ) -> None:
     healthy, failing = RecordingSink(loop.calls, "healthy"), RecordingSink(loop.calls, "failing", errors=2)
     source = RecordingSource(loop.calls, [record(1, "alert"), record(2, "alert"), record(3, value=b"{")])
     loop.run(source, healthy, failing)
-    once = ["letters.flush", "healthy.flush", "failing.flush"]
-    again = ["letters.reset", "healthy.reset", "failing.reset"]
+    once, again = ["letters.flush", "healthy.flush", "failing.flush"], ["failing.reset", "failing.flush"]
     without_pauses = [c for c in loop.calls if c != "keep_alive"]
-    assert without_pauses == ["poll", *once, *again, *once, *again, *once, "commit", "report"]
+    assert without_pauses == ["poll", *once, *again, *again, "commit", "report"]
+    assert ids(healthy.safe) == ["e1", "e2"]
     assert set(ids(failing.safe)) == {"e1", "e2"}
     assert ids(failing.safe)[-2:] == ["e1", "e2"]
     assert len({a.id for a in failing.safe}) == 2  # what came twice came under one id
@@ -329,28 +331,30 @@ def test_a_failed_flush_is_repeated_from_the_start_and_nothing_is_committed_mean
     assert loop.pipeline.totals.alerts == 2
 
 
-class RefusingSink(RecordingSink):
-    """Fails as often as told to take an alert at all, as a producer does whose topic is missing."""
-
-    def __init__(self, calls: list[str], name: str, refusals: int) -> None:
-        super().__init__(calls, name)
-        self._refusals = refusals
-
-    def add(self, *item: Any) -> None:
-        if self._refusals:
-            self._refusals -= 1
-            raise Retryable("the topic does not exist", 0, kind="topic_missing")
-        super().add(*item)
-
-
-def test_alerts_and_dead_letters_that_are_not_even_taken_are_counted_as_failures(
-    loop: Loop, telemetry: Telemetry
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("required", [True, False])
+def test_a_full_disk_is_named_and_holds_up_only_what_needs_it(
+    loop: Loop, telemetry: Telemetry, stop: threading.Event, required: bool
 ) -> None:
-    sink, letters = RefusingSink(loop.calls, "kafka", refusals=2), RefusingSink(loop.calls, "letters", refusals=1)
-    loop.run(RecordingSource(loop.calls, [record(1, "alert"), record(2, value=b"{")]), sink, letters=letters)
-    assert metric(telemetry, "latentwatch_sink_failures_total", latentwatch_sink="kafka") == 2
-    assert metric(telemetry, "latentwatch_sink_failures_total", latentwatch_sink="dead_letters") == 1
-    assert ids(sink.safe) == ["e1"]
+    loop.health.set_ready("model", True)
+    told: list[list[str]] = []
+
+    class Watching(RecordingSource):
+        def keep_alive(self) -> None:  # between the attempts, too
+            super().keep_alive()
+            told.append(loop.health.ready())
+            if metric(telemetry, "latentwatch_sink_failures_total", latentwatch_sink="jsonl") == 1:
+                stop.set()
+
+    full: Any = JsonlSink(Path("/dev/full"), fsync=False)
+    full = full if required else OptionalSink(full, SinkStatus(telemetry, loop.health))
+    other = RecordingSink(loop.calls, "kafka")
+    loop.run(Watching(loop.calls, [record(1, "alert"), record(2, "alert")]), full, other)
+    full.close()
+    assert ids(other.safe) == ["e1", "e2"]
+    fault = "sink jsonl: /dev/full: not written: No space left on device"
+    assert ([fault] in told, "commit" in loop.calls) == (required, not required)
+    assert loop.health.warnings() == ([] if required else [fault])
 
 
 def test_a_failed_commit_is_repeated_without_delivering_again(loop: Loop) -> None:

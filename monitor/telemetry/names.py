@@ -283,14 +283,15 @@ LAST_ALERT = Name("latentwatch.last_alert.timestamp", "gauge", "s", "Unix time a
 QUEUE = Name(
     "latentwatch.queue.depth", "gauge", "{event}", "Records of the current batch: polled and not yet committed."
 )
-SINK_ALERTS = Name("latentwatch.sink.alerts", "counter", "{alert}", "Alerts that a sink delivered.", (SINK,))
+SINK_ALERTS = Name(
+    "latentwatch.sink.alerts", "counter", "{alert}", "Alerts that a sink delivered; as `dead_letter`, records.", (SINK,)
+)
 SINK_DURATION = Name("latentwatch.sink.flush.duration", "histogram", "s", "Time that one flush took.", (SINK,))
 SINK_FAILURES = Name(
-    "latentwatch.sink.failures",
-    "counter",
-    "{delivery}",
-    "Deliveries that failed and are tried again, by sink; dead_letters are the records that are not valid events.",
-    (SINK,),
+    "latentwatch.sink.failures", "counter", "{attempt}", "Deliveries of a batch that failed, by sink.", (SINK,)
+)
+SINK_DROPPED = Name(
+    "latentwatch.sink.dropped", "counter", "{alert}", "Alerts that a sink never got and never will.", (SINK,)
 )
 COMMITS = Name("latentwatch.commits", "counter", "{commit}", "Commits to the source.")
 EXPORT_FAILURES = Name(
@@ -365,7 +366,7 @@ DELIVER = Name(
     "deliver {sink}",
     "span",
     "CLIENT",
-    "A sink delivers the alerts of one batch; child of `poll {topic}`.",
+    "A required sink delivers the alerts of one batch; child of `poll {topic}`.",
     (SINK, BATCH_COUNT, ERROR_TYPE),
 )
 COMMIT = Name(

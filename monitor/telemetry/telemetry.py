@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -36,6 +38,8 @@ from monitor.telemetry.spans import Reading, Spans, remote_context
 from monitor.telemetry.zero_series import alert_series, common_series, configured_series
 
 _log = logging.getLogger(__name__)
+
+_SHUTDOWN_S = 2.0
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -82,7 +86,7 @@ def _harmless(method: Callable[P, R]) -> Callable[P, R | None]:
 class Telemetry:
     """Metrics in `registry` always; spans and OTLP metrics if the config enables them.
 
-    No method raises. Only `flush_spans` and `shutdown` block, for at most config.timeout_s a step.
+    No method raises. Only `flush_spans` and `shutdown` block: for config.timeout_s and for two seconds at most.
 
     Raises ConfigError for a bad endpoint or headers file.
     """
@@ -265,19 +269,26 @@ class Telemetry:
         self._gauges.queue = n
 
     @_harmless
-    def sink_flushed(self, sink: str, alerts: int, duration_s: float) -> None:
-        """A sink delivered alerts."""
+    def sink_flushed(self, sink: str, alerts: int, duration_s: float, in_batch: bool = True) -> None:
+        """A sink delivered alerts; `in_batch`: as a part of the batch of the last poll, whose trace then says so."""
         self._add(names.SINK_ALERTS, alerts, {names.SINK: sink})
         self._record(names.SINK_DURATION, duration_s, {names.SINK: sink})
-        if alerts and self._spans is not None:
+        if alerts and in_batch and self._spans is not None:
             self._spans.delivered(sink, alerts, duration_s)
 
     @_harmless
-    def sink_failed(self, sink: str, alerts: int, duration_s: float, kind: RetryableKind) -> None:
-        """A sink could not take or flush alerts."""
+    def sink_failed(self, sink: str, alerts: int, duration_s: float, error_type: str, in_batch: bool = True) -> None:
+        """A sink could not take or flush alerts, or the dead letters their records; `in_batch` as in sink_flushed."""
         self._add(names.SINK_FAILURES, 1, {names.SINK: sink})
-        if self._spans is not None:
-            self._spans.delivered(sink, alerts, duration_s, kind)
+        if in_batch and self._spans is not None:
+            self._spans.delivered(sink, alerts, duration_s, error_type)
+
+    @_harmless
+    def sink_dropped(self, sink: str, alerts: int) -> None:
+        """A sink will never get these alerts."""
+        self._add(names.SINK_DROPPED, alerts, {names.SINK: sink})
+        if sink == "otel":
+            self.export_dropped("logs", alerts)
 
     @_harmless
     def committed(self, records: int, duration_s: float, ages_s: Iterable[float] = ()) -> None:
@@ -330,11 +341,25 @@ class Telemetry:
 
     @_harmless
     def shutdown(self) -> None:
-        """Exports spans and metrics one last time and closes everything; /metrics is empty from then on."""
+        """Exports spans and metrics one last time and closes everything; /metrics is empty from then on.
+
+        Takes two seconds at most; what the receiver does not have by then is lost.
+        """
         spans, self._spans = self._spans, None
-        if spans is not None:
-            spans.close()
-        self._meters.shutdown(timeout_millis=self.config.timeout_s * 1e3)
+        if spans is None:
+            self._meters.shutdown()
+            return
+
+        # at the same time and with a limit, because a receiver that is down would hold up the exit twice
+        def close_meters() -> None:
+            self._meters.shutdown(timeout_millis=_SHUTDOWN_S * 1e3)
+
+        steps = [threading.Thread(target=_harmless(step), daemon=True) for step in (spans.close, close_meters)]
+        give_up_at_s = time.monotonic() + _SHUTDOWN_S
+        for step in steps:
+            step.start()
+        for step in steps:
+            step.join(max(0.0, give_up_at_s - time.monotonic()))
 
     def _span_outcome(self, outcome: ExportOutcome, dropped: int) -> None:
         if outcome.failure is not None:

@@ -13,7 +13,7 @@ from monitor.events.unread_range import UnreadKind
 from monitor.sets.load import LoadedSet
 from monitor.telemetry import names as names
 
-DEAD_LETTERS = "dead_letters"
+DEAD_LETTERS = "dead_letter"
 """What metrics call the destination of records that are not valid events."""
 RELOAD_OUTCOMES = ("applied", "unchanged", "refused")
 Series = tuple[names.Name, Mapping[str, str]]
@@ -45,6 +45,7 @@ def configured_series(config: Config, sets: Sequence[LoadedSet]) -> Iterator[Ser
     for sink in config.sinks.enabled():
         yield names.SINK_ALERTS, {names.SINK: sink}
         yield names.SINK_FAILURES, {names.SINK: sink}
+        yield names.SINK_DROPPED, {names.SINK: sink}
     for rule in config.feature_sets.rules:
         if rule.sampling is not None:
             yield names.SAMPLED_OUT, {names.RULE: rule.name}

@@ -26,6 +26,7 @@ from monitor.events.position import Position
 from monitor.sets.load import LoadedSet
 from monitor.sinks.otel import OtelSink
 from monitor.telemetry import names as names
+from monitor.telemetry import telemetry as module
 from monitor.telemetry.buckets import SECONDS
 from monitor.telemetry.label_values import LIMIT
 from monitor.telemetry.name_table import TABLE
@@ -66,6 +67,7 @@ def use_everything(telemetry: Telemetry) -> None:
     telemetry.queue(3)
     telemetry.sink_flushed("kafka", 1, 0.01)
     telemetry.sink_failed("kafka", 1, 0.02, "topic_missing")
+    telemetry.sink_dropped("otel", 2)
     telemetry.committed(4, 0.01, [0.3, 40.0])
     telemetry.watch_intake(lambda: (3, 400))
     telemetry.intake_accepted()
@@ -196,7 +198,7 @@ def test_every_series_of_a_configuration_starts_at_zero() -> None:
     of_set = {"latentwatch_set_id": "unsafe-code"}
     severities = [s for s in SEVERITIES if value(ALERTS, of_set | CATEGORY | {"latentwatch_severity": s}) == 0]
     assert severities == ["medium", "high", "critical"]
-    for sink in ("kafka", "jsonl", "dead_letters"):
+    for sink in ("kafka", "jsonl", "dead_letter"):
         assert value("latentwatch_sink_failures_total", {"latentwatch_sink": sink}) == 0
     for kind in get_args(BadEventKind):
         assert value("latentwatch_events_dead_lettered_total", {"error_type": kind}) == 0
@@ -438,3 +440,13 @@ def section(text: str, start: str) -> str:
 
 def field(span: str, name: str) -> str:
     return next(v.strip() for k, _, v in (line.partition(":") for line in span.splitlines()) if k.strip() == name)
+
+
+def test_a_receiver_that_hangs_does_not_hold_up_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SHUTDOWN_S", 0.05)
+    with OtlpReceiver() as receiver:
+        receiver.delay_s = 1.0
+        telemetry = Telemetry(OtelConfig(enabled=True, endpoint=receiver.url, timeout_s=5), "0.1.0", {})
+        telemetry.processed(make_event(), [], 0.1)
+        telemetry.shutdown()
+        assert receiver.requests == []  # it has not answered yet
