@@ -45,7 +45,7 @@ def test_the_collector_accepts_its_examples(files: list[str], monkeypatch: pytes
 
 @amtool
 def test_amtool_accepts_the_example() -> None:
-    assert "7 inhibit rules" in _run("amtool", "check-config", str(ALERTMANAGER))
+    assert "8 inhibit rules" in _run("amtool", "check-config", str(ALERTMANAGER))
 
 
 @amtool

@@ -30,6 +30,8 @@ pytestmark = [
 ]
 
 WAIT_S = 60.0
+Alert = dict[str, str]
+"""Labels."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,14 @@ class Running:
     broker: ApacheKafka
     otlp: OtlpReceiver
 
-    def firing(self, alert: str) -> bool:
-        return bool(self.prometheus.query(f'ALERTS{{alertname="{alert}", alertstate="firing"}}'))
+    def firing(self, alert: Alert) -> bool:
+        matchers = ", ".join(f'{name}="{value}"' for name, value in alert.items())
+        return bool(self.prometheus.query(f'ALERTS{{alertstate="firing", {matchers}}}'))
 
-    def told(self) -> set[str]:
-        """The names of all alerts that Alertmanager has."""
+    def told(self, alert: Alert) -> bool:
+        """Whether Alertmanager has it."""
         assert self.stack.alertmanager is not None
-        return {labels["alertname"] for labels in self.stack.alertmanager.alerts()}
+        return any(alert.items() <= labels.items() for labels in self.stack.alertmanager.alerts())
 
 
 def impatient_rules(folder: Path) -> Path:
@@ -88,6 +91,12 @@ def receiver_refuses(running: Running) -> None:
     running.stack.traffic.send_canary("refused")
 
 
+def receiver_rejects(running: Running) -> None:
+    running.otlp.status = 200
+    running.otlp.rejected = 1
+    running.stack.traffic.send_canary("rejected")
+
+
 def wrong_config(running: Running) -> None:
     path = running.stack.demo.config
     config = yaml.safe_load(path.read_text())
@@ -104,7 +113,7 @@ def alert_topic_deleted(running: Running) -> None:
 
 def broker_gone(running: Running) -> None:
     running.broker.create_topics({"llm.alerts": PARTITIONS["llm.alerts"]})  # what waits is delivered first
-    until(lambda: bool(running.prometheus.query("sum(latentwatch_queue_depth) == 0")), ["nothing waits"])
+    until(lambda: bool(running.prometheus.query("sum(latentwatch_queue_depth) == 0")), "nothing waits")
     running.broker.kill()
 
 
@@ -112,30 +121,35 @@ def sidecar_killed(running: Running) -> None:
     os.kill(running.stack.sidecar.pid, signal.SIGKILL)
 
 
+def alert(name: str, **labels: str) -> Alert:
+    return {"alertname": f"Latentwatch{name}", **labels}
+
+
 @pytest.mark.parametrize(
     ("fault", "alerts"),
     [
-        (bad_record, ["LatentwatchDeadLetters"]),
-        (receiver_refuses, ["LatentwatchExportFailing", "LatentwatchExportDropped"]),
-        (wrong_config, ["LatentwatchConfigRefused"]),
-        (alert_topic_deleted, ["LatentwatchSinkFailing", "LatentwatchStalled"]),
-        (broker_gone, ["LatentwatchSourceFailing", "LatentwatchNotReady"]),
-        (sidecar_killed, ["LatentwatchDown", "LatentwatchAbsent"]),
+        (bad_record, [alert("DeadLetters")]),
+        (receiver_refuses, [alert("ExportFailing"), alert("SinkFailing", latentwatch_sink="otel")]),
+        (receiver_rejects, [alert("ExportDropped"), alert("SinkDropped")]),
+        (wrong_config, [alert("ConfigRefused")]),
+        (alert_topic_deleted, [alert("SinkFailing", latentwatch_sink="kafka"), alert("Stalled")]),
+        (broker_gone, [alert("SourceFailing"), alert("NotReady")]),
+        (sidecar_killed, [alert("Down"), alert("Absent")]),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
-def test_a_fault_fires_its_alerts(running: Running, fault: Callable[[Running], None], alerts: list[str]) -> None:
+def test_a_fault_fires_its_alerts(running: Running, fault: Callable[[Running], None], alerts: list[Alert]) -> None:
     """The faults come one after the other in the same run."""
-    for alert in alerts:
-        assert not running.firing(alert)
+    for each in alerts:
+        assert not running.firing(each)
     fault(running)
-    until(lambda: all(running.firing(alert) for alert in alerts), alerts)
+    until(lambda: all(running.firing(each) for each in alerts), str(alerts))
     if running.stack.alertmanager is not None:
-        until(lambda: set(alerts) <= running.told(), alerts)
+        until(lambda: all(running.told(each) for each in alerts), f"{alerts} in Alertmanager")
 
 
-def until(condition: Callable[[], bool], alerts: list[str]) -> None:
+def until(condition: Callable[[], bool], what: str) -> None:
     give_up_at = time.monotonic() + WAIT_S
     while not condition():
-        assert time.monotonic() < give_up_at, alerts
+        assert time.monotonic() < give_up_at, what
         time.sleep(0.1)

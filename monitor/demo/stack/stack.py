@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import yaml
 
-from monitor.config.sinks import SINKS
 from monitor.demo.child_process import ChildProcess
 from monitor.demo.files import DemoFiles
 from monitor.demo.run import GROUP, PARTITIONS, Broker, demo_config
@@ -33,6 +32,7 @@ _Child = TypeVar("_Child", bound=ChildProcess)
 READY_S = 900.0
 """Until the sidecar is ready: the first start converts and compiles the model."""
 _PROGRAM_READY_S = 180.0
+_TENANT_LABEL = {"tenant": "event.attributes.tenant"}
 _PROJECT = {"resource_attributes": {"openinference.project.name": PROJECT}}  # Phoenix groups spans by it
 
 
@@ -147,8 +147,8 @@ class Stack:
     def _config(self, port: int, otlp: str | None) -> dict[str, Any]:
         config: dict[str, Any] = demo_config(self.broker.bootstrap_servers, self.demo.alerts, port)
         config["alerts"] = {**config["alerts"], "attributes": ["tenant"]}
-        if self.alertmanager is not None and "alertmanager" in SINKS.built_in:
-            config["sinks"]["alertmanager"] = {"enabled": True, "url": self.alertmanager.url}
+        if self.alertmanager is not None:
+            config["sinks"]["alertmanager"] = {"enabled": True, "url": self.alertmanager.url, "labels": _TENANT_LABEL}
         if otlp is not None:
             config["sinks"]["otel"] = {"enabled": True, "endpoint": otlp, "metrics_interval_s": 5, **_PROJECT}
         return {**config, **self._files.sidecar}
