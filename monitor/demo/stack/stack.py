@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +51,8 @@ class StackFiles:
     otlp: str | None = None
     """Base URL of a running OTLP receiver; the Collector is then not started."""
 
+    command: Sequence[str] = ()
+    """What runs as the sidecar; default: `latentwatch run`."""
     phoenix: bool = False
     """Whether Phoenix shows the spans."""
 
@@ -135,7 +137,7 @@ class Stack:
         self._start_alertmanager(out / "alertmanager")
         otlp = self._files.otlp or self._start_collector(out)
         self.write_config(self._config(port, otlp))
-        self.sidecar = self._child(SidecarProcess(self.demo.config, port, self.demo.log))
+        self.sidecar = self._child(SidecarProcess(self.demo.config, port, self.demo.log, self._files.command))
         self.pages["Sidecar's metrics"] = f"{self.sidecar.url}/metrics"
         self._start_prometheus(out / "prometheus")
         self._start_review(out / "review")
