@@ -208,6 +208,7 @@ class Stack:
             )
         )
         self.pages["Prometheus"] = self.prometheus.url
+        self.pages["Alert rules"] = f"{self.prometheus.url}/alerts"
 
     def _start_review(self, folder: Path) -> None:
         if not ReviewPage.installed():
