@@ -46,14 +46,12 @@ def test_without_the_other_programs_it_runs_and_says_what_is_missing(
 
 def interrupted(folder: Path) -> None:
     """As by Ctrl-C while everything runs."""
-    with Stack(files(folder), EmbeddedBroker()) as stack:
-        stack.wait_ready(timeout_s=60)
+    with Stack(files(folder), EmbeddedBroker()):
         raise KeyboardInterrupt
 
 
 def with_a_part_that_ends(folder: Path) -> None:
     with Stack(files(folder), EmbeddedBroker()) as stack:
-        stack.wait_ready(timeout_s=60)
         stack.sidecar.stop(10)
         stack.check_alive()
 
