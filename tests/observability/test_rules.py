@@ -80,3 +80,9 @@ def test_every_alert_has_a_section_in_the_runbooks_and_every_section_an_alert() 
         assert rule["annotations"]["runbook_url"] == f"docs/runbooks.md#{rule['alert'].lower()}"
         for part in ("**Meaning.**", "**Look at.**", "**Do.**"):
             assert part in sections[rule["alert"]], rule["alert"]
+
+
+def test_the_page_on_observability_lists_every_alert() -> None:
+    page = (REPOSITORY / "docs/observability.md").read_text()
+    table = page[page.index("## Alert rules") :].split("There is no rule")[0]
+    assert set(re.findall(r"Latentwatch\w+", table)) == {rule["alert"] for rule in alert_rules()}
