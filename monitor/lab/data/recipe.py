@@ -40,6 +40,8 @@ class SetRecipe(_Model):
     title: str
     category: str
     severity: Severity
+    page_severity: Severity | None = None
+    """Severity from the score on that `page_fpr` of harmless texts reach; None if no score raises it."""
     description: str
     definition: str
     segments: tuple[SegmentName, ...]
@@ -83,6 +85,9 @@ class Recipes(_Model):
     c: float
     """Inverse strength of the L2 penalty."""
     target_fpr: float
+    """Share of harmless texts that may reach the threshold."""
+    page_fpr: float = 0.001
+    """Share of harmless texts that may reach the score from which `page_severity` holds."""
     rows_per_source: int
     """Most rows of a source by other authors; all of the project's own rows are used."""
     benign: tuple[BenignUse, ...]

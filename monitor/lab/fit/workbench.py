@@ -112,7 +112,7 @@ class Workbench:
     """Fits models on texts that were read, and scores texts with them."""
 
     def __init__(self, recipes: Recipes, texts: dict[str, Texts], benign: list[tuple[BenignUse, Texts]]) -> None:
-        self._recipes = recipes
+        self.recipes = recipes
         self._texts = texts
         self._benign = benign
 
@@ -136,7 +136,7 @@ class Workbench:
     def fit(self, data: Training) -> SetModel:
         """A weighted set's model."""
         latents = data.latents()
-        return SetModel(fit_sparse_logistic(latents, data.y, data.weights, self._recipes.c, self._recipes.keep))
+        return SetModel(fit_sparse_logistic(latents, data.y, data.weights, self.recipes.c, self.recipes.keep))
 
     def with_probe(self, data: Training, weighted: SetModel) -> SetModel:
         """A probe set's model: half the logit of the weighted set, half that of a probe with the same spread."""
@@ -165,7 +165,7 @@ class Workbench:
         """The project's own rows of the other categories."""
         return [
             self._texts[source.file]
-            for other in self._recipes.sets
+            for other in self.recipes.sets
             for source in other.sources
             if source.family == "own" and other.id != recipe.id
         ]
