@@ -95,10 +95,6 @@ class Escalation(FrozenModel):
 
     score: Finite
     severity: Severity
-    target_fpr: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """The false-positive rate that the score was chosen for, on the texts of the set's calibration."""
-    measured_fpr: Annotated[float, Field(ge=0, le=1)] | None = None
-    """As in the calibration: on benign texts that did not choose the score."""
 
 
 class FeatureSet(FrozenModel):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ from monitor.tokens.tokeniser import EventTokeniser
 KINDS = ("weighted", "probe")
 MIN_PROBE_GAIN = 0.005
 """What a probe must gain on held-out sources to be worth a score that features explain only in part."""
+SIZES = {"all": sys.maxsize, "64": 64, "32": 32, "16": 16}
+"""How many latents the models have that show what fewer of them cost."""
 
 _LABEL_ROWS = 150
 """Rows of each of the project's own files that latents are labelled by."""
@@ -75,6 +78,7 @@ def held_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: di
     judged = bench.judge_texts(recipe)
     benign = {k: np.concatenate([bench.score(recipe, t, m).scores for t in judged]) for k, m in models.items()}
     thresholds = {kind: thresholds_of(bench, recipe, model) for kind, model in models.items()}
+    sizes = {size: bench.fit(data, keep) for size, keep in SIZES.items()}
     found: dict[str, Figures] = {kind: {} for kind in KINDS}
     for source in (s for s in recipe.sources if s.family == family):
         labels = {row.label for row in texts[source.file].rows}
@@ -89,6 +93,7 @@ def held_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: di
             "with_probe_auroc": _area(scored["probe"]),
             **_baseline("dense_probe", by_residual),
             **_baseline("word_only", by_words),
+            "by_size": {size: _size_figures(bench, recipe, these, model) for size, model in sizes.items()},
         }
         for kind in KINDS:
             found[kind][_name(source)] = {
@@ -130,6 +135,13 @@ def _figures(own: Scored, benign: NDArray[np.float64], thresholds: Thresholds) -
         "n_positive": int(positive.size),
         "n_negative": int((own.labels == 0).sum()),
     }
+
+
+def _size_figures(bench: Workbench, recipe: SetRecipe, texts: list[Texts], model: SetModel) -> dict[str, Any]:
+    own = joined([bench.score(recipe, t, model) for t in texts])
+    benign = np.concatenate([bench.score(recipe, t, model).scores for t in bench.judge_texts(recipe)])
+    recall = recall_at_fpr(own.scores[own.labels == 1], benign, 0.01)
+    return {"auroc": _area(own), "recall_at_1pct_fpr": _round(recall)}
 
 
 def _baseline(name: str, scored: Scored) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def calibrated(bench: Workbench, recipe: SetRecipe, model: SetModel) -> dict[str
     judged = np.concatenate([bench.score(recipe, t, model).scores for t in bench.judge_all()])
     hits = int((judged >= thresholds.watch).sum())
     low, high = binomial_interval(hits, judged.size)
-    record = {
+    record: dict[str, Any] = {
         "benign": "the strictest of: instructions of two collections; package code, shell and C, none of it used "
         "in fitting; and the harmless contrasts of other categories, which were; measured on instructions of a "
         "third collection and standard-library code",
@@ -53,13 +53,8 @@ def calibrated(bench: Workbench, recipe: SetRecipe, model: SetModel) -> dict[str
     }
     found = {"threshold": _logistic(thresholds.watch), "calibration": record}
     if recipe.page_severity is not None:
-        page = {
-            "score": _logistic(thresholds.page),
-            "severity": recipe.page_severity,
-            "target_fpr": recipes.page_fpr,
-            "measured_fpr": round(float((judged >= thresholds.page).mean()), 4),
-        }
-        found["escalations"] = [page]
+        found["escalations"] = [{"score": _logistic(thresholds.page), "severity": recipe.page_severity}]
+        record["escalation_fpr"] = round(float((judged >= thresholds.page).mean()), 4)
     return found
 
 

@@ -133,10 +133,10 @@ class Workbench:
             groups += [(t, e, 0, share * len(e) / size) for t, e in zip(harmless, entries, strict=True)]
         return Training([g for g in groups if g[1]])
 
-    def fit(self, data: Training) -> SetModel:
-        """A weighted set's model."""
-        latents = data.latents()
-        return SetModel(fit_sparse_logistic(latents, data.y, data.weights, self.recipes.c, self.recipes.keep))
+    def fit(self, data: Training, keep: int | None = None) -> SetModel:
+        """A weighted set's model with `keep` latents, or as many as the recipes say."""
+        latents, kept = data.latents(), keep or self.recipes.keep
+        return SetModel(fit_sparse_logistic(latents, data.y, data.weights, self.recipes.c, kept))
 
     def with_probe(self, data: Training, weighted: SetModel) -> SetModel:
         """A probe set's model: half the logit of the weighted set, half that of a probe with the same spread."""
