@@ -78,7 +78,7 @@ def held_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: di
     judged = bench.judge_texts(recipe)
     benign = {k: np.concatenate([bench.score(recipe, t, m).scores for t in judged]) for k, m in models.items()}
     thresholds = {kind: thresholds_of(bench, recipe, model) for kind, model in models.items()}
-    sizes = {size: bench.fit(data, keep) for size, keep in SIZES.items()}
+    sizes = dict(zip(SIZES, bench.fit_sizes(data, SIZES.values()), strict=True))
     found: dict[str, Figures] = {kind: {} for kind in KINDS}
     for source in (s for s in recipe.sources if s.family == family):
         labels = {row.label for row in texts[source.file].rows}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from detectors.feature_set import CombineSegments
 from detectors.matching import highest_by_name
 from monitor.lab.data.recipe import BenignUse, Recipes, SetRecipe
 from monitor.lab.data.rows import LabelledRow
-from monitor.lab.fit.logistic import SparseLogistic, fit_sparse_logistic
+from monitor.lab.fit.logistic import SparseLogistic, fit_logistic, fit_sparse_logistic, pruned
 from monitor.lab.fit.residual_probe import ResidualProbe, fit_residual_probe
 from monitor.lab.reading.segment_table import SegmentTable
 
@@ -133,10 +133,16 @@ class Workbench:
             groups += [(t, e, 0, share * len(e) / size) for t, e in zip(harmless, entries, strict=True)]
         return Training([g for g in groups if g[1]])
 
-    def fit(self, data: Training, keep: int | None = None) -> SetModel:
-        """A weighted set's model with `keep` latents, or as many as the recipes say."""
-        latents, kept = data.latents(), keep or self.recipes.keep
-        return SetModel(fit_sparse_logistic(latents, data.y, data.weights, self.recipes.c, kept))
+    def fit(self, data: Training) -> SetModel:
+        """A weighted set's model."""
+        latents = data.latents()
+        return SetModel(fit_sparse_logistic(latents, data.y, data.weights, self.recipes.c, self.recipes.keep))
+
+    def fit_sizes(self, data: Training, sizes: Iterable[int]) -> list[SetModel]:
+        """Models as of `fit`, but with each of these numbers of latents."""
+        latents, c = data.latents(), self.recipes.c
+        whole = fit_logistic(latents, data.y, data.weights, c)
+        return [SetModel(pruned(whole, latents, data.y, data.weights, c, size)) for size in sizes]
 
     def with_probe(self, data: Training, weighted: SetModel) -> SetModel:
         """A probe set's model: half the logit of the weighted set, half that of a probe with the same spread."""
