@@ -28,8 +28,13 @@ def figures_table(sets: Iterable[FeatureSet]) -> str:
 
 
 def sparsity_table(sets: Iterable[FeatureSet]) -> str:
-    """What fewer features cost: AUROC and recall at 1 % FPR of each held-out source, for each number of features."""
+    """What fewer features cost: AUROC and recall at 1 % FPR of each held-out source, for each number of features.
+
+    Empty if no set has such figures.
+    """
     measured = [(used.id, *item) for used in sets for item in used.metrics.items() if item[1].by_size]
+    if not measured:
+        return ""
     sizes = list(dict.fromkeys(size for *_, metric in measured for size in metric.by_size))
     lines = [f"| Set | Held-out source | {' | '.join(sizes)} |", "|---|---|" + "---|" * len(sizes)]
     for set_id, source, metric in measured:

@@ -45,7 +45,8 @@ def list_sets(
     elif markdown is MarkdownOption.summary:
         print(summary_table(sets))  # noqa: T201
     else:
-        print(f"{figures_table(sets)}\n\n{sparsity_table(sets)}\n\n{false_positive_table(sets)}")  # noqa: T201
+        tables = (figures_table(sets), sparsity_table(sets), false_positive_table(sets))
+        print("\n\n".join(table for table in tables if table))  # noqa: T201
 
 
 @sets_app.command("show")

@@ -82,6 +82,11 @@ class Recipes(_Model):
     prior_tokens: int
     keep: int
     """Latents that a set keeps."""
+    choose: Literal["influence", "stability"] = "influence"
+    """Which latents a set keeps: those that move the logit of a model of all latents most, or those that models of
+    different sources and rows agree on."""
+    refit_c: Annotated[float, Field(gt=0)] | None = None
+    """Inverse strength of the L2 penalty on the latents that were chosen by stability; default: twice `c`."""
     c: float
     """Inverse strength of the L2 penalty."""
     target_fpr: float

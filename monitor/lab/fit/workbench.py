@@ -14,6 +14,7 @@ from monitor.lab.data.recipe import BenignUse, Recipes, SetRecipe
 from monitor.lab.data.rows import LabelledRow
 from monitor.lab.fit.logistic import SparseLogistic, fit_logistic, fit_sparse_logistic, pruned
 from monitor.lab.fit.residual_probe import ResidualProbe, fit_residual_probe
+from monitor.lab.fit.stability import stable_columns
 from monitor.lab.reading.segment_table import SegmentTable
 
 PROBE_C = 1e-3
@@ -136,7 +137,12 @@ class Workbench:
     def fit(self, data: Training) -> SetModel:
         """A weighted set's model."""
         latents = data.latents()
-        return SetModel(fit_sparse_logistic(latents, data.y, data.weights, self.recipes.c, self.recipes.keep))
+        c, keep = self.recipes.c, self.recipes.keep
+        if self.recipes.choose == "influence":
+            return SetModel(fit_sparse_logistic(latents, data.y, data.weights, c, keep))
+        columns = stable_columns(latents, data.y, data.weights, data.source, c, keep)
+        fitted = fit_logistic(latents[:, columns], data.y, data.weights, self.recipes.refit_c or 2 * c)
+        return SetModel(SparseLogistic(columns, fitted.weights, fitted.bias))
 
     def fit_sizes(self, data: Training, sizes: Iterable[int]) -> list[SetModel]:
         """Models as of `fit`, but with each of these numbers of latents."""
@@ -191,6 +197,8 @@ class Training:
         for label in (0, 1):
             weights[self.y == label] /= weights[self.y == label].sum()
         self.weights = weights * self.y.size / 2
+        numbers = {id(texts): n for n, (texts, *_) in enumerate(groups)}
+        self.source = np.concatenate([np.full(len(e), numbers[id(texts)]) for texts, e, _, _ in groups])
 
     def latents(self) -> NDArray[np.float32]:
         """Pooled latents [entry, s]."""
