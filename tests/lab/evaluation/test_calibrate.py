@@ -80,6 +80,13 @@ def test_the_changed_set_fires_where_the_old_score_reaches_the_threshold(
     assert 0 < fires.sum() < 300
 
 
+def test_escalations_move_with_the_threshold() -> None:
+    data = weighted_data(threshold=0.5, escalations=[{"score": 0.75, "severity": "high"}])
+    (escalation,) = changed(data, 0.75, weights=False).escalations
+    assert escalation.score == pytest.approx(0.9), "three to one was three times the old odds; nine to one is the new"
+    assert changed(data, 0.75, weights=True).escalations[0].score == 0.75, "a new bias moves every score"
+
+
 def test_weights_that_cannot_reach_the_threshold_are_refused() -> None:
     with pytest.raises(ConfigError, match="no bias moves"):
         changed_values(FeatureSet.model_validate(weighted_data(threshold=1.0)), 0.5, True)
