@@ -1,0 +1,34 @@
+"""Queue: the alerts whose verdicts would tell most."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine, exists, func, select
+
+from monitor.review.filters import Filters
+from monitor.review.tables import alert, verdict
+
+
+def queue(engine: Engine, reviewer: str, filters: Filters, most: int = 50) -> tuple[str, ...]:
+    """Ids of alerts that nobody has judged, most telling first.
+
+    Sets and tenants take turns. In each, the alert closest to the threshold comes first, because that is where right
+    and wrong alerts meet, and only one of a group of similar alerts. Alerts of other people are left out.
+    """
+    with engine.connect() as connection:
+        open_to_me = alert.c.assignee.is_(None) | (alert.c.assignee == reviewer)
+        mine = exists().where(verdict.c.number == alert.c.number, verdict.c.reviewer == reviewer)
+        fitting = [*filters.conditions(connection.dialect.name), alert.c.verdict.is_(None), open_to_me, ~mine]
+        in_group = (
+            func.row_number()
+            .over(partition_by=alert.c.group_id, order_by=(alert.c.margin, alert.c.number))
+            .label("in_group")
+        )
+        groups = select(alert.c.id, alert.c.set_id, alert.c.tenant, alert.c.margin, in_group).where(*fitting).subquery()
+        turn = (
+            func.row_number()
+            .over(partition_by=(groups.c.set_id, groups.c.tenant), order_by=(groups.c.margin, groups.c.id))
+            .label("turn")
+        )
+        turns = select(groups.c.id, groups.c.margin, turn).where(groups.c.in_group == 1).subquery()
+        query = select(turns.c.id).order_by(turns.c.turn, turns.c.margin, turns.c.id).limit(most)
+        return tuple(connection.scalars(query))
