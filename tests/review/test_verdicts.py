@@ -141,7 +141,7 @@ def test_another_threshold_counts_what_would_be_left(engine: Engine) -> None:
     "text",
     [
         "log:\n  level: debug\n",
-        "feature_sets:\n  paths: ["builtin:smollm2-135m-instruct"]  # ours\n",
+        'feature_sets:\n  paths: ["builtin:smollm2-135m-instruct"]  # ours\n',
         "feature_sets:\n  overrides:\n    bias:\n      severity: low\n",
         "feature_sets:\n  overrides:\n    unsafe_code: {threshold: 0.8}\nlog: {level: debug}",
         "feature_sets: {overrides: {unsafe_code: {severity: low}}}\n",
