@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.engine import Row
@@ -79,7 +78,6 @@ class AlertPages:
             changes=changes,
             categories=sorted({s.category for s in self._sets.values()} | {row.category}),
             queue="queue" in request.query_params,
-            address=quote(row.id, safe=""),
             max_note=MAX_NOTE_CHARS,
         )
 
@@ -138,7 +136,7 @@ def _related(connection: Connection, row: Row[Any], condition: Any) -> list[Row[
 
 
 def _address(request: Request) -> str:
-    return f"/alerts/{quote(request.path_params['id'], safe='')}"
+    return f"/alerts/{request.path_params['id']}"
 
 
 def _now_us() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,7 @@ from monitor.review.similar import likeness, simhash
 _MAX_WORDS_CHARS = 100_000
 _PEEK_CHARS = 80
 """Characters before the strongest token, and twice as many after it."""
+_ID = re.compile(r"[0-9a-f]{32}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -28,11 +30,16 @@ class AlertRows:
 
 
 def alert_rows(alert: Alert) -> AlertRows:
-    """The rows of one alert. Texts come from a topic that others may write to, so they may hold anything."""
+    """The rows of one alert. Texts come from a topic that others may write to, so they may hold anything.
+
+    Raises ValueError if the id is not one that latentwatch makes, because it becomes a part of addresses.
+    """
+    if not _ID.fullmatch(alert.id):
+        raise ValueError("id: expected 32 hexadecimal digits")
     content, event = alert.content, alert.event
     return AlertRows(
         alert={
-            "id": stored(alert.id),
+            "id": alert.id,
             "time_us": micros(alert.time),
             "severity": alert.severity,
             "category": stored(alert.set.category),

@@ -66,7 +66,7 @@ class SetPages:
         return PlainTextResponse(asked.proposal.text, headers=headers)
 
     def _asked(self, request: Request) -> Asked:
-        found = slider(self._engine, request.path_params["id"].replace("\0", ""))
+        found = slider(self._engine, request.query_params.get("id", "").replace("\0", ""))
         if found is None:
             raise HTTPException(404, "No alert of this set is stored.")
         threshold = asked_threshold(request.query_params.get("t", ""), found)

@@ -36,9 +36,10 @@ def test_what_is_no_alert_is_counted_and_stops_nothing(engine: Engine) -> None:
     endless = numbered(2).model_copy(update={"score": float("nan")})
     huge = fine.features[0].model_copy(update={"index": 2**70})
     too_large = numbered(3).model_copy(update={"features": (huge,)})
-    values = [b"", b"{}", b"\xff", *(found.to_json().encode() for found in (endless, too_large, fine))]
+    odd = fine.model_copy(update={"id": "../../sets"})
+    values = [b"", b"{}", b"\xff", *(found.to_json().encode() for found in (endless, too_large, odd, fine))]
     assert store_alerts(engine, values).new == 1
-    assert store_alerts(engine, values) == Stored(new=0, repeated=1, bad=5)
+    assert store_alerts(engine, values) == Stored(new=0, repeated=1, bad=6)
     assert events(engine) == [fine.event.id]
 
 

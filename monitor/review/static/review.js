@@ -75,7 +75,7 @@
       clearTimeout(timer);
       timer = setTimeout(async () => {
         const mine = (asked += 1);
-        const page = await fetched(form.action + "?t=" + encodeURIComponent(range.value));
+        const page = await fetched(form.action + "?" + new URLSearchParams(new FormData(form)));
         if (!page || mine !== asked) return;
         document.getElementById("what-if").replaceWith(page.getElementById("what-if"));
         showCopy();
