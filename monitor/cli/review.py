@@ -53,7 +53,9 @@ def review(
         list[str] | None,
         typer.Option(help="Address or network of the proxy; repeatable (default: this machine).", show_default=False),
     ] = None,
-    keep_days: Annotated[int, typer.Option(min=1, help="Delete alerts without a verdict after so many days.")] = 90,
+    keep_days: Annotated[
+        int, typer.Option(min=1, help="Delete alerts without a verdict so many days after they were stored.")
+    ] = 90,
     trace_url: Annotated[
         str | None, typer.Option(help="URL of a trace, with {trace_id} in it.", show_default=False)
     ] = None,

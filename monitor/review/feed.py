@@ -70,6 +70,9 @@ class Feed:
         self.trouble = ""
         """Why nothing is being read; empty if all is well."""
         self.bad = 0
+        """Records so far that are not alerts that can be stored."""
+        self.cleaned = 0
+        """How often old alerts were looked for."""
         self._thread = threading.Thread(target=self._run, name="review-feed", daemon=True)
         self._thread.start()
 
@@ -113,7 +116,8 @@ class Feed:
         self._clean_at = time.monotonic() + _CLEAN_EVERY_S
         before_us = time.time_ns() // 1_000 - self._keep_days * _DAY_US
         if deleted := delete_older(self._engine, before_us):
-            log.info("deleted %d alerts without a verdict, older than %d days", deleted, self._keep_days)
+            log.info("deleted %d alerts without a verdict, stored over %d days ago", deleted, self._keep_days)
+        self.cleaned += 1
 
     def _wait_after(self, error: Exception) -> bool:
         """Whether to try again."""

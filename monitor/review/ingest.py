@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,8 +33,9 @@ class Stored:
     """Not alerts of this format, or with values that the database cannot hold."""
 
 
-def store_alerts(engine: Engine, values: Iterable[bytes]) -> Stored:
+def store_alerts(engine: Engine, values: Iterable[bytes], now_us: int | None = None) -> Stored:
     """Stores one batch in one transaction. Raises sqlalchemy.exc.OperationalError if the database is down."""
+    stored_us = time.time_ns() // 1_000 if now_us is None else now_us
     found: dict[str, AlertRows] = {}
     total = bad = 0
     for value in values:
@@ -43,6 +45,7 @@ def store_alerts(engine: Engine, values: Iterable[bytes]) -> Stored:
         except (ValidationError, OverflowError, ValueError):
             bad += 1
             continue
+        rows.alert["stored_us"] = stored_us
         found.setdefault(rows.alert["id"], rows)
     try:
         with engine.begin() as connection:
@@ -54,12 +57,12 @@ def store_alerts(engine: Engine, values: Iterable[bytes]) -> Stored:
 
 
 def delete_older(engine: Engine, before_us: int) -> int:
-    """Deletes alerts from before that time that nobody has judged or was assigned; returns how many."""
+    """Deletes alerts stored before that time that nobody has judged or was assigned; returns how many."""
     deleted = 0
     while True:
         with engine.begin() as connection:
             old = select(alert.c.number).where(
-                alert.c.time_us < before_us, alert.c.verdict.is_(None), alert.c.assignee.is_(None)
+                alert.c.stored_us < before_us, alert.c.verdict.is_(None), alert.c.assignee.is_(None)
             )
             numbers = list(connection.scalars(old.limit(_MANY)))
             if not numbers:

@@ -27,6 +27,7 @@ alert = Table(
     Column("number", _Number, primary_key=True, autoincrement=True),
     Column("id", Text, nullable=False, unique=True),
     Column("time_us", BigInteger, nullable=False),  # microseconds since 1970, UTC
+    Column("stored_us", BigInteger, nullable=False),
     Column("severity", String(16), nullable=False),
     Column("category", Text, nullable=False),
     Column("set_id", Text, nullable=False),

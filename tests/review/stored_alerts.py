@@ -23,9 +23,9 @@ def numbered(n: int, text: str | None = "Run it with eval( and it works.", hours
     return found.model_copy(update={"time": START + timedelta(hours=n * hours)})
 
 
-def store(engine: Engine, alerts: Iterable[Alert]) -> Stored:
+def store(engine: Engine, alerts: Iterable[Alert], now_us: int | None = None) -> Stored:
     """Stores them as they would come from a topic."""
-    return store_alerts(engine, [found.to_json().encode() for found in alerts])
+    return store_alerts(engine, [found.to_json().encode() for found in alerts], now_us)
 
 
 def number_of(engine: Engine, found: Alert) -> int:

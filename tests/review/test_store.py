@@ -135,9 +135,10 @@ def test_the_choices_are_what_there_is(engine: Engine) -> None:
 
 def test_only_old_alerts_without_a_verdict_are_deleted(engine: Engine) -> None:
     alerts = [numbered(n) for n in range(4)]
-    store(engine, alerts)
+    store(engine, alerts[:3], now_us=1_000)
+    store(engine, alerts[3:], now_us=2_000)
     judge(engine, alerts[0], "unsure")
-    assert delete_older(engine, micros(alerts[3].time)) == 2
+    assert delete_older(engine, 2_000) == 2
     assert sorted(events(engine, group="1")) == ["chat-0000", "chat-0003"]
     assert len(events(engine, q="eval", group="1")) == 2
     with engine.connect() as connection:

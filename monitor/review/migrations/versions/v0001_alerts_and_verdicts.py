@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("number", _number, primary_key=True, autoincrement=True),
         sa.Column("id", sa.Text, nullable=False, unique=True),
         sa.Column("time_us", sa.BigInteger, nullable=False),
+        sa.Column("stored_us", sa.BigInteger, nullable=False),
         sa.Column("severity", sa.String(16), nullable=False),
         sa.Column("category", sa.Text, nullable=False),
         sa.Column("set_id", sa.Text, nullable=False),
