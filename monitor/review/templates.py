@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from monitor.report.report import count_text
 from monitor.report.static_page import asset, page_css, page_environment
+from monitor.report.summary import counted
 from monitor.report.visible_text import visible
 from monitor.review.access import READ, REVIEW
 from monitor.review.database import reason
@@ -30,6 +31,7 @@ class Templates:
         self._trouble = trouble
         self._env = page_environment("review/templates", "report")
         self._env.filters["count"] = count_text
+        self._env.filters["counted"] = counted
         self._env.filters["visible"] = visible
         self._env.filters["moment"] = lambda time_us: f"{moment(time_us):%Y-%m-%d %H:%M:%S} UTC"
         self._env.filters["percent"] = lambda share: "–" if share is None else f"{share:.0%}"

@@ -10,12 +10,12 @@
 
   function step(direction) {
     const all = lines();
-    const line = document.activeElement && document.activeElement.closest(".line");
+    const line = document.activeElement && document.activeElement.closest(".entry");
     const at = line ? all.indexOf(line.querySelector("a.open")) : -1;
     const next = all[Math.min(all.length - 1, Math.max(0, at + direction))];
     if (!next) return;
     next.focus();
-    next.closest(".line").scrollIntoView({ block: "nearest" });
+    next.closest(".entry").scrollIntoView({ block: "nearest" });
   }
 
   function onKey(event) {
@@ -87,14 +87,14 @@
     const page = await fetched(location.href);
     const fresh = page && page.getElementById("list");
     if (!fresh) return;
-    const line = document.activeElement && document.activeElement.closest(".line");
+    const line = document.activeElement && document.activeElement.closest(".entry");
     list.replaceChildren(...fresh.childNodes);
     list.dataset.newest = fresh.dataset.newest;
     const chart = document.querySelector(".chart");
     const drawn = page.querySelector(".chart");
     if (chart && drawn) chart.replaceWith(drawn);
     if (line) {
-      const again = list.querySelector('.line[data-id="' + CSS.escape(line.dataset.id) + '"] a.open');
+      const again = list.querySelector('.entry[data-id="' + CSS.escape(line.dataset.id) + '"] a.open');
       if (again) again.focus({ preventScroll: true });
     }
   }
