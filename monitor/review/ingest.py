@@ -5,19 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Engine, delete, insert, select, text, update
+from sqlalchemy import Connection, Engine, delete, insert, select, text
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError
 
 from monitor.alerts.alert import Alert
 from monitor.review.alert_rows import AlertRows, alert_rows
-from monitor.review.similar import alike
-from monitor.review.tables import alert, alert_body, alert_feature, alert_group
+from monitor.review.groups import Groups
+from monitor.review.tables import alert, alert_body, alert_feature
 
-_BURST_US = 24 * 3_600 * 1_000_000
-_MOST_GROUPS = 200
 _MANY = 500
 # values that no column can hold: a latent of 2^70, a score that is not a number
 _UNSTORABLE = (DataError, IntegrityError, InterfaceError, OverflowError)
@@ -49,7 +46,7 @@ def store_alerts(engine: Engine, values: Iterable[bytes], now_us: int | None = N
         found.setdefault(rows.alert["id"], rows)
     try:
         with engine.begin() as connection:
-            new = sum(_store(connection, rows) for rows in _unknown(connection, found))
+            new = _store(connection, _unknown(connection, found))
     except _UNSTORABLE:
         new, refused = _one_by_one(engine, list(found.values()))
         bad += refused
@@ -88,34 +85,28 @@ def _one_by_one(engine: Engine, batch: Sequence[AlertRows]) -> tuple[int, int]:
     for rows in batch:
         try:
             with engine.begin() as connection:
-                for unknown in _unknown(connection, {rows.alert["id"]: rows}):
-                    new += _store(connection, unknown)
+                new += _store(connection, _unknown(connection, {rows.alert["id"]: rows}))
         except _UNSTORABLE:
             refused += 1
     return new, refused
 
 
-def _store(connection: Connection, rows: AlertRows) -> int:
-    values: dict[str, Any] = {**rows.alert, "group_id": _group(connection, rows)}
-    number = connection.execute(insert(alert).values(values)).inserted_primary_key[0]  # type: ignore[index]
-    connection.execute(insert(alert_body).values(number=number, **rows.body))
-    if rows.features:
-        connection.execute(insert(alert_feature), [{"number": number, **feature} for feature in rows.features])
+def _store(connection: Connection, batch: Sequence[AlertRows]) -> int:
+    if not batch:
+        return 0
+    groups = Groups(connection)
+    values = [{**rows.alert, "group_id": groups.of(rows)} for rows in batch]
+    groups.save()
+    new = insert(alert).returning(alert.c.number, sort_by_parameter_order=True)
+    numbers = list(connection.scalars(new, values))
+    bodies = [{"number": number, **rows.body} for number, rows in zip(numbers, batch, strict=True)]
+    connection.execute(insert(alert_body), bodies)
+    features = [
+        {"number": number, **feature} for number, rows in zip(numbers, batch, strict=True) for feature in rows.features
+    ]
+    if features:
+        connection.execute(insert(alert_feature), features)
     if connection.dialect.name == "sqlite":
         search = text("INSERT INTO alert_search (rowid, words) VALUES (:number, :words)")
-        connection.execute(search, {"number": number, "words": rows.body["words"]})
-    return 1
-
-
-def _group(connection: Connection, rows: AlertRows) -> int:
-    """The group of similar alerts of the last day, or a new one."""
-    time_us = rows.alert["time_us"]
-    near = alert_group.c.last_us.between(time_us - _BURST_US, time_us + _BURST_US)
-    groups = select(alert_group).where(alert_group.c.likeness == rows.likeness, near)
-    for group in connection.execute(groups.order_by(alert_group.c.last_us.desc()).limit(_MOST_GROUPS)):
-        if alike(group.simhash, rows.simhash):
-            if time_us > group.last_us:
-                connection.execute(update(alert_group).where(alert_group.c.id == group.id).values(last_us=time_us))
-            return int(group.id)
-    new = insert(alert_group).values(likeness=rows.likeness, simhash=rows.simhash, last_us=time_us)
-    return int(connection.execute(new).inserted_primary_key[0])  # type: ignore[index]
+        connection.execute(search, [{"number": body["number"], "words": body["words"]} for body in bodies])
+    return len(batch)

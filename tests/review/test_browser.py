@@ -1,6 +1,7 @@
 """The review page in Chromium: filters, keys, shading, verdicts, the slider, new alerts, and what its policy blocks.
 
-The pictures of docs/review.md are made by the test of light and dark pages, if REVIEW_PICTURES names a folder.
+If REVIEW_PICTURES names a folder, the last test but one writes the pictures of docs/review.md there. If AXE_JS names the
+axe.min.js of the npm package axe-core, it also runs axe on every page.
 """
 
 from __future__ import annotations
@@ -249,7 +250,7 @@ def test_pages_fit_a_phone_and_pass_axe(stage: Stage, browser: Browser, scheme: 
                 found = page.evaluate("axe.run().then(r => r.violations.map(v => [v.id, v.nodes.map(n => n.html)]))")
                 assert found == [], (name, width)
             if pictures is not None and width == 1280:
-                page.screenshot(path=Path(pictures) / f"review-{name}-{scheme}.png")
+                page.screenshot(path=Path(pictures) / f"review-{name}{'' if scheme == 'light' else '-dark'}.png")
         context.close()
 
 
