@@ -1,6 +1,6 @@
 """The review page in Chromium: filters, keys, shading, verdicts, the slider, new alerts, and what its policy blocks.
 
-If REVIEW_PICTURES names a folder, the last test but one writes the pictures of docs/review.md there. If AXE_JS names the
+If REVIEW_PICTURES names a folder, the last test but one writes the pictures of docs/review.md there. If AXE_JS names
 axe.min.js of the npm package axe-core, it also runs axe on every page.
 """
 
