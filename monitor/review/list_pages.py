@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import cast, get_args
 
 from sqlalchemy import Engine, func, select
@@ -15,13 +14,11 @@ from monitor.review.access import READ
 from monitor.review.chart import HEIGHT, chart
 from monitor.review.export import Which, exportable, labelled_rows
 from monitor.review.filters import NONE, BadQuery, Filters
-from monitor.review.listing import Choices, choices, page
+from monitor.review.listing import choices, page
 from monitor.review.queue import queue
 from monitor.review.tables import alert
 from monitor.review.templates import Templates, may
 from monitor.review.verdicts import STANDINGS
-
-_CHOICES_S = 10.0
 
 
 class ListPages:
@@ -30,7 +27,6 @@ class ListPages:
     def __init__(self, engine: Engine, templates: Templates) -> None:
         self._engine = engine
         self._templates = templates
-        self._choices: tuple[float, Choices] | None = None
 
     def alerts(self, request: Request) -> Response:
         """The list; its URL holds the filters, so it can be kept as a bookmark."""
@@ -46,7 +42,7 @@ class ListPages:
             first_page=not after,
             chart=None if after else chart(self._engine, filters),
             chart_height=HEIGHT,
-            choices=self._known_choices(),
+            choices=choices(self._engine),
             severities=tuple(reversed(SEVERITIES)),
             standings=(NONE, *STANDINGS),
             newest=self._newest(),
@@ -86,13 +82,6 @@ class ListPages:
         rows = labelled_rows(self._engine, filters, cast("Which", which))
         headers = {"Content-Disposition": 'attachment; filename="reviewed.jsonl"'}
         return StreamingResponse(rows, media_type="application/x-ndjson", headers=headers)
-
-    def _known_choices(self) -> Choices:
-        """What there is to filter by, at most a few seconds old: it takes a look at every alert."""
-        now = time.monotonic()
-        if self._choices is None or now - self._choices[0] > _CHOICES_S:
-            self._choices = (now, choices(self._engine))
-        return self._choices[1]
 
     def _newest(self) -> int:
         with self._engine.connect() as connection:

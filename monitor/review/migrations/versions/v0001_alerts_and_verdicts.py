@@ -97,6 +97,8 @@ _INDEXES = {
     "alert_event": ["event_id"],
     "alert_conversation": ["conversation_id"],
     "alert_set_time": ["set_id", "time_us"],
+    # what there is to filter by is counted from this alone
+    "alert_choices": ["category", "severity", "set_id", "model", "tenant"],
 }
 
 
