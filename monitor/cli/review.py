@@ -56,6 +56,10 @@ def review(
     keep_days: Annotated[
         int, typer.Option(min=1, help="Delete alerts without a verdict so many days after they were stored.")
     ] = 90,
+    read_again: Annotated[
+        bool,
+        typer.Option("--read-again", help="Let reviewers read texts again from Kafka if alerts carry none."),
+    ] = False,
     trace_url: Annotated[
         str | None, typer.Option(help="URL of a trace, with {trace_id} in it.", show_default=False)
     ] = None,
@@ -79,6 +83,7 @@ def review(
     except ModuleNotFoundError as e:
         raise ConfigError(f"latentwatch review needs {e.name}; run: pip install 'latentwatch[review]'") from None
     from monitor.review.alert_view import Links
+    from monitor.review.event_text import EventTexts
     from monitor.review.proposal import ConfigFile
     from monitor.review.server import serve
 
@@ -97,7 +102,9 @@ def review(
         feed = Feed(engine, intake, keep_days)
         opened.append(feed.close)
         log.info("storing alerts from %s in %s", what, engine.url.render_as_string(hide_password=True))
-        shown = ReviewSettings(sets, links, lambda: feed.trouble, None if config is None else ConfigFile(config))
+        texts = EventTexts(settings) if read_again else None
+        changed = None if config is None else ConfigFile(config)
+        shown = ReviewSettings(sets, links, lambda: feed.trouble, texts, changed)
         stop = stop_on_signals("requests under way")
         serve(review_app(engine, access, shown), host, port, stop)
 

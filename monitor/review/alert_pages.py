@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.engine import Row
@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from detectors.feature_set import FeatureSet
-from monitor.alerts.alert import Alert
+from monitor.alerts.alert import Alert, AlertContent
+from monitor.errors import LatentwatchError
 from monitor.review.access import READ, REVIEW
 from monitor.review.alert_rows import stored
 from monitor.review.alert_view import Links, alert_view
@@ -27,6 +28,7 @@ from monitor.review.verdicts import (
     Verdict,
     assign,
     give_verdict,
+    note_reading,
     trail,
     verdicts_on,
     withdraw_verdict,
@@ -36,19 +38,56 @@ _MAX_RELATED = 20
 _MAX_NAME_CHARS = 100
 
 
+class Texts(Protocol):
+    """Finds the text of an alert that has none."""
+
+    def content(self, alert: Alert) -> AlertContent:
+        """May block for seconds. Raises LatentwatchError saying why there is none."""
+
+
 class AlertPages:
     """Endpoints about one alert."""
 
-    def __init__(self, engine: Engine, templates: Templates, sets: Mapping[str, FeatureSet], links: Links) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        templates: Templates,
+        sets: Mapping[str, FeatureSet],
+        links: Links,
+        texts: Texts | None,
+    ) -> None:
         self._engine = engine
         self._templates = templates
         self._sets = sets
         self._links = links
+        self._texts = texts
 
     def alert(self, request: Request) -> Response:
         """The page of one alert."""
         if (elsewhere := may(request, READ)) is not None:
             return elsewhere
+        return self._page(request, None)
+
+    async def read_again(self, request: Request) -> Response:
+        """The same page with the text from Kafka. It is shown once and not stored; the trail says who read it."""
+        may(request, REVIEW)
+        await self._templates.forms.read(request)
+        return await run_in_threadpool(self._read_again, request)
+
+    def _read_again(self, request: Request) -> Response:
+        if self._texts is None:
+            raise HTTPException(404, "Texts are not read again here; start latentwatch review with --read-again.")
+        with self._engine.connect() as connection:
+            row = _found(connection, request)
+            body = connection.execute(select(alert_body.c.json).where(alert_body.c.number == row.number)).scalar_one()
+        note_reading(self._engine, row.id, request.user.display_name, _now_us())
+        try:
+            content = self._texts.content(Alert.from_json(body))
+        except LatentwatchError as e:
+            raise HTTPException(502, f"The text cannot be read again: {e}") from None
+        return self._page(request, content)
+
+    def _page(self, request: Request, content: AlertContent | None) -> Response:
         with self._engine.connect() as connection:
             row = _found(connection, request)
             body = connection.execute(select(alert_body.c.json).where(alert_body.c.number == row.number)).scalar_one()
@@ -64,12 +103,16 @@ class AlertPages:
             similar = _related(connection, row, alert.c.group_id == row.group_id)
             said = verdicts_on(connection, row.number)
             changes = trail(connection, row.id)
+        shown = Alert.from_json(body)
+        if content is not None:
+            shown = shown.model_copy(update={"content": content})
         mine = next((v for v in said if v.reviewer == request.user.display_name), None)
         return self._templates.page(
             request,
             "alert.html.j2",
             row=row,
-            view=alert_view(Alert.from_json(body), self._sets, self._links),
+            view=alert_view(shown, self._sets, self._links),
+            can_read_again=self._texts is not None and shown.content is None,
             same_event=same_event,
             same_conversation=same_conversation,
             similar=similar,

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from detectors.feature_set import FeatureSet
 from monitor.review.access import Access, Backend
-from monitor.review.alert_pages import AlertPages
+from monitor.review.alert_pages import AlertPages, Texts
 from monitor.review.alert_view import Links
 from monitor.review.filters import BadQuery
 from monitor.review.guard import Headers
@@ -38,6 +38,8 @@ class ReviewSettings:
     links: Links = field(default_factory=Links)
     trouble: Callable[[], str] = str
     """Why new alerts are not being read; empty if they are."""
+    texts: Texts | None = None
+    """Where texts are read again from, if reviewers may."""
     config: ConfigFile | None = None
     """The file that proposals change."""
 
@@ -45,7 +47,7 @@ class ReviewSettings:
 def review_app(engine: Engine, access: Access, settings: ReviewSettings) -> Starlette:
     """The ASGI app. Whoever `access` does not know sees only the login page and /healthz."""
     templates = Templates(access.has_login, settings.trouble)
-    alerts = AlertPages(engine, templates, settings.sets, settings.links)
+    alerts = AlertPages(engine, templates, settings.sets, settings.links, settings.texts)
     lists = ListPages(engine, templates)
     sets = SetPages(engine, templates, settings.config)
     login = LoginPages(templates, access)
@@ -58,6 +60,7 @@ def review_app(engine: Engine, access: Access, settings: ReviewSettings) -> Star
             Route("/export.jsonl", lists.export_rows),
             Route("/alerts/{id}/verdict", alerts.judge, methods=["POST"]),
             Route("/alerts/{id}/assignee", alerts.assign, methods=["POST"]),
+            Route("/alerts/{id}/text", alerts.read_again, methods=["POST"]),
             Route("/alerts/{id}", alerts.alert),
             Route("/sets", sets.sets),
             Route("/set", sets.set),

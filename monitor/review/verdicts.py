@@ -103,6 +103,12 @@ def assign(engine: Engine, number: int, assignee: str | None, who: str, time_us:
         _note(connection, row.id, time_us, who, "assign", row.assignee, assignee)
 
 
+def note_reading(engine: Engine, alert_id: str, who: str, time_us: int) -> None:
+    """Writes into the trail that a reviewer had the text of an alert read again from Kafka."""
+    with engine.begin() as connection:
+        _note(connection, alert_id, time_us, who, "read again", None, None)
+
+
 def verdicts_on(connection: Connection, number: int) -> tuple[Verdict, ...]:
     """All verdicts on an alert, the oldest first."""
     rows = connection.execute(select(verdict).where(verdict.c.number == number).order_by(verdict.c.time_us))

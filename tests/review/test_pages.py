@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from monitor.errors import ConfigError
+from monitor.alerts.alert import Alert, AlertContent
+from monitor.errors import ConfigError, Permanent
 from monitor.review.alert_view import Links
 from monitor.review.app import ReviewSettings
 from monitor.review.proposal import ConfigFile
@@ -240,3 +241,33 @@ def test_a_link_that_is_no_template_is_refused(trace: str) -> None:
 def test_trouble_with_reading_is_shown(sqlite: Engine) -> None:
     visitor = Visitor(sqlite, settings=ReviewSettings(trouble=lambda: "no broker answers"))
     assert "not being read: no broker answers" in visitor.page("/")
+
+
+class Texts:
+    """A text from Kafka, or the reason why there is none."""
+
+    def __init__(self, text: str | None) -> None:
+        self._text = text
+
+    def content(self, alert: Alert) -> AlertContent:
+        if self._text is None:
+            raise Permanent("the offset has gone")
+        return AlertContent(prompt="What is it?", text=self._text, strengths=((0, 6, 1.0),))
+
+
+def test_a_text_is_read_again_for_reviewers_once_and_into_the_trail(sqlite: Engine) -> None:
+    alert = make_plain_alert()
+    store(sqlite, [alert, numbered(1)])
+    path = f"/alerts/{alert.id}"
+    assert "Read the text again" not in Visitor(sqlite).page(path)
+    Visitor(sqlite).send(f"{path}/text", path, status=404)
+    visitor = Visitor(sqlite, settings=ReviewSettings(texts=Texts("secret words")))
+    assert "Read the text again" not in visitor.page(f"/alerts/{numbered(1).id}")
+    csrf = visitor.page(path).split('name="csrf" value="')[1].split('"')[0]
+    shown = visitor.client.post(f"{path}/text", data={"csrf": csrf}).text
+    assert '<mark class="s8" title="100 % of peak">secret</mark> words' in shown
+    assert "local: read again" in shown
+    assert "secret" not in visitor.page(path)
+    visitor.send(f"{path}/text", status=403)
+    gone = Visitor(sqlite, settings=ReviewSettings(texts=Texts(None)))
+    gone.send(f"{path}/text", path, status=502)
