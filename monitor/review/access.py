@@ -147,12 +147,15 @@ class ProxyAccess:
             allowed = False
         if not allowed:
             raise AuthenticationError("only the reverse proxy may ask")
-        name = connection.headers.get(self.user_header, "").strip()
+        # of two, one may be what the visitor sent and the proxy did not remove
+        names = connection.headers.getlist(self.user_header)
+        name = names[0].strip() if len(names) == 1 else ""
         if not _NAME.fullmatch(name):
             return None
         if self.role_header is None:
             return _known(name, REVIEW)
-        roles = {role.strip().lower() for role in connection.headers.get(self.role_header, "").split(",")}
+        said = connection.headers.getlist(self.role_header)
+        roles = {role.strip().lower() for role in said[0].split(",")} if len(said) == 1 else set()
         return _known(name, REVIEW if REVIEW in roles else READ) if roles & {READ, REVIEW} else None
 
 

@@ -19,6 +19,7 @@ from monitor.errors import LatentwatchError
 from monitor.review.access import READ, REVIEW
 from monitor.review.alert_rows import stored
 from monitor.review.alert_view import Links, alert_view
+from monitor.review.filters import Filters
 from monitor.review.tables import alert, alert_body
 from monitor.review.templates import Templates, may
 from monitor.review.verdicts import (
@@ -120,7 +121,7 @@ class AlertPages:
             mine=mine,
             changes=changes,
             categories=sorted({s.category for s in self._sets.values()} | {row.category}),
-            queue="queue" in request.query_params,
+            queue=request.query_params.get("queue", ""),
             max_note=MAX_NOTE_CHARS,
         )
 
@@ -132,7 +133,7 @@ class AlertPages:
             raise HTTPException(400, f"The verdict is none of {', '.join(SAID)}.")
         await run_in_threadpool(self._judge, request, fields)
         if fields.get("queue"):
-            return RedirectResponse("/queue?next=1", 303)
+            return RedirectResponse(f"/queue?{Filters.of_text(fields['queue']).query(next='1')}", 303)
         return RedirectResponse(_address(request), 303)
 
     async def assign(self, request: Request) -> Response:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
-from sqlalchemy import ColumnElement, Select, exists, false, func, literal_column, select, text, true
+from sqlalchemy import ColumnElement, exists, false, func, literal_column, select, text, true
 
 from detectors.feature_set import SEVERITIES
 from monitor.review.alert_rows import micros
@@ -66,22 +65,22 @@ class Filters:
         _moment("until", filters.until, end=True)
         return filters
 
+    @classmethod
+    def of_text(cls, query: str) -> Filters:
+        """The filters in the text of a URL query. Raises BadQuery."""
+        try:
+            return cls.of(dict(parse_qsl(query, max_num_fields=len(fields(cls)))))
+        except ValueError as e:
+            raise BadQuery(str(e)) from None
+
     def query(self, **changes: str) -> str:
         """The URL query of these filters, without those that filter nothing."""
         values = {f.name: getattr(self, f.name) for f in fields(self)} | changes
         return urlencode({name: value for name, value in values.items() if value})
 
-    def without(self, *names: str) -> Filters:
-        """These filters without some of them."""
-        return replace(self, **dict.fromkeys(names, ""))
-
     def conditions(self, dialect: str) -> list[ColumnElement[bool]]:
         """What a row of `alert` has to fulfil."""
         return list(self._conditions(dialect)) or [true()]
-
-    def apply(self, query: Select[Any], dialect: str) -> Select[Any]:
-        """The query with these conditions."""
-        return query.where(*self._conditions(dialect))
 
     def _conditions(self, dialect: str) -> Iterator[ColumnElement[bool]]:
         plain = (

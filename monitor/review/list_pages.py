@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import cast, get_args
+from collections.abc import Sequence
+from typing import Any, cast, get_args
+from urllib.parse import urlencode
 
 from sqlalchemy import Engine, func, select
+from sqlalchemy.engine import Row
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
@@ -61,8 +64,10 @@ class ListPages:
         filters = Filters.of(request.query_params)
         found = queue(self._engine, request.user.display_name, filters)
         if "next" in request.query_params and found:
-            return RedirectResponse(f"/alerts/{found[0]}?queue=1", 303)
-        return self._templates.page(request, "queue.html.j2", found=found, filters=filters)
+            return RedirectResponse(f"/alerts/{found[0]}?{_in_queue(filters)}", 303)
+        return self._templates.page(
+            request, "queue.html.j2", found=self._rows(found), filters=filters, in_queue=_in_queue(filters)
+        )
 
     def export(self, request: Request) -> Response:
         """What an export would hold."""
@@ -83,6 +88,16 @@ class ListPages:
         headers = {"Content-Disposition": 'attachment; filename="reviewed.jsonl"'}
         return StreamingResponse(rows, media_type="application/x-ndjson", headers=headers)
 
+    def _rows(self, ids: Sequence[str]) -> list[Row[Any]]:
+        with self._engine.connect() as connection:
+            rows = {row.id: row for row in connection.execute(select(alert).where(alert.c.id.in_(ids)))}
+        return [rows[alert_id] for alert_id in ids if alert_id in rows]
+
     def _newest(self) -> int:
         with self._engine.connect() as connection:
             return int(connection.scalar(select(func.max(alert.c.number))) or 0)
+
+
+def _in_queue(filters: Filters) -> str:
+    """The query of an alert's page that leads back to the queue with these filters."""
+    return urlencode({"queue": filters.query() or "all"})

@@ -52,14 +52,13 @@ class Page:
 
 @dataclass(frozen=True)
 class Choices:
-    """Values to filter by, the most frequent first, and what there is in all."""
+    """Values to filter by, the most frequent first."""
 
     category: tuple[str, ...]
     severity: tuple[str, ...]
     set: tuple[str, ...]
     model: tuple[str, ...]
     tenant: tuple[str, ...]
-    alerts: int
 
 
 def page(engine: Engine, filters: Filters, after: str = "", rows: int = PAGE_ROWS) -> Page:
@@ -111,7 +110,7 @@ def page(engine: Engine, filters: Filters, after: str = "", rows: int = PAGE_ROW
 def count(engine: Engine, filters: Filters) -> int:
     """How many alerts fit."""
     with engine.connect() as connection:
-        query = filters.apply(select(func.count()).select_from(alert), connection.dialect.name)
+        query = select(func.count()).select_from(alert).where(*filters.conditions(connection.dialect.name))
         return int(connection.scalar(query) or 0)
 
 
@@ -128,7 +127,7 @@ def choices(engine: Engine) -> Choices:
                 counts[row[n]] = counts.get(row[n], 0) + row[-1]
         found.append(tuple(sorted(sorted(counts), key=counts.__getitem__, reverse=True)[:_MAX_CHOICES]))
     severities = tuple(s for s in reversed(SEVERITIES) if s in found[1])
-    return Choices(found[0], severities, found[2], found[3], found[4], sum(row[-1] for row in rows))
+    return Choices(found[0], severities, found[2], found[3], found[4])
 
 
 def _before(time: Any, key: Any, place: tuple[int, int]) -> Any:

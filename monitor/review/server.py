@@ -7,17 +7,24 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
 
 from monitor.errors import ConfigError
-from monitor.sources.http_server import quiet_config, tcp_socket
+from monitor.sources.http_server import BoundedProtocol, quiet_config, tcp_socket
 
 log = logging.getLogger(__name__)
 
 _FINISH_S = 5
-_MOST_CONNECTIONS = 200
+
+
+@dataclass(frozen=True)
+class _Limits:
+    max_connections: int = 200
+    read_timeout_s: float = 10.0
 
 
 def serve(app: Any, host: str, port: int, stop: threading.Event) -> None:
@@ -38,11 +45,11 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(app: Any, listening: Any, stop: threading.Event) -> None:
+    protocol = partial(BoundedProtocol, limits=_Limits(), on_too_many=lambda: None)
     config = quiet_config(
         app,
-        http="h11",
+        http=cast("type[asyncio.Protocol]", protocol),
         lifespan="off",
-        limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=_FINISH_S,
     )
     server = _Server(config)

@@ -115,6 +115,9 @@ def test_a_proxy_names_the_reviewer_and_the_role(sqlite: Engine, alert: Alert) -
     assert "Your verdict" not in visitor.page(path, X_User="ada", X_Role="read")
     for headers in ({}, {"X-User": "ada"}, {"X-User": "ada", "X-Role": "admin"}, {"X-User": "a b", "X-Role": "read"}):
         assert visitor.client.get(path, headers=headers).status_code == 401
+    for twice in ("X-User", "X-Role"):
+        sent = [("X-User", "ada"), ("X-Role", "review"), (twice, "review")]
+        assert visitor.client.get(path, headers=sent).status_code == 401
     elsewhere = Visitor(sqlite, access, base_url="https://review.example", address="10.0.1.9")
     elsewhere.page(path, 403, X_User="ada", X_Role="review")
 

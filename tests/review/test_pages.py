@@ -184,19 +184,21 @@ def test_a_verdict_can_be_given_to_the_group_changed_and_withdrawn(sqlite: Engin
     assert "by local" in visitor.page(f"/alerts/{alerts[0].id}")
 
 
-def test_the_queue_leads_from_alert_to_alert(sqlite: Engine) -> None:
+def test_the_queue_leads_from_alert_to_alert_within_its_filters(sqlite: Engine) -> None:
     alerts = [numbered(1), numbered(2, "Nothing alike: rivers, bridges, boats, eval( and some fish.")]
-    store(sqlite, alerts)
+    store(sqlite, [*alerts, numbered(3, category="bias")])
     visitor = Visitor(sqlite)
-    seen = set()
+    where, seen = "/queue?category=unsafe_code&next=1", set()
     for _ in alerts:
-        answer = visitor.client.get("/queue?next=1")
-        path = answer.headers["location"]
-        seen.add(path.removesuffix("?queue=1"))
-        where = visitor.send(f"{path.removesuffix('?queue=1')}/verdict", path, verdict="unsure", queue="1")
-        assert where == "/queue?next=1"
+        page = visitor.client.get(where).headers["location"]
+        path, _, query = page.partition("?")
+        assert query == "queue=category%3Dunsafe_code"
+        seen.add(path)
+        where = visitor.send(f"{path}/verdict", page, verdict="unsure", queue="category=unsafe_code")
+        assert where == "/queue?category=unsafe_code&next=1"
     assert seen == {f"/alerts/{alert.id}" for alert in alerts}
-    assert "Every alert has a verdict" in visitor.page("/queue?next=1")
+    assert "Every alert has a verdict" in visitor.page(where)
+    assert "/alerts/" in visitor.client.get("/queue?next=1").headers["location"]
 
 
 def test_a_set_shows_what_another_threshold_would_do_and_the_change(sqlite: Engine, tmp_path: Path) -> None:
