@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,21 +93,28 @@ class ReferenceActivations:
         """
         column = np.full(max((*latents, int(self.latents.max(initial=0)))) + 1, -1)
         column[list(latents)] = np.arange(len(latents))
-        known = column[self.latents] >= 0
-        rows = np.repeat(np.arange(self.tokens.size), self.counts)
-        expected = np.zeros((self.tokens.size, len(latents)), np.float32)
-        expected[rows[known], column[self.latents[known]]] = self.values[known]
-        found = [values[:, : len(latents)] for values in read(self.texts)]
-        pairs = zip(self._by_text(expected), found, strict=True)
-        kept = np.concatenate([of[of.shape[0] - now.shape[0] :] for of, now in pairs])
-        now = np.concatenate(found)
-        size = float(np.linalg.norm(kept))
-        flipped = (kept != 0) != (now != 0)
-        errors = now - kept
-        if flipped.sum() <= flips * np.count_nonzero(kept):
-            errors[flipped] = 0
-        difference = float(np.linalg.norm(errors))
-        return difference / size if size > 0 else difference
+        ends, first_of_token = np.cumsum(self.lengths), np.concatenate([[0], np.cumsum(self.counts)])
+        norm, error, flip_error = 0.0, 0.0, 0.0  # squared
+        active = flipped = 0
+        for end, found in zip(ends, read(self.texts), strict=True):  # one text fits into the processor's cache
+            now = found[:, : len(latents)]
+            start = end - now.shape[0]
+            stored = slice(first_of_token[start], first_of_token[end])
+            rows, columns = np.repeat(np.arange(now.shape[0]), self.counts[start:end]), column[self.latents[stored]]
+            known = columns >= 0
+            expected = np.zeros(now.shape, np.float32)
+            expected[rows[known], columns[known]] = self.values[stored][known]
+            flips_here = (expected != 0) != (now != 0)
+            errors = now - expected
+            norm += float(np.vdot(expected, expected))
+            error += float(np.vdot(errors, errors))
+            flip_error += float(np.sum(errors[flips_here] ** 2))
+            active += int(np.count_nonzero(expected))
+            flipped += int(np.count_nonzero(flips_here))
+        if flipped <= flips * active:
+            error -= flip_error
+        difference = math.sqrt(max(error, 0.0))
+        return difference / math.sqrt(norm) if norm > 0 else difference
 
     def _by_text(self, values: NDArray[Any]) -> list[NDArray[Any]]:
         return np.split(values, np.cumsum(self.lengths)[:-1])

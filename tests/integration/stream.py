@@ -83,6 +83,14 @@ class Stream:
         assert all(committed.get(p, 0) <= n for p, n in self.published.items()), (committed, self.published)
         return committed == dict(self.published)
 
+    def group_state(self) -> str:
+        """What the broker says of the group: Empty if it has no members."""
+        admin = KafkaAdminClient(bootstrap_servers=self._servers)
+        try:
+            return next(g["group_state"] for g in admin.list_groups() if g["group_id"] == self.group)
+        finally:
+            admin.close()
+
     def read(self, topic: str, partitions: int = PARTITIONS) -> list[Any]:
         """All records that are now in a topic. Takes no part in any group."""
         assigned = [TopicPartition(topic, n) for n in range(partitions)]

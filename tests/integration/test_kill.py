@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kafka import KafkaConsumer
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from monitor.alerts.alert import Alert
 from monitor.demo.broker import EmbeddedBroker
@@ -119,10 +117,14 @@ def _check_repetitions(alerts: list[Alert]) -> None:
 
 def test_sigterm_drains_commits_and_leaves_the_group(broker: AnyBroker, stream: Stream, tmp_path: Path) -> None:
     stream.publish(records())
-    long = {"source": {"max_poll_records": 4, "session_timeout_ms": 30_000}}
-    with Sidecar(write_config(tmp_path, broker, stream, long)) as sidecar:
+    apache = isinstance(broker, ApacheKafka)
+    # the broker keeps a member that has not left for a session timeout; the embedded one lets a join last half of it
+    source = {"max_poll_records": 4, "session_timeout_ms": 60_000 if apache else 6_000}
+    with Sidecar(write_config(tmp_path, broker, stream, {"source": source})) as sidecar:
         sidecar.until(lambda: bool(stream.committed()), "the first commit", READY_S)
         assert sidecar.stop(60) == 0
+        if apache:  # the embedded broker doesn't tell the state of a group
+            assert stream.group_state() == "Empty"
     committed = stream.committed()
     assert 0 < sum(committed.values()) < sum(stream.published.values())
     # exactly what was committed is delivered
@@ -135,24 +137,6 @@ def test_sigterm_drains_commits_and_leaves_the_group(broker: AnyBroker, stream: 
         }
         assert len(origins) + len(refused) == sum(committed.values())
         assert len(alerts) == len(origins) * set_count()
-    # a member that had not left would keep its partitions for a session timeout
-    consumer = KafkaConsumer(
-        stream.events,
-        bootstrap_servers=broker.bootstrap_servers,
-        group_id=stream.group,
-        enable_auto_commit=False,
-        # a group keeps its protocol on the embedded broker, also when everyone has left
-        partition_assignment_strategy=[CooperativeStickyAssignor()],
-        session_timeout_ms=6_000,  # the embedded broker lets a join last for half of it
-        heartbeat_interval_ms=1_000,
-    )
-    try:
-        give_up_at = time.monotonic() + 27
-        while len(consumer.assignment()) < len(stream.published):
-            consumer.poll(timeout_ms=100)
-            assert time.monotonic() < give_up_at, "the sidecar is still a member"
-    finally:
-        consumer.close()
 
 
 @pytest.fixture
