@@ -47,7 +47,7 @@ def alert_rows(alert: Alert) -> AlertRows:
             "set_version": stored(alert.set.version),
             "event_id": stored(event.id),
             "model": _optional(event.model),
-            "tenant": None,
+            "tenant": _optional(event.attributes.get("tenant")),
             "conversation_id": _optional(event.conversation_id),
             "score": alert.score,
             "threshold": alert.threshold,

@@ -54,6 +54,8 @@ class AlertView:
     shades: tuple[Shade, ...]
     sums: tuple[Sum, ...]
     notes: SetNotes | None
+    attributes: tuple[tuple[str, str], ...]
+    """Of the event, as far as the sidecar's config chooses them."""
     origin: str
     trace_url: str | None
     record_url: str | None
@@ -90,6 +92,7 @@ def alert_view(alert: Alert, sets: Mapping[str, FeatureSet], links: Links) -> Al
         shades=tuple(_shades(alert)),
         sums=tuple(_sums(alert)),
         notes=_notes(alert, sets.get(alert.set.id)),
+        attributes=tuple((visible_line(k), visible_line(v)) for k, v in alert.event.attributes.items()),
         origin=visible_line(f"{origin.topic}, partition {origin.partition}, offset {origin.offset}"),
         trace_url=_link(links.trace, {"trace_id": alert.trace_id}) if alert.trace_id else None,
         record_url=_link(links.record, place),

@@ -17,10 +17,17 @@ from tests.report.alert_samples import make_alert
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 
 
-def numbered(n: int, text: str | None = "Run it with eval( and it works.", hours: float = 1.0, **fields: Any) -> Alert:
+def numbered(
+    n: int,
+    text: str | None = "Run it with eval( and it works.",
+    hours: float = 1.0,
+    tenant: str | None = None,
+    **fields: Any,
+) -> Alert:
     """Alert number `n`, an hour after the one before it."""
     found = make_alert(text, event_id=f"chat-{n:04d}", **fields)
-    return found.model_copy(update={"time": START + timedelta(hours=n * hours)})
+    event = found.event.model_copy(update={"attributes": {} if tenant is None else {"tenant": tenant, "region": "eu"}})
+    return found.model_copy(update={"time": START + timedelta(hours=n * hours), "event": event})
 
 
 def store(engine: Engine, alerts: Iterable[Alert], now_us: int | None = None) -> Stored:

@@ -141,10 +141,11 @@ def test_an_alert_shows_text_arithmetic_and_links(sqlite: Engine) -> None:
 
 
 def test_an_alert_without_a_text_or_a_sum_says_so(sqlite: Engine) -> None:
-    alert = make_plain_alert(detector="threshold", unit="activation/threshold")
-    store(sqlite, [alert])
+    alert, other = make_plain_alert(detector="threshold", unit="activation/threshold"), numbered(1, tenant="acme")
+    store(sqlite, [alert, other])
     page = Visitor(sqlite).page(f"/alerts/{alert.id}")
     assert "Content capture is off" in page
+    assert "tenant acme · region eu" in Visitor(sqlite).page(f"/alerts/{other.id}")
     assert "How the score adds up" not in page
 
 

@@ -65,6 +65,9 @@ def test_every_filter_finds_its_alerts_and_no_others(engine: Engine) -> None:
     assert events(engine, model="another") == events(engine, tenant="x") == events(engine, assignee="ada") == []
     assert len(events(engine, since="2026-03-02", until="2026-03-02")) == len(alerts)
     assert events(engine, since="2026-03-03") == events(engine, until="2026-03-01T00:00+00:00") == []
+    store(engine, [numbered(1, tenant="acme")])
+    assert events(engine, tenant="acme") == ["chat-0001"]
+    assert choices(engine).tenant == ("acme",)
 
 
 @pytest.mark.parametrize(

@@ -215,6 +215,16 @@ def test_the_queue_takes_turns_and_begins_near_the_threshold(engine: Engine) -> 
     assert other.id in queue(engine, "grace", Filters())
 
 
+def test_tenants_take_turns_in_the_queue(engine: Engine) -> None:
+    words = ("garden birds", "ships and harbours", "violins at night")
+    first, second, small = (
+        numbered(n, f"{text} eval( {text} {n * 'x'}", score=0.72 + n / 100, tenant="small" if n == 2 else "large")
+        for n, text in enumerate(words)
+    )
+    store(engine, [first, second, small])
+    assert queue(engine, "ada", Filters()) == (first.id, small.id, second.id)
+
+
 def test_an_export_is_what_the_lab_reads(engine: Engine, tmp_path: Path) -> None:
     risky, harmless, disputed, unsure, without_text = (
         numbered(n, text) for n, text in enumerate(["a eval( b", "c eval( d", "e", "f", None])
