@@ -8,10 +8,10 @@ import pytest
 
 from monitor.alerts.alert import Alert, AlertOrigin
 from monitor.config.sections import Config, KafkaConfig, SourceConfig
-from monitor.errors import Permanent, Retryable
+from monitor.errors import Permanent
 from monitor.review.event_text import EventTexts
 from tests.alert_factory import make_alert
-from tests.brokers import AnyBroker, free_ports
+from tests.brokers import AnyBroker
 from tests.topics import fill, new_topic
 
 RESPONSE = "Run it with eval( and it works."
@@ -57,9 +57,3 @@ def test_the_record_of_the_alert_has_its_text(embedded_broker: AnyBroker, monkey
     ):
         with pytest.raises(Permanent, match=said):
             texts.content(alert)
-
-
-def test_without_a_broker_it_says_so() -> None:
-    (port,) = free_ports(1)
-    with pytest.raises(Retryable, match="cannot reach a broker"):
-        EventTexts(settings_for(f"127.0.0.1:{port}", "t")).content(alert_on("t", 1))
