@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,10 +33,14 @@ class AlertRows:
 def alert_rows(alert: Alert) -> AlertRows:
     """The rows of one alert. Texts come from a topic that others may write to, so they may hold anything.
 
-    Raises ValueError if the id is not one that latentwatch makes, because it becomes a part of addresses.
+    Raises ValueError if the id is not one that latentwatch makes, because it becomes a part of addresses, or if a
+    figure is not finite.
     """
     if not _ID.fullmatch(alert.id):
         raise ValueError("id: expected 32 hexadecimal digits")
+    figures = [alert.score, alert.threshold, *(f for x in alert.features for f in (x.activation, x.contribution))]
+    if not all(map(math.isfinite, figures)):
+        raise ValueError("a score, a threshold, an activation or a contribution is not finite")
     content, event = alert.content, alert.event
     return AlertRows(
         alert={

@@ -100,6 +100,8 @@ class Feed:
                     if idle:
                         self._stop.wait(_IDLE_S)
         finally:
+            if not self._stop.is_set():
+                self.trouble = self.trouble or "an error stopped it; see the log"
             self._intake.close()
 
     def _store(self, values: Sequence[bytes]) -> None:

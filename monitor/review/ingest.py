@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Engine, delete, insert, select, text
+from sqlalchemy import Connection, Engine, delete, exists, insert, select, text
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError
 
 from monitor.alerts.alert import Alert
 from monitor.review.alert_rows import AlertRows, alert_rows
 from monitor.review.groups import Groups
-from monitor.review.tables import alert, alert_body, alert_feature
+from monitor.review.tables import alert, alert_body, alert_feature, alert_group
 
 _MANY = 500
 # values that no column can hold: a latent of 2^70, a score that is not a number
@@ -63,10 +63,12 @@ def delete_older(engine: Engine, before_us: int) -> int:
             )
             numbers = list(connection.scalars(old.limit(_MANY)))
             if not numbers:
+                empty = ~exists().where(alert.c.group_id == alert_group.c.id)
+                connection.execute(delete(alert_group).where(empty))
                 return deleted
             if connection.dialect.name == "sqlite":
-                for number in numbers:
-                    connection.execute(text("DELETE FROM alert_search WHERE rowid = :n"), {"n": number})
+                gone = [{"number": number} for number in numbers]
+                connection.execute(text("DELETE FROM alert_search WHERE rowid = :number"), gone)
             connection.execute(delete(alert).where(alert.c.number.in_(numbers)))
             deleted += len(numbers)
 

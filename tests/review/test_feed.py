@@ -101,6 +101,21 @@ def test_trouble_passes_or_is_told(sqlite: Engine, monkeypatch: pytest.MonkeyPat
     feed.close()
 
 
+class Broken(Troubled):
+    """An intake with a bug."""
+
+    def poll(self) -> Sequence[bytes]:
+        raise ZeroDivisionError
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_bug_is_told_on_the_page_too(sqlite: Engine) -> None:
+    intake = Broken()
+    feed = Feed(sqlite, intake, keep_days=90)
+    wait_for(lambda: intake.closed)
+    assert feed.trouble == "an error stopped it; see the log"
+
+
 def test_old_alerts_are_deleted_when_it_starts(sqlite: Engine, tmp_path: Path) -> None:
     store(sqlite, [numbered(1)], now_us=1_000)
     path = tmp_path / "alerts.jsonl"

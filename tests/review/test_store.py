@@ -14,7 +14,7 @@ from monitor.review.database import open_database
 from monitor.review.filters import BadQuery, Filters
 from monitor.review.ingest import Stored, delete_older, store_alerts
 from monitor.review.listing import choices, count, page
-from monitor.review.tables import alert_body, metadata
+from monitor.review.tables import alert_body, alert_group, metadata
 from tests.report.alert_samples import realistic_alerts
 from tests.review.stored_alerts import START, judge, numbered, store
 
@@ -37,9 +37,11 @@ def test_what_is_no_alert_is_counted_and_stops_nothing(engine: Engine) -> None:
     huge = fine.features[0].model_copy(update={"index": 2**70})
     too_large = numbered(3).model_copy(update={"features": (huge,)})
     odd = fine.model_copy(update={"id": "../../sets"})
-    values = [b"", b"{}", b"\xff", *(found.to_json().encode() for found in (endless, too_large, odd, fine))]
+    forged = fine.to_json().replace(f'"score":{fine.score}', '"score":NaN').encode()
+    assert b"NaN" in forged
+    values = [forged, b"", b"{}", b"\xff", *(found.to_json().encode() for found in (endless, too_large, odd, fine))]
     assert store_alerts(engine, values).new == 1
-    assert store_alerts(engine, values) == Stored(new=0, repeated=1, bad=6)
+    assert store_alerts(engine, values) == Stored(new=0, repeated=1, bad=7)
     assert events(engine) == [fine.event.id]
 
 
@@ -138,14 +140,16 @@ def test_the_choices_are_what_there_is(engine: Engine) -> None:
 
 def test_only_old_alerts_without_a_verdict_are_deleted(engine: Engine) -> None:
     alerts = [numbered(n) for n in range(4)]
-    store(engine, alerts[:3], now_us=1_000)
+    lonely = numbered(9, "Something else entirely, about gardens, birds and the weather in the mountains.")
+    store(engine, [*alerts[:3], lonely], now_us=1_000)
     store(engine, alerts[3:], now_us=2_000)
     judge(engine, alerts[0], "unsure")
-    assert delete_older(engine, 2_000) == 2
+    assert delete_older(engine, 2_000) == 3
     assert sorted(events(engine, group="1")) == ["chat-0000", "chat-0003"]
     assert len(events(engine, q="eval", group="1")) == 2
     with engine.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(alert_body)) == 2
+        assert connection.scalar(select(func.count()).select_from(alert_group)) == 1
 
 
 def test_the_migrations_make_the_tables_of_the_code(engine: Engine) -> None:
