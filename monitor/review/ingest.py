@@ -38,7 +38,8 @@ def store_alerts(engine: Engine, values: Iterable[bytes], now_us: int | None = N
     for value in values:
         total += 1
         try:
-            rows = alert_rows(Alert.from_json(value))
+            # fields of a newer version are left out
+            rows = alert_rows(Alert.model_validate_json(value, extra="ignore"))
         except (ValidationError, OverflowError, ValueError):
             bad += 1
             continue

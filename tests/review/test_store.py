@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, func, inspect, select, text
 
+from monitor.alerts.alert import Alert
 from monitor.errors import ConfigError
 from monitor.review.alert_rows import micros
 from monitor.review.database import open_database
@@ -43,6 +45,14 @@ def test_what_is_no_alert_is_counted_and_stops_nothing(engine: Engine) -> None:
     assert store_alerts(engine, values).new == 1
     assert store_alerts(engine, values) == Stored(new=0, repeated=1, bad=7)
     assert events(engine) == [fine.event.id]
+
+
+def test_an_alert_of_a_newer_version_is_stored_without_its_new_fields(engine: Engine) -> None:
+    data = json.loads(numbered(1).to_json())
+    data["new"] = data["event"]["new"] = data["features"][0]["new"] = {"a": 1}
+    assert store_alerts(engine, [json.dumps(data).encode()]).new == 1
+    with engine.connect() as connection:
+        assert Alert.from_json(connection.scalar(select(alert_body.c.json))) == numbered(1)
 
 
 def test_text_that_a_database_cannot_hold_is_replaced(engine: Engine) -> None:
