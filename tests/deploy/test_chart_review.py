@@ -114,3 +114,10 @@ def test_its_pod_is_restricted_and_selected_by_its_own_objects(helm: Helm) -> No
 def test_a_job_has_none(helm: Helm) -> None:
     values = {"mode": "job", "job": {"volume": {"persistentVolumeClaim": {"claimName": "events"}}}}
     assert review(helm, values) == []
+
+
+def test_next_to_sidecars_it_has_a_service_account(helm: Helm) -> None:
+    rendered = helm.documents("sidecar", {"review": _PROXY})
+    found = [d for d in rendered if of_review(d)]
+    account = pod_of(found)["serviceAccountName"]
+    assert account in [d["metadata"]["name"] for d in rendered if d["kind"] == "ServiceAccount"]
