@@ -75,6 +75,7 @@ def review(
     from monitor.telemetry.log import configure_logging
 
     configure_logging(settings.log)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         from monitor.review.access import OpenAccess, TokenAccess, proxy_access
         from monitor.review.app import ReviewSettings, review_app

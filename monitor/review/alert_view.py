@@ -20,7 +20,7 @@ from monitor.report.visible_text import visible, visible_line
 
 @dataclass(frozen=True)
 class Shade:
-    """The text shaded by one feature alone."""
+    """The text shaded by one feature alone, or by the probe."""
 
     name: str
     label: str
@@ -103,14 +103,16 @@ def _shades(alert: Alert) -> Iterator[Shade]:
     content = alert.content
     if content is None:
         return
-    for feature in named_first(alert.features):
-        highest = max((token.activation for token in feature.tokens), default=0.0)
-        if not highest > 0:
-            continue
-        strengths = [(token.start, token.end, token.activation / highest) for token in feature.tokens]
-        window = strongest_window(shaded(content.text, strengths), MAX_TEXT)
-        safe = tuple(Run(visible(run.text), run.strength) for run in window.runs)
-        yield Shade(str(feature.index), visible_line(feature.label), Window(safe, window.cut_before, window.cut_after))
+    sources = [(str(f.index), visible_line(f.label), f.tokens) for f in named_first(alert.features)]
+    if alert.probe is not None:
+        sources.insert(0, ("probe", "linear probe", alert.probe.tokens))
+    for name, label, tokens in sources:
+        highest = max((token.activation for token in tokens), default=0.0)
+        if highest > 0:
+            strengths = [(token.start, token.end, token.activation / highest) for token in tokens]
+            window = strongest_window(shaded(content.text, strengths), MAX_TEXT)
+            safe = tuple(Run(visible(run.text), run.strength) for run in window.runs)
+            yield Shade(name, label, Window(safe, window.cut_before, window.cut_after))
 
 
 def _sums(alert: Alert) -> Iterator[Sum]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from monitor.alerts.alert import Alert, AlertContent
+from monitor.alerts.alert import Alert, AlertContent, AlertProbe
 from monitor.errors import ConfigError, Permanent
 from monitor.review.alert_view import Links
 from monitor.review.app import ReviewSettings
@@ -118,6 +118,8 @@ def test_the_list_shows_filters_counts_and_the_next_page(sqlite: Engine) -> None
 
 def test_an_alert_shows_text_arithmetic_and_links(sqlite: Engine) -> None:
     alert = realistic_alerts()[0]
+    probe = AlertProbe(contribution=0.05, tokens=alert.features[0].tokens)
+    alert = alert.model_copy(update={"probe": probe})
     store(sqlite, [alert])
     links = Links.checked(
         "https://jaeger.example/trace/{trace_id}", "https://kafka.example/{topic}/{partition}/{offset}"
@@ -129,12 +131,12 @@ def test_an_alert_shows_text_arithmetic_and_links(sqlite: Engine) -> None:
     assert "https://kafka.example/llm.events/2/4711" in addresses
     assert elements.all("mark")
     shades = {b["data-shade"] for b in elements.all("button") if "data-shade" in b}
-    assert shades == {"all", *(str(f.index) for f in alert.features)}
+    assert shades == {"all", "probe", *(str(f.index) for f in alert.features)}
     assert {d["data-shaded"] for d in elements.all("div") if "data-shaded" in d} == shades
     # log-odds of .97 and of .71, and what the shown features leave
     assert re.search(r"log-odds of the score\s*\+3.48", elements.text)
     assert re.search(r"log-odds of the threshold\s*\+0.895", elements.text)
-    shown = sum(f.contribution for f in alert.features)
+    shown = probe.contribution + sum(f.contribution for f in alert.features)
     assert re.search(
         rf"bias, and features that are not shown\s*{re.escape(f'{math.log(0.97 / 0.03) - shown:+.3g}')}", elements.text
     )
