@@ -29,7 +29,7 @@ class Peek:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the list: the newest alert of its group, or one alert."""
+    """One line of the list: the alert of its group that was stored last, or one alert."""
 
     alert: Row[Any]
     """A row of `alert`."""
@@ -70,39 +70,28 @@ def page(engine: Engine, filters: Filters, after: str = "", rows: int = PAGE_ROW
     with engine.connect() as connection:
         dialect = connection.dialect.name
         conditions = filters.conditions(dialect)
-        last, count, first = func.max(alert.c.time_us), func.count(), func.min(alert.c.time_us)
         if filters.group:
             key: Any = alert.c.number
-            query = select(
-                key, alert.c.time_us.label("last"), alert.c.time_us.label("first"), literal(1).label("alerts")
-            )
+            last: Any = alert.c.time_us
+            query = select(key, last.label("last"), last.label("first"), literal(1).label("alerts"), key.label("lead"))
             query = query.where(*conditions)
-            if place is not None:
-                query = query.where(_before(alert.c.time_us, key, place))
-            query = query.order_by(alert.c.time_us.desc(), key.desc())
+            query = query if place is None else query.where(_before(last, key, place))
         else:
-            key = alert.c.group_id
-            query = select(key, last.label("last"), first.label("first"), count.label("alerts"))
+            key, last, first = alert.c.group_id, func.max(alert.c.time_us), func.min(alert.c.time_us)
+            lead = func.max(alert.c.number).label("lead")
+            query = select(key, last.label("last"), first.label("first"), func.count().label("alerts"), lead)
             query = query.where(*conditions).group_by(key)
-            if place is not None:
-                query = query.having(_before(last, key, place))
-            query = query.order_by(last.desc(), key.desc())
-        found = list(connection.execute(query.limit(rows + 1)))
+            query = query if place is None else query.having(_before(last, key, place))
+        found = list(connection.execute(query.order_by(last.desc(), key.desc()).limit(rows + 1)))
         shown = found[:rows]
-        newest = _newest(connection, key, [row[0] for row in shown], conditions)
-        numbers = [row.number for row in newest.values()]
+        numbers = [row.lead for row in shown]
+        alerts = {row.number: row for row in connection.execute(select(alert).where(alert.c.number.in_(numbers)))}
         labels = _labels(connection, numbers)
         peeks = _peeks(connection, numbers)
     lines = tuple(
-        Line(
-            newest[row[0]],
-            row.alerts,
-            row.first,
-            labels.get(newest[row[0]].number, ()),
-            peeks.get(newest[row[0]].number, Peek()),
-        )
+        Line(alerts[row.lead], row.alerts, row.first, labels.get(row.lead, ()), peeks.get(row.lead, Peek()))
         for row in shown
-        if row[0] in newest
+        if row.lead in alerts  # it may have been deleted in between
     )
     return Page(lines, f"{shown[-1].last}_{shown[-1][0]}" if len(found) > rows else "")
 
@@ -141,23 +130,6 @@ def _place(after: str) -> tuple[int, int] | None:
     if found is None:
         raise BadQuery("after: not from a page of this list")
     return int(found[1]), int(found[2])
-
-
-def _newest(connection: Any, key: Any, keys: list[int], conditions: Any) -> dict[int, Row[Any]]:
-    """The newest fitting alert of each key."""
-    ranked = (
-        select(
-            alert.c.number,
-            key.label("key"),
-            func.row_number()
-            .over(partition_by=key, order_by=(alert.c.time_us.desc(), alert.c.number.desc()))
-            .label("n"),
-        )
-        .where(key.in_(keys), *conditions)
-        .subquery()
-    )
-    query = select(alert, ranked.c.key).join(ranked, ranked.c.number == alert.c.number).where(ranked.c.n == 1)
-    return {row.key: row for row in connection.execute(query)}
 
 
 def _labels(connection: Any, numbers: list[int]) -> dict[int, tuple[str, ...]]:
