@@ -46,7 +46,10 @@ def test_it_has_objects_of_its_own(helm: Helm) -> None:
 def test_its_arguments_are_options_of_the_command(helm: Helm) -> None:
     command = typer.main.get_command(app).commands["review"]  # type: ignore[attr-defined]
     known = {option for parameter in command.params for option in parameter.opts}
-    for values in (None, {"review": {**_PROXY, "databaseSecret": {"name": "db"}, "recordUrl": "https://k/{topic}"}}):
+    for values in (
+        None,
+        {"review": {**_PROXY, "databaseSecret": {"name": "db"}, "recordUrl": "https://k/{topic}", "readAgain": True}},
+    ):
         found = arguments(review(helm, values))
         assert found[0] == "review"
         assert {word for word in found if word.startswith("--")} <= known

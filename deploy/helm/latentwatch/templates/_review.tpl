@@ -32,6 +32,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   {{- if .roleHeader }}{{ $args = concat $args (list "--role-header" .roleHeader) }}{{ end -}}
   {{- range .networks }}{{ $args = concat $args (list "--proxy" .) }}{{ end -}}
 {{- end -}}
+{{- if $review.readAgain }}{{ $args = append $args "--read-again" }}{{ end -}}
 {{- if $review.traceUrl }}{{ $args = concat $args (list "--trace-url" $review.traceUrl) }}{{ end -}}
 {{- if $review.recordUrl }}{{ $args = concat $args (list "--record-url" $review.recordUrl) }}{{ end -}}
 {{- toYaml $args -}}
