@@ -18,11 +18,12 @@ from monitor.model.narrow import narrowed, widened
 from monitor.sae.weights import SaeWeights
 
 _BY_LATENT = ("b_enc", "threshold", "b_gate", "b_mag", "r_mag", "decoder_norm")
+_NOT_READ = ("w_dec", "origin")
 
 
 def store_sae(path: Path, sae: SaeWeights) -> None:
-    """Writes safetensors, in 16 bits a number where that loses nothing; w_enc as [latent, d]."""
-    values = {field.name: getattr(sae, field.name) for field in fields(sae)}
+    """Writes what a reader needs as safetensors, in 16 bits a number where that loses nothing; w_enc as [latent, d]."""
+    values = {field.name: getattr(sae, field.name) for field in fields(sae) if field.name not in _NOT_READ}
     arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
     arrays["w_enc"] = np.ascontiguousarray(sae.w_enc.T)
     settings = {name: value for name, value in values.items() if name not in arrays}

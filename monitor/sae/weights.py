@@ -1,12 +1,15 @@
-"""SaeWeights: the encoder half of a sparse autoencoder, whatever format it came in."""
+"""SaeWeights: a sparse autoencoder in the one form that all readers know, whatever format it came in."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from monitor.errors import ConfigError
+from monitor.sae.origin import SaeOrigin
 
 Architecture = Literal["relu", "jumprelu", "gated", "topk"]
 Normalisation = Literal["none", "layer_norm", "constant_norm_rescale"]
@@ -15,7 +18,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class SaeWeights:
-    """Everything that an encoder needs; d = width of the residual stream, s = number of latents.
+    """Everything that an encoder needs; d = width of the hook point, s = number of latents.
 
     With x' = normalise(x) - b_dec (the subtraction only under `subtract_b_dec`) and pre = x' @ w_enc + b_enc:
 
@@ -23,10 +26,23 @@ class SaeWeights:
         jumprelu  max(pre, 0) where pre > threshold, else 0
         gated     max(x' @ (w_enc * exp(r_mag)) + b_mag, 0) where x' @ w_enc + b_gate > 0, else 0
         topk      max(pre, 0) where pre is one of the token's k largest, else 0; under `rescale_by_decoder_norm`,
-                  pre is first multiplied by the norm of its decoder row
+                  pre is first multiplied by the norm of its decoder row; under `rank_by_decoder_norm`, only the ranking
+                  uses that product
+
+    These are the activations a in the basis `raw`; the basis `decoder_norm_folded` is a times the norm of the decoder
+    row. The normalisations, with mean m, unbiased standard deviation v and length |x| of one token's x:
+
+        none                    x
+        layer_norm              (x - m) / (v + 1e-5)
+        constant_norm_rescale   x * sqrt(d) / |x|
+
+    If the input was scaled by one fixed factor f in training, the loader folds it in (`input_scaled`), so that a
+    reader has no factor to forget. The reconstruction of an SAE that was trained to reproduce its input, to be scaled
+    back by what the normalisation did, is a @ w_dec + b_dec, with decoder rows of unit length under
+    `rescale_by_decoder_norm`.
 
     Sources: Rajamanoharan et al. 2024 (gated, JumpReLU), Gao et al. 2024 (TopK), SAELens 6 (`standard_sae.py`,
-    `jumprelu_sae.py`, `gated_sae.py`, `topk_sae.py`).
+    `jumprelu_sae.py`, `gated_sae.py`, `topk_sae.py`), lm-saes 2 (`sparse_dictionary.py`, ranking by decoder norm).
     """
 
     architecture: Architecture
@@ -42,6 +58,9 @@ class SaeWeights:
     k: int | None = None  # topk
     decoder_norm: Array | None = None  # [s]; needed for folding and rescaling
     rescale_by_decoder_norm: bool = False
+    rank_by_decoder_norm: bool = False
+    w_dec: Array | None = None  # [s, d]; None in readers, which don't reconstruct
+    origin: SaeOrigin | None = None  # None if a format doesn't tell
 
     @property
     def d_in(self) -> int:
@@ -52,3 +71,36 @@ class SaeWeights:
     def d_sae(self) -> int:
         """Number of latents."""
         return int(self.w_enc.shape[1])
+
+    @property
+    def needs_decoder_norm(self) -> bool:
+        """Whether the encoder itself needs the norms of the decoder rows, in any activation basis."""
+        return self.rescale_by_decoder_norm or self.rank_by_decoder_norm
+
+    def activation_scale(self, folded: bool) -> Array | None:
+        """What the activations are multiplied by at the end [s], in the folded basis or not; None if by nothing.
+
+        Raises ConfigError if that needs decoder norms that the SAE doesn't have.
+        """
+        if self.decoder_norm is None:
+            if folded or self.needs_decoder_norm:
+                raise ConfigError("the SAE has no decoder, whose norms the activation basis needs")
+            return None
+        if self.rank_by_decoder_norm:  # the ranking has multiplied them by the norms
+            return None if folded else 1 / np.maximum(self.decoder_norm, np.float32(1e-12))
+        return self.decoder_norm if folded else None
+
+    def without_decoder(self) -> SaeWeights:
+        """What a reader needs, which is about half."""
+        return replace(self, w_dec=None)
+
+
+def input_scaled(sae: SaeWeights, factor: float) -> SaeWeights:
+    """`sae`, which encodes x * `factor`, as one that encodes x itself, with the same activations.
+
+    As (f x - b) W = (x - b / f)(f W), the encoder takes the factor, and the decoder its inverse.
+    """
+    scale = np.float32(factor)
+    w_dec = None if sae.w_dec is None else sae.w_dec / scale
+    norm = None if sae.decoder_norm is None else sae.decoder_norm / scale
+    return replace(sae, w_enc=sae.w_enc * scale, b_dec=sae.b_dec / scale, w_dec=w_dec, decoder_norm=norm)

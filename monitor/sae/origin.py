@@ -1,0 +1,34 @@
+"""SaeOrigin: what the files of an SAE say about where it belongs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from monitor.sae.hook_point import HookPoint, hook_point
+
+
+@dataclass(frozen=True)
+class SaeOrigin:
+    """The model, hook point and texts that an SAE was trained on, as far as its files or its path tell."""
+
+    format: str
+    architecture: str
+    """In the words of the files."""
+    model: str | None = None
+    model_sha256: str | None = None
+    hook_name: str | None = None
+    """As the files call it."""
+    hook: HookPoint | None = None
+    """What `hook_name` means; None if the files name no hook or an unknown one."""
+    trained_on: str | None = None
+    """The texts."""
+    centred: bool = False
+    """Whether the model's weights were centred for training, so that its residual stream has a mean of 0."""
+    notes: tuple[str, ...] = ()
+    """How the files were taken where they leave something open."""
+
+
+def named_hook(name: object) -> dict[str, object]:
+    """The two fields of a SaeOrigin about the hook called `name`."""
+    text = name if isinstance(name, str) and name else None
+    return {"hook_name": text, "hook": None if text is None else hook_point(text)}
