@@ -32,13 +32,15 @@ class SaeRef(FrozenModel):
     """The exact SAE that the feature indices belong to."""
 
     format: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "saelens"
-    """The layout of its files: saelens, or a format that an installed package adds."""
+    """The layout of its files: one of docs/sae-formats.md, or one that an installed package adds."""
     path: str
-    """Folder of the SAE's files, relative to the file that names it."""
+    """Folder of the SAE's files, or the file if one folder holds many SAEs; relative to the file that names it."""
     sha256: Sha256
     """Of the weights file; of the concatenated hashes if the format has several."""
     width: Annotated[int, Field(gt=0)]
     activation_basis: ActivationBasis = "raw"
+    trained_on: Annotated[str, Field(min_length=1)] | None = None
+    """The model that the SAE's files name, if that is another name than the reader's and may be read all the same."""
 
 
 class ReaderRef(FrozenModel):

@@ -158,7 +158,7 @@ def _load_model(config: Config, sets: tuple[LoadedSet, ...]) -> ModelArtefacts:
     except ConfigError as e:
         problems += e.problems
     try:
-        sae = load_sae(sets[0].sae_folder, ref.sae, sets[0].path)
+        sae = load_sae(sets[0].sae_folder, ref, sets[0].path)
     except ConfigError as e:
         problems += e.problems
     if problems or model is None or sae is None:

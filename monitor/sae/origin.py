@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 from monitor.sae.hook_point import HookPoint, hook_point
 
@@ -28,7 +29,14 @@ class SaeOrigin:
     """How the files were taken where they leave something open."""
 
 
-def named_hook(name: object) -> dict[str, object]:
-    """The two fields of a SaeOrigin about the hook called `name`."""
+class NamedHook(TypedDict):
+    """The fields of a SaeOrigin about a hook."""
+
+    hook_name: str | None
+    hook: HookPoint | None
+
+
+def named_hook(name: object) -> NamedHook:
+    """The hook called `name`; none if that is not text."""
     text = name if isinstance(name, str) and name else None
     return {"hook_name": text, "hook": None if text is None else hook_point(text)}

@@ -23,7 +23,12 @@ _NOT_READ = ("w_dec", "origin")
 
 def store_sae(path: Path, sae: SaeWeights) -> None:
     """Writes what a reader needs as safetensors, in 16 bits a number where that loses nothing; w_enc as [latent, d]."""
-    values = {field.name: getattr(sae, field.name) for field in fields(sae) if field.name not in _NOT_READ}
+    values = {
+        field.name: getattr(sae, field.name)
+        for field in fields(sae)
+        # defaults are not written, so that other versions need not know the field
+        if field.name not in _NOT_READ and getattr(sae, field.name) is not field.default
+    }
     arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
     arrays["w_enc"] = np.ascontiguousarray(sae.w_enc.T)
     settings = {name: value for name, value in values.items() if name not in arrays}

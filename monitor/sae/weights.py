@@ -48,7 +48,7 @@ class SaeWeights:
     architecture: Architecture
     w_enc: Array  # [d, s]
     b_enc: Array  # [s]; zeros for gated
-    b_dec: Array  # [d]
+    b_dec: Array  # [d]; of a transcoder [d_out]
     subtract_b_dec: bool
     normalisation: Normalisation = "none"
     threshold: Array | None = None  # [s], jumprelu
@@ -59,7 +59,8 @@ class SaeWeights:
     decoder_norm: Array | None = None  # [s]; needed for folding and rescaling
     rescale_by_decoder_norm: bool = False
     rank_by_decoder_norm: bool = False
-    w_dec: Array | None = None  # [s, d]; None in readers, which don't reconstruct
+    transcoder: bool = False  # trained to give another activation than the one that it reads
+    w_dec: Array | None = None  # [s, d], of a transcoder [s, d_out]; None in readers, which don't reconstruct
     origin: SaeOrigin | None = None  # None if a format doesn't tell
 
     @property
@@ -86,9 +87,11 @@ class SaeWeights:
             if folded or self.needs_decoder_norm:
                 raise ConfigError("the SAE has no decoder, whose norms the activation basis needs")
             return None
-        if self.rank_by_decoder_norm:  # the ranking has multiplied them by the norms
-            return None if folded else 1 / np.maximum(self.decoder_norm, np.float32(1e-12))
-        return self.decoder_norm if folded else None
+        if not self.rank_by_decoder_norm:
+            return self.decoder_norm if folded else None
+        # the ranking has multiplied them by the norms
+        inverse: Array = (1 / np.maximum(self.decoder_norm, 1e-12)).astype(np.float32)
+        return None if folded else inverse
 
     def without_decoder(self) -> SaeWeights:
         """What a reader needs, which is about half."""
