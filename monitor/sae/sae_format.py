@@ -86,6 +86,11 @@ def detected_format(path: Path) -> str:
     )
 
 
+def open_sae(path: Path) -> SaeWeights:
+    """The SAE at `path` in any built-in format, with its decoder. Raises ConfigError if it can't be loaded."""
+    return SAE_FORMATS.load(detected_format(path)).load(path)
+
+
 def load_sae(path: Path, ref: ReaderRef, named_by: Path) -> SaeWeights:
     """The encoder of the SAE at `path`, checked against the reader of the feature set in `named_by`.
 

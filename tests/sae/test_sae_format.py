@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from detectors.feature_set import SaeRef
+from detectors.feature_set import ReaderRef, SaeRef
 from monitor.errors import ConfigError
 from monitor.sae.formats.saelens import WEIGHTS_FILE, load_saelens
-from monitor.sae.sae_format import SaeFormat, load_sae
+from monitor.sae.sae_format import SAE_FORMATS, SaeFormat, load_sae
 from tests.saelens import save_sae
 
 NAMED_BY = Path("sets/one.yaml")
@@ -28,20 +28,25 @@ def ref(folder: Path, **changes: Any) -> SaeRef:
     return SaeRef.model_validate({"path": "sae", "sha256": sha256, "width": 16, **changes})
 
 
+def reader(sae: SaeRef) -> ReaderRef:
+    return ReaderRef(model="tiny", model_sha256="2" * 64, layer=3, sae=sae)
+
+
 def refused(folder: Path, wanted: SaeRef) -> str:
     with pytest.raises(ConfigError) as caught:
-        load_sae(folder, wanted, NAMED_BY)
+        load_sae(folder, reader(wanted), NAMED_BY)
     (problem,) = caught.value.problems
     return problem.replace(str(folder), "SAE")
 
 
 def test_the_sae_that_the_set_names(folder: Path) -> None:
-    assert load_sae(folder, ref(folder), NAMED_BY).d_sae == 16
+    assert load_sae(folder, reader(ref(folder)), NAMED_BY).d_sae == 16
 
 
 def test_an_unknown_format(folder: Path) -> None:
     problem = refused(folder, ref(folder, format="pickle"))
-    assert problem == "sets/one.yaml: reader.sae.format: no SAE format is called 'pickle'; there are saelens"
+    formats = ", ".join(SAE_FORMATS.built_in)
+    assert problem == f"sets/one.yaml: reader.sae.format: no SAE format is called 'pickle'; there are {formats}"
 
 
 def test_another_sae(folder: Path) -> None:

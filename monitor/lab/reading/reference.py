@@ -17,7 +17,7 @@ from monitor.config.sections import Config
 from monitor.errors import ConfigError
 from monitor.readers.cut_model import TorchPrecision
 from monitor.readers.reference import ReferenceActivations, read_texts
-from monitor.readers.sae_reference import REFERENCE_FILE, ReferenceInfo, ReferenceText, ReferenceTurn, SaeReference
+from monitor.readers.sae_reference import ReferenceInfo, ReferenceText, ReferenceTurn, SaeReference, reference_file
 from monitor.readers.torch_reader import TorchReader
 from monitor.sae.encoder import CuratedEncoder
 
@@ -90,7 +90,7 @@ def read_reference(config: Config) -> NewReference:
     encoder = CuratedEncoder(sae, range(sae.d_sae), ref.sae.activation_basis)
     read = read_texts(_reader(config, artefacts, encoder))
     found = ReferenceActivations.read(range(sae.d_sae), [item.ids for item in items], read)
-    path = artefacts.sets[0].sae_folder / REFERENCE_FILE
+    path = reference_file(artefacts.sets[0].sae_folder)
     return NewReference(path, SaeReference(info, found), tuple(loaded.set for loaded in artefacts.sets))
 
 

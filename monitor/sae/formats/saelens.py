@@ -124,7 +124,8 @@ def _normalisation(cfg: Settings) -> Normalisation:
 
 
 def _k(cfg: Settings, s: int) -> int:
-    return cfg.whole("k", most=s) if "k" in cfg else cfg.section("activation_fn_kwargs").whole("k", most=s)
+    old = cfg.section("activation_fn_kwargs")
+    return old.whole("k", most=s) if "k" in old and "k" not in cfg else cfg.whole("k", most=s)
 
 
 def _origin(cfg: Settings, architecture: str) -> SaeOrigin:

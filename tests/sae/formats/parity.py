@@ -165,15 +165,14 @@ def _saelens(architecture: str, **cfg: Any) -> Callable[[Path], Path]:
 def _cases() -> list[ParityCase]:
     lens = partial(partial, _by_sae_lens)
     repo, wide = "google/gemma-scope-2b-pt", "layer_12/width_16k/average_l0_71"
+    heads = _saelens("standard", reshape_activations="hook_z")
     found = [
         ParityCase("saelens", name, _saelens(name), _by_sae_lens_itself, SAE_LENS)
         for name in ("standard", "jumprelu", "gated", "topk", "batchtopk")
     ]
     found += [
         ParityCase("saelens", "skip_transcoder", _skip_transcoder, _by_sae_lens_itself, SAE_LENS),
-        ParityCase(
-            "saelens", "hook_z", _saelens("standard", reshape_activations="hook_z"), _by_sae_lens_itself, SAE_LENS
-        ),
+        ParityCase("saelens", "hook_z", heads, _by_sae_lens_itself, SAE_LENS),
     ]
     for kind, prefix in (("res", "W_"), ("att", "w_"), ("mlp", "W_")):
         make = partial(sae_files.gemma_scope, kind=kind, prefix=prefix)
