@@ -138,7 +138,7 @@ class _Compiler:
         EmbeddingTable(*self._tensors.embeddings()).save(folder)
         if self._turn is not None:
             np.save(folder / ROTATION, self._turn, allow_pickle=False)
-        store_sae(folder / SAE, inputs.sae)
+        store_sae(folder / SAE, inputs.sae.without_decoder())
         self._step(2, "the graphs in fp32 and int8")
         with ThreadPoolExecutor(len(PRECISIONS)) as pool:
             list(pool.map(self._build, PRECISIONS))
@@ -205,7 +205,7 @@ class _Compiler:
         save_file(tensors, self._folder / PREFIXES)
 
     def _write_references(self, bundle: Bundle, texts: Sequence[NDArray[np.int32]]) -> None:
-        latents = range(self._inputs.sae.d_sae)
+        latents = self._inputs.sae.numbers.tolist()
         for precision in PRECISIONS:
             reader = self._reader(bundle, precision)
             if precision == "fp32" and self._inputs.reference is not None:

@@ -53,7 +53,7 @@ def encoder_columns(
     (default: all). See SaeWeights for the maths.
     """
     scale = sae.activation_scale(folded)
-    norms = sae.decoder_norm if sae.decoder_norm is not None else np.ones(sae.d_sae, np.float32)
+    norms = sae.decoder_norm if sae.decoder_norm is not None else np.ones(sae.rows, np.float32)
     # a norm over channels needs the stream as the model has it, so the graph turns it back by itself
     encoder_turn = None if sae.normalisation == "layer_norm" else turn
     weight, bias = sae.w_enc, sae.b_enc
@@ -61,7 +61,7 @@ def encoder_columns(
         # scaling by the decoder's norms before the choice is part of the SAE; folding them in afterwards is not
         weight, bias = weight * norms, bias * norms
     if sae.architecture == "gated":
-        bias = np.zeros(sae.d_sae, np.float32)
+        bias = np.zeros(sae.rows, np.float32)
     if sae.subtract_b_dec:
         bias = bias - sae.b_dec @ weight
     if encoder_turn is not None:
@@ -82,11 +82,11 @@ def encoder_columns(
     directions, offsets = stacked(probes, sae.d_in)
     inputs |= {PROBES: directions if turn is None else turn.T @ directions, PROBE_OFFSETS: offsets}
     if sae.architecture != "topk":
-        return OutputColumns(inputs, sae.d_sae + len(probes))
-    inputs[PROBE_NUMBERS] = np.arange(sae.d_sae, sae.d_sae + len(probes), dtype=np.int64)[None]
-    wanted = np.arange(sae.d_sae) if latents is None else np.array(latents, np.int64)
+        return OutputColumns(inputs, sae.rows + len(probes))
+    inputs[PROBE_NUMBERS] = np.arange(sae.rows, sae.rows + len(probes), dtype=np.int64)[None]
+    wanted = np.arange(sae.rows) if latents is None else np.array(latents, np.int64)
     features = wanted.size + len(probes)
-    column = np.full(sae.d_sae + len(probes), features, dtype=np.int32)
+    column = np.full(sae.rows + len(probes), features, dtype=np.int32)
     column[wanted] = np.arange(wanted.size)
-    column[sae.d_sae :] = np.arange(wanted.size, features)
+    column[sae.rows :] = np.arange(wanted.size, features)
     return OutputColumns(inputs, features, column)

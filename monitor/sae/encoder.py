@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monitor.errors import ConfigError
 from monitor.sae.weights import Array, SaeWeights
 
 
@@ -29,12 +28,9 @@ class CuratedEncoder:
         basis: Literal["raw", "decoder_norm_folded"] = "raw",
         device: str | torch.device = "cpu",
     ) -> None:
-        outside = [i for i in indices if not 0 <= i < weights.d_sae]
-        if outside:
-            raise ConfigError(f"feature index {outside[0]} is outside the SAE's {weights.d_sae} latents")
         self._w = weights
         chosen = list(indices)
-        rows = np.array(chosen, dtype=np.int64)
+        rows = weights.rows_of(chosen)
 
         def tensor(array: Array) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(array)).to(device)

@@ -23,6 +23,8 @@ class SaeOrigin:
     """What `hook_name` means; None if the files name no hook or an unknown one."""
     trained_on: str | None = None
     """The texts."""
+    l0: float | None = None
+    """Active latents a token, as its authors measured them."""
     centred: bool = False
     """Whether the model's weights were centred for training, so that its residual stream has a mean of 0."""
     notes: tuple[str, ...] = ()

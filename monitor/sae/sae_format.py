@@ -58,6 +58,7 @@ SAE_FORMATS: Registry[SaeFormat] = Registry(
     "SAE format",
     "latentwatch.sae_formats",
     {
+        "compact": "monitor.sae.formats.compact:COMPACT",
         "saelens": "monitor.sae.formats.saelens:SAELENS",
         "sparsify": "monitor.sae.formats.sparsify:SPARSIFY",
         "llama_scope": "monitor.sae.formats.llama_scope:LLAMA_SCOPE",

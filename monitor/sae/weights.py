@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,13 @@ from monitor.sae.origin import SaeOrigin
 Architecture = Literal["relu", "jumprelu", "gated", "topk"]
 Normalisation = Literal["none", "layer_norm", "constant_norm_rescale"]
 Array = NDArray[np.float32]
+BY_LATENT = ("b_enc", "threshold", "b_gate", "b_mag", "r_mag", "decoder_norm")
+"""The fields that have one number for each latent."""
 
 
 @dataclass(frozen=True)
 class SaeWeights:
-    """Everything that an encoder needs; d = width of the hook point, s = number of latents.
+    """Everything that an encoder needs; d = width of the hook point, s = number of latents that are here.
 
     With x' = normalise(x) - b_dec (the subtraction only under `subtract_b_dec`) and pre = x' @ w_enc + b_enc:
 
@@ -62,6 +65,8 @@ class SaeWeights:
     transcoder: bool = False  # trained to give another activation than the one that it reads
     w_dec: Array | None = None  # [s, d], of a transcoder [s, d_out]; None in readers, which don't reconstruct
     origin: SaeOrigin | None = None  # None if a format doesn't tell
+    latents: NDArray[np.int64] | None = None  # [s], ascending: which latents are here; None if all are
+    width: int | None = None  # latents of the whole SAE, if only some are here
 
     @property
     def d_in(self) -> int:
@@ -70,8 +75,46 @@ class SaeWeights:
 
     @property
     def d_sae(self) -> int:
-        """Number of latents."""
+        """Number of latents of the SAE, whether or not they are all here."""
+        return self.rows if self.width is None else self.width
+
+    @property
+    def rows(self) -> int:
+        """Number of latents that are here."""
         return int(self.w_enc.shape[1])
+
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """Which latents are here [s]."""
+        return np.arange(self.rows) if self.latents is None else self.latents
+
+    def rows_of(self, indices: Sequence[int]) -> NDArray[np.int64]:
+        """Where the latents `indices` stand. Raises ConfigError if one is outside the SAE or not here."""
+        outside = [i for i in indices if not 0 <= i < self.d_sae]
+        if outside:
+            raise ConfigError(f"feature index {outside[0]} is outside the SAE's {self.d_sae} latents")
+        wanted = np.array(list(indices), dtype=np.int64)
+        if self.latents is None:
+            return wanted
+        places = np.minimum(np.searchsorted(self.latents, wanted), self.rows - 1)
+        missing = wanted[self.latents[places] != wanted]
+        if missing.size:
+            raise ConfigError(
+                f"feature index {missing[0]} is not among the {self.rows} latents that this SAE was cut down to; "
+                "convert the whole SAE again, with that latent"
+            )
+        return places
+
+    def cut_down(self, indices: Sequence[int]) -> SaeWeights:
+        """Only the latents `indices`. Raises ConfigError for a TopK SAE, and if one is not here."""
+        if self.architecture == "topk":
+            raise ConfigError("all latents of a TopK SAE decide which are active, so none can be left out")
+        kept = sorted(set(indices))
+        rows = self.rows_of(kept)
+        arrays = {name: getattr(self, name) for name in (*BY_LATENT, "w_dec")}
+        chosen: dict[str, Any] = {name: None if array is None else array[rows] for name, array in arrays.items()}
+        width, numbers = self.d_sae, np.array(kept, np.int64)
+        return replace(self, w_enc=self.w_enc[:, rows], latents=numbers, width=width, **chosen)
 
     @property
     def needs_decoder_norm(self) -> bool:

@@ -87,9 +87,10 @@ def read_reference(config: Config) -> NewReference:
     )
     tokeniser = build_tokeniser(config, artefacts.model)
     items = tokeniser.tokenise([text.event(n) for n, text in enumerate(info.texts)])
-    encoder = CuratedEncoder(sae, range(sae.d_sae), ref.sae.activation_basis)
+    latents = sae.numbers.tolist()
+    encoder = CuratedEncoder(sae, latents, ref.sae.activation_basis)
     read = read_texts(_reader(config, artefacts, encoder))
-    found = ReferenceActivations.read(range(sae.d_sae), [item.ids for item in items], read)
+    found = ReferenceActivations.read(latents, [item.ids for item in items], read)
     path = reference_file(artefacts.sets[0].sae_folder)
     return NewReference(path, SaeReference(info, found), tuple(loaded.set for loaded in artefacts.sets))
 

@@ -24,6 +24,7 @@ _WEIGHTS = "params.npz"
 _KINDS: dict[str, HookKind] = {"res": "resid_post", "att": "attn_z", "mlp": "mlp_out", "transcoders": "mlp_in"}
 _REPOSITORY = re.compile(r"gemma-scope-(\d+b)-(pt|it)-(res|att|mlp|transcoders)")
 _LAYER = re.compile(r"/layer_(\d+)/")
+_L0 = re.compile(r"/average_l0_(\d+)/")
 
 
 def load(path: Path) -> SaeWeights:
@@ -60,6 +61,7 @@ def load(path: Path) -> SaeWeights:
 def _origin(path: str, transcoder: bool) -> SaeOrigin:
     """The model and hook point that the path names, as it is laid out on the model hub."""
     repository, layer = _REPOSITORY.search(path), _LAYER.search(path)
+    l0 = _L0.search(path)
     kind = _KINDS[repository.group(3)] if repository else None
     if kind is None and transcoder:
         kind = "mlp_in"
@@ -76,6 +78,7 @@ def _origin(path: str, transcoder: bool) -> SaeOrigin:
         else None,
         hook_name=name,
         hook=hook,
+        l0=None if l0 is None else float(l0.group(1)),
         notes=() if name else (unknown,),
     )
 

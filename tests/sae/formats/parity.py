@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from torch import Tensor
 
+from monitor.sae.formats.compact import convert
 from tests import sae_files
 from tests.sae_files import WIDTH, D, K, numbers
 from tests.saelens import SAE, save_sae
@@ -220,7 +221,23 @@ def _cases() -> list[ParityCase]:
     for topk in (True, False):
         make = partial(sae_files.openai, topk=topk)
         found.append(ParityCase("openai", "TopK" if topk else "ReLU", make, partial(_openai, topk), FORMULA))
-    return found + _lm_saes_cases()
+    return found + _lm_saes_cases() + _compact_cases()
+
+
+def _compact_cases() -> list[ParityCase]:
+    """The compact layout gives what the SAE gave that it was converted from, here with rounded weights or whole."""
+    found = []
+    for kind, dtype in (("jumprelu", "float32"), ("gated", "float32"), ("topk", "float16")):
+
+        def make(root: Path, kind: str = kind, dtype: Any = dtype) -> Path:
+            source = save_sae(root / "sae", kind, D, WIDTH, dtype=dtype)
+            return convert(source, root / "compact", None, dtype, decoder=True).folder
+
+        def expected(path: Path, x: Tensor) -> Array:
+            return _by_sae_lens_itself(path.parent / "sae", x)
+
+        found.append(ParityCase("compact", f"{kind} in {dtype}", make, expected, SAE_LENS))
+    return found
 
 
 def _lm_saes_cases() -> list[ParityCase]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
+from monitor.sae.formats.compact import convert
 from tests import sae_files
 from tests.sae_files import WIDTH, D
 
@@ -75,6 +76,13 @@ def _declared_relu(root: Path) -> Path:
     settings = json.loads((path / "config.json").read_text())
     settings["trainer"]["dict_class"] = "AutoEncoder"
     (path / "config.json").write_text(json.dumps(settings))
+    return path
+
+
+def _cut_off(root: Path) -> Path:
+    path = convert(sae_files.goodfire(root), root / "compact", None, "float32", decoder=True).folder
+    file = next(path.iterdir())
+    file.write_bytes(file.read_bytes()[:-9])
     return path
 
 
@@ -148,6 +156,8 @@ REFUSALS = tuple(
          "detectors take every activation as 0 or more; ReLU is"),
         ("openai", "code in the file", _pickled("pre_bias", sae_files.openai),
          "save its state dict alone, or as safetensors"),
+        ("compact", "cut off", _cut_off, "not readable as a stored SAE: Error while deserializing header: incomplete"
+         " metadata, file not fully covered"),
         ("dictionary_learning", "threshold never estimated", partial(_dl, dict_class="BatchTopKSAE", threshold=-1.0),
          f"it was never estimated in training, and without it which latents are active {_BATCH}"),
         ("dictionary_learning", "two different k", partial(_dl, k=9), "k: 9, but ae.pt has 7"),
