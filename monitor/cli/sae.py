@@ -189,9 +189,8 @@ def _measured(
     compute = Compute(device, held_out_tokens=tokens, ce_tokens=tokens // 2)
     source, files = open_stream(request, at, compute)
     if source.d_model != sae.d_in:
-        _print(
-            [f"verdict: it reads width {sae.d_in}, but the model has {source.d_model}: this SAE does not belong to it"]
-        )
+        widths = f"it reads width {sae.d_in}, but the model has {source.d_model}"
+        _print([f"verdict: this SAE does not belong to this model: {widths}"])
         return False
     figures = measured(path, source, "train", files, compute)
     _print(["", *_figures(figures, at)])

@@ -19,6 +19,11 @@ from tests.sae.formats.refusals import REFUSALS
 from tests.sae.formats.test_saelens import REFUSALS as SAELENS_REFUSALS
 
 LIMIT = 1e-5
+DAMAGED = (
+    "no_cfg", "no_weights", "cfg_is_not_json", "cfg_is_a_list", "weights_are_cut_off", "weights_are_a_pickle",
+    "width_missing", "width_is_text", "wrong_shape", "not_finite", "infinite_decoder", "tensor_missing",
+)  # fmt: skip
+"""Faults that say nothing of what the format can hold."""
 HEADER = (
     "| `format:` | Files | Read | Held against | Difference | Refused |",
     "|---|---|---|---|---|---|",
@@ -36,7 +41,8 @@ def rows(measured: bool) -> Iterator[str]:
         shown = f"< {LIMIT:.0e}" if worst < LIMIT else f"{worst:.1e}"
         refused = [refusal.name for refusal in REFUSALS if refusal.format == name]
         if name == "saelens":
-            refused = [fault.__name__.replace("_", " ") for fault in SAELENS_REFUSALS]
+            faults = [fault.__name__ for fault in SAELENS_REFUSALS]
+            refused = [fault.replace("_", " ") for fault in faults if fault not in DAMAGED]
         against = ", ".join(dict.fromkeys(case.against for case in cases))
         read = "; ".join(case.name for case in cases)
         yield f"| `{name}` | {files} | {read} | {against} | {shown} | {'; '.join(refused)} |"

@@ -33,7 +33,7 @@ def test_every_format_has_cases(name: str) -> None:
 
 
 def test_no_sae_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no SAE in a format that is known \(saelens, sparsify, "):
+    with pytest.raises(ConfigError, match=r"no SAE in a format that is known \(compact, saelens, "):
         detected_format(tmp_path)
     with pytest.raises(ConfigError, match="nowhere: no such file or folder"):
         detected_format(tmp_path / "nowhere")
