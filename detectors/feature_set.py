@@ -16,6 +16,8 @@ SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
 SegmentName = Literal["system", "user", "assistant", "tool", "other", "response"]
 """Parts of an event; `other` is a turn whose role isn't known."""
 CombineSegments = Literal["max", "mean"]
+HookName = Literal["resid_post", "attn_out", "mlp_out"]
+"""Hook points that readers have."""
 BUILT_IN = ("threshold", "weighted", "probe")
 """Detectors whose sets are checked here; one from a package does its own checks."""
 T = TypeVar("T")
@@ -50,8 +52,9 @@ class ReaderRef(FrozenModel):
     model_sha256: Sha256
     """Of the weights file (of the concatenated per-file hashes if there are several)."""
     layer: Annotated[int, Field(ge=0)]
-    """Zero-based index of the transformer block; the hook is its output."""
-    hook: Literal["resid_post"] = "resid_post"
+    """Zero-based index of the transformer block."""
+    hook: HookName = "resid_post"
+    """Where in the block: its output, or what its attention or its MLP adds to the residual stream."""
     max_norm: Annotated[float, Field(gt=0)] | None = None
     """Tokens whose residual has a larger norm have massive activations that no SAE was trained on; they count as 0."""
     sae: SaeRef

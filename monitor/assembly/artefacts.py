@@ -128,6 +128,7 @@ def check_bundle(bundle: Bundle, ref: ReaderRef) -> None:
     wanted = {
         "model.sha256": (model.sha256, ref.model_sha256),
         "model.layer": (model.layer, ref.layer),
+        "model.hook": (model.hook, ref.hook),
         "sae.sha256": (sae.sha256, ref.sae.sha256),
         "sae.activation_basis": (sae.activation_basis, ref.sae.activation_basis),
         "sae.max_norm": (sae.max_norm, ref.max_norm),

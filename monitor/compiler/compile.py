@@ -173,7 +173,9 @@ class _Compiler:
 
         inputs, a = self._inputs, self._architecture
         with Graph(self._folder / GRAPHS[precision]) as graph:
-            residual = add_blocks(graph, self._tensors, a, self._blocks, precision, self._turn, self._positions)
+            residual = add_blocks(
+                graph, self._tensors, a, self._blocks, precision, self._turn, self._positions, inputs.ref.hook
+            )
             add_encoder(
                 graph,
                 residual,
@@ -223,6 +225,7 @@ class _Compiler:
                 sha256=self._inputs.model.sha256,
                 model_type=a.model_type,
                 layer=ref.layer,
+                hook=ref.hook,
                 d_model=a.d_model,
                 heads=a.heads,
                 kv_heads=a.kv_heads,

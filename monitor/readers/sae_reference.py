@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 
-from detectors.feature_set import ReaderRef
+from detectors.feature_set import HookName, ReaderRef
 from monitor.errors import ConfigError
 from monitor.events.event import Event, Message, Origin
 from monitor.readers.reference import ReadTexts, ReferenceActivations
@@ -63,6 +63,7 @@ class ReferenceInfo(_Model):
     model: str
     model_sha256: str
     layer: int
+    hook: HookName = "resid_post"
     sae_sha256: str
     width: int
     activation_basis: str
@@ -74,6 +75,7 @@ class ReferenceInfo(_Model):
         wanted = {
             "model_sha256": (self.model_sha256, ref.model_sha256),
             "layer": (self.layer, ref.layer),
+            "hook": (self.hook, ref.hook),
             "sae_sha256": (self.sae_sha256, ref.sae.sha256),
             "width": (self.width, ref.sae.width),
             "activation_basis": (self.activation_basis, ref.sae.activation_basis),

@@ -6,18 +6,19 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-from detectors.feature_set import ReaderRef, SaeRef, SegmentName
+from detectors.feature_set import HookName, ReaderRef, SaeRef, SegmentName
 from monitor.assembly.artefacts import load_model_artefacts
 from monitor.assembly.engine import window_reader
 from monitor.assembly.tokeniser import build_tokeniser
 from monitor.config.sections import Config
 from monitor.errors import ConfigError
 from monitor.lab.data.chosen_sets import with_sets
-from monitor.lab.reading.residual_reader import residual_reader
+from monitor.lab.reading.residual_reader import hook_key, residual_reader
 from monitor.lab.reading.token_shards import ShardReader
 from monitor.model.files import PACKAGE_PREFIX, ModelFiles, file_sha256, locate
 from monitor.readers.cut_model import usable_device
@@ -78,6 +79,7 @@ def hook_of_sae(config: Config, folder: Path, layer: int, max_norm: float | None
         model=Path(shown).name if Path(shown).is_dir() else shown,
         model_sha256=model.sha256,
         layer=layer,
+        hook=_hook_name(sae),
         max_norm=max_norm,
         sae=sae_ref,
     )
@@ -88,10 +90,17 @@ def hook_of_sae(config: Config, folder: Path, layer: int, max_norm: float | None
     return Hook(reader, model, sae, folder)
 
 
+def _hook_name(sae: SaeWeights) -> HookName:
+    """The hook point that the SAE's files name, if readers have it; else the output of the block."""
+    hook = None if sae.origin is None or sae.origin.hook is None else sae.origin.hook.read_as
+    names: tuple[HookName, ...] = get_args(HookName)
+    return next((name for name in names if hook is not None and hook.kind == name), "resid_post")
+
+
 def shard_reader(hook: Hook, config: Config, cache: Path) -> ShardReader:
     """Reads rows at the hook, with the precision and device of the config, into `cache`."""
     settings, ref = config.reader, hook.reader
-    reader = residual_reader(config, hook.model.folder, ref.layer)
+    reader = residual_reader(config, hook.model.folder, ref.layer, ref.hook)
     if reader.d_model != hook.sae.d_in:
         raise ConfigError(
             f"{hook.sae_folder}: d_in is {hook.sae.d_in}, but the residual stream of {hook.model.folder} has width "
@@ -105,7 +114,7 @@ def shard_reader(hook: Hook, config: Config, cache: Path) -> ShardReader:
         encoder=CuratedEncoder(hook.sae, range(hook.sae.d_sae), ref.sae.activation_basis, device),
         tokeniser=tokeniser,
         max_norm=ref.max_norm,
-        key=f"{ref.model_sha256} {ref.sae.sha256} {ref.sae.activation_basis} {ref.layer} {ref.max_norm} "
+        key=f"{ref.model_sha256} {ref.sae.sha256} {ref.sae.activation_basis} {hook_key(ref)} {ref.max_norm} "
         f"{settings.dtype} {settings.window_tokens} {settings.overlap_tokens} {_template(config)}",
         folder=cache,
     )

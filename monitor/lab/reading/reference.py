@@ -76,6 +76,7 @@ def read_reference(config: Config) -> NewReference:
         model=ref.model,
         model_sha256=ref.model_sha256,
         layer=ref.layer,
+        hook=ref.hook,
         sae_sha256=ref.sae.sha256,
         width=sae.d_sae,
         activation_basis=ref.sae.activation_basis,
@@ -125,4 +126,12 @@ def _reader(
     config: Config, artefacts: ModelArtefacts, encoder: Callable[[Tensor], Tensor], dtype: TorchPrecision = "float32"
 ) -> TorchReader:
     ref, threads = artefacts.ref, config.reader.threads
-    return TorchReader(artefacts.model.folder, ref.layer, encoder, dtype=dtype, max_norm=ref.max_norm, threads=threads)
+    return TorchReader(
+        artefacts.model.folder,
+        ref.layer,
+        encoder,
+        dtype=dtype,
+        max_norm=ref.max_norm,
+        threads=threads,
+        hook=ref.hook,
+    )
