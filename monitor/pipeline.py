@@ -18,10 +18,14 @@ from monitor.events.event_format import EventFormat
 from monitor.events.faults import Faults
 from monitor.events.parse import Parsed, parse_records
 from monitor.events.unread_range import UnreadRange
+from monitor.sinks.batch import Batch
+from monitor.sinks.optional import OptionalSink
 from monitor.sinks.sink import DeadLetters, Sink
+from monitor.sinks.status import SinkStatus
 from monitor.sources.source import Source
 from monitor.telemetry.health import Health
 from monitor.telemetry.names import RecordOutcome
+from monitor.telemetry.spans import Reading
 from monitor.telemetry.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -96,6 +100,7 @@ class Pipeline:
         self._delivery = delivery
         self._telemetry = telemetry
         self._health = health
+        self._status = SinkStatus(telemetry, health)
         self._stop = stop
         self._on_batch = on_batch
         self._between_batches = between_batches
@@ -103,6 +108,7 @@ class Pipeline:
         self._unreadable = 0
         self._not_ready = ""
         self.totals = Totals()
+        telemetry.watch_source(source.positions)
 
     def run(self) -> Totals:
         """Runs until the source is exhausted or `stop` is set. Raises Permanent if going on is pointless."""
@@ -110,24 +116,31 @@ class Pipeline:
             self._report_readiness()
         while not self._stop.is_set() and not self._source.exhausted:
             self._between_batches()
-            started = time.perf_counter()
-            polled: Sequence[Record | UnreadRange] = ()
-            try:
-                polled = self._source.poll()
-            except Retryable as e:
-                self._telemetry.source_failed(e.kind)
-                self._pause(e, 0)
+            polled = self._poll()
             records = [item for item in polled if isinstance(item, Record)]
-            self._telemetry.polled(len(records), time.perf_counter() - started)
             self._report_readiness()  # before the first batch, which may take a minute
             if polled:
                 self._process_batch(records, [item for item in polled if isinstance(item, UnreadRange)])
             else:
                 # what has no records for us, such as the end of a transaction, is committed too
                 self._retry(self._source.commit)
-            self._telemetry.lag(self._source.lag())
+                for sink in self._delivery.sinks:
+                    if isinstance(sink, OptionalSink):  # the trace of the last batch ended with its commit
+                        sink.flush()
             self._health.progress()
         return self.totals
+
+    def _poll(self) -> Sequence[Record | UnreadRange]:
+        started = time.perf_counter()
+        try:
+            polled = self._source.poll()
+        except Retryable as e:
+            self._telemetry.polled(0, time.perf_counter() - started, e.kind)
+            self._pause(e, 0)
+            return ()
+        records = sum(isinstance(item, Record) for item in polled)
+        self._telemetry.polled(records, time.perf_counter() - started)
+        return polled
 
     def _report_readiness(self) -> None:
         reason = self._source.unready
@@ -150,11 +163,16 @@ class Pipeline:
         bad = [(r, faults[r.origin].as_one(r.origin in judged)) for r in records if r.origin in faults]
         letters = [*bad, *(item.dead_letter() for item in unread)]
         self._note_failures(records, unread)
-        if not self._retry(lambda: self._deliver(alerts, letters), self._reset):
+        batch = Batch(self._delivery.sinks, self._delivery.dead_letters, alerts, letters, self._status)
+        if not self._retry(batch.deliver, batch.reset):
             return  # stopped while a destination was down: nothing is committed, all is read again
+        started = time.perf_counter()
         if not self._retry(self._source.commit):
             return
+        seconds, now_s = time.perf_counter() - started, time.time()
         self._count(evaluations, bad, unread)
+        ages_s = [max(0.0, now_s - r.time_ms / 1000) for r in records if r.time_ms is not None]
+        self._telemetry.committed(len(records), seconds, ages_s)
         at = [r.origin for r in records]
         self._count_records(Counter(_outcome(o in judged, o in faults, o in sampled) for o in at))
         self._on_batch(self.totals)
@@ -179,17 +197,20 @@ class Pipeline:
             return done
         done = []
         for event in events:
+            started = time.perf_counter()
             try:
                 done += self._engine.evaluate([event], self._between_groups)
                 self._unreadable = 0
             except BadEvent as e:
                 _add_fault(faults, event, e)
+                self._telemetry.processed(event, (), time.perf_counter() - started, e.kind)
             except Exception as e:
                 log.exception("event at %s could not be read", event.origin)
                 self._unreadable += 1
                 if self._unreadable >= _BROKEN_AFTER:
                     raise Permanent(f"the reader failed on {self._unreadable} events in a row: {e}") from e
                 _add_fault(faults, event, BadEvent(f"{type(e).__name__}: {e}", kind="unreadable"))
+                self._telemetry.processed(event, (), time.perf_counter() - started, "unreadable")
         return done
 
     def _between_groups(self) -> None:
@@ -202,29 +223,6 @@ class Pipeline:
         self._health.set_ready("records", not undecodable, undecodable)
         failing = f"the reader failed on the last {self._unreadable} events" if self._unreadable else ""
         self._health.set_ready("reader", not failing, failing)
-
-    def _deliver(self, alerts: Sequence[Alert], letters: Sequence[tuple[Record, BadEvent]]) -> None:
-        """Returns when every alert and every dead letter is delivered."""
-        for record, error in letters:
-            self._delivery.dead_letters.add(record, error)
-        for sink in self._delivery.sinks:
-            for alert in alerts:
-                sink.add(alert)
-        if letters:
-            self._delivery.dead_letters.flush()
-        for sink in self._delivery.sinks:
-            started = time.perf_counter()
-            try:
-                sink.flush()
-            except Retryable:
-                self._telemetry.sink_failed(sink.name)
-                raise
-            self._telemetry.sink_flushed(sink.name, len(alerts), time.perf_counter() - started)
-
-    def _reset(self) -> None:
-        self._delivery.dead_letters.reset()
-        for sink in self._delivery.sinks:
-            sink.reset()
 
     def _retry(self, step: Callable[[], None], before_retry: Callable[[], None] = lambda: None) -> bool:
         """Repeats `step` with growing pauses while it raises Retryable. Returns False if stopped before it succeeds."""
@@ -267,18 +265,21 @@ class Pipeline:
         if evaluation.sampled_out:
             telemetry.sampled_out(evaluation.sampled_out)
             return []
-        telemetry.read(evaluation.tokens, evaluation.windows, evaluation.seconds)
         traceparent = telemetry.processed(
-            evaluation.event, evaluation.alerts, evaluation.seconds, silenced=evaluation.silenced
+            evaluation.event,
+            evaluation.alerts,
+            evaluation.seconds,
+            silenced=evaluation.silenced,
+            chosen=evaluation.attributes,
+            reading=Reading(
+                evaluation.tokens, evaluation.windows, evaluation.read_seconds, confirmed=evaluation.confirmed
+            ),
+            scores=evaluation.scores,
         )
         if evaluation.fallback:
             telemetry.template_fallback()
-        if evaluation.confirmed:
-            telemetry.confirmed()
         for alert in evaluation.alerts:
             telemetry.alert(alert)
-            for feature in alert.features:
-                telemetry.feature_active(alert.set.id, feature.index)
         return [alert.within(traceparent) for alert in evaluation.alerts]
 
     def _count(
@@ -287,7 +288,6 @@ class Pipeline:
         bad: Sequence[tuple[Record, BadEvent]],
         unread: Sequence[UnreadRange],
     ) -> None:
-        self._telemetry.committed()
         self._telemetry.queue(0)
         for _, error in bad:
             self._telemetry.bad_event(error.kind)

@@ -19,7 +19,9 @@ from monitor.config.sinks import OtelConfig
 from monitor.errors import ConfigError
 from monitor.telemetry import health as module
 from monitor.telemetry.health import Health, HealthServer
+from monitor.telemetry.spans import Reading
 from monitor.telemetry.telemetry import Telemetry
+from tests.alert_factory import make_event
 
 
 class Clock:
@@ -70,6 +72,18 @@ def test_live_while_the_loop_makes_progress(served: Served) -> None:
     assert served.check("/livez") == (200, [])
 
 
+def test_a_warning_is_shown_and_does_not_make_the_process_unready(served: Served) -> None:
+    served.health.set_ready("consumer", True)
+    served.health.set_warning("sink webhook", "HTTP 500")
+    assert json.loads(served.ask("/readyz")[1]) == {
+        "status": "ok",
+        "reasons": [],
+        "warnings": ["sink webhook: HTTP 500"],
+    }
+    served.health.set_warning("sink webhook")
+    assert json.loads(served.ask("/readyz")[1]) == {"status": "ok", "reasons": []}
+
+
 def test_ready_when_every_component_is(served: Served) -> None:
     assert served.check("/readyz") == (503, ["consumer: has not reported yet"])
     served.health.set_ready("consumer", False, "no partitions assigned")
@@ -94,7 +108,7 @@ def test_metrics_in_both_formats(served: Served) -> None:
 
 def test_telemetry_is_scraped_side_by_side() -> None:
     telemetry = Telemetry(OtelConfig(), "0.1.0", {})
-    telemetry.read(5, 1, 0.1)
+    telemetry.processed(make_event(), (), 0.1, reading=Reading(5, 1, 0.1))
     served = Served()
     served.server.close()
     served.server = HealthServer(HealthConfig(host="127.0.0.1", port=0), served.health, telemetry.registry)
