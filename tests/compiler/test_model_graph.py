@@ -73,7 +73,7 @@ def test_fewer_blocks_than_the_model_has(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("hook", ["attn_out", "mlp_out"])
-@pytest.mark.parametrize("name", ["llama", "gemma3"])
+@pytest.mark.parametrize("name", ["llama", "gemma2"])
 def test_hooks_on_the_branches(name: str, hook: Literal["attn_out", "mlp_out"], tmp_path: Path) -> None:
     """The torch reader's are held against transformers in tests/readers."""
     model = save_tiny(tmp_path / "model", CONFIGS[name]())

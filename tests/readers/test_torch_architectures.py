@@ -189,4 +189,4 @@ def test_the_branches_of_a_block_add_up_to_what_it_adds(name: str, tmp_path: Pat
 def test_a_block_without_that_part() -> None:
     block = torch.nn.Sequential(torch.nn.Linear(2, 2))
     with pytest.raises(ConfigError, match=r"^reader\.hook: mlp_out: Sequential has no part called mlp, only 0$"):
-        hook_residual(block, lambda x: None, "mlp_out")
+        hook_residual(block, lambda _: None, "mlp_out")
