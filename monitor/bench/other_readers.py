@@ -44,8 +44,8 @@ class NaiveReader:
         ref = artefacts.ref
         if ref.hook != "resid_post" or ref.sae.format != "saelens":
             raise ConfigError(
-                f"{artefacts.sets[0].path}: reader: the comparison with transformers and sae-lens needs hook resid_post "
-                "and an SAE in the format saelens"
+                f"{artefacts.sets[0].path}: reader: the comparison with transformers and sae-lens needs hook "
+                "resid_post and an SAE in the format saelens"
             )
         self._template = build_template(config, artefacts.model)
         self._layer = artefacts.ref.layer

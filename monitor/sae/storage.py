@@ -52,7 +52,7 @@ def load_stored_sae(path: Path, latents: Sequence[int] | None = None) -> SaeWeig
             arrays: Mapping[str, NDArray[Any]] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         origin = _origin(json.loads(metadata["origin"])) if "origin" in metadata else None
         numbers = arrays.get(_LATENTS)
-        stored = {name: array for name, array in arrays.items() if name not in ("w_enc", _LATENTS)}
+        stored: dict[str, Any] = {name: array for name, array in arrays.items() if name not in ("w_enc", _LATENTS)}
         w_enc = arrays["w_enc"]
         whole = SaeWeights(**settings, **stored, w_enc=w_enc.T, latents=numbers, origin=origin)
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as e:
@@ -65,7 +65,9 @@ def load_stored_sae(path: Path, latents: Sequence[int] | None = None) -> SaeWeig
             raise ConfigError(f"{path}: {problem}" for problem in e.problems) from None
         whole = replace(whole, latents=None, width=None)
     by_latent = (*BY_LATENT, "w_dec")
-    read = {name: widened(array[rows] if name in by_latent else array) for name, array in stored.items()}
+    read: dict[str, Any] = {
+        name: widened(array[rows] if name in by_latent else array) for name, array in stored.items()
+    }
     return replace(whole, w_enc=np.ascontiguousarray(widened(w_enc[rows]).T), **read)
 
 

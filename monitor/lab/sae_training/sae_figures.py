@@ -31,7 +31,7 @@ class WholeSae:
         decoder = weights.w_dec
         if weights.rescale_by_decoder_norm and weights.decoder_norm is not None:
             # activations are in units of the rescaled pre-activations, so the decoder rows must be unit vectors
-            decoder = decoder / np.maximum(weights.decoder_norm, np.float32(1e-12))[:, None]
+            decoder = (decoder / np.maximum(weights.decoder_norm, 1e-12)[:, None]).astype(np.float32)
         self._decoder = torch.from_numpy(decoder).to(device)  # [s, d]
         self._bias = torch.from_numpy(weights.b_dec).to(device)
         self.d_in, self.d_sae = weights.d_in, weights.d_sae
@@ -43,12 +43,12 @@ class WholeSae:
 
     def decode(self, latents: Tensor, residual: Tensor) -> Tensor:
         """The reconstruction [token, d] of `residual` [token, d] from its `latents` [token, s]."""
-        found = latents @ self._decoder + self._bias
+        found: Tensor = latents @ self._decoder + self._bias
         x = residual.to(self.device)
         if self._normalisation == "layer_norm":
-            return found * x.std(-1, keepdim=True) + x.mean(-1, keepdim=True)
+            found = found * x.std(-1, keepdim=True) + x.mean(-1, keepdim=True)
         if self._normalisation == "constant_norm_rescale":
-            return found * x.norm(dim=-1, keepdim=True) / math.sqrt(self.d_in)
+            found = found * x.norm(dim=-1, keepdim=True) / math.sqrt(self.d_in)
         return found
 
     def reconstruct(self, residual: Tensor) -> Tensor:
