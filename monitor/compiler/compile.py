@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +138,7 @@ class _Compiler:
         EmbeddingTable(*self._tensors.embeddings()).save(folder)
         if self._turn is not None:
             np.save(folder / ROTATION, self._turn, allow_pickle=False)
-        store_sae(folder / SAE, inputs.sae.without_decoder())
+        store_sae(folder / SAE, replace(inputs.sae, w_dec=None, origin=None))
         self._step(2, "the graphs in fp32 and int8")
         with ThreadPoolExecutor(len(PRECISIONS)) as pool:
             list(pool.map(self._build, PRECISIONS))

@@ -33,11 +33,10 @@ def store_sae(path: Path, sae: SaeWeights) -> None:
     arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
     arrays["w_enc"] = np.ascontiguousarray(sae.w_enc.T)
     settings = {name: value for name, value in values.items() if name not in arrays and name != "origin"}
-    metadata = {"sae": json.dumps(settings)}
     if sae.origin is not None:
-        metadata["origin"] = json.dumps(asdict(sae.origin))
+        settings["origin"] = asdict(sae.origin)
     stored = {name: array if name == _LATENTS else narrowed(array) for name, array in arrays.items()}
-    save_file(stored, path, metadata)
+    save_file(stored, path, {"sae": json.dumps(settings)})
 
 
 def load_stored_sae(path: Path, latents: Sequence[int] | None = None) -> SaeWeights:
@@ -47,10 +46,9 @@ def load_stored_sae(path: Path, latents: Sequence[int] | None = None) -> SaeWeig
     """
     try:
         with safe_open(path, "numpy") as file:
-            metadata = file.metadata() or {}
-            settings: dict[str, Any] = json.loads(metadata["sae"])
+            settings: dict[str, Any] = json.loads((file.metadata() or {})["sae"])
             arrays: Mapping[str, NDArray[Any]] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        origin = _origin(json.loads(metadata["origin"])) if "origin" in metadata else None
+        origin = _origin(settings.pop("origin")) if "origin" in settings else None
         numbers = arrays.get(_LATENTS)
         stored: dict[str, Any] = {name: array for name, array in arrays.items() if name not in ("w_enc", _LATENTS)}
         w_enc = arrays["w_enc"]
