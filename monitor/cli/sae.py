@@ -175,7 +175,8 @@ def _measured(
 
     with lab_extra():
         from monitor.lab.sae_training.row_stream import TextOptions
-        from monitor.lab.sae_training.sae_fit import measured_layer, misfits
+        from monitor.lab.sae_training.sae_figures import WholeSae
+        from monitor.lab.sae_training.sae_fit import better_block, fvu_by_block, measured_layer, misfits
         from monitor.lab.sae_training.sae_run import Compute, StreamRequest, measured, open_stream
 
     at = measured_layer(path, sae, layer)
@@ -194,7 +195,10 @@ def _measured(
         return False
     figures = measured(path, source, "train", files, compute)
     _print(["", *_figures(figures, at)])
-    wrong = misfits(sae, figures)
+    by_block = fvu_by_block(WholeSae(path, device), source.rows("train"), files, at, device, max_norm or None)
+    _print([f"{'FVU by block':<15}{', '.join(f'{block}: {fvu:.3f}' for block, fvu in by_block.items())}"])
+    elsewhere = better_block(at, by_block)
+    wrong = misfits(sae, figures) + ([] if elsewhere is None else [elsewhere])
     if wrong:
         _print([f"verdict: this SAE does not belong to this model or layer: {'; '.join(wrong)}"])
     else:

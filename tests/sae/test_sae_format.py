@@ -13,7 +13,7 @@ from detectors.feature_set import ReaderRef, SaeRef
 from monitor.errors import ConfigError
 from monitor.sae.formats.saelens import WEIGHTS_FILE, load_saelens
 from monitor.sae.sae_format import SAE_FORMATS, SaeFormat, load_sae
-from tests.saelens import save_sae
+from tests.saelens import edit_cfg, save_sae
 
 NAMED_BY = Path("sets/one.yaml")
 
@@ -74,3 +74,22 @@ def test_the_hash_of_several_files_is_of_all_of_them(tmp_path: Path, change: Cal
     before = layout.sha256(tmp_path)
     change(tmp_path).write_text("three")
     assert layout.sha256(tmp_path) != before
+
+
+def test_an_sae_of_another_layer_is_refused(folder: Path) -> None:
+    edit_cfg(folder, metadata={"hook_name": "blocks.7.hook_resid_post", "model_name": "gemma-2-2b"})
+    problem = refused(folder, ref(folder))
+    assert problem.startswith(
+        "sets/one.yaml: reader.layer: the SAE reads the residual stream after block 7 (blocks.7.hook_resid_post in its"
+    )
+
+
+def test_the_log_says_how_an_sae_is_taken(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    edit_cfg(folder, metadata={"hook_name": "blocks.4.hook_resid_pre"})
+    with caplog.at_level("INFO"):
+        load_sae(folder, reader(ref(folder)), NAMED_BY)
+    assert "the residual stream before block 4 (blocks.4.hook_resid_pre) is taken as" in caplog.text
+
+
+def test_readers_keep_no_decoder(folder: Path) -> None:
+    assert load_sae(folder, reader(ref(folder)), NAMED_BY).w_dec is None

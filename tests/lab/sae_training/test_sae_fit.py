@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from monitor.errors import ConfigError
-from monitor.lab.sae_training.sae_fit import measured_layer, misfits
+from monitor.lab.sae_training.sae_fit import better_block, measured_layer, misfits
 from monitor.sae.sae_format import open_sae
 from tests import sae_files
 
@@ -56,3 +56,11 @@ def test_another_hook_point_cannot_be_measured(tmp_path: Path) -> None:
     sae = open_sae(sae_files.gemma_scope(tmp_path, kind="mlp"))
     with pytest.raises(ConfigError, match=r"^SAE: reads the MLP output of block 12; figures can only be measured on"):
         measured_layer("SAE", sae, None)
+
+
+def test_a_block_that_fits_better() -> None:
+    assert better_block(5, {5: 0.26, 13: 0.14}) == (
+        "it leaves 26% of the variance unexplained, but only 14% at block 13"
+    )
+    assert better_block(5, {5: 0.15, 6: 0.14}) is None  # the next block is nearly the same
+    assert better_block(5, {6: 0.14}) is None
