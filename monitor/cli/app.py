@@ -17,6 +17,7 @@ from monitor.cli.diff_config import diff_config
 from monitor.cli.events import events_app
 from monitor.cli.exit_code import ExitCode
 from monitor.cli.proxy import proxy
+from monitor.cli.review import review
 from monitor.cli.run import run
 from monitor.cli.sae import sae_app
 from monitor.cli.scan import scan
@@ -40,6 +41,7 @@ app.command("compile")(compile_)
 app.command()(check)
 app.command("diff-config")(diff_config)
 app.command()(proxy)
+app.command()(review)
 app.command()(bench)
 app.command()(size)
 app.command()(demo)
