@@ -99,7 +99,7 @@ def naming_sheets(read: LabelTexts) -> tuple[list[NamingSheet], list[int]]:
     if not latents:
         return [], [f.index for f in features]
     hook = read.hook
-    lens = logit_lens(latents, hook.model.folder, hook.model.tokenizer_file, hook.sae_folder)
+    lens = logit_lens(hook.model.folder, hook.model.tokenizer_file, hook.decoder_rows(latents))
     shown = contexts_of(latents, read.naming, read.benign, read.request.seed)
     sheets = [
         NamingSheet(feature, contexts, lens if isinstance(lens, NotAvailable) else lens[n], rates[feature.index])
