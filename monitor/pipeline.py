@@ -18,7 +18,9 @@ from monitor.events.event_format import EventFormat
 from monitor.events.faults import Faults
 from monitor.events.parse import Parsed, parse_records
 from monitor.events.unread_range import UnreadRange
+from monitor.sinks.batch import Batch
 from monitor.sinks.sink import DeadLetters, Sink
+from monitor.sinks.status import SinkStatus
 from monitor.sources.source import Source
 from monitor.telemetry.health import Health
 from monitor.telemetry.names import RecordOutcome
@@ -96,6 +98,7 @@ class Pipeline:
         self._delivery = delivery
         self._telemetry = telemetry
         self._health = health
+        self._status = SinkStatus(telemetry, health)
         self._stop = stop
         self._on_batch = on_batch
         self._between_batches = between_batches
@@ -150,7 +153,8 @@ class Pipeline:
         bad = [(r, faults[r.origin].as_one(r.origin in judged)) for r in records if r.origin in faults]
         letters = [*bad, *(item.dead_letter() for item in unread)]
         self._note_failures(records, unread)
-        if not self._retry(lambda: self._deliver(alerts, letters), self._reset):
+        batch = Batch(self._delivery.sinks, self._delivery.dead_letters, alerts, letters, self._status)
+        if not self._retry(batch.deliver, batch.reset):
             return  # stopped while a destination was down: nothing is committed, all is read again
         if not self._retry(self._source.commit):
             return
@@ -202,29 +206,6 @@ class Pipeline:
         self._health.set_ready("records", not undecodable, undecodable)
         failing = f"the reader failed on the last {self._unreadable} events" if self._unreadable else ""
         self._health.set_ready("reader", not failing, failing)
-
-    def _deliver(self, alerts: Sequence[Alert], letters: Sequence[tuple[Record, BadEvent]]) -> None:
-        """Returns when every alert and every dead letter is delivered."""
-        for record, error in letters:
-            self._delivery.dead_letters.add(record, error)
-        for sink in self._delivery.sinks:
-            for alert in alerts:
-                sink.add(alert)
-        if letters:
-            self._delivery.dead_letters.flush()
-        for sink in self._delivery.sinks:
-            started = time.perf_counter()
-            try:
-                sink.flush()
-            except Retryable:
-                self._telemetry.sink_failed(sink.name)
-                raise
-            self._telemetry.sink_flushed(sink.name, len(alerts), time.perf_counter() - started)
-
-    def _reset(self) -> None:
-        self._delivery.dead_letters.reset()
-        for sink in self._delivery.sinks:
-            sink.reset()
 
     def _retry(self, step: Callable[[], None], before_retry: Callable[[], None] = lambda: None) -> bool:
         """Repeats `step` with growing pauses while it raises Retryable. Returns False if stopped before it succeeds."""

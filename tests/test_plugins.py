@@ -31,7 +31,9 @@ from monitor.report.flagged_event import flagged_events
 from monitor.report.terminal import EventInFull
 from monitor.sae.sae_format import SAE_FORMATS
 from monitor.sinks.jsonl import JsonlDeadLetters
-from monitor.sinks.sink import SinkContext, open_sinks
+from monitor.sinks.open import open_sinks
+from monitor.sinks.sink import SinkContext
+from monitor.sinks.status import SinkStatus
 from monitor.sources.file import FileSource
 from monitor.telemetry.health import Health
 from monitor.telemetry.telemetry import Telemetry
@@ -108,13 +110,14 @@ def write_config(folder: Path, model: TinySource) -> Path:
 def run(config: Config, events: Path) -> None:
     """The sidecar's loop over a file."""
     telemetry = Telemetry(OtelConfig(), "0", {})
-    sinks = open_sinks(config.sinks, SinkContext(config.kafka, telemetry))
+    health = Health(300)
+    sinks = open_sinks(config.sinks, SinkContext(config.kafka, telemetry), SinkStatus(telemetry, health))
     letters = JsonlDeadLetters(events.with_suffix(".bad"))
     source = FileSource(str(events), config.events.max_bytes)
     try:
         delivery = Delivery(sinks, letters, config.events.limits, config.events.format)
         engine = build_engine(config, load_artefacts(config))
-        Pipeline(source, engine, delivery, telemetry, Health(300), threading.Event()).run()
+        Pipeline(source, engine, delivery, telemetry, health, threading.Event()).run()
     finally:
         for opened in (*sinks, letters, source):
             opened.close()
@@ -158,7 +161,7 @@ def test_its_config_is_checked_by_its_own_model(tmp_path: Path) -> None:
     formats = ", ".join((*EVENT_FORMATS.built_in, "acme_call"))
     assert sorted(problem.removeprefix(f"{path}: ") for problem in caught.value.problems) == [
         f"events.format: no event format is called 'acme_calls'; there are {formats}",
-        "sinks.acme_note: no sink is called 'acme_note'; there are jsonl, otel, kafka, acme_notes",
+        f"sinks.acme_note: no sink is called 'acme_note'; there are {', '.join((*SINKS.built_in, 'acme_notes'))}",
         "sinks.acme_notes.path: Field required",
         "sinks.acme_notes.paths: unknown key",
         "sinks.jsonl.fsync: Input should be a valid boolean, unable to interpret input",

@@ -13,7 +13,8 @@ from monitor.cli.file_access import file_problem, folder_problem
 from monitor.cli.wiring import load_sets
 from monitor.config.load import load_config
 from monitor.config.sections import Config
-from monitor.errors import ConfigError, Retryable
+from monitor.config.sinks import SinkConfig
+from monitor.errors import ConfigError, Permanent, Retryable
 from monitor.sinks.jsonl import JsonlSinkConfig
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ def check(
         yield _result("alert file", lambda: _alert_file(jsonl))
     if config.sinks.otel.enabled:
         yield _result("OTLP receiver", lambda: _otlp_receiver(config))
+    sinks = config.sinks.enabled()
+    if "webhook" in sinks:
+        yield _result("webhook", lambda: _webhook(sinks["webhook"]))
+    if "alertmanager" in sinks:
+        yield _result("Alertmanager", lambda: _alertmanager(sinks["alertmanager"]))
     if config.source.kind == "http":
         yield _result("HTTP intake", lambda: _http(config))
     if config.uses_kafka:
@@ -94,6 +100,27 @@ def _otlp_receiver(config: Config) -> str:
     if problems:
         raise ConfigError(problems)
     return f"{config.sinks.otel.endpoint} takes logs, traces and metrics"
+
+
+def _webhook(section: SinkConfig) -> str:
+    from monitor.sinks.webhook import WebhookSink, WebhookSinkConfig
+
+    WebhookSink(WebhookSinkConfig.model_validate(section)).close()
+    return "URL, secrets and template can be used"
+
+
+def _alertmanager(section: SinkConfig) -> str:
+    from monitor.sinks.alertmanager import AlertmanagerSink, AlertmanagerSinkConfig
+
+    config = AlertmanagerSinkConfig.model_validate(section)
+    sink = AlertmanagerSink(config)
+    try:
+        sink.post([])
+    except (Retryable, Permanent) as e:
+        raise ConfigError(str(e)) from None
+    finally:
+        sink.close()
+    return f"{config.url} takes alerts"
 
 
 def _http(config: Config) -> str:

@@ -44,7 +44,9 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
     from monitor.assembly.build import build_live_engine
     from monitor.assembly.reload import Reload, ReloadThread
     from monitor.pipeline import Pipeline
-    from monitor.sinks.sink import SinkContext, open_sinks
+    from monitor.sinks.open import close_sinks, open_sinks
+    from monitor.sinks.sink import SinkContext
+    from monitor.sinks.status import SinkStatus
     from monitor.telemetry.health import Health
     from monitor.telemetry.loading import Loading
 
@@ -75,8 +77,8 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
             loading.step(f"checking the brokers {settings.kafka.bootstrap_servers}")
             _warn_of_broker_problems(settings)
         loading.step("opening the sinks")
-        sinks = open_sinks(settings.sinks, SinkContext(settings.kafka, telemetry))
-        opened += [sink.close for sink in sinks]
+        sinks = open_sinks(settings.sinks, SinkContext(settings.kafka, telemetry), SinkStatus(telemetry, health))
+        opened.append(lambda: close_sinks(sinks))
         intake = open_intake(settings, telemetry, stop, opened)
         delivery = make_delivery(settings, sinks, intake.dead_letters, open_schema_registry(settings, opened))
         reload = Reload(

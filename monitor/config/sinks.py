@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from pydantic_core import PydanticCustomError
 
 from detectors.registry import Registry, RegistryError
-from monitor.config.section import Seconds, Section
+from monitor.config.section import Positive, Seconds, Section
 
 
 class SinkConfig(Section):
@@ -21,6 +21,10 @@ class SinkConfig(Section):
 
     enabled: bool = False
     """Whether alerts go there."""
+    required: bool = True
+    """If true, nothing is committed before this sink has the alerts; if false, it never holds anything up."""
+    queue_alerts: Positive = 1_000
+    """If not required: most alerts that wait for it; when the queue is full, the oldest are dropped."""
 
     def kafka_topics(self) -> dict[str, str]:
         """The topics that the sink writes to, by their keys in this section, so that `check` can look at them."""
@@ -42,6 +46,8 @@ SINKS: Registry[ConfiguredSink] = Registry(
     {
         "jsonl": "monitor.sinks.jsonl:JsonlSink",
         "otel": "monitor.sinks.otel:OtelSink",
+        "webhook": "monitor.sinks.webhook:WebhookSink",
+        "alertmanager": "monitor.sinks.alertmanager:AlertmanagerSink",
         "kafka": "monitor.sinks.kafka:KafkaSink",
     },
     members=("config_type", "open"),
@@ -58,7 +64,7 @@ class OtelConfig(SinkConfig):
     headers_file: Path | None = None
     """File of `name: value` lines, sent as headers with every export; for access tokens."""
     required: bool = False
-    """If true, nothing is committed before the receiver has the alerts; if false, failures are only counted."""
+    """If true, nothing is committed before the receiver has the alerts; if false, it never holds anything up."""
     timeout_s: Seconds = 5.0
     """Longest wait for one export."""
     metrics_interval_s: Seconds = 15.0

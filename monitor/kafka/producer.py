@@ -11,7 +11,7 @@ from typing import Any
 from kafka import KafkaProducer, errors
 
 from monitor.config.sections import KafkaConfig
-from monitor.errors import Permanent
+from monitor.errors import Permanent, Retryable
 from monitor.kafka.client import failure, open_client
 from monitor.kafka.connection_errors import ConnectionErrors
 
@@ -85,13 +85,18 @@ class Producer:
     def _sent(self, record: Outgoing) -> Any:
         if self._producer is None:
             self._producer = self._open()
+        asked_at_s = time.monotonic()
         with ConnectionErrors() as seen:
             try:
                 return self._producer.send(
                     record.topic, value=record.value, key=record.key, headers=list(record.headers)
                 )
             except errors.KafkaTimeoutError as e:
-                reason = seen.reason or "the topic does not exist, or the brokers do not answer"
+                # the client waits for a topic that the brokers say they don't have
+                if self._producer._metadata._last_successful_refresh_ms / 1000 > asked_at_s:
+                    reason = f"cannot send to topic {record.topic}: it does not exist; create it, or correct the name"
+                    raise Retryable(reason, kind="topic_missing") from None
+                reason = seen.reason or "the brokers do not answer"
                 raise failure(e, f"cannot send to topic {record.topic}", reason) from None
             except (errors.KafkaError, ValueError) as e:
                 raise failure(e, f"cannot send to topic {record.topic}") from None

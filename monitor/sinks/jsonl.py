@@ -52,15 +52,15 @@ class _LineFile:
         data = b"".join(self._pending)
         end = os.fstat(self._file.fileno()).st_size
         try:
-            written = self._file.write(data)
-            if written != len(data):
-                raise OSError(f"wrote {written} of {len(data)} bytes")
+            left = memoryview(data)
+            while left:  # the write after a short one names the reason
+                left = left[self._file.write(left) :]
             if self._fsync:
                 os.fsync(self._file.fileno())
         except OSError as e:
             with suppress(OSError):  # a pipe or a device cannot be truncated
                 os.ftruncate(self._file.fileno(), end)  # half a line would corrupt the next one
-            raise Retryable(f"{self._path}: not written: {e}") from None
+            raise Retryable(f"{self._path}: not written: {e.strerror}") from None
         self._pending.clear()
 
     def reset(self) -> None:

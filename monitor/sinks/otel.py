@@ -59,9 +59,8 @@ class OtelSink:
     """Sends each alert as a log event `gen_ai.evaluation.result`.
 
     The SDK's batch processors silently drop what they cannot deliver. Here alerts wait in a bounded buffer, and `flush`
-    exports them itself. If that fails, `flush` raises Retryable if config.required is set; otherwise the alerts are
-    dropped and counted in latentwatch.export.dropped. An `add` that finds the buffer full exports it first, so it may
-    do the same. Both block for at most config.timeout_s; `flush` then also exports spans.
+    exports them itself. An `add` that finds the buffer full exports it first. Both block for at most config.timeout_s;
+    `flush` then also exports spans.
 
     A partial success counts as delivered, because OTLP forbids sending the batch again; refused alerts are counted.
     """
@@ -87,7 +86,7 @@ class OtelSink:
         return cls(config, context.telemetry)
 
     def add(self, alert: Alert) -> None:
-        """Takes one alert. Raises Retryable if the buffer is full and a required export of it fails."""
+        """Takes one alert. Raises Retryable if the buffer is full and an export of it fails."""
         text_chars = 0 if alert.content is None else len(alert.content.prompt) + len(alert.content.text)
         if self._buffer.records and (
             len(self._buffer.records) >= _MAX_RECORDS or self._text_chars + text_chars > _MAX_TEXT_CHARS
@@ -97,9 +96,9 @@ class OtelSink:
         self._logger.emit(self._record(alert))
 
     def flush(self) -> None:
-        """Exports all alerts, then the queued spans. Raises Retryable if a required export of alerts fails."""
-        if self._export():
-            self._telemetry.flush_spans()
+        """Exports all alerts, then the queued spans. Raises Retryable if the export of alerts fails."""
+        self._export()
+        self._telemetry.flush_spans()
 
     def reset(self) -> None:
         """Drops the alerts in the buffer, reads the headers file again and reconnects."""
@@ -118,26 +117,20 @@ class OtelSink:
         self._exporter.close()
         self._provider.shutdown()
 
-    def _export(self) -> bool:
-        """Exports the buffer; False if that failed and the export is not required."""
+    def _export(self) -> None:
         records = self._buffer.records
         if not records:
-            return True
+            return
         outcome = self._exporter.export(tuple(records))
         if outcome.failure is not None:
             self._telemetry.export_failed("logs", outcome.failure)
-            if self._config.required:
-                raise Retryable(
-                    f"sinks.otel: {len(records)} alerts not delivered: {outcome.failure}", outcome.retry_after_s or 1.0
-                )
-            self._telemetry.export_dropped("logs", len(records))
-            self._clear()
-            return False
+            raise Retryable(
+                f"sinks.otel: {len(records)} alerts not delivered: {outcome.failure}", outcome.retry_after_s or 1.0
+            )
         if outcome.rejected:
             _log.error("sinks.otel: the receiver refused %d of %d alerts", outcome.rejected, len(records))
-            self._telemetry.export_dropped("logs", outcome.rejected)
+            self._telemetry.sink_dropped(self.name, outcome.rejected)
         self._clear()
-        return True
 
     def _clear(self) -> None:
         self._buffer.records.clear()

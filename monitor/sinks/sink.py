@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from monitor.alerts.alert import Alert
 from monitor.config.sections import KafkaConfig
-from monitor.config.sinks import SINKS, ConfiguredSink, SinksConfig
+from monitor.config.sinks import ConfiguredSink
 from monitor.errors import BadEvent
 from monitor.events.event import Record
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:  # imports the OpenTelemetry SDK, which most sinks do without
 class Sink(Protocol):
     """Takes alerts and, on `flush`, delivers them.
 
-    After a flush that raised, the pipeline waits, calls `reset` and adds the same alerts again; a destination may
-    therefore see an alert twice, always under the same id.
+    If `add` or `flush` raised Retryable, the caller waits, calls `reset` and adds the same alerts again; a destination
+    may therefore see an alert twice, always under the same id. With `required: false` in its section, all of this
+    happens in a thread of its own. No text of events may be in what a sink raises, because it is logged and shown.
     """
 
     @property
@@ -52,19 +53,6 @@ class SinkType(ConfiguredSink, Protocol):
 
     def open(self, config: Any, context: SinkContext) -> Sink:
         """The sink of its config section, a `config_type`. Raises ConfigError if it can't work as configured."""
-
-
-def open_sinks(config: SinksConfig, context: SinkContext) -> list[Sink]:
-    """Every enabled sink, in the order in which they get their alerts. Raises ConfigError."""
-    opened: list[Sink] = []
-    try:
-        for name, section in config.enabled().items():
-            opened.append(cast("SinkType", SINKS.load(name)).open(section, context))
-    except Exception:
-        for sink in opened:
-            sink.close()
-        raise
-    return opened
 
 
 class DeadLetters(Protocol):

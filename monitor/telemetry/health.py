@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -39,6 +39,7 @@ class Health:
         self._last_progress = clock()
         self._loading: str | None = None
         self._components: dict[str, tuple[bool, str]] = dict.fromkeys(components, (False, "has not reported yet"))
+        self._warnings: dict[str, str] = {}
 
     def loading(self, what: str) -> None:
         """Start-up is at the step `what`. `what` is shown, so it must hold no text of events.
@@ -64,6 +65,14 @@ class Health:
         with self._lock:
             self._components[component] = (ok, reason)
 
+    def set_warning(self, component: str, reason: str = "") -> None:
+        """What does not work although the process does its job; without a reason, it works again.
+
+        `reason` is shown, so it must hold no text of events.
+        """
+        with self._lock:
+            self._warnings[component] = reason
+
     def live(self) -> list[str]:
         """Why the process should be restarted; empty if it should not."""
         with self._lock:
@@ -79,6 +88,11 @@ class Health:
                 return [f"loading ({self._loading})"]
             return [f"{name}: {reason or 'not ready'}" for name, (ok, reason) in self._components.items() if not ok]
 
+    def warnings(self) -> list[str]:
+        """What does not work although the process does its job."""
+        with self._lock:
+            return [f"{name}: {reason}" for name, reason in self._warnings.items() if reason]
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
@@ -92,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/livez":
             self._answer(self.server.health.live())
         elif path == "/readyz":
-            self._answer(self.server.health.ready())
+            self._answer(self.server.health.ready(), self.server.health.warnings())
         elif path == "/metrics":
             self._metrics()
         else:
@@ -100,9 +114,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
 
-    def _answer(self, reasons: list[str]) -> None:
+    def _answer(self, reasons: list[str], warnings: Sequence[str] = ()) -> None:
         status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
-        self._json(status, {"status": "failing" if reasons else "ok", "reasons": reasons})
+        body = {"status": "failing" if reasons else "ok", "reasons": reasons}
+        self._json(status, body | ({"warnings": list(warnings)} if warnings else {}))
 
     def _metrics(self) -> None:
         try:

@@ -217,7 +217,18 @@ QUEUE = Name(
 SINK_ALERTS = Name("latentwatch.sink.alerts", "counter", "{alert}", "Alerts that a sink delivered.", (SINK,))
 SINK_DURATION = Name("latentwatch.sink.flush.duration", "histogram", "s", "Time that one flush took.", (SINK,))
 SINK_FAILURES = Name(
-    "latentwatch.sink.failures", "counter", "{flush}", "Flushes that failed and were retried.", (SINK,)
+    "latentwatch.sink.failures",
+    "counter",
+    "{attempt}",
+    "Attempts to deliver a batch that failed, by sink; `dead_letter` is the destination of bad records.",
+    (SINK,),
+)
+SINK_DROPPED = Name(
+    "latentwatch.sink.dropped",
+    "counter",
+    "{alert}",
+    "Alerts that a sink never got: it is not required and its queue was full, it refused them, or the process ended.",
+    (SINK,),
 )
 COMMITS = Name("latentwatch.commits", "counter", "{commit}", "Commits to the source.")
 EXPORT_FAILURES = Name(
@@ -282,6 +293,7 @@ METRICS = (
     SINK_ALERTS,
     SINK_DURATION,
     SINK_FAILURES,
+    SINK_DROPPED,
     COMMITS,
     EXPORT_FAILURES,
     EXPORT_DROPPED,

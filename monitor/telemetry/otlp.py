@@ -59,14 +59,14 @@ def endpoint(config: OtelConfig, path: str) -> str:
     return f"{config.endpoint.rstrip('/')}/v1/{path}"
 
 
-def read_headers(path: Path | None) -> dict[str, str]:
-    """The `name: value` lines of a headers file; skips blank lines and lines that begin with #.
+def read_headers(path: Path | None, section: str = "sinks.otel") -> dict[str, str]:
+    """The `name: value` lines of the headers file of `section`; skips blank lines and lines that begin with #.
 
     Raises ConfigError with the number of every bad line, never its text: it may be a token.
     """
     if path is None:
         return {}
-    where = f"sinks.otel.headers_file: {path}"
+    where = f"{section}.headers_file: {path}"
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
@@ -108,19 +108,19 @@ class Session(requests.Session):
             body = response.raw.read(_MAX_REPLY_BYTES, decode_content=True)
             response.close()
         except Exception as e:
-            self.outcome = ExportOutcome(failure=_cause(e))
+            self.outcome = ExportOutcome(failure=cause(e))
             raise
         if 200 <= response.status_code < 300:
             self.outcome = ExportOutcome(rejected=_rejected(response, body))
         else:
             self.outcome = ExportOutcome(
                 failure=f"HTTP {response.status_code} {response.reason}".strip(),
-                retry_after_s=_seconds(response.headers.get("retry-after")),
+                retry_after_s=retry_after_s(response),
             )
         return response
 
 
-def _cause(error: BaseException) -> str:
+def cause(error: BaseException) -> str:
     """The innermost reason, without what the libraries wrap around it."""
     if isinstance(error, requests.Timeout) or "timed out" in str(error).lower():
         return "no answer in time"
@@ -135,8 +135,10 @@ def _cause(error: BaseException) -> str:
     return getattr(last, "strerror", None) or str(last) or type(last).__name__
 
 
-def _seconds(value: str | None) -> float | None:
-    return float(value) if value is not None and value.isdecimal() else None
+def retry_after_s(response: requests.Response) -> float | None:
+    """Its Retry-After, if that is a number of seconds."""
+    value = response.headers.get("retry-after", "")
+    return float(value) if value.isdecimal() else None
 
 
 def _rejected(response: requests.Response, body: bytes) -> int:

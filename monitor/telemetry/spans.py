@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -35,35 +36,48 @@ def remote_context(traceparent: str) -> Context | None:
 
 
 class _Queue(SpanProcessor):
-    """Ended spans, oldest first. When it is full, the oldest are dropped and counted."""
+    """Ended spans, oldest first. When it is full, the oldest are dropped and counted. Thread-safe."""
 
     def __init__(self, limit: int, dropped: Callable[[int], None]) -> None:
         self._limit = limit
         self._dropped = dropped
         self._spans: deque[ReadableSpan] = deque()
+        self._lock = threading.Lock()
 
     def on_end(self, span: ReadableSpan) -> None:
         context = span.context
         if context is None or not context.trace_flags.sampled:
             return
-        if len(self._spans) >= self._limit:
-            self._spans.popleft()
+        with self._lock:
+            full = len(self._spans) >= self._limit
+            if full:
+                self._spans.popleft()
+            self._spans.append(span)
+        if full:
             self._dropped(1)
-        self._spans.append(span)
 
-    def first(self, count: int) -> Sequence[ReadableSpan]:
-        return [self._spans[i] for i in range(min(count, len(self._spans)))]
+    def take(self, count: int) -> Sequence[ReadableSpan]:
+        """Removes the oldest ones."""
+        with self._lock:
+            return [self._spans.popleft() for _ in range(min(count, len(self._spans)))]
 
-    def remove(self, count: int) -> None:
-        for _ in range(min(count, len(self._spans))):
-            self._spans.popleft()
+    def put_back(self, spans: Sequence[ReadableSpan]) -> None:
+        """The opposite of take."""
+        with self._lock:
+            over = max(0, len(spans) + len(self._spans) - self._limit)
+            self._spans.extendleft(reversed(spans[over:]))
+        if over:
+            self._dropped(over)
 
     def __len__(self) -> int:
         return len(self._spans)
 
 
 class Spans:
-    """Makes spans and exports them on `flush`. Used by one thread. Raises ConfigError for a bad endpoint or headers."""
+    """Makes spans and exports them on `flush`, which may be called from another thread.
+
+    Raises ConfigError for a bad endpoint or headers.
+    """
 
     def __init__(
         self,
@@ -84,6 +98,7 @@ class Spans:
         self._provider.add_span_processor(self._queue)
         self._tracer = self._provider.get_tracer("latentwatch", version)
         self._hold_until = 0.0
+        self._exporting = threading.Lock()
 
     def polled(self, records: int, duration_s: float) -> None:
         """Makes one span for a poll that returned records; an idle poll gets none."""
@@ -131,28 +146,32 @@ class Spans:
 
         `last` tries in any case and then drops what remains.
         """
-        now = time.monotonic()
-        deadline = now + self._timeout_s
-        while self._queue and (last or now >= self._hold_until) and now < deadline:
-            batch = self._queue.first(_BATCH)
-            outcome = self._exporter.export(batch)
-            if outcome.failure is not None:
-                self._report(outcome, 0)
-                self._hold_until = time.monotonic() + (outcome.retry_after_s or _HOLD_OFF_S)
-                break
-            self._queue.remove(len(batch))
-            if outcome.rejected:
-                self._report(outcome, outcome.rejected)
-            now = time.monotonic()
-        if last and self._queue:
-            self._report(ExportOutcome(), len(self._queue))
-            self._queue.remove(len(self._queue))
+        with self._exporting:
+            self._export_queue(last)
+            left = len(self._queue.take(len(self._queue))) if last else 0
+        if left:
+            self._report(ExportOutcome(), left)
 
     def close(self) -> None:
         """Exports the queue and closes the connection."""
         self.flush(last=True)
         self._exporter.close()
         self._provider.shutdown()
+
+    def _export_queue(self, last: bool) -> None:
+        now = time.monotonic()
+        deadline = now + self._timeout_s
+        while self._queue and (last or now >= self._hold_until) and now < deadline:
+            batch = self._queue.take(_BATCH)
+            outcome = self._exporter.export(batch)
+            if outcome.failure is not None:
+                self._queue.put_back(batch)
+                self._report(outcome, 0)
+                self._hold_until = time.monotonic() + (outcome.retry_after_s or _HOLD_OFF_S)
+                return
+            if outcome.rejected:
+                self._report(outcome, outcome.rejected)
+            now = time.monotonic()
 
     def _process_attributes(
         self, event: Event, error_type: str | None, silenced: Sequence[Silenced]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from monitor.telemetry.otlp import ExportOutcome
 from monitor.telemetry.spans import Spans
 
 _log = logging.getLogger(__name__)
+
+_SHUTDOWN_S = 3.0
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,7 +72,7 @@ def _harmless(method: Callable[P, R]) -> Callable[P, R | None]:
 class Telemetry:
     """Metrics in `registry` always; spans and OTLP metrics if the config enables them.
 
-    No method raises. Only `flush_spans` and `shutdown` block, for at most config.timeout_s a step.
+    No method raises. Only `flush_spans` and `shutdown` block: for config.timeout_s and for three seconds at most.
 
     Raises ConfigError for a bad endpoint or headers file.
     """
@@ -280,8 +283,21 @@ class Telemetry:
 
     @_harmless
     def sink_failed(self, sink: str) -> None:
-        """A sink could not take or flush alerts."""
+        """A sink could not take or flush alerts, or the dead letters their records."""
         self._add(names.SINK_FAILURES, 1, {names.SINK: sink})
+
+    @_harmless
+    def sink_dropped(self, sink: str, alerts: int) -> None:
+        """A sink will never get these alerts."""
+        self._add(names.SINK_DROPPED, alerts, {names.SINK: sink})
+        if sink == "otel":
+            self.export_dropped("logs", alerts)
+
+    @_harmless
+    def sink_opened(self, sink: str) -> None:
+        """A destination is in use. Its counters start at 0."""
+        for row in (names.SINK_ALERTS, names.SINK_FAILURES, names.SINK_DROPPED):
+            self._add(row, 0, {names.SINK: sink})
 
     @_harmless
     def committed(self) -> None:
@@ -320,11 +336,25 @@ class Telemetry:
 
     @_harmless
     def shutdown(self) -> None:
-        """Exports spans and metrics one last time and closes everything; /metrics is empty from then on."""
+        """Exports spans and metrics one last time and closes everything; /metrics is empty from then on.
+
+        Takes three seconds at most; what the receiver does not have by then is lost.
+        """
         spans, self._spans = self._spans, None
-        if spans is not None:
-            spans.close()
-        self._meters.shutdown(timeout_millis=self.config.timeout_s * 1e3)
+        if spans is None:
+            self._meters.shutdown()
+            return
+
+        # at the same time and with a limit, because a receiver that is down would hold up the exit twice
+        def close_meters() -> None:
+            self._meters.shutdown(timeout_millis=_SHUTDOWN_S * 1e3)
+
+        steps = [threading.Thread(target=_harmless(step), daemon=True) for step in (spans.close, close_meters)]
+        give_up_at_s = time.monotonic() + _SHUTDOWN_S
+        for step in steps:
+            step.start()
+        for step in steps:
+            step.join(max(0.0, give_up_at_s - time.monotonic()))
 
     def _span_outcome(self, outcome: ExportOutcome, dropped: int) -> None:
         if outcome.failure is not None:

@@ -26,6 +26,7 @@ from monitor.model.files import file_sha256
 from monitor.sets.load import LoadedSet, load_feature_set
 from tests.brokers import free_ports
 from tests.feature_set_factory import write_set
+from tests.http_receiver import HttpReceiver
 from tests.kafka.registry_server import schema_registry
 from tests.model.gguf.small_gguf import make_package
 from tests.otlp_receiver import OtlpReceiver
@@ -217,6 +218,29 @@ def test_a_disabled_sdk(sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     problem = sidecar.problem("OTLP receiver", **alerts_over("http://127.0.0.1:1"))
     assert problem.startswith("sinks.otel.enabled: OTEL_SDK_DISABLED is set")
+
+
+# ---- webhook, Alertmanager
+
+
+def test_a_webhook_is_checked_without_sending_anything(sidecar: Sidecar) -> None:
+    with HttpReceiver() as receiver:
+        webhook = {"enabled": True, "url": receiver.url}
+        found = sidecar.results(sinks={"webhook": webhook})["webhook"]
+        assert (found.problems, found.detail) == ((), "URL, secrets and template can be used")
+        problem = sidecar.problem("webhook", sinks={"webhook": webhook | {"template": "{% if %}"}})
+    assert problem.startswith("sinks.webhook.template: line 1: ")
+    assert receiver.requests == []
+
+
+def test_an_alertmanager_that_answers_and_one_that_does_not(sidecar: Sidecar) -> None:
+    with HttpReceiver() as receiver:
+        sinks = {"alertmanager": {"enabled": True, "url": receiver.url}}
+        assert sidecar.results(sinks=sinks)["Alertmanager"].detail == f"{receiver.url} takes alerts"
+        receiver.statuses = [404]
+        assert "HTTP 404" in sidecar.problem("Alertmanager", sinks=sinks)
+    assert [(request.path, request.body) for request in receiver.requests] == [("/api/v2/alerts", b"[]")] * 2
+    assert "Connection refused" in sidecar.problem("Alertmanager", sinks=sinks)
 
 
 # ---- HTTP intake

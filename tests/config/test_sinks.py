@@ -76,7 +76,11 @@ def test_every_section_is_there_whether_mentioned_or_not() -> None:
 @pytest.mark.parametrize(
     ("sinks", "problem"),
     [
-        ({"pagers": {}}, "sinks.pagers: no sink is called 'pagers'; there are jsonl, otel, kafka, empty, old, pager"),
+        (
+            {"pagers": {}},
+            "sinks.pagers: no sink is called 'pagers'; "
+            "there are jsonl, otel, webhook, alertmanager, kafka, empty, old, pager",
+        ),
         ({"_kafka": {}}, "sinks._kafka: no sink is called '_kafka'; there are"),
         ({"json": {}}, "sinks.json: no sink is called 'json'; there are"),
         ({1: {}}, "sinks.1: Keys should be strings"),
@@ -156,11 +160,12 @@ def test_sinks_say_which_topics_they_write_to() -> None:
 
 def test_loading_a_config_imports_no_client_library(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
-    path.write_text("sinks: {kafka: {enabled: true}, otel: {enabled: true}, jsonl: {enabled: true}}")
+    path.write_text("sinks: {kafka: {enabled: true}, otel: {enabled: true}, alertmanager: {enabled: true}}")
     code = (
         "import sys; from pathlib import Path; from monitor.config.load import load_config\n"
         f"assert len(load_config(Path({str(path)!r}), {{}}).sinks.enabled()) == 3\n"
-        "print([m for m in ('kafka', 'opentelemetry', 'onnxruntime', 'torch', 'requests') if m in sys.modules])"
+        "heavy = ('kafka', 'opentelemetry', 'onnxruntime', 'torch', 'requests', 'jinja2')\n"
+        "print([m for m in heavy if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

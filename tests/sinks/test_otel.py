@@ -152,8 +152,8 @@ def test_text_leaves_only_inside_captured_content(receiver: OtlpReceiver) -> Non
     assert span["output.value"] == f"reply: {SECRET}"
 
 
-def test_receiver_down_and_required_is_retryable_with_the_true_reason() -> None:
-    with Pair(f"http://127.0.0.1:{free_port()}", required=True) as pair:
+def test_receiver_down_is_retryable_with_the_true_reason() -> None:
+    with Pair(f"http://127.0.0.1:{free_port()}") as pair:
         pair.sink.add(make_alert())
         with pytest.raises(Retryable, match=r"1 alerts not delivered: Connection refused"):
             pair.sink.flush()
@@ -161,20 +161,9 @@ def test_receiver_down_and_required_is_retryable_with_the_true_reason() -> None:
         assert pair.count("latentwatch_export_dropped_total", "logs") == 0
 
 
-def test_receiver_down_and_not_required_is_counted_and_the_loop_goes_on() -> None:
-    with Pair(f"http://127.0.0.1:{free_port()}") as pair:
-        pair.sink.add(make_alert("a"))
-        pair.sink.add(make_alert("b"))
-        pair.sink.flush()
-        assert pair.count("latentwatch_export_failures_total", "logs") == 1
-        assert pair.count("latentwatch_export_dropped_total", "logs") == 2
-        pair.sink.flush()
-        assert pair.count("latentwatch_export_failures_total", "logs") == 1
-
-
 def test_a_slow_receiver_times_out(receiver: OtlpReceiver) -> None:
     receiver.delay_s = 2.0
-    with Pair(receiver.url, required=True, timeout_s=0.2) as pair:
+    with Pair(receiver.url, timeout_s=0.2) as pair:
         pair.sink.add(make_alert())
         with pytest.raises(Retryable, match="no answer in time"):
             pair.sink.flush()
@@ -183,7 +172,7 @@ def test_a_slow_receiver_times_out(receiver: OtlpReceiver) -> None:
 @pytest.mark.parametrize("status", [302, 400, 401, 413, 500])
 def test_every_answer_but_2xx_is_a_failure(receiver: OtlpReceiver, status: int) -> None:
     receiver.status = status
-    with Pair(receiver.url, required=True) as pair:
+    with Pair(receiver.url) as pair:
         pair.sink.add(make_alert())
         with pytest.raises(Retryable, match=f"HTTP {status}"):
             pair.sink.flush()
@@ -191,7 +180,7 @@ def test_every_answer_but_2xx_is_a_failure(receiver: OtlpReceiver, status: int) 
 
 def test_the_receiver_says_when_to_come_back(receiver: OtlpReceiver) -> None:
     receiver.status, receiver.headers = 429, {"Retry-After": "17"}
-    with Pair(receiver.url, required=True) as pair:
+    with Pair(receiver.url) as pair:
         pair.sink.add(make_alert())
         with pytest.raises(Retryable) as caught:
             pair.sink.flush()
@@ -201,7 +190,7 @@ def test_the_receiver_says_when_to_come_back(receiver: OtlpReceiver) -> None:
 def test_after_reset_the_same_alerts_arrive_once_the_receiver_is_back() -> None:
     port = free_port()
     alerts = [make_alert("a"), make_alert("b")]
-    with Pair(f"http://127.0.0.1:{port}", required=True) as pair:
+    with Pair(f"http://127.0.0.1:{port}") as pair:
         for alert in alerts:
             pair.sink.add(alert)
         with pytest.raises(Retryable):
@@ -217,7 +206,7 @@ def test_after_reset_the_same_alerts_arrive_once_the_receiver_is_back() -> None:
 
 def test_alerts_that_the_receiver_refuses_are_counted_not_repeated(receiver: OtlpReceiver) -> None:
     receiver.rejected = 1
-    with Pair(receiver.url, required=True) as pair:
+    with Pair(receiver.url) as pair:
         pair.sink.add(make_alert("a"))
         pair.sink.add(make_alert("b"))
         pair.sink.flush()
@@ -230,7 +219,7 @@ def test_a_full_buffer_is_exported_before_more_is_taken(
     receiver: OtlpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(otel, "_MAX_RECORDS", 3)
-    with Pair(receiver.url, required=True) as pair:
+    with Pair(receiver.url) as pair:
         for n in range(4):
             pair.sink.add(make_alert(f"e{n}"))
         assert len(receiver.logs()) == 3

@@ -70,6 +70,18 @@ def test_live_while_the_loop_makes_progress(served: Served) -> None:
     assert served.check("/livez") == (200, [])
 
 
+def test_a_warning_is_shown_and_does_not_make_the_process_unready(served: Served) -> None:
+    served.health.set_ready("consumer", True)
+    served.health.set_warning("sink webhook", "HTTP 500")
+    assert json.loads(served.ask("/readyz")[1]) == {
+        "status": "ok",
+        "reasons": [],
+        "warnings": ["sink webhook: HTTP 500"],
+    }
+    served.health.set_warning("sink webhook")
+    assert json.loads(served.ask("/readyz")[1]) == {"status": "ok", "reasons": []}
+
+
 def test_ready_when_every_component_is(served: Served) -> None:
     assert served.check("/readyz") == (503, ["consumer: has not reported yet"])
     served.health.set_ready("consumer", False, "no partitions assigned")

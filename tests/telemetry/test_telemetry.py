@@ -41,6 +41,8 @@ def use_everything(telemetry: Telemetry) -> None:
     telemetry.queue(3)
     telemetry.sink_flushed("kafka", 1, 0.01)
     telemetry.sink_failed("kafka")
+    telemetry.sink_opened("webhook")
+    telemetry.sink_dropped("otel", 2)
     telemetry.committed()
     telemetry.watch_intake(lambda: (3, 400))
     telemetry.intake_accepted()

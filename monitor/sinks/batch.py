@@ -1,0 +1,98 @@
+"""Batch: what one round of the loop delivers, and which destinations have it already."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from monitor.alerts.alert import Alert
+from monitor.errors import BadEvent, Permanent, Retryable
+from monitor.events.event import Record
+from monitor.sinks.optional import OptionalSink
+from monitor.sinks.sink import DeadLetters, Sink
+from monitor.sinks.status import SinkStatus
+
+DEAD_LETTER = "dead_letter"
+"""The destination of bad records, next to the names of the sinks."""
+
+
+@dataclass(frozen=True)
+class _Destination:
+    """One destination and its share of the batch."""
+
+    name: str
+    target: Sink | DeadLetters
+    add: Callable[[], None]
+    alerts: int
+
+
+class Batch:
+    """Alerts and bad records on their way to all destinations.
+
+    Every destination is tried, whatever the others do, and one that has its share never gets it a second time.
+    """
+
+    def __init__(
+        self,
+        sinks: Sequence[Sink],
+        dead_letters: DeadLetters,
+        alerts: Sequence[Alert],
+        letters: Sequence[tuple[Record, BadEvent]],
+        status: SinkStatus,
+    ) -> None:
+        self._status = status
+        self._waiting: list[_Destination] = []
+        if letters:
+            self._waiting.append(_Destination(DEAD_LETTER, dead_letters, _adding_letters(dead_letters, letters), 0))
+        for sink in sinks:
+            self._waiting.append(_Destination(sink.name, sink, _adding(sink, alerts), len(alerts)))
+
+    def deliver(self) -> None:
+        """Returns when every destination has its share. Raises Retryable with all that failed, or Permanent."""
+        failures: list[Retryable] = []
+        # all are added before the first flush, so that they are under way at the same time
+        added = [d for d in self._waiting if self._succeeds(d, d.add, failures)]
+        for destination in added:
+            started = time.perf_counter()
+            if not self._succeeds(destination, destination.target.flush, failures):
+                continue
+            self._waiting.remove(destination)
+            if not isinstance(destination.target, OptionalSink):  # which delivers later, and reports then
+                self._status.delivered(destination.name, destination.alerts, time.perf_counter() - started)
+        if failures:
+            reasons = "; ".join(str(failure) for failure in failures)
+            raise Retryable(reasons, max(failure.retry_after_s for failure in failures), failures[0].kind)
+
+    def reset(self) -> None:
+        """Makes ready to deliver again to the destinations that failed. Raises Retryable."""
+        for destination in self._waiting:
+            destination.target.reset()
+
+    def _succeeds(self, destination: _Destination, step: Callable[[], None], failures: list[Retryable]) -> bool:
+        try:
+            step()
+        except Retryable as e:
+            self._status.failed(destination.name, str(e))
+            failures.append(e)
+            return False
+        except Permanent as e:
+            self._status.failed(destination.name, str(e))
+            raise
+        return True
+
+
+def _adding(sink: Sink, alerts: Sequence[Alert]) -> Callable[[], None]:
+    def add() -> None:
+        for alert in alerts:
+            sink.add(alert)
+
+    return add
+
+
+def _adding_letters(dead_letters: DeadLetters, letters: Sequence[tuple[Record, BadEvent]]) -> Callable[[], None]:
+    def add() -> None:
+        for record, error in letters:
+            dead_letters.add(record, error)
+
+    return add
