@@ -13,10 +13,12 @@ import typer
 
 from monitor.cli.cache import cache_app
 from monitor.cli.command_group import CommandGroup
+from monitor.cli.dead_letters import dead_letters_app
 from monitor.cli.diff_config import diff_config
 from monitor.cli.events import events_app
 from monitor.cli.exit_code import ExitCode
 from monitor.cli.proxy import proxy
+from monitor.cli.replay import replay
 from monitor.cli.run import run
 from monitor.cli.scan import scan
 from monitor.cli.sets import alerts_app, config_app, sets_app
@@ -35,6 +37,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(scan)
+app.command()(replay)
 app.command("compile")(compile_)
 app.command()(check)
 app.command("diff-config")(diff_config)
@@ -44,6 +47,7 @@ app.command()(size)
 app.command()(demo)
 app.command()(version)
 app.add_typer(events_app, name="events")
+app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(sets_app, name="sets")
 app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")

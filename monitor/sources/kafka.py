@@ -14,7 +14,7 @@ from kafka.structs import OffsetAndMetadata
 
 from monitor.config.sections import KafkaConfig, SourceConfig
 from monitor.errors import LatentwatchError, Retryable
-from monitor.events.event import Origin, Record
+from monitor.events.event import Record
 from monitor.events.unread_range import UnreadRange
 from monitor.kafka.client import failure, open_client
 from monitor.kafka.connection_errors import ConnectionErrors
@@ -22,6 +22,7 @@ from monitor.kafka.kept_joins import KeptJoins
 from monitor.kafka.unread_log import UnreadLog
 from monitor.kafka.unread_ranges import UnreadRanges
 from monitor.sources.kafka_health import KafkaHealth, unauthorized_topic
+from monitor.sources.received import received
 
 _log = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ class KafkaSource:
         for record in found:
             if isinstance(record.value, UnreadRange):
                 self._unread_log.add(record.value)
-        return [_handed_out(record) for record in found]
+        return [received(record) for record in found]
 
     def keep_alive(self) -> None:
         """See Source. Takes part in rebalances without handing anything out; failures wait for the next poll."""
@@ -288,15 +289,3 @@ class _Moves(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Nothing to do: the consumer goes to their committed offsets."""
-
-
-def _handed_out(record: Any) -> Record | UnreadRange:
-    if isinstance(record.value, UnreadRange):
-        return record.value
-    return Record(
-        value=record.value,
-        key=record.key,
-        headers=tuple((name, value if value is not None else b"") for name, value in record.headers or ()),
-        origin=Origin(record.topic, record.partition, record.offset),
-        time_ms=record.timestamp,
-    )
