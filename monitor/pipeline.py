@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from monitor.alerts.alert import Alert
 from monitor.engine import Engine, Evaluation
-from monitor.errors import BadEvent, Permanent, Retryable
+from monitor.errors import BadEvent, Permanent, Retryable, Rewound
 from monitor.events.envelopes.confluent import Decoder, Schemas, schema_ids
 from monitor.events.event import Event, EventLimits, Origin, Record
 from monitor.events.event_format import EventFormat
@@ -66,6 +66,8 @@ class Delivery:
     wire_format: str | EventFormat
     schemas: Schemas | None = None
     """Decodes records in a schema registry's frame; None: only JSON is read there."""
+    together: Sequence[Sink | DeadLetters] = ()
+    """Those of them that deliver in the transaction in which the source commits."""
 
 
 class Pipeline:
@@ -73,7 +75,7 @@ class Pipeline:
 
     The commit comes last, after sinks and dead letters have flushed. So a process that dies at any point has committed
     only what is delivered, and the next process reads the rest again. No alert is lost; one may be delivered twice,
-    always with the same id.
+    always with the same id. In a transaction, what is delivered counts only with the commit, so none is doubled.
     """
 
     def __init__(
@@ -127,7 +129,7 @@ class Pipeline:
                 self._process_batch(records, [item for item in polled if isinstance(item, UnreadRange)])
             else:
                 # what has no records for us, such as the end of a transaction, is committed too
-                self._retry(self._source.commit)
+                self._commit()
             self._telemetry.lag(self._source.lag())
             self._health.progress()
         return self.totals
@@ -153,10 +155,11 @@ class Pipeline:
         bad = [(r, faults[r.origin].as_one(r.origin in judged)) for r in records if r.origin in faults]
         letters = [*bad, *(item.dead_letter() for item in unread)]
         self._note_failures(records, unread)
-        batch = Batch(self._delivery.sinks, self._delivery.dead_letters, alerts, letters, self._status)
+        to = self._delivery
+        batch = Batch(to.sinks, to.dead_letters, alerts, letters, self._status, to.together)
         if not self._retry(batch.deliver, batch.reset):
             return  # stopped while a destination was down: nothing is committed, all is read again
-        if not self._retry(self._source.commit):
+        if not self._commit():
             return
         self._count(evaluations, bad, unread)
         at = [r.origin for r in records]
@@ -225,6 +228,14 @@ class Pipeline:
                 before_retry()
             except Retryable as e:
                 log.warning("still down: %s", e)
+
+    def _commit(self) -> bool:
+        """Returns False if stopped before it succeeded, or if all is read again."""
+        try:
+            return self._retry(self._source.commit)
+        except Rewound as e:
+            log.warning("transaction not committed, its records are read again: %s", e)
+            return False
 
     def _pause(self, error: Retryable, attempt: int) -> bool:
         """Waits before the next attempt and stays in the consumer group. Returns False if stopped meanwhile."""

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from monitor.config.delivery import DeliveryConfig
 from monitor.config.feature_sets import FeatureSetsConfig as FeatureSetsConfig
 from monitor.config.http import HttpConfig as HttpConfig
 from monitor.config.kafka_options import option_problems
@@ -350,6 +351,8 @@ class Config(Section):
     # a factory, because the sinks bring their sections and import this file
     sinks: SinksConfig = Field(default_factory=SinksConfig)
     """Where alerts go."""
+    delivery: DeliveryConfig = DeliveryConfig()
+    """What is promised about alerts, dead letters and offsets."""
     health: HealthConfig = HealthConfig()
     """The port for health checks and metrics."""
     log: LogConfig = LogConfig()
@@ -366,6 +369,16 @@ class Config(Section):
             return data
         kafka = sinks.get("kafka") or {}
         return {**data, "sinks": {**sinks, "kafka": {"enabled": False, **kafka} if isinstance(kafka, dict) else kafka}}
+
+    @model_validator(mode="after")
+    def _transactions(self) -> Config:
+        if self.delivery.exactly_once:
+            if self.source.kind != "kafka":
+                raise ValueError("delivery.guarantee: exactly_once needs source.kind kafka, which has transactions")
+            kafka = self.sinks.enabled().get("kafka")
+            if kafka is None or not kafka.required:
+                raise ValueError("delivery.guarantee: exactly_once needs sinks.kafka, enabled and required")
+        return self
 
     @property
     def uses_kafka(self) -> bool:

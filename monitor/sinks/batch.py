@@ -30,7 +30,8 @@ class _Destination:
 class Batch:
     """Alerts and bad records on their way to all destinations.
 
-    Every destination is tried, whatever the others do, and one that has its share never gets it a second time.
+    Every destination is tried, whatever the others do, and one that has its share never gets it a second time, unless
+    a transaction took it back.
     """
 
     def __init__(
@@ -40,9 +41,13 @@ class Batch:
         alerts: Sequence[Alert],
         letters: Sequence[tuple[Record, BadEvent]],
         status: SinkStatus,
+        together: Sequence[Sink | DeadLetters] = (),
     ) -> None:
+        """`together` are destinations of one transaction: if one of them fails, all of them need their share again."""
         self._status = status
+        self._together = together
         self._waiting: list[_Destination] = []
+        self._undone: list[_Destination] = []  # of one transaction, and delivered if it is committed
         if letters:
             self._waiting.append(_Destination(DEAD_LETTER, dead_letters, _adding_letters(dead_letters, letters), 0))
         for sink in sinks:
@@ -58,8 +63,13 @@ class Batch:
             if not self._succeeds(destination, destination.target.flush, failures):
                 continue
             self._waiting.remove(destination)
+            if destination.target in self._together:
+                self._undone.append(destination)
             if not isinstance(destination.target, OptionalSink):  # which delivers later, and reports then
                 self._status.delivered(destination.name, destination.alerts, time.perf_counter() - started)
+        if any(destination.target in self._together for destination in self._waiting):
+            self._waiting += self._undone
+            self._undone.clear()
         if failures:
             reasons = "; ".join(str(failure) for failure in failures)
             raise Retryable(reasons, max(failure.retry_after_s for failure in failures), failures[0].kind)

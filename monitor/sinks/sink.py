@@ -12,6 +12,7 @@ from monitor.errors import BadEvent
 from monitor.events.event import Record
 
 if TYPE_CHECKING:  # imports the OpenTelemetry SDK, which most sinks do without
+    from monitor.kafka.transaction import TransactionalProducer
     from monitor.telemetry.telemetry import Telemetry
 
 
@@ -46,6 +47,8 @@ class SinkContext:
 
     kafka: KafkaConfig
     telemetry: Telemetry
+    transaction: TransactionalProducer | None = None
+    """With it, what goes to Kafka becomes visible when the source commits."""
 
 
 class SinkType(ConfiguredSink, Protocol):

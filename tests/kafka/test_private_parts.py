@@ -19,6 +19,7 @@ from kafka.consumer.fetcher import CompletedFetch, ConsumerRecord, Fetcher
 from kafka.net.compat import KafkaNetClient
 from kafka.net.sasl import get_sasl_mechanism
 from kafka.net.sasl.oauth import AbstractTokenProvider
+from kafka.producer.transaction_manager import TransactionalRequestResult, TransactionManager
 from kafka.record import MemoryRecords
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from kafka.record.legacy_records import LegacyRecordBatch
@@ -158,6 +159,19 @@ def test_a_producer_can_be_closed_without_waiting(embedded_broker: EmbeddedBroke
     producer._sender.join(5.0)
     assert not producer._sender.is_alive()
     producer.close(timeout=1.0)
+
+
+def test_transactions_can_be_waited_for_with_a_limit() -> None:
+    manager = TransactionManager(transactional_id="t")
+    assert manager.last_error is None
+    assert parameters(manager.begin_commit) == parameters(manager.begin_abort) == []
+    assert parameters(manager.send_offsets_to_transaction) == ["offsets", "group_metadata"]
+    assert parameters(TransactionalRequestResult.wait) == ["self", "timeout_ms"]
+    # the public methods do the same and wait for ever
+    for method in (KafkaProducer.commit_transaction, KafkaProducer.send_offsets_to_transaction):
+        source = inspect.getsource(method)
+        assert "self._sender.wakeup()" in source
+        assert "result.wait()" in source
 
 
 def test_the_admin_client_can_ask_one_broker(embedded_broker: EmbeddedBroker) -> None:
