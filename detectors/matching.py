@@ -142,10 +142,19 @@ class Matcher:
         `threshold` replaces the set's for these segments, and `severity` the set's with its escalations.
         """
         best = self.best(segments)
+        return None if best is None else self.match_of(*best, threshold, severity)
+
+    def match_of(
+        self,
+        segment: SegmentActivations,
+        score: Score,
+        threshold: float | None = None,
+        severity: Severity | None = None,
+    ) -> Match | None:
+        """The match in the segment that `best` found with its score, or None below the threshold."""
         threshold = self.detector.threshold if threshold is None else threshold
-        if best is None or best[1].value < threshold:
+        if score.value < threshold:
             return None
-        segment, score = best
         return Match(
             segment=segment,
             score=score.value,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from detectors.score import Score
 from monitor.alerts.alert import Alert
 from monitor.alerts.allow import Silenced
-from monitor.alerts.policy import NOTHING, Judgement, Policy
+from monitor.alerts.policy import Judgement, Policy
+from monitor.alerts.set_score import SetScore
 from monitor.errors import BadEvent
 from monitor.events.event import Event
 from monitor.readers.windows import WindowReader
@@ -31,8 +32,14 @@ class Evaluation:
     """Whether the chat template refused the conversation, so that it was read as plain text."""
     seconds: float
     """The event's share of the time that its group took."""
+    read_seconds: float = 0.0
+    """The part of it in which the model read."""
     confirmed: bool = False
     """Whether it came near a threshold, so that the exact reader read it again and decided."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """The event's attributes that the config chooses."""
+    scores: tuple[SetScore, ...] = ()
+    """Of every set that looks at the event."""
     silenced: tuple[Silenced, ...] = ()
     """Alerts that the allow-list kept back."""
     sampled_out: str = ""
@@ -103,31 +110,40 @@ class Engine:
 
     def _evaluate(self, policy: Policy, events: Sequence[Event], on_group: Callable[[], None]) -> Iterator[Evaluation]:
         for group in self._groups([self._checked(item) for item in self._tokeniser.tokenise(events)]):
-            started = time.perf_counter()
+            started, judging_s = time.perf_counter(), 0.0
             windows, near = [], []
             judged: dict[int, Judgement] = {}
             for n, (values, count) in enumerate(self._read(group, self._reader, policy.width, on_group)):
                 windows.append(count)
-                if self._exact is None:
-                    judged[n] = policy.judge(group[n], values)
-                elif policy.is_near(group[n], values):
+                judging = time.perf_counter()
+                found = policy.judge(group[n], values) if self._exact is None else policy.screen(group[n], values)
+                judging_s += time.perf_counter() - judging
+                if found is None:
                     near.append(n)
+                else:
+                    judged[n] = found
             if self._exact is not None:
                 exact = self._read([group[n] for n in near], self._exact, policy.width, on_group)
                 for n, (values, _) in zip(near, exact, strict=True):
+                    judging = time.perf_counter()
                     judged[n] = policy.judge(group[n], values)
+                    judging_s += time.perf_counter() - judging
             seconds = time.perf_counter() - started
             total = sum(item.ids.size for item in group) or 1
             for n, item in enumerate(group):
+                share = item.ids.size / total
                 yield Evaluation(
                     event=item.event,
-                    alerts=judged.get(n, NOTHING).alerts,
+                    alerts=judged[n].alerts,
                     tokens=int(item.ids.size),
                     windows=windows[n],
                     fallback=item.fallback,
-                    seconds=seconds * item.ids.size / total,
-                    confirmed=self._exact is not None and n in judged,
-                    silenced=judged.get(n, NOTHING).silenced,
+                    seconds=seconds * share,
+                    read_seconds=(seconds - judging_s) * share,
+                    confirmed=n in near,
+                    attributes=policy.attributes(item.event),
+                    scores=judged[n].scores,
+                    silenced=judged[n].silenced,
                 )
 
     def scores(self, events: Sequence[Event]) -> Iterator[dict[str, Score | None]]:

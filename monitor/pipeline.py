@@ -19,11 +19,13 @@ from monitor.events.faults import Faults
 from monitor.events.parse import Parsed, parse_records
 from monitor.events.unread_range import UnreadRange
 from monitor.sinks.batch import Batch
+from monitor.sinks.optional import OptionalSink
 from monitor.sinks.sink import DeadLetters, Sink
 from monitor.sinks.status import SinkStatus
 from monitor.sources.source import Source
 from monitor.telemetry.health import Health
 from monitor.telemetry.names import RecordOutcome
+from monitor.telemetry.spans import Reading
 from monitor.telemetry.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -108,6 +110,7 @@ class Pipeline:
         self._unreadable = 0
         self._not_ready = ""
         self.totals = Totals()
+        telemetry.watch_source(source.positions)
 
     def run(self) -> Totals:
         """Runs until the source is exhausted or `stop` is set. Raises Permanent if going on is pointless."""
@@ -115,24 +118,31 @@ class Pipeline:
             self._report_readiness()
         while not self._stop.is_set() and not self._source.exhausted:
             self._between_batches()
-            started = time.perf_counter()
-            polled: Sequence[Record | UnreadRange] = ()
-            try:
-                polled = self._source.poll()
-            except Retryable as e:
-                self._telemetry.source_failed(e.kind)
-                self._pause(e, 0)
+            polled = self._poll()
             records = [item for item in polled if isinstance(item, Record)]
-            self._telemetry.polled(len(records), time.perf_counter() - started)
             self._report_readiness()  # before the first batch, which may take a minute
             if polled:
                 self._process_batch(records, [item for item in polled if isinstance(item, UnreadRange)])
             else:
                 # what has no records for us, such as the end of a transaction, is committed too
                 self._commit()
-            self._telemetry.lag(self._source.lag())
+                for sink in self._delivery.sinks:
+                    if isinstance(sink, OptionalSink):  # the trace of the last batch ended with its commit
+                        sink.flush()
             self._health.progress()
         return self.totals
+
+    def _poll(self) -> Sequence[Record | UnreadRange]:
+        started = time.perf_counter()
+        try:
+            polled = self._source.poll()
+        except Retryable as e:
+            self._telemetry.polled(0, time.perf_counter() - started, e.kind)
+            self._pause(e, 0)
+            return ()
+        records = sum(isinstance(item, Record) for item in polled)
+        self._telemetry.polled(records, time.perf_counter() - started)
+        return polled
 
     def _report_readiness(self) -> None:
         reason = self._source.unready
@@ -159,9 +169,13 @@ class Pipeline:
         batch = Batch(to.sinks, to.dead_letters, alerts, letters, self._status, to.together)
         if not self._retry(batch.deliver, batch.reset):
             return  # stopped while a destination was down: nothing is committed, all is read again
+        started = time.perf_counter()
         if not self._commit():
             return
+        seconds, now_s = time.perf_counter() - started, time.time()
         self._count(evaluations, bad, unread)
+        ages_s = [max(0.0, now_s - r.time_ms / 1000) for r in records if r.time_ms is not None]
+        self._telemetry.committed(len(records), seconds, ages_s)
         at = [r.origin for r in records]
         self._count_records(Counter(_outcome(o in judged, o in faults, o in sampled) for o in at))
         self._on_batch(self.totals)
@@ -186,17 +200,20 @@ class Pipeline:
             return done
         done = []
         for event in events:
+            started = time.perf_counter()
             try:
                 done += self._engine.evaluate([event], self._between_groups)
                 self._unreadable = 0
             except BadEvent as e:
                 _add_fault(faults, event, e)
+                self._telemetry.processed(event, (), time.perf_counter() - started, e.kind)
             except Exception as e:
                 log.exception("event at %s could not be read", event.origin)
                 self._unreadable += 1
                 if self._unreadable >= _BROKEN_AFTER:
                     raise Permanent(f"the reader failed on {self._unreadable} events in a row: {e}") from e
                 _add_fault(faults, event, BadEvent(f"{type(e).__name__}: {e}", kind="unreadable"))
+                self._telemetry.processed(event, (), time.perf_counter() - started, "unreadable")
         return done
 
     def _between_groups(self) -> None:
@@ -259,18 +276,21 @@ class Pipeline:
         if evaluation.sampled_out:
             telemetry.sampled_out(evaluation.sampled_out)
             return []
-        telemetry.read(evaluation.tokens, evaluation.windows, evaluation.seconds)
         traceparent = telemetry.processed(
-            evaluation.event, evaluation.alerts, evaluation.seconds, silenced=evaluation.silenced
+            evaluation.event,
+            evaluation.alerts,
+            evaluation.seconds,
+            silenced=evaluation.silenced,
+            chosen=evaluation.attributes,
+            reading=Reading(
+                evaluation.tokens, evaluation.windows, evaluation.read_seconds, confirmed=evaluation.confirmed
+            ),
+            scores=evaluation.scores,
         )
         if evaluation.fallback:
             telemetry.template_fallback()
-        if evaluation.confirmed:
-            telemetry.confirmed()
         for alert in evaluation.alerts:
             telemetry.alert(alert)
-            for feature in alert.features:
-                telemetry.feature_active(alert.set.id, feature.index)
         return [alert.within(traceparent) for alert in evaluation.alerts]
 
     def _count(
@@ -279,7 +299,6 @@ class Pipeline:
         bad: Sequence[tuple[Record, BadEvent]],
         unread: Sequence[UnreadRange],
     ) -> None:
-        self._telemetry.committed()
         self._telemetry.queue(0)
         for _, error in bad:
             self._telemetry.bad_event(error.kind)

@@ -88,3 +88,18 @@ class OtlpReceiver:
             for scope in res.scope_metrics
             for m in scope.metrics
         }
+
+    def schema_urls(self) -> set[str]:
+        """Of every scope of spans, logs and metrics."""
+        kinds: dict[str, tuple[Any, str]] = {
+            "/v1/traces": (ExportTraceServiceRequest, "spans"),
+            "/v1/logs": (ExportLogsServiceRequest, "logs"),
+            "/v1/metrics": (ExportMetricsServiceRequest, "metrics"),
+        }
+        return {
+            scope.schema_url
+            for path, _, body in self.requests
+            for message, what in [kinds[path]]
+            for resource in getattr(message.FromString(body), f"resource_{what}")
+            for scope in getattr(resource, f"scope_{what}")
+        }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from monitor.alerts.allow import AllowList, Silenced
+from monitor.alerts.event_attributes import ChosenAttributes
 from monitor.alerts.policy import Policy, PolicySettings
 from monitor.alerts.rules import RuleBook
 from monitor.config.sections import FeatureSetsConfig
@@ -121,7 +123,7 @@ class ScoreTokeniser:
 def loaded_set(name: str, threshold: float) -> LoadedSet:
     feature = {"index": 3, "label": "the number", "threshold": threshold}
     made = make_set(id=name, features=[feature])
-    return LoadedSet(Path(f"{name}.yaml"), "a" * 64, made, made)
+    return LoadedSet(Path(f"{name}.yaml"), "a" * 64, made, made, named=(3,))
 
 
 def confirming(error: float, margins: dict[str, float], *sets: LoadedSet) -> tuple[Engine, Scorer, Scorer]:
@@ -137,12 +139,15 @@ def scoring_engine(
     margins: dict[str, float] | None = None,
     rules: Sequence[dict[str, Any]] = (),
     allow: Sequence[dict[str, Any]] = (),
+    attributes: Sequence[str] = (),
 ) -> Engine:
     used = sets or (loaded_set("one", 2.0),)
     config = FeatureSetsConfig.model_validate({"rules": rules, "allow": allow})
     book = RuleBook(config, [loaded.set.id for loaded in used])
     return Engine(
-        policy=Policy(used, [3], PolicySettings("0"), margins, book, AllowList(config.allow)),
+        policy=Policy(
+            used, [3], PolicySettings("0", ChosenAttributes(attributes)), margins, book, AllowList(config.allow)
+        ),
         tokeniser=cast(Any, ScoreTokeniser()),
         reader=WindowReader(reader, window_tokens=100, overlap_tokens=0),
         exact=None if exact is None else WindowReader(exact, window_tokens=100, overlap_tokens=0),
@@ -204,6 +209,33 @@ def test_of_a_set_that_nothing_was_measured_of_everything_is_read_again() -> Non
     assert [e.confirmed for e in evaluations] == [True, False, True]  # "none" has nothing that the set looks at
     assert [len(e.alerts) for e in evaluations] == [0, 0, 1]
     assert sum(exact.calls) == 4
+
+
+def test_every_event_has_its_scores_whichever_reader_decides() -> None:
+    sets = loaded_set("high", 9.0), loaded_set("low", 2.0)
+    engine, _, _ = confirming(0.05, {"high": 0.1, "low": 0.1}, *sets)
+    found = [{s.set_id: s for s in e.scores} for e in engine.evaluate([make_event(t) for t in ("1.0", "2.0", "none")])]
+    assert [score.score for score in found[0].values()] == [pytest.approx(1.05 / 9), pytest.approx(1.05 / 2)]
+    assert [score.score for score in found[1].values()] == [pytest.approx(2 / 9), pytest.approx(1)]  # read again
+    assert found[2] == {}
+    assert found[1]["low"].active == (3,)
+    assert found[1]["low"].category == "unsafe_code"
+
+
+def test_named_features_are_active_if_they_contribute_and_others_are_not_told() -> None:
+    (silent,) = scoring_engine(Scorer()).evaluate([make_event("0.0")])
+    assert [score.active for score in silent.scores] == [()]
+    unnamed = replace(loaded_set("one", 2.0), named=())
+    (evaluation,) = scoring_engine(Scorer(), unnamed).evaluate([make_event("5.0")])
+    assert [score.active for score in evaluation.scores] == [()]
+
+
+def test_an_event_says_how_long_it_was_read_and_which_attributes_were_chosen() -> None:
+    engine = scoring_engine(Scorer(), attributes=["tenant"])
+    (evaluation,) = engine.evaluate([make_event("5.0", attributes={"tenant": "bank", "user": "u"})])
+    assert 0 < evaluation.read_seconds <= evaluation.seconds
+    assert evaluation.attributes == {"tenant": "bank"}
+    assert [alert.event.attributes for alert in evaluation.alerts] == [{"tenant": "bank"}]
 
 
 def test_scores_are_only_those_of_the_first_reader() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,12 @@ from monitor.config.sinks import OtelConfig
 from monitor.engine import Evaluation
 from monitor.errors import BadEvent, Permanent, Retryable
 from monitor.events.event import Event, EventLimits, Origin, Record
+from monitor.events.position import Position
 from monitor.events.unread_range import UnreadRange
 from monitor.pipeline import Delivery, Pipeline, Totals
 from monitor.sinks.jsonl import JsonlDeadLetters, JsonlSink
+from monitor.sinks.optional import OptionalSink
+from monitor.sinks.status import SinkStatus
 from monitor.sources.file import FileSource
 from monitor.telemetry.health import Health
 from monitor.telemetry.telemetry import Telemetry
@@ -80,8 +85,8 @@ class RecordingSource:
             raise Retryable("no coordinator", 0)
         self.uncommitted.clear()
 
-    def lag(self) -> int | None:
-        return None
+    def positions(self) -> Sequence[Position] | None:
+        return [Position("t", 0, 1, 5)]
 
     def close(self) -> None:
         self._calls.append("close")
@@ -176,6 +181,14 @@ def loop(telemetry: Telemetry, stop: threading.Event) -> Loop:
     return Loop(telemetry, stop)
 
 
+STREAM = {
+    "messaging_system": "kafka",
+    "messaging_destination_name": "llm.events",
+    "messaging_consumer_group_name": "latentwatch",
+    "messaging_client_id": "latentwatch",
+}
+
+
 def metric(telemetry: Telemetry, name: str, **labels: str) -> float | None:
     return telemetry.registry.get_sample_value(name, labels)
 
@@ -267,7 +280,7 @@ def test_an_unread_range_is_dead_lettered_and_counted_before_the_commit(loop: Lo
     assert loop.calls.index("letters.flush") < loop.calls.index("commit")
     assert metric(telemetry, "latentwatch_source_unread_total", error_type="codec") == 4
     assert metric(telemetry, "latentwatch_source_unread_total", error_type="corrupt") == 0
-    assert metric(telemetry, "latentwatch_events_dead_lettered_total", error_type="unreadable") is None
+    assert metric(telemetry, "latentwatch_events_dead_lettered_total", error_type="unreadable") == 0
 
 
 def test_nothing_is_committed_past_a_range_whose_dead_letter_is_not_safe(loop: Loop, stop: threading.Event) -> None:
@@ -316,6 +329,32 @@ def test_a_failed_flush_is_repeated_for_that_sink_alone_and_nothing_is_committed
     assert "keep_alive" in loop.calls[loop.calls.index("failing.flush") : loop.calls.index("failing.reset")]
     assert metric(telemetry, "latentwatch_sink_failures_total", latentwatch_sink="failing") == 2
     assert loop.pipeline.totals.alerts == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("required", [True, False])
+def test_a_full_disk_is_named_and_holds_up_only_what_needs_it(
+    loop: Loop, telemetry: Telemetry, stop: threading.Event, required: bool
+) -> None:
+    loop.health.set_ready("model", True)
+    told: list[list[str]] = []
+
+    class Watching(RecordingSource):
+        def keep_alive(self) -> None:  # between the attempts, too
+            super().keep_alive()
+            told.append(loop.health.ready())
+            if metric(telemetry, "latentwatch_sink_failures_total", latentwatch_sink="jsonl") == 1:
+                stop.set()
+
+    full: Any = JsonlSink(Path("/dev/full"), fsync=False)
+    full = full if required else OptionalSink(full, SinkStatus(telemetry, loop.health))
+    other = RecordingSink(loop.calls, "kafka")
+    loop.run(Watching(loop.calls, [record(1, "alert"), record(2, "alert")]), full, other)
+    full.close()
+    assert ids(other.safe) == ["e1", "e2"]
+    fault = "sink jsonl: /dev/full: not written: No space left on device"
+    assert ([fault] in told, "commit" in loop.calls) == (required, not required)
+    assert loop.health.warnings() == ([] if required else [fault])
 
 
 def test_a_failed_commit_is_repeated_without_delivering_again(loop: Loop) -> None:
@@ -454,6 +493,26 @@ def test_an_event_that_the_reader_fails_on_is_taken_out_alone(loop: Loop, teleme
     assert (totals.events, totals.bad, totals.alerts) == (2, 1, 2)
     assert metric(telemetry, "latentwatch_events_dead_lettered_total", error_type="unreadable") == 1
     assert metric(telemetry, "latentwatch_tokens_total") == 6  # nothing is counted twice
+    assert metric(telemetry, "latentwatch_events_judged_total") == 2
+    stream = STREAM | {"messaging_operation_name": "process"}
+    failed = stream | {"error_type": "unreadable"}
+    assert metric(telemetry, "messaging_process_duration_seconds_count", **stream, error_type="") == 2
+    assert metric(telemetry, "messaging_process_duration_seconds_count", **failed) == 1
+
+
+def test_times_and_ages_are_those_of_the_commit(loop: Loop, telemetry: Telemetry) -> None:
+    an_hour_ago = replace(record(1), time_ms=int((time.time() - 3_600) * 1_000))
+    loop.run(RecordingSource(loop.calls, [an_hour_ago, record(2)]), RecordingSink(loop.calls))
+    assert metric(telemetry, "latentwatch_event_age_seconds_count") == 1  # the other has no time
+    assert metric(telemetry, "latentwatch_event_age_seconds_bucket", le="900.0") == 0
+    assert metric(telemetry, "latentwatch_event_age_seconds_bucket", le="21600.0") == 1
+    assert metric(telemetry, "latentwatch_last_commit_timestamp_seconds") is not None
+
+
+def test_the_source_s_positions_are_shown(loop: Loop, telemetry: Telemetry) -> None:
+    loop.run(RecordingSource(loop.calls, [record(1)]), RecordingSink(loop.calls))
+    where = {"messaging_destination_name": "t", "messaging_destination_partition_id": "0"}
+    assert metric(telemetry, "latentwatch_lag", **where) == 4
 
 
 def test_events_that_are_too_long_to_read_are_no_sign_of_a_broken_reader(loop: Loop) -> None:

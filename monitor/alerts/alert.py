@@ -35,6 +35,8 @@ class AlertEvent(_Model):
     """The model that wrote the response, according to the event."""
     conversation_id: str | None = None
     """The conversation, if the event's attributes name one."""
+    attributes: dict[str, str] = Field(default_factory=dict)
+    """The attributes that alerts.attributes chooses, as far as the event has them."""
     origin: AlertOrigin
 
 

@@ -22,6 +22,7 @@ from monitor.alerts.alert import (
     TokenActivation,
     alert_id,
 )
+from monitor.alerts.event_attributes import ChosenAttributes
 from monitor.events.event import Event
 from monitor.sets.load import LoadedSet
 from monitor.tokens.chat_template import Segment
@@ -31,8 +32,9 @@ from monitor.tokens.tokeniser import Tokenised
 class AlertBuilder:
     """Builds alerts with labels and offsets as evidence. They hold text of the event only with `capture_content`."""
 
-    def __init__(self, config_sha256: str, capture_content: bool) -> None:
+    def __init__(self, config_sha256: str, attributes: ChosenAttributes, capture_content: bool) -> None:
         self._config_sha256 = config_sha256
+        self._attributes = attributes
         self._capture_content = capture_content
 
     def build(self, item: Tokenised, loaded: LoadedSet, match: Match, rules: Sequence[str] = ()) -> Alert:
@@ -58,6 +60,7 @@ class AlertBuilder:
                 time=event.time,
                 model=event.model,
                 conversation_id=event.conversation_id,
+                attributes=self._attributes.of(event),
                 origin=AlertOrigin(
                     topic=event.origin.topic, partition=event.origin.partition, offset=event.origin.offset
                 ),

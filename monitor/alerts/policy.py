@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,9 @@ from detectors.score import Score
 from monitor.alerts.alert import Alert
 from monitor.alerts.allow import AllowList, Silenced, silencing
 from monitor.alerts.builder import AlertBuilder
-from monitor.alerts.rules import AS_SET, UNCHANGED, Decision, RuleBook
+from monitor.alerts.event_attributes import NONE_CHOSEN, ChosenAttributes
+from monitor.alerts.rules import AS_SET, UNCHANGED, Decision, RuleBook, SetDecision
+from monitor.alerts.set_score import SetScore
 from monitor.events.event import Event
 from monitor.sets.load import LoadedSet
 from monitor.tokens.tokeniser import Tokenised, as_index
@@ -26,6 +28,8 @@ class PolicySettings:
 
     config_sha256: str
     """Goes into every alert."""
+    attributes: ChosenAttributes = NONE_CHOSEN
+    """What alerts and telemetry say of an event."""
     capture_content: bool = False
     """Whether alerts carry text."""
     top_features: int = 8
@@ -40,9 +44,8 @@ class Judgement:
 
     alerts: tuple[Alert, ...] = ()
     silenced: tuple[Silenced, ...] = ()
-
-
-NOTHING = Judgement()
+    scores: tuple[SetScore, ...] = ()
+    """Of every set that looks at the event."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,14 @@ class SetMatcher:
     loaded: LoadedSet
     matcher: Matcher
     margin: float
+    named: NDArray[np.int64]
+    """Places of the named features among those of the set."""
+
+    def scored(self, score: Score) -> SetScore:
+        """The event's score as metrics show it."""
+        used = self.loaded.set
+        active = self.named[score.contributions[self.named] > 0]
+        return SetScore(used.id, used.category, score.value, tuple(used.features[place].index for place in active))
 
 
 class Policy:
@@ -84,28 +95,33 @@ class Policy:
                     np.array([at[name] for name in loaded.set.columns()], dtype=np.int64),
                 ),
                 (margins or {}).get(loaded.set.id, math.inf),
+                np.flatnonzero(np.isin(loaded.set.indices(), loaded.named)),
             )
             for loaded in sets
         ]
         self._rules = rules
         self._allow = allow or AllowList()
-        self._builder = AlertBuilder(settings.config_sha256, settings.capture_content)
+        self._builder = AlertBuilder(settings.config_sha256, settings.attributes, settings.capture_content)
+        self._attributes = settings.attributes
 
     def decision(self, event: Event) -> Decision:
         """What the rules of the config decide for the event."""
         return UNCHANGED if self._rules is None else self._rules.decide(event)
 
+    def attributes(self, event: Event) -> Mapping[str, str]:
+        """The event's attributes that the config chooses."""
+        return self._attributes.of(event)
+
     def judge(self, item: Tokenised, values: NDArray[np.float32]) -> Judgement:
         """Judges an event with the activations `values` [token, column]."""
-        segments, decision = _segments(item, values), self.decision(item.event)
-        matches = []
-        for of in self._matchers:
-            how = decision.sets.get(of.loaded.set.id, AS_SET)
-            match = of.matcher.match(segments, how.threshold, how.severity) if how.enabled else None
+        matches, scores = [], []
+        for of, how, best in self._best(item, values):
+            scores.append(of.scored(best[1]))
+            match = of.matcher.match_of(*best, how.threshold, how.severity)
             if match is not None:
                 matches.append((of.loaded, match, how.rules))
         if not matches:
-            return NOTHING
+            return Judgement(scores=tuple(scores))
         allowed = self._allow.entries_for(item.event)
         alerts, silenced = [], []
         for loaded, match, rules in matches:
@@ -114,21 +130,29 @@ class Policy:
                 alerts.append(self._builder.build(item, loaded, match, rules))
             else:
                 silenced.append(Silenced(loaded.set.id, entry.name))
-        return Judgement(tuple(alerts), tuple(silenced))
+        return Judgement(tuple(alerts), tuple(silenced), tuple(scores))
 
-    def is_near(self, item: Tokenised, values: NDArray[np.float32]) -> bool:
-        """Whether an exact reader could decide otherwise than `values` [token, column], which were rounded."""
+    def screen(self, item: Tokenised, values: NDArray[np.float32]) -> Judgement | None:
+        """Judges an event with activations that were rounded; None if an exact reader could decide otherwise."""
+        scores = []
+        for of, how, (_, score) in self._best(item, values):
+            detector = of.matcher.detector
+            threshold = detector.threshold if how.threshold is None else how.threshold
+            if detector.scale.margin(score.value, threshold) >= -of.margin:
+                return None
+            scores.append(of.scored(score))
+        return Judgement(scores=tuple(scores))
+
+    def _best(
+        self, item: Tokenised, values: NDArray[np.float32]
+    ) -> Iterator[tuple[SetMatcher, SetDecision, tuple[SegmentActivations, Score]]]:
+        """Every set that looks at the event, what the rules decide for it, its best segment and the score."""
         segments, decision = _segments(item, values), self.decision(item.event)
         for of in self._matchers:
             how = decision.sets.get(of.loaded.set.id, AS_SET)
             best = of.matcher.best(segments) if how.enabled else None
-            if best is None:
-                continue
-            detector = of.matcher.detector
-            threshold = detector.threshold if how.threshold is None else how.threshold
-            if detector.scale.margin(best[1].value, threshold) >= -of.margin:
-                return True
-        return False
+            if best is not None:
+                yield of, how, best
 
     def scores(self, item: Tokenised, values: NDArray[np.float32]) -> dict[str, Score | None]:
         """The event's score in every set; None if the set looks at no segment of it."""

@@ -10,14 +10,13 @@ from typing import Any
 
 from detectors.detector import detector_of
 from detectors.feature_set import FeatureSet, Severity
-from monitor.config.feature_sets import ATTRIBUTE, FeatureSetsConfig
+from monitor.alerts.event_attributes import value_of
+from monitor.config.feature_sets import FeatureSetsConfig
 from monitor.config.rules import ALL_SETS, Rule
 from monitor.events.event import Event
 
 _MAX_KNOWN = 4_096
 """Kinds of events whose decision is remembered; tenants can be many."""
-_MAX_CHARS = 256
-"""Longest value that a rule can name."""
 Kind = tuple[str | None, ...]
 """What rules can tell events apart by, in the order of RuleScope's keys."""
 
@@ -72,8 +71,8 @@ class RuleBook:
         if not self._rules:
             return UNCHANGED
         kind = (
-            _value(event, self._tenant_from),
-            _value(event, self._environment_from),
+            value_of(event, self._tenant_from),
+            value_of(event, self._environment_from),
             event.model,
             event.origin.topic,
         )
@@ -107,28 +106,6 @@ def _merged(set_id: str, rules: Sequence[Rule]) -> SetDecision:
                     found[key], by[key] = value, rule.name
     names = set(by.values())
     return SetDecision(**found, rules=tuple(rule.name for rule in rules if rule.name in names))
-
-
-def _value(event: Event, origins: Sequence[str]) -> str | None:
-    """The first value that the event has; one that is too long is none."""
-    for origin in origins:
-        name = origin.partition(":")[2]
-        value = _attribute(event.attributes, name) if origin.startswith(ATTRIBUTE) else event.header(name)
-        if value and len(value) <= _MAX_CHARS:
-            return value
-    return None
-
-
-def _attribute(attributes: Mapping[str, Any], name: str) -> str | None:
-    """The attribute of that name, also if its dots stand for objects within objects."""
-    found: Any = attributes.get(name)
-    if found is None and "." in name:
-        found = attributes
-        for step in name.split("."):
-            found = found.get(step) if isinstance(found, Mapping) else None
-    if isinstance(found, bool) or not isinstance(found, str | int):
-        return None
-    return str(found)
 
 
 def rule_problems(config: FeatureSetsConfig, sets: Sequence[FeatureSet]) -> Iterator[str]:

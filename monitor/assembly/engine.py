@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from monitor.alerts.allow import AllowList
+from monitor.alerts.event_attributes import ChosenAttributes
 from monitor.alerts.policy import Policy, PolicySettings
 from monitor.alerts.rules import RuleBook
 from monitor.assembly.artefacts import Artefacts
@@ -43,6 +44,7 @@ def build_policy(
     """The policy of the config with its `sets`, for readers with `columns`; see Policy for `margins`."""
     settings = PolicySettings(
         config_sha256=config.sha256(),
+        attributes=ChosenAttributes(config.alerts.attributes, config.feature_sets),
         capture_content=config.alerts.capture_content,
         top_features=config.alerts.top_features,
         top_tokens=config.alerts.top_tokens,

@@ -30,8 +30,8 @@ _MAX_LOGGED = 20
 class ReloadReport(Protocol):
     """Where a reload tells how it went; Telemetry is one."""
 
-    def config_loaded(self, sha256: str) -> None:
-        """A configuration is in use."""
+    def config_loaded(self, config: Config, sets: Sequence[LoadedSet]) -> None:
+        """A configuration is in use, with these feature sets."""
 
     def reloaded(self, outcome: str) -> None:
         """A reload ended: applied, unchanged or refused."""
@@ -112,7 +112,7 @@ class Reload:
         self._running = version
         self._pending = None
         self._on_applied(version.config)
-        self._report.config_loaded(version.config.sha256())
+        self._report.config_loaded(version.config, reading.sets)
         self._report.reloaded("applied")
         log.info("reload: config %s is in use", version.config.sha256()[:16])
         changes = list(all_changes((before.config, version.config), (before.reading.sets, reading.sets)))

@@ -55,6 +55,7 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
     health = Health(settings.health.stalled_after_s)
     loading = Loading(health, _LOADING_STEPS + (_BROKER_STEPS if settings.uses_kafka else 0))
     telemetry = make_telemetry(settings, settings.sinks.otel, reader)
+    telemetry.watch_ready(lambda: not health.ready())
     with closing_all() as opened:
         opened.append(telemetry.shutdown)
         # before the port opens, so that the health checks know of it from their first answer on
@@ -66,7 +67,7 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
         live = build_live_engine(settings, artefacts, loading.detail)
         engine = live.engine
         telemetry.watch_cache(lambda: engine.cached_tokens)
-        telemetry.config_loaded(settings.sha256())
+        telemetry.config_loaded(settings, artefacts.sets)
         log.info(
             "reading with %s, layer %d, %d features in %d sets",
             reader.model,

@@ -63,7 +63,8 @@ def make_telemetry(settings: Config, otel: OtelConfig, reader: ReaderRef) -> Tel
     }
     source, client = settings.source, settings.kafka.client_id
     topic = source.topic if source.kind == "kafka" else "http"
-    stream = Stream(topic, source.group_id, client, source.kind)
+    server = settings.kafka.bootstrap_servers.partition(",")[0].strip() if source.kind == "kafka" else ""
+    stream = Stream(topic, source.group_id, client, source.kind, server)
     return Telemetry(otel, monitor.__version__, resource, stream)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from monitor.config.alerts import AlertsConfig as AlertsConfig
 from monitor.config.delivery import DeliveryConfig
 from monitor.config.feature_sets import FeatureSetsConfig as FeatureSetsConfig
 from monitor.config.http import HttpConfig as HttpConfig
@@ -298,17 +300,6 @@ class ReaderConfig(Section):
         return self
 
 
-class AlertsConfig(Section):
-    """What an alert carries."""
-
-    capture_content: bool = False
-    """Whether alerts carry text: tokens, the scored segment, the user's last turn. If false, no text is sent."""
-    top_features: Positive = 8
-    """Most features in one alert."""
-    top_tokens: Positive = 8
-    """Most tokens for one feature."""
-
-
 class HealthConfig(Section):
     """The port for health checks and metrics."""
 
@@ -320,6 +311,8 @@ class HealthConfig(Section):
     """Port of /livez, /readyz and /metrics; 0 picks a free one."""
     stalled_after_s: Seconds = 300.0
     """/livez fails if the loop has made no progress for this long."""
+    feature_metrics: bool = True
+    """Whether metrics count how often each feature is active that the files of the sets name."""
 
 
 class LogConfig(Section):
@@ -387,6 +380,19 @@ class Config(Section):
         return self.source.kind == "kafka" or any(sink.kafka_topics() for sink in sinks)
 
     def sha256(self) -> str:
-        """Hash of the effective configuration, without secrets."""
-        data = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+        """Hash of what decides alerts, so that replicas with different pod names and threads have the same."""
+        data = json.dumps(self.model_dump(mode="json", include=_DECIDES), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(data.encode()).hexdigest()
+
+
+def _all_but(section: type[Section], *keys: str) -> set[str]:
+    return set(section.model_fields) - set(keys)
+
+
+_DECIDES: Mapping[str, Any] = {
+    "events": {name for name in EventsConfig.model_fields if not name.startswith("schema_registry_")},
+    "reader": _all_but(ReaderConfig, "device", "batch_tokens", "prefix_cache_bytes", "threads", "cache_dir"),
+    "feature_sets": True,
+    "alerts": True,
+}
+"""The keys that make a difference to alerts, by section; the others say where, how fast and for whom."""

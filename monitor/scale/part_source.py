@@ -40,8 +40,8 @@ class PartSource:
     def commit(self) -> None:
         self._source.commit()
 
-    def lag(self) -> int | None:
-        return self._source.lag()
+    def positions(self) -> None:
+        return self._source.positions()
 
     def close(self) -> None:
         self._source.close()

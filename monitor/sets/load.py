@@ -32,6 +32,8 @@ class LoadedSet:
     set: FeatureSet
     probe: Probe | None = None
     """Only of a probe set."""
+    named: tuple[int, ...] = ()
+    """The first features that the YAML file itself lists; thousands more may come with the weights."""
 
     @property
     def sae_folder(self) -> Path:
@@ -91,7 +93,7 @@ def load_feature_set(path: Path) -> LoadedSet:
         detector_of(parts.feature_set)
     except ValueError as e:
         raise ConfigError(f"{path}: detector: {e}") from None
-    return LoadedSet(path, parts.sha256, parts.feature_set, parts.feature_set, parts.probe)
+    return LoadedSet(path, parts.sha256, parts.feature_set, parts.feature_set, parts.probe, parts.named)
 
 
 def builtin_folder() -> Path:

@@ -23,6 +23,8 @@ READER_FILE = "reader.yaml"
 """The reader of all sets in a folder that do not state one themselves."""
 LABELS_FILE = "latents.json"
 """Labels of latents, for all sets in a folder whose weights are in files of their own."""
+MAX_NAMED = 64
+"""Each named feature has a metric of its own."""
 
 _RENAMED = {
     "across": "it is now called combine_segments: max (once highest) or mean",
@@ -47,6 +49,8 @@ class SetParts:
     feature_set: FeatureSet
     probe: Probe | None
     sha256: str
+    named: tuple[int, ...]
+    """The first features that the YAML file itself lists, MAX_NAMED at most."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class _Part:
 def read_parts(path: Path, raw: bytes) -> SetParts:
     """The set in the YAML file `path`, whose bytes are `raw`. Raises ConfigError with file, key and rule."""
     data = parse_yaml(path, raw)
+    listed = data.get("features")
     files: list[tuple[str, bytes]] = [(path.name, raw)]
     probe: Probe | None = None
     problems: list[str] = []
@@ -94,7 +99,8 @@ def read_parts(path: Path, raw: bytes) -> SetParts:
         ]
     if problems:
         raise ConfigError(problems)
-    return SetParts(feature_set, probe, _sha256(files))
+    named = tuple(feature["index"] for feature in (listed or ())[:MAX_NAMED])
+    return SetParts(feature_set, probe, _sha256(files), named)
 
 
 def _reader(path: Path, data: Mapping[str, Any]) -> _Part:

@@ -26,7 +26,7 @@ _MAX_GROUPS = 1_000
 _MAX_LABEL_CHARS = 200
 _OWN_LABELS = ("alertname", "set", "category", "severity")
 # what may hold text of an event must not become a label
-_LABEL_SOURCES = ("event", "set", "segment", "reader", "attributes", "detector", "trace_id", "config_sha256")
+_LABEL_SOURCES = ("event", "set", "segment", "reader", "detector", "trace_id", "config_sha256")
 
 LabelName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
 
@@ -37,7 +37,7 @@ class AlertmanagerSinkConfig(HttpSinkConfig):
     url: str = "http://127.0.0.1:9093"
     """Base URL of Alertmanager."""
     labels: dict[LabelName, str] = Field(default_factory=dict)
-    """Further labels: name -> field of the alert, such as `model: event.model`."""
+    """Further labels: name -> field of the alert, such as `tenant: event.attributes.tenant`."""
     resolve_after_s: Seconds = 300.0
     """Alertmanager resolves the alert if this long no event made it again."""
 

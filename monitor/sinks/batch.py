@@ -12,9 +12,7 @@ from monitor.events.event import Record
 from monitor.sinks.optional import OptionalSink
 from monitor.sinks.sink import DeadLetters, Sink
 from monitor.sinks.status import SinkStatus
-
-DEAD_LETTER = "dead_letter"
-"""The destination of bad records, next to the names of the sinks."""
+from monitor.telemetry.zero_series import DEAD_LETTERS
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class _Destination:
     name: str
     target: Sink | DeadLetters
     add: Callable[[], None]
-    alerts: int
+    items: int
 
 
 class Batch:
@@ -49,7 +47,8 @@ class Batch:
         self._waiting: list[_Destination] = []
         self._undone: list[_Destination] = []  # of one transaction, and delivered if it is committed
         if letters:
-            self._waiting.append(_Destination(DEAD_LETTER, dead_letters, _adding_letters(dead_letters, letters), 0))
+            add = _adding_letters(dead_letters, letters)
+            self._waiting.append(_Destination(DEAD_LETTERS, dead_letters, add, len(letters)))
         for sink in sinks:
             self._waiting.append(_Destination(sink.name, sink, _adding(sink, alerts), len(alerts)))
 
@@ -66,7 +65,7 @@ class Batch:
             if destination.target in self._together:
                 self._undone.append(destination)
             if not isinstance(destination.target, OptionalSink):  # which delivers later, and reports then
-                self._status.delivered(destination.name, destination.alerts, time.perf_counter() - started)
+                self._status.delivered(destination.name, destination.items, time.perf_counter() - started)
         if any(destination.target in self._together for destination in self._waiting):
             self._waiting += self._undone
             self._undone.clear()
@@ -76,19 +75,22 @@ class Batch:
 
     def reset(self) -> None:
         """Makes ready to deliver again to the destinations that failed. Raises Retryable."""
-        for destination in self._waiting:
-            destination.target.reset()
+        failures: list[Retryable] = []
+        for destination in self._waiting:  # all of them, or one would have its share twice
+            self._succeeds(destination, destination.target.reset, failures)
+        if failures:
+            raise failures[0]
 
     def _succeeds(self, destination: _Destination, step: Callable[[], None], failures: list[Retryable]) -> bool:
+        started = time.perf_counter()
         try:
             step()
-        except Retryable as e:
-            self._status.failed(destination.name, str(e))
+        except (Retryable, Permanent) as e:
+            self._status.failed(destination.name, e, destination.items, time.perf_counter() - started)
+            if isinstance(e, Permanent):
+                raise
             failures.append(e)
             return False
-        except Permanent as e:
-            self._status.failed(destination.name, str(e))
-            raise
         return True
 
 

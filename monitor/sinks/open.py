@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 from monitor.config.sinks import SINKS, SinksConfig
-from monitor.sinks.batch import DEAD_LETTER
 from monitor.sinks.optional import OptionalSink
 from monitor.sinks.sink import Sink, SinkContext, SinkType
 from monitor.sinks.status import SinkStatus
@@ -23,8 +22,6 @@ def open_sinks(config: SinksConfig, context: SinkContext, status: SinkStatus) ->
     except Exception:
         close_sinks(opened)
         raise
-    for name in (DEAD_LETTER, *config.enabled()):
-        status.opened(name)
     return opened
 
 

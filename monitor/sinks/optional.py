@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -10,15 +11,15 @@ from collections import deque
 from collections.abc import Sequence
 
 from monitor.alerts.alert import Alert
-from monitor.errors import LatentwatchError, Retryable
+from monitor.errors import Retryable
 from monitor.sinks.sink import Sink
-from monitor.sinks.status import SinkStatus
+from monitor.sinks.status import SinkStatus, reason_of
 
 _log = logging.getLogger(__name__)
 
 _BATCH = 100
 _MAX_TEXT_CHARS = 8_000_000
-_FIRST_PAUSE_S = 0.5
+_FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 _DOUBLINGS = 6
 _LONGEST_RETRY_AFTER_S = 300.0
@@ -45,7 +46,7 @@ class OptionalSink:
         self._flush_asked = False
         self._give_up_at_s: float | None = None  # monotonic; set by close
         self._changed = threading.Condition()
-        self._logged_at_s = -_LOG_INTERVAL_S
+        self._logged_at_s = -math.inf
         self._unlogged = 0
         self._random = random.SystemRandom()
         self._thread = threading.Thread(target=self._run, name=f"sink-{self.name}", daemon=True)
@@ -80,8 +81,9 @@ class OptionalSink:
             self._changed.notify_all()
         self._thread.join(_CLOSE_S)
         with self._changed:
-            left = len(self._queue) + self._in_hand
+            left, self._in_hand = len(self._queue) + self._in_hand, 0
             self._queue.clear()
+            self._logged_at_s = -math.inf  # this is the last chance to say how many
         self._drop(left, "the process ended")
         if not self._thread.is_alive():
             self._sink.close()
@@ -118,17 +120,18 @@ class OptionalSink:
                     self._sink.add(alert)
                 self._sink.flush()
             except Retryable as e:
-                self._failed(str(e), first=not attempt)
+                self._failed(e, batch, started, first=not attempt)
                 if not self._pause(e, attempt):
                     return False
                 attempt += 1
             except Exception as e:  # noqa: BLE001 - nothing may end this thread
-                self._failed(_reason(e), first=not attempt)
+                self._failed(e, batch, started, first=not attempt)
                 self._reset()
-                return self._take_apart(batch, _reason(e))
+                return self._take_apart(batch, reason_of(e))
             else:
                 self._settled(len(batch))
-                self._status.delivered(self.name, len(batch), time.perf_counter() - started, required=False)
+                if batch:
+                    self._status.delivered(self.name, len(batch), time.perf_counter() - started, required=False)
                 if attempt:
                     _log.info("sink %s: works again (failed attempts: %d)", self.name, attempt)
                 return True
@@ -149,7 +152,7 @@ class OptionalSink:
     def _pause(self, error: Retryable, attempt: int) -> bool:
         """Waits before the next attempt. Returns False if there is no time for one."""
         backoff_s = min(_FIRST_PAUSE_S * 2 ** min(attempt, _DOUBLINGS), _LONGEST_PAUSE_S)
-        pause_s = max(self._random.uniform(0.5, 1) * backoff_s, min(error.retry_after_s, _LONGEST_RETRY_AFTER_S))
+        pause_s = max(backoff_s, min(error.retry_after_s, _LONGEST_RETRY_AFTER_S)) * self._random.uniform(1, 1.5)
         with self._changed:
             if self._give_up_at_s is not None:
                 return False  # the last attempt was after close
@@ -163,12 +166,12 @@ class OptionalSink:
         try:
             self._sink.reset()
         except Exception as e:  # noqa: BLE001
-            _log.warning("sink %s: %s", self.name, _reason(e))
+            _log.warning("sink %s: %s", self.name, reason_of(e))
 
-    def _failed(self, reason: str, first: bool) -> None:
-        self._status.failed(self.name, reason, required=False)
+    def _failed(self, error: Exception, batch: Sequence[Alert], started_s: float, first: bool) -> None:
+        self._status.failed(self.name, error, len(batch), time.perf_counter() - started_s, required=False)
         if first:
-            _log.warning("sink %s: %s; alerts wait for it, and nothing else does", self.name, reason)
+            _log.warning("sink %s: %s; alerts wait for it, and nothing else does", self.name, reason_of(error))
 
     def _drop(self, alerts: int, reason: str) -> None:
         """Counts alerts that are lost; the log says so once a minute."""
@@ -186,8 +189,3 @@ class OptionalSink:
 
 def _text_chars(alert: Alert) -> int:
     return 0 if alert.content is None else len(alert.content.prompt) + len(alert.content.text)
-
-
-def _reason(error: Exception) -> str:
-    """For the log: errors of others may hold text of events."""
-    return str(error) if isinstance(error, LatentwatchError) else type(error).__name__

@@ -78,7 +78,7 @@ class OtelSink:
         self._text_chars = 0
         self._provider = LoggerProvider(telemetry.resource, shutdown_on_exit=False)
         self._provider.add_log_record_processor(self._buffer)
-        self._logger = self._provider.get_logger("latentwatch", telemetry.version)
+        self._logger = self._provider.get_logger("latentwatch", telemetry.version, names.SCHEMA_URL)
 
     @classmethod
     def open(cls, config: OtelConfig, context: SinkContext) -> OtelSink:

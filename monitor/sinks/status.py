@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from monitor.errors import LatentwatchError, Retryable
+
 if TYPE_CHECKING:  # imports the OpenTelemetry SDK, which most sinks do without
     from monitor.telemetry.health import Health
     from monitor.telemetry.telemetry import Telemetry
+
+
+def reason_of(error: Exception) -> str:
+    """What may be shown of an error."""
+    return str(error) if isinstance(error, LatentwatchError) else type(error).__name__
 
 
 class SinkStatus:
@@ -20,19 +27,16 @@ class SinkStatus:
         self._telemetry = telemetry
         self._health = health
 
-    def opened(self, name: str) -> None:
-        """The destination is in use."""
-        self._telemetry.sink_opened(name)
-
     def delivered(self, name: str, alerts: int, duration_s: float, required: bool = True) -> None:
         """An attempt succeeded."""
-        self._telemetry.sink_flushed(name, alerts, duration_s)
+        self._telemetry.sink_flushed(name, alerts, duration_s, in_batch=required)
         self._set(name, "", required)
 
-    def failed(self, name: str, reason: str, required: bool = True) -> None:
-        """An attempt failed. `reason` is shown, so it must hold no text of events."""
-        self._telemetry.sink_failed(name)
-        self._set(name, reason, required)
+    def failed(self, name: str, error: Exception, alerts: int, duration_s: float, required: bool = True) -> None:
+        """An attempt failed. What errors of the project say is shown; those of others may hold text of events."""
+        error_type = error.kind if isinstance(error, Retryable) else type(error).__name__
+        self._telemetry.sink_failed(name, alerts, duration_s, error_type, in_batch=required)
+        self._set(name, reason_of(error), required)
 
     def dropped(self, name: str, alerts: int) -> None:
         """So many alerts will never get there."""

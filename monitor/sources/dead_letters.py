@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from monitor.errors import BadEvent
 from monitor.events.event import Origin, Record
+from monitor.events.position import Position
 from monitor.events.unread_range import UnreadRange
 from monitor.sources.source import Source
 
@@ -64,9 +65,9 @@ class DeadLetterSource:
         """See Source."""
         self._rest.commit()
 
-    def lag(self) -> int | None:
+    def positions(self) -> Sequence[Position] | None:
         """See Source."""
-        return self._rest.lag()
+        return self._rest.positions()
 
     def close(self) -> None:
         """See Source."""

@@ -65,8 +65,8 @@ class FileSource:
     def commit(self) -> None:
         pass  # the run ends where the file does; there is nothing to remember
 
-    def lag(self) -> int | None:
-        return 0 if self.exhausted else None
+    def positions(self) -> None:
+        return None  # how many records are left shows at the end of the file
 
     def close(self) -> None:
         self._exit.close()

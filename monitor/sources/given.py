@@ -39,9 +39,8 @@ class GivenRecords:
     def commit(self) -> None:
         """Nothing to do: whoever gave them knows how far it got."""
 
-    def lag(self) -> int | None:
+    def positions(self) -> None:
         """Unknown."""
-        return None
 
     def close(self) -> None:
         """Nothing to free."""

@@ -10,6 +10,7 @@ from monitor.config.http import HttpConfig
 from monitor.config.sections import SourceConfig
 from monitor.errors import BadEvent, ConfigError, Permanent
 from monitor.events.event import Origin, Record
+from monitor.events.position import Position
 from monitor.sources.inbox import Inbox
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class HttpSource:
         app = intake_app(http, max_bytes, check, self._inbox, metrics)
         self._server = HttpServer(http, app, lambda: metrics.intake_refused("connections"))
         self.port = self._server.port
+        self._handed_out = 0
 
     @property
     def exhausted(self) -> bool:
@@ -59,7 +61,9 @@ class HttpSource:
             raise Permanent("the HTTP server has stopped: see the log")
         source = self._source
         timeout_s = min(source.poll_timeout_ms / 1000, _MAX_BLOCK_S)
-        return self._inbox.take(source.max_poll_records, timeout_s, source.max_wait_ms / 1000)
+        found = self._inbox.take(source.max_poll_records, timeout_s, source.max_wait_ms / 1000)
+        self._handed_out += len(found)
+        return found
 
     def keep_alive(self) -> None:
         """See Source. Callers don't go away."""
@@ -68,9 +72,10 @@ class HttpSource:
         """See Source. Answers the callers that wait."""
         self._inbox.settle()
 
-    def lag(self) -> int | None:
-        """See Source."""
-        return self._inbox.waiting
+    def positions(self) -> Sequence[Position]:
+        """See Source. One partition, whose offsets count requests."""
+        done, waiting = self._handed_out, self._inbox.waiting
+        return (Position("http", 0, done, done + waiting),)
 
     def held(self) -> tuple[int, int]:
         """Records and bytes that are accepted and not delivered yet."""

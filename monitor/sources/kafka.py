@@ -15,6 +15,7 @@ from kafka.structs import OffsetAndMetadata
 from monitor.config.sections import KafkaConfig, SourceConfig
 from monitor.errors import LatentwatchError, Retryable, Rewound
 from monitor.events.event import Record
+from monitor.events.position import Position
 from monitor.events.unread_range import UnreadRange
 from monitor.kafka.client import failure, open_client
 from monitor.kafka.connection_errors import ConnectionErrors
@@ -23,6 +24,7 @@ from monitor.kafka.transaction import TransactionalProducer
 from monitor.kafka.unread_log import UnreadLog
 from monitor.kafka.unread_ranges import UnreadRanges
 from monitor.sources.kafka_health import KafkaHealth, unauthorized_topic
+from monitor.sources.kafka_positions import KafkaPositions
 from monitor.sources.received import received
 
 _log = logging.getLogger(__name__)
@@ -44,7 +46,7 @@ _MOVED = (
 class KafkaSource:
     """A Source. Joins the group at the first poll and commits exactly what it handed out.
 
-    poll and commit come from one thread; `unready`, `connected`, `assigned` and `lag` may be asked from any.
+    poll and commit come from one thread; `unready`, `connected`, `assigned` and `positions` may be asked from any.
     """
 
     exhausted = False
@@ -68,7 +70,8 @@ class KafkaSource:
         self._held: list[Any] = []  # fetched while only keeping alive; handed out by the next poll
         self._failure: Exception | None = None
         self._unread_log = UnreadLog()
-        self._lag: int | None = None
+        self._measure: KafkaPositions | None = None
+        self._positions: Sequence[Position] | None = None
         self.lost_commits = 0
         """Partitions that moved between handing out and commit; their new owner reads again."""
 
@@ -98,7 +101,7 @@ class KafkaSource:
         try:
             found = self._poll()
         except LatentwatchError as e:
-            self._trouble, self._lag = str(e), None
+            self._trouble, self._positions = str(e), None
             raise
         self._trouble = ""
         return found
@@ -127,7 +130,7 @@ class KafkaSource:
                 raise problem
         found, self._held = self._held, []
         self._note_positions(consumer)
-        self._lag = self._measured_lag(consumer)
+        self._note_ends()
         for record in found:
             self._begun.setdefault(TopicPartition(record.topic, record.partition), record.offset)
             if isinstance(record.value, UnreadRange):
@@ -147,6 +150,7 @@ class KafkaSource:
                 self._fetch(consumer, 0 if self.assigned else _REJOIN_MS)
             finally:
                 consumer.resume(*(paused & consumer.assignment()))
+            self._note_ends()
         except errors.KafkaError as e:
             self._failure = e
 
@@ -216,9 +220,9 @@ class KafkaSource:
         self._begun.clear()
         self._lost = False
 
-    def lag(self) -> int | None:
-        """See Source. As of the last poll; None until every partition of ours was fetched from, and without a topic."""
-        return self._lag
+    def positions(self) -> Sequence[Position] | None:
+        """See Source. None without a topic, without a broker, and until this is a member of the group."""
+        return self._positions
 
     def close(self) -> None:
         """See Source."""
@@ -265,17 +269,17 @@ class KafkaSource:
         with contextlib.suppress(errors.KafkaError):
             consumer._net.run(consumer._manager.wait_for, consumer._cluster.request_update(), _MAX_BLOCK_MS)
         self._consumer, self._health, self._joins = consumer, health, KeptJoins(consumer)
-        self._unread = UnreadRanges(consumer)
+        self._unread, self._measure = UnreadRanges(consumer), KafkaPositions(consumer)
         return consumer
 
     def _drop(self) -> None:
         consumer, self._consumer, self._health, self._joins = self._consumer, None, None, None
-        self._unread = None
+        self._unread = self._measure = None
         self._next.clear()
         self._begun.clear()
         self._lost = False
         self._committed.clear()
-        self._held, self._failure, self._lag = [], None, None
+        self._held, self._failure, self._positions = [], None, None
         if consumer is not None:
             try:
                 consumer.close(autocommit=False, timeout_ms=_CLOSE_TIMEOUT_MS)
@@ -322,14 +326,9 @@ class KafkaSource:
             return Retryable(f"not authorised to join group {group}: grant READ on it", kind="group_unauthorized")
         return failure(error, doing, reason)
 
-    def _measured_lag(self, consumer: KafkaConsumer) -> int | None:
-        # from the high watermarks of the fetches: not every broker answers ListOffsets rightly
-        partitions = consumer.assignment()
-        marks: dict[TopicPartition, int | None] = {p: consumer.highwater(p) for p in partitions}
-        known = {p: mark for p, mark in marks.items() if mark is not None}
-        if not self.assigned or len(known) < len(marks):
-            return None
-        return sum(max(0, mark - int(consumer.position(p, timeout_ms=0) or 0)) for p, mark in known.items())
+    def _note_ends(self) -> None:
+        known = self._measure is not None and self.assigned and self.connected
+        self._positions = self._measure.measured(self._held) if self._measure is not None and known else None
 
 
 class _Moves(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from monitor.events.event import Record
+from monitor.events.position import Position
 from monitor.events.unread_range import UnreadRange
 
 
@@ -37,8 +38,8 @@ class Source(Protocol):
         is not an error: its new owner reads again.
         """
 
-    def lag(self) -> int | None:
-        """Records not yet handed out; None if that is unknown."""
+    def positions(self) -> Sequence[Position] | None:
+        """Every partition that it reads, a few seconds old at most; None while unknown. Called from any thread."""
 
     def close(self) -> None:
         """Leaves the group and frees everything. Does not commit."""

@@ -92,9 +92,8 @@ class TopicSample:
     def commit(self) -> None:
         """Nothing to do: a sample leaves no trace."""
 
-    def lag(self) -> int | None:
+    def positions(self) -> None:
         """Unknown."""
-        return None
 
     def close(self) -> None:
         """Closes the connections."""

@@ -6,6 +6,7 @@ from opentelemetry.util.types import AttributeValue
 
 from monitor.alerts.alert import Alert
 from monitor.telemetry import names as names
+from monitor.telemetry.label_values import event_attributes
 
 SCORE_LABEL = "active"
 
@@ -51,5 +52,6 @@ def alert_attributes(alert: Alert) -> dict[str, AttributeValue]:
         names.READER_HOOK: reader.hook,
         names.SAE_SHA256: reader.sae_sha256,
         names.CONFIG_SHA256: alert.config_sha256,
+        **event_attributes(alert.event.attributes),
     }
     return {name: value for name, value in attributes.items() if value is not None}

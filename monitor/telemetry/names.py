@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from monitor.telemetry.buckets import AGES, SCORES, SECONDS
+
 RecordOutcome = Literal["judged", "sampled_out", "nothing_to_judge", "partly_judged", "dead_lettered"]
 """What becomes of a record; partly judged ones are dead-lettered as well, because of what is bad in them."""
 Kind = Literal["counter", "histogram", "gauge", "span", "event", "attribute", "resource"]
 
-# From a fast poll to a long text on one core; the SDK's default boundaries are for milliseconds.
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+"""The version of the OpenTelemetry conventions that the names below follow."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Name:
     unit: str
     description: str
     attributes: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = SECONDS
+    """Of a histogram."""
 
 
 # Attributes of the OpenTelemetry conventions (messaging, GenAI evaluation, security rule) and of OpenInference.
@@ -35,6 +39,8 @@ GROUP = "messaging.consumer.group.name"
 CLIENT_ID = "messaging.client.id"
 BATCH_COUNT = "messaging.batch.message_count"
 ERROR_TYPE = "error.type"
+SERVER_ADDRESS = "server.address"
+SERVER_PORT = "server.port"
 EVALUATION_NAME = "gen_ai.evaluation.name"
 SCORE_VALUE = "gen_ai.evaluation.score.value"
 SCORE_LABEL = "gen_ai.evaluation.score.label"
@@ -57,6 +63,8 @@ ALERT_ID = "latentwatch.alert.id"
 SEVERITY = "latentwatch.severity"
 SET_ID = "latentwatch.set.id"
 SET_STATUS = "latentwatch.set.status"
+SET_VERSION = "latentwatch.set.version"
+SET_SHA256 = "latentwatch.set.sha256"
 CATEGORY = "latentwatch.category"
 DETECTOR = "latentwatch.detector"
 THRESHOLD = "latentwatch.score.threshold"
@@ -87,28 +95,38 @@ RULES = "latentwatch.rules"
 ALLOWED = "latentwatch.allowed"
 SILENCED = "latentwatch.silenced"
 RECORD_OUTCOME = "latentwatch.record.outcome"
+READ_TOKENS = "latentwatch.read.tokens"
+READ_WINDOWS = "latentwatch.read.windows"
+CONFIRMED_BY_FLOAT32 = "latentwatch.read.confirmed"
+ATTRIBUTE = "latentwatch.attribute.{name}"
+"""An attribute that alerts.attributes chooses."""
 
-_STREAM = (SYSTEM, OPERATION, DESTINATION, GROUP, CLIENT_ID)
+STREAM = (SYSTEM, OPERATION, DESTINATION, GROUP, CLIENT_ID, SERVER_ADDRESS, SERVER_PORT)
+_PARTITION = (DESTINATION, PARTITION)
 _RULE = (RULE_UUID, RULE_NAME, RULE_VERSION, RULE_CATEGORY, RULE_DESCRIPTION, RULESET_NAME)
 _SCORE = (EVALUATION_NAME, SCORE_VALUE, SCORE_LABEL, EXPLANATION, RESPONSE_ID, CONVERSATION_ID, REQUEST_MODEL)
 _MATCH = (DETECTOR, THRESHOLD, SCORE_UNIT, RULES, SEGMENT_NAME, SEGMENT_INDEX, SEGMENT_TOKENS)
 _EVIDENCE = (FEATURE_INDICES, FEATURE_LABELS, FEATURE_ACTIVATIONS, FEATURE_CONTRIBUTIONS, FEATURE_TOKENS)
 _READ_WITH = (READER_MODEL, READER_MODEL_SHA256, READER_LAYER, READER_HOOK, SAE_SHA256, CONFIG_SHA256)
-ALERT_ATTRIBUTES = (*_SCORE, *_RULE, ALERT_ID, SEVERITY, SET_STATUS, *_MATCH, *_EVIDENCE, *_READ_WITH)
+ALERT_ATTRIBUTES = (*_SCORE, *_RULE, ALERT_ID, SEVERITY, SET_STATUS, *_MATCH, *_EVIDENCE, *_READ_WITH, ATTRIBUTE)
 
 # Metrics.
 CONSUMED = Name(
-    "messaging.client.consumed.messages", "counter", "{message}", "Records that the source returned.", _STREAM
+    "messaging.client.consumed.messages", "counter", "{message}", "Records that the source returned.", STREAM
 )
 OPERATION_DURATION = Name(
-    "messaging.client.operation.duration", "histogram", "s", "Time that one poll took, waiting included.", _STREAM
+    "messaging.client.operation.duration",
+    "histogram",
+    "s",
+    "Time that one poll took, waiting included.",
+    (*STREAM, ERROR_TYPE),
 )
 PROCESS_DURATION = Name(
     "messaging.process.duration",
     "histogram",
     "s",
     "Time to evaluate one event: its share of the time that its group took.",
-    (*_STREAM, ERROR_TYPE),
+    (*STREAM, ERROR_TYPE),
 )
 RECORDS = Name(
     "latentwatch.records",
@@ -187,9 +205,40 @@ SAMPLED_OUT = Name(
     (RULE,),
 )
 WINDOWS = Name("latentwatch.windows", "counter", "{window}", "Windows that the model read.")
-READ_DURATION = Name("latentwatch.read.duration", "histogram", "s", "Time that the model took to read one event.")
+READ_DURATION = Name(
+    "latentwatch.read.duration",
+    "histogram",
+    "s",
+    "Time that the model took to read one event: its share of the time that its group took.",
+)
+JUDGED = Name(
+    "latentwatch.events.judged",
+    "counter",
+    "{event}",
+    "Events that were read and judged, by the attributes that the config chooses.",
+    (ATTRIBUTE,),
+)
+EVENT_AGE = Name(
+    "latentwatch.event.age",
+    "histogram",
+    "s",
+    "Time from a record's timestamp to the commit that it is part of.",
+    buckets=AGES,
+)
+SCORE = Name(
+    "latentwatch.score",
+    "histogram",
+    "",
+    "Score of every judged event that a set looks at, whether it alerts or not.",
+    (SET_ID, CATEGORY),
+    SCORES,
+)
 ALERTS = Name(
-    "latentwatch.alerts", "counter", "{alert}", "Alerts by set, category and severity.", (SET_ID, CATEGORY, SEVERITY)
+    "latentwatch.alerts",
+    "counter",
+    "{alert}",
+    "Alerts by set, category, severity and the attributes that the config chooses.",
+    (SET_ID, CATEGORY, SEVERITY, ATTRIBUTE),
 )
 ALERTS_SILENCED = Name(
     "latentwatch.alerts.silenced",
@@ -201,34 +250,48 @@ ALERTS_SILENCED = Name(
 FEATURE_ACTIVE = Name(
     "latentwatch.feature.active",
     "counter",
-    "{alert}",
-    "Alerts that a curated feature contributed to.",
+    "{event}",
+    "Judged events in which a feature that the set's file names was active, whether they alert or not.",
     (SET_ID, FEATURE_INDEX),
 )
 LAG = Name(
     "latentwatch.lag",
     "gauge",
     "{message}",
-    "Records that the source has not returned yet; absent while unknown.",
+    "Records of a partition that the source has not returned yet; absent while unknown.",
+    _PARTITION,
 )
+POSITION = Name(
+    "latentwatch.position",
+    "gauge",
+    "{offset}",
+    "Offset of the next record of a partition that the source returns; absent while unknown.",
+    _PARTITION,
+)
+PARTITIONS = Name(
+    "latentwatch.partitions.assigned",
+    "gauge",
+    "{partition}",
+    "Partitions that this process reads; absent while unknown.",
+)
+READY = Name("latentwatch.ready", "gauge", "", "1 while /readyz answers 200; else 0.")
+LAST_EVENT = Name(
+    "latentwatch.last_event.timestamp", "gauge", "s", "Unix time at which the source last returned a record."
+)
+LAST_COMMIT = Name("latentwatch.last_commit.timestamp", "gauge", "s", "Unix time of the last commit of a batch.")
+LAST_ALERT = Name("latentwatch.last_alert.timestamp", "gauge", "s", "Unix time at which the last alert was made.")
 QUEUE = Name(
     "latentwatch.queue.depth", "gauge", "{event}", "Records of the current batch: polled and not yet committed."
 )
-SINK_ALERTS = Name("latentwatch.sink.alerts", "counter", "{alert}", "Alerts that a sink delivered.", (SINK,))
+SINK_ALERTS = Name(
+    "latentwatch.sink.alerts", "counter", "{alert}", "Alerts that a sink delivered; as `dead_letter`, records.", (SINK,)
+)
 SINK_DURATION = Name("latentwatch.sink.flush.duration", "histogram", "s", "Time that one flush took.", (SINK,))
 SINK_FAILURES = Name(
-    "latentwatch.sink.failures",
-    "counter",
-    "{attempt}",
-    "Attempts to deliver a batch that failed, by sink; `dead_letter` is the destination of bad records.",
-    (SINK,),
+    "latentwatch.sink.failures", "counter", "{attempt}", "Deliveries of a batch that failed, by sink.", (SINK,)
 )
 SINK_DROPPED = Name(
-    "latentwatch.sink.dropped",
-    "counter",
-    "{alert}",
-    "Alerts that a sink never got: it is not required and its queue was full, it refused them, or the process ended.",
-    (SINK,),
+    "latentwatch.sink.dropped", "counter", "{alert}", "Alerts that a sink never got and never will.", (SINK,)
 )
 COMMITS = Name("latentwatch.commits", "counter", "{commit}", "Commits to the source.")
 EXPORT_FAILURES = Name(
@@ -245,8 +308,22 @@ CONFIG_INFO = Name(
     "latentwatch.config.info",
     "gauge",
     "",
-    "Always 1; the label is the hash of the current configuration.",
-    (CONFIG_SHA256,),
+    "Always 1; the labels are the hash of the current configuration and what it reads with.",
+    _READ_WITH,
+)
+SET_INFO = Name(
+    "latentwatch.set.info",
+    "gauge",
+    "",
+    "Always 1; one for every feature set in use.",
+    (SET_ID, CATEGORY, SET_STATUS, SET_VERSION, SET_SHA256),
+)
+SET_THRESHOLD = Name(
+    "latentwatch.set.threshold",
+    "gauge",
+    "",
+    "Lowest score that raises an alert, unless a rule changes it.",
+    (SET_ID, CATEGORY),
 )
 CONFIG_LOADED = Name(
     "latentwatch.config.load.timestamp", "gauge", "s", "Unix time at which the current configuration came into use."
@@ -264,55 +341,40 @@ CONFIG_REFUSED = Name(
     "",
     "1 while the files hold a configuration that was refused, so that an older one is in use; else 0.",
 )
-METRICS = (
-    CONSUMED,
-    OPERATION_DURATION,
-    PROCESS_DURATION,
-    RECORDS,
-    BAD_EVENTS,
-    UNREAD_PARTS,
-    REPAIRED,
-    TEMPLATE_FALLBACKS,
-    SOURCE_UNREAD,
-    SOURCE_FAILURES,
-    INTAKE_ACCEPTED,
-    INTAKE_REFUSED,
-    INTAKE_HELD,
-    INTAKE_HELD_SIZE,
-    TOKENS,
-    TOKENS_CACHED,
-    CONFIRMED,
-    SAMPLED_OUT,
-    WINDOWS,
-    READ_DURATION,
-    ALERTS,
-    ALERTS_SILENCED,
-    FEATURE_ACTIVE,
-    LAG,
-    QUEUE,
-    SINK_ALERTS,
-    SINK_DURATION,
-    SINK_FAILURES,
-    SINK_DROPPED,
-    COMMITS,
-    EXPORT_FAILURES,
-    EXPORT_DROPPED,
-    CONFIG_INFO,
-    CONFIG_LOADED,
-    RELOADS,
-    CONFIG_REFUSED,
-)
+METRICS = tuple(value for value in list(globals().values()) if isinstance(value, Name))
 
 # Spans and log events. Braces stand for a value.
-POLL = Name(
-    "poll {topic}", "span", "CLIENT", "One poll that returned records.", (*_STREAM, OPERATION_TYPE, BATCH_COUNT)
-)
+POLL = Name("poll {topic}", "span", "CLIENT", "One poll that returned records.", (*STREAM, OPERATION_TYPE, BATCH_COUNT))
 PROCESS = Name(
     "process {topic}",
     "span",
     "CONSUMER",
     "One event; linked to the producer's span.",
-    (*_STREAM, OPERATION_TYPE, PARTITION, OFFSET, RESPONSE_ID, CONVERSATION_ID, REQUEST_MODEL, SILENCED, ERROR_TYPE),
+    (
+        *(*STREAM, OPERATION_TYPE, PARTITION, OFFSET, RESPONSE_ID, CONVERSATION_ID, REQUEST_MODEL, SILENCED),
+        *(ERROR_TYPE, SPAN_KIND, ATTRIBUTE),
+    ),
+)
+READ = Name(
+    "read {model}",
+    "span",
+    "INTERNAL",
+    "The model reads one event; child of `process {topic}`.",
+    (READ_TOKENS, READ_WINDOWS, CONFIRMED_BY_FLOAT32, READER_MODEL),
+)
+DELIVER = Name(
+    "deliver {sink}",
+    "span",
+    "CLIENT",
+    "A required sink delivers the alerts of one batch; child of `poll {topic}`.",
+    (SINK, BATCH_COUNT, ERROR_TYPE),
+)
+COMMIT = Name(
+    "commit {topic}",
+    "span",
+    "CLIENT",
+    "One batch is committed; child of `poll {topic}`.",
+    (*STREAM, OPERATION_TYPE, BATCH_COUNT),
 )
 EVALUATE = Name(
     "evaluate {set}",

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -22,6 +23,7 @@ from monitor.config.sinks import OtelConfig
 from monitor.events.event import Event
 from monitor.telemetry import names as names
 from monitor.telemetry.alert_attributes import alert_attributes
+from monitor.telemetry.label_values import event_attributes
 from monitor.telemetry.otlp import ExportOutcome, SignalExporter
 
 _BATCH = 512
@@ -33,6 +35,17 @@ def remote_context(traceparent: str) -> Context | None:
     """The context that a W3C traceparent names; None if it is not valid."""
     context = _W3C.extract({"traceparent": traceparent}, Context())
     return context if trace.get_current_span(context).get_span_context().is_valid else None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the model read one event."""
+
+    tokens: int
+    windows: int
+    seconds: float
+    confirmed: bool = False
+    """Whether it was read a second time, in float32."""
 
 
 class _Queue(SpanProcessor):
@@ -84,7 +97,7 @@ class Spans:
         config: OtelConfig,
         resource: Resource,
         version: str,
-        stream: Mapping[str, str],
+        stream: Mapping[str, str | int],
         report: Callable[[ExportOutcome, int], None],
         limit: int = 2_048,
     ) -> None:
@@ -96,7 +109,9 @@ class Spans:
         self._exporter: SignalExporter[ReadableSpan] = SignalExporter(config, "traces", OTLPSpanExporter)
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(self._queue)
-        self._tracer = self._provider.get_tracer("latentwatch", version)
+        self._tracer = self._provider.get_tracer("latentwatch", version, schema_url=names.SCHEMA_URL)
+        self._reader_model = str(resource.attributes.get(names.READER_MODEL, "model"))
+        self._batch = Context()
         self._hold_until = 0.0
         self._exporting = threading.Lock()
 
@@ -104,16 +119,26 @@ class Spans:
         """Makes one span for a poll that returned records; an idle poll gets none."""
         if records == 0:
             return
-        start, end = _interval(duration_s)
         attributes = {**self._stream, names.OPERATION: "poll", names.OPERATION_TYPE: "receive"}
-        span = self._tracer.start_span(
+        self._batch = self._client_span(
             f"poll {self._stream[names.DESTINATION]}",
             Context(),
-            SpanKind.CLIENT,
-            attributes={**attributes, names.BATCH_COUNT: records},
-            start_time=start,
+            {**attributes, names.BATCH_COUNT: records},
+            duration_s,
         )
-        span.end(end)
+
+    def delivered(self, sink: str, alerts: int, duration_s: float, error_type: str | None = None) -> None:
+        """Makes one span for alerts that a sink delivered, or failed to deliver, for the batch of the last poll."""
+        attributes: dict[str, AttributeValue] = {names.SINK: sink, names.BATCH_COUNT: alerts}
+        if error_type is not None:
+            attributes[names.ERROR_TYPE] = error_type
+        self._client_span(f"deliver {sink}", self._batch, attributes, duration_s)
+
+    def committed(self, records: int, duration_s: float) -> None:
+        """Makes one span for the commit of the batch of the last poll."""
+        attributes = {**self._stream, names.OPERATION: "commit", names.OPERATION_TYPE: "settle"}
+        name = f"commit {self._stream[names.DESTINATION]}"
+        self._client_span(name, self._batch, {**attributes, names.BATCH_COUNT: records}, duration_s)
 
     def processed(
         self,
@@ -122,22 +147,28 @@ class Spans:
         duration_s: float,
         error_type: str | None,
         silenced: Sequence[Silenced] = (),
+        chosen: Mapping[str, str] | None = None,
+        reading: Reading | None = None,
     ) -> str | None:
-        """Makes one span for the event, and a child of it for every alert. Returns the traceparent of the event's."""
+        """Makes one span for the event, with children for the model and every alert. Returns its traceparent."""
         start, end = _interval(duration_s)
         span = self._tracer.start_span(
             f"process {event.origin.topic}",
             Context(),
             SpanKind.CONSUMER,
-            attributes=self._process_attributes(event, error_type, silenced),
+            attributes=self._process_attributes(event, error_type, silenced) | event_attributes(chosen or {}),
             links=_links(event.traceparent),
             start_time=start,
         )
         if error_type is not None:
             span.set_status(Status(StatusCode.ERROR))
         context = trace.set_span_in_context(span, Context())
+        read_end = start
+        if reading is not None:
+            read_end = min(end, start + int(reading.seconds * 1e9))
+            self._read(reading, context, start, read_end)
         for alert in alerts:
-            self._evaluated(alert, context, start, end)
+            self._evaluated(alert, context, read_end, end)
         span.end(end)
         return _traceparent(context)
 
@@ -178,6 +209,7 @@ class Spans:
     ) -> dict[str, AttributeValue]:
         attributes: dict[str, AttributeValue | None] = {
             **self._stream,
+            names.SPAN_KIND: "CHAIN",
             names.OPERATION: "process",
             names.OPERATION_TYPE: "process",
             names.DESTINATION: event.origin.topic,
@@ -191,11 +223,31 @@ class Spans:
         }
         return {name: value for name, value in attributes.items() if value is not None}
 
+    def _client_span(
+        self, name: str, parent: Context, attributes: Mapping[str, AttributeValue], duration_s: float
+    ) -> Context:
+        start, end = _interval(duration_s)
+        span = self._tracer.start_span(name, parent, SpanKind.CLIENT, attributes=attributes, start_time=start)
+        if names.ERROR_TYPE in attributes:
+            span.set_status(Status(StatusCode.ERROR))
+        span.end(end)
+        return trace.set_span_in_context(span, Context())
+
+    def _read(self, reading: Reading, context: Context, start: int, end: int) -> None:
+        attributes: dict[str, AttributeValue] = {
+            names.READ_TOKENS: reading.tokens,
+            names.READ_WINDOWS: reading.windows,
+            names.CONFIRMED_BY_FLOAT32: reading.confirmed,
+            names.READER_MODEL: self._reader_model,
+        }
+        name = f"read {self._reader_model}"
+        self._tracer.start_span(name, context, SpanKind.INTERNAL, attributes=attributes, start_time=start).end(end)
+
     def _evaluated(self, alert: Alert, context: Context, start: int, end: int) -> None:
         attributes = {names.SPAN_KIND: "GUARDRAIL", **alert_attributes(alert)}
         if alert.content is not None:
             attributes |= {names.INPUT_VALUE: alert.content.prompt, names.OUTPUT_VALUE: alert.content.text}
-        # sets are evaluated together, so each span has the times of the whole event
+        # sets are evaluated together, so the spans of all have the same times
         span = self._tracer.start_span(
             f"evaluate {alert.set.id}", context, SpanKind.INTERNAL, attributes=attributes, start_time=start
         )

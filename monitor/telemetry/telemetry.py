@@ -8,10 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ParamSpec, TypeVar, get_args
 
+from opentelemetry.context import Context
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation
+from opentelemetry.metrics import Counter, Histogram
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
@@ -19,21 +21,29 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from monitor.alerts.alert import Alert
 from monitor.alerts.allow import Silenced
+from monitor.alerts.set_score import SetScore
+from monitor.config.sections import Config
 from monitor.config.sinks import OtelConfig
-from monitor.errors import RefusalKind, RetryableKind
-from monitor.events.event import REPAIR_KINDS, UNREAD_PART_KINDS, Event, RepairKind, UnreadPartKind
+from monitor.errors import BadEventKind, RefusalKind, RetryableKind
+from monitor.events.event import Event, RepairKind, UnreadPartKind
+from monitor.events.position import Position
 from monitor.events.unread_range import UnreadKind
+from monitor.sets.load import LoadedSet
 from monitor.telemetry import names as names
+from monitor.telemetry.gauges import Gauges
+from monitor.telemetry.label_values import LabelValues
 from monitor.telemetry.metric_exporter import MetricExporter
 from monitor.telemetry.otlp import ExportOutcome
-from monitor.telemetry.spans import Spans
+from monitor.telemetry.spans import Reading, Spans, remote_context
+from monitor.telemetry.zero_series import alert_series, common_series, configured_series
 
 _log = logging.getLogger(__name__)
 
-_SHUTDOWN_S = 3.0
+_SHUTDOWN_S = 2.0
 
 P = ParamSpec("P")
 R = TypeVar("R")
+NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -44,14 +54,18 @@ class Stream:
     group_id: str = "latentwatch"
     client_id: str = "latentwatch"
     system: str = "kafka"
+    server: str = ""
+    """The first host:port of the brokers; empty without Kafka."""
 
-    def attributes(self) -> dict[str, str]:
+    def attributes(self) -> dict[str, str | int]:
         """The attributes of every metric and span about messages."""
+        host, _, port = self.server.rpartition(":")
         return {
             names.SYSTEM: self.system,
             names.DESTINATION: self.topic,
             names.GROUP: self.group_id,
             names.CLIENT_ID: self.client_id,
+            **({names.SERVER_ADDRESS: host.strip("[]"), names.SERVER_PORT: int(port)} if port.isdecimal() else {}),
         }
 
 
@@ -72,7 +86,7 @@ def _harmless(method: Callable[P, R]) -> Callable[P, R | None]:
 class Telemetry:
     """Metrics in `registry` always; spans and OTLP metrics if the config enables them.
 
-    No method raises. Only `flush_spans` and `shutdown` block: for config.timeout_s and for three seconds at most.
+    No method raises. Only `flush_spans` and `shutdown` block: for config.timeout_s and for two seconds at most.
 
     Raises ConfigError for a bad endpoint or headers file.
     """
@@ -93,13 +107,10 @@ class Telemetry:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._stream = (stream or Stream()).attributes()
-        self._lag: int | None = None
-        self._queue = 0
-        self._held: Callable[[], tuple[int, int]] | None = None
-        self._cached_tokens: Callable[[], int] = lambda: 0
-        self._config_sha256: str | None = None
-        self._config_loaded_at = 0.0
-        self._config_refused = False
+        self._gauges = Gauges(model)
+        self._alert_series: list[Mapping[str, str]] = []
+        self._feature_metrics = True
+        self._attributes = LabelValues(self._start_alerts)
         # nothing is collected for this registry before the first scrape
         readers: list[MetricReader] = [PrometheusMetricReader(registry=self.registry, scope_info_enabled=False)]
         self._spans: Spans | None = None
@@ -113,60 +124,45 @@ class Telemetry:
         self._make_instruments()
 
     def _make_instruments(self) -> None:
-        meter = self._meters.get_meter("latentwatch", self.version)
+        meter = self._meters.get_meter("latentwatch", self.version, names.SCHEMA_URL)
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
-        gauges = {
-            names.LAG.name: self._observe_lag,
-            names.QUEUE.name: self._observe_queue,
-            names.INTAKE_HELD.name: self._observe_held,
-            names.INTAKE_HELD_SIZE.name: self._observe_held_size,
-            names.CONFIG_INFO.name: self._observe_config,
-            names.CONFIG_LOADED.name: self._observe_config_time,
-            names.CONFIG_REFUSED.name: self._observe_config_refused,
-        }
+        observed = self._gauges.callbacks()
         for row in names.METRICS:
-            if row is names.TOKENS_CACHED:
-                meter.create_observable_counter(row.name, [self._observe_cached], row.unit, row.description)
+            if row.name in observed:
+                create = meter.create_observable_counter if row.kind == "counter" else meter.create_observable_gauge
+                create(row.name, [observed[row.name]], row.unit, row.description)
             elif row.kind == "counter":
                 self._counters[row.name] = meter.create_counter(row.name, row.unit, row.description)
-            elif row.kind == "histogram":
-                self._histograms[row.name] = meter.create_histogram(
-                    row.name, row.unit, row.description, explicit_bucket_boundaries_advisory=names.SECONDS
-                )
             else:
-                meter.create_observable_gauge(row.name, [gauges[row.name]], row.unit, row.description)
-        # counters start at 0, because a rate needs a point before the first failure
+                self._histograms[row.name] = meter.create_histogram(
+                    row.name, row.unit, row.description, explicit_bucket_boundaries_advisory=row.buckets
+                )
+        for row, attributes in common_series():
+            self._add(row, 0, attributes)
         for signal in ("logs", "traces", "metrics") if self.config.enabled else ():
             self._add(names.EXPORT_FAILURES, 0, {names.SIGNAL: signal})
             self._add(names.EXPORT_DROPPED, 0, {names.SIGNAL: signal})
-        for kind in get_args(UnreadKind):
-            self._add(names.SOURCE_UNREAD, 0, {names.ERROR_TYPE: kind})
-        for outcome in get_args(names.RecordOutcome):
-            self._add(names.RECORDS, 0, {names.RECORD_OUTCOME: outcome})
-        for kind in get_args(RetryableKind):
-            self._add(names.SOURCE_FAILURES, 0, {names.ERROR_TYPE: kind})
-        for row in (names.TOKENS, names.CONFIRMED, names.TEMPLATE_FALLBACKS, names.WINDOWS, names.COMMITS):
-            self._add(row, 0, {})
-        for outcome in ("applied", "unchanged", "refused"):
-            self._add(names.RELOADS, 0, {names.RELOAD_OUTCOME: outcome})
-        self._count_parts(names.UNREAD_PARTS, dict.fromkeys(UNREAD_PART_KINDS, 0))
-        self._count_parts(names.REPAIRED, dict.fromkeys(REPAIR_KINDS, 0))
 
     # ---- the loop
 
     @_harmless
-    def polled(self, records: int, duration_s: float) -> None:
-        """A poll returned."""
+    def polled(self, records: int, duration_s: float, error_type: RetryableKind | None = None) -> None:
+        """A poll returned, or failed for a reason of this kind."""
         attributes = {**self._stream, names.OPERATION: "poll"}
         self._add(names.CONSUMED, records, attributes)
+        if records:
+            self._gauges.happened(names.LAST_EVENT)
+        if error_type is not None:
+            attributes[names.ERROR_TYPE] = error_type
+            self._add(names.SOURCE_FAILURES, 1, {names.ERROR_TYPE: error_type})
         self._record(names.OPERATION_DURATION, duration_s, attributes)
         if self._spans is not None:
             self._spans.polled(records, duration_s)
 
     @_harmless
-    def bad_event(self, reason_kind: str) -> None:
-        """A record was dead-lettered. `reason_kind` becomes a label, so it comes from a short fixed list."""
+    def bad_event(self, reason_kind: BadEventKind) -> None:
+        """A record was dead-lettered."""
         self._add(names.BAD_EVENTS, 1, {names.ERROR_TYPE: reason_kind})
 
     @_harmless
@@ -180,19 +176,9 @@ class Telemetry:
         self._add(names.SOURCE_UNREAD, offsets, {names.ERROR_TYPE: kind})
 
     @_harmless
-    def source_failed(self, kind: RetryableKind) -> None:
-        """A poll failed and is tried again."""
-        self._add(names.SOURCE_FAILURES, 1, {names.ERROR_TYPE: kind})
-
-    @_harmless
     def template_fallback(self) -> None:
         """The chat template refused a conversation; it was read as plain text, turn after turn."""
         self._add(names.TEMPLATE_FALLBACKS, 1, {})
-
-    @_harmless
-    def confirmed(self) -> None:
-        """An event came near a threshold, and the float32 reader decided."""
-        self._add(names.CONFIRMED, 1, {})
 
     @_harmless
     def sampled_out(self, rule: str) -> None:
@@ -202,12 +188,22 @@ class Telemetry:
     @_harmless
     def watch_cache(self, cached_tokens: Callable[[], int]) -> None:
         """`cached_tokens` returns how many tokens the prefix cache has saved so far; called at every collection."""
-        self._cached_tokens = cached_tokens
+        self._gauges.cached_tokens = cached_tokens
+
+    @_harmless
+    def watch_source(self, positions: Callable[[], Sequence[Position] | None]) -> None:
+        """`positions` is that of a Source; called at every collection, in a thread of its own."""
+        self._gauges.positions = positions
+
+    @_harmless
+    def watch_ready(self, ready: Callable[[], bool]) -> None:
+        """`ready` returns whether /readyz succeeds; called at every collection."""
+        self._gauges.ready = ready
 
     @_harmless
     def watch_intake(self, held: Callable[[], tuple[int, int]]) -> None:
         """`held` returns how many requests the HTTP intake holds, and their bytes; called at every collection."""
-        self._held = held
+        self._gauges.held = held
         self._add(names.INTAKE_ACCEPTED, 0, {})
         for kind in get_args(RefusalKind):
             self._add(names.INTAKE_REFUSED, 0, {names.ERROR_TYPE: kind})
@@ -223,13 +219,6 @@ class Telemetry:
         self._add(names.INTAKE_REFUSED, 1, {names.ERROR_TYPE: kind})
 
     @_harmless
-    def read(self, tokens: int, windows: int, duration_s: float) -> None:
-        """The model read one event."""
-        self._add(names.TOKENS, tokens, {})
-        self._add(names.WINDOWS, windows, {})
-        self._record(names.READ_DURATION, duration_s, {})
-
-    @_harmless
     def processed(
         self,
         event: Event,
@@ -237,54 +226,62 @@ class Telemetry:
         duration_s: float,
         error_type: str | None = None,
         silenced: Sequence[Silenced] = (),
+        chosen: Mapping[str, str] = NO_ATTRIBUTES,
+        reading: Reading | None = None,
+        scores: Iterable[SetScore] = (),
     ) -> str | None:
         """An event was evaluated. Returns the traceparent of its span; None if spans are off.
 
-        Counts the `silenced` alerts, but not the others: see `alert`.
+        Counts the `silenced` alerts, but not the others: see `alert`. `chosen` are the event's attributes that the
+        config chooses.
         """
+        traceparent = None
+        if self._spans is not None:
+            traceparent = self._spans.processed(event, alerts, duration_s, error_type, silenced, chosen, reading)
+        # over OTLP, histograms have the event's span as an exemplar
+        context = None if traceparent is None else remote_context(traceparent)
         attributes = {**self._stream, names.OPERATION: "process"}
         if error_type is not None:
             attributes[names.ERROR_TYPE] = error_type
-        self._record(names.PROCESS_DURATION, duration_s, attributes)
+        else:
+            self._add(names.JUDGED, 1, self._attributes.labels(chosen))
+        self._record(names.PROCESS_DURATION, duration_s, attributes, context)
+        if reading is not None:
+            self._read(reading)
         self._count_parts(names.UNREAD_PARTS, event.unread)
         self._count_parts(names.REPAIRED, event.repaired)
         for one in silenced:
             self._add(names.ALERTS_SILENCED, 1, {names.SET_ID: one.set_id, names.ALLOWED: one.allowed})
-        if self._spans is None:
-            return None
-        return self._spans.processed(event, alerts, duration_s, error_type, silenced)
+        for score in scores:
+            self._scored(score, context)
+        return traceparent
 
     @_harmless
     def alert(self, alert: Alert) -> None:
         """An alert was made."""
         labels = {names.SET_ID: alert.set.id, names.CATEGORY: alert.set.category, names.SEVERITY: alert.severity}
-        self._add(names.ALERTS, 1, labels)
-
-    @_harmless
-    def feature_active(self, set_id: str, feature_index: int) -> None:
-        """A curated feature contributed to an alert."""
-        self._add(names.FEATURE_ACTIVE, 1, {names.SET_ID: set_id, names.FEATURE_INDEX: str(feature_index)})
-
-    @_harmless
-    def lag(self, n: int | None) -> None:
-        """Records that the source has not returned yet; None removes the metric."""
-        self._lag = n
+        self._add(names.ALERTS, 1, {**labels, **self._attributes.labels(alert.event.attributes)})
+        self._gauges.happened(names.LAST_ALERT)
 
     @_harmless
     def queue(self, n: int) -> None:
         """Records polled and not yet committed."""
-        self._queue = n
+        self._gauges.queue = n
 
     @_harmless
-    def sink_flushed(self, sink: str, alerts: int, duration_s: float) -> None:
-        """A sink delivered alerts."""
+    def sink_flushed(self, sink: str, alerts: int, duration_s: float, in_batch: bool = True) -> None:
+        """A sink delivered alerts; `in_batch`: as a part of the batch of the last poll, whose trace then says so."""
         self._add(names.SINK_ALERTS, alerts, {names.SINK: sink})
         self._record(names.SINK_DURATION, duration_s, {names.SINK: sink})
+        if alerts and in_batch and self._spans is not None:
+            self._spans.delivered(sink, alerts, duration_s)
 
     @_harmless
-    def sink_failed(self, sink: str) -> None:
-        """A sink could not take or flush alerts, or the dead letters their records."""
+    def sink_failed(self, sink: str, alerts: int, duration_s: float, error_type: str, in_batch: bool = True) -> None:
+        """A sink could not take or flush alerts, or the dead letters their records; `in_batch` as in sink_flushed."""
         self._add(names.SINK_FAILURES, 1, {names.SINK: sink})
+        if in_batch and self._spans is not None:
+            self._spans.delivered(sink, alerts, duration_s, error_type)
 
     @_harmless
     def sink_dropped(self, sink: str, alerts: int) -> None:
@@ -294,25 +291,33 @@ class Telemetry:
             self.export_dropped("logs", alerts)
 
     @_harmless
-    def sink_opened(self, sink: str) -> None:
-        """A destination is in use. Its counters start at 0."""
-        for row in (names.SINK_ALERTS, names.SINK_FAILURES, names.SINK_DROPPED):
-            self._add(row, 0, {names.SINK: sink})
-
-    @_harmless
-    def committed(self) -> None:
-        """The offsets of a batch were committed."""
+    def committed(self, records: int, duration_s: float, ages_s: Iterable[float] = ()) -> None:
+        """A batch was committed, with records that were so old then."""
         self._add(names.COMMITS, 1, {})
+        if self._spans is not None:
+            self._spans.committed(records, duration_s)
+        self._gauges.happened(names.LAST_COMMIT)
+        for age_s in ages_s:
+            self._record(names.EVENT_AGE, age_s, {})
 
     @_harmless
-    def config_loaded(self, sha256: str) -> None:
-        """A configuration is in use."""
-        self._config_sha256, self._config_loaded_at = sha256, time.time()
+    def config_loaded(self, config: Config, sets: Sequence[LoadedSet]) -> None:
+        """A configuration is in use, with these feature sets."""
+        self._gauges.config_loaded(config.sha256(), sets)
+        self._feature_metrics = config.health.feature_metrics
+        for row, attributes in configured_series(config, sets):
+            self._add(row, 0, attributes)
+        self._alert_series = list(alert_series(config, sets))
+        for labels in ({}, *self._attributes.combinations()):
+            self._start_alerts(labels)
+        if self._feature_metrics:
+            for loaded in sets:
+                self._gauges.active(loaded.set.id, loaded.named, 0)
 
     @_harmless
     def reloaded(self, outcome: str) -> None:
         """A reload ended: applied, unchanged or refused."""
-        self._config_refused = outcome == "refused"
+        self._gauges.config_refused = outcome == "refused"
         self._add(names.RELOADS, 1, {names.RELOAD_OUTCOME: outcome})
 
     # ---- exports
@@ -338,7 +343,7 @@ class Telemetry:
     def shutdown(self) -> None:
         """Exports spans and metrics one last time and closes everything; /metrics is empty from then on.
 
-        Takes three seconds at most; what the receiver does not have by then is lost.
+        Takes two seconds at most; what the receiver does not have by then is lost.
         """
         spans, self._spans = self._spans, None
         if spans is None:
@@ -364,37 +369,30 @@ class Telemetry:
 
     # ---- instruments
 
-    def _add(self, row: names.Name, amount: int, attributes: Mapping[str, str]) -> None:
+    def _add(self, row: names.Name, amount: int, attributes: Mapping[str, str | int]) -> None:
         self._counters[row.name].add(amount, attributes)
+
+    def _start_alerts(self, labels: Mapping[str, str]) -> None:
+        for series in self._alert_series:
+            self._add(names.ALERTS, 0, {**series, **labels})
 
     def _count_parts(self, row: names.Name, counts: Mapping[UnreadPartKind, int] | Mapping[RepairKind, int]) -> None:
         for kind, count in counts.items():
             self._add(row, count, {names.PART_KIND: kind})
 
-    def _record(self, row: names.Name, seconds: float, attributes: Mapping[str, str]) -> None:
-        self._histograms[row.name].record(seconds, attributes)
+    def _record(
+        self, row: names.Name, value: float, attributes: Mapping[str, str | int], context: Context | None = None
+    ) -> None:
+        self._histograms[row.name].record(value, attributes, context)
 
-    def _observe_lag(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [] if self._lag is None else [Observation(self._lag)]
+    def _read(self, reading: Reading) -> None:
+        self._add(names.TOKENS, reading.tokens, {})
+        self._add(names.WINDOWS, reading.windows, {})
+        self._add(names.CONFIRMED, int(reading.confirmed), {})
+        self._record(names.READ_DURATION, reading.seconds, {})
 
-    def _observe_cached(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(self._cached_tokens())]
-
-    def _observe_queue(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(self._queue)]
-
-    def _observe_held(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [] if self._held is None else [Observation(self._held()[0])]
-
-    def _observe_held_size(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [] if self._held is None else [Observation(self._held()[1])]
-
-    def _observe_config(self, _: CallbackOptions) -> Iterable[Observation]:
-        # observed, not set: a gauge that was set would show the old hash forever
-        return [] if self._config_sha256 is None else [Observation(1, {names.CONFIG_SHA256: self._config_sha256})]
-
-    def _observe_config_time(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [] if self._config_sha256 is None else [Observation(self._config_loaded_at)]
-
-    def _observe_config_refused(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(int(self._config_refused))]
+    def _scored(self, score: SetScore, context: Context | None) -> None:
+        labels = {names.SET_ID: score.set_id, names.CATEGORY: score.category}
+        self._record(names.SCORE, score.score, labels, context)
+        if self._feature_metrics:
+            self._gauges.active(score.set_id, score.active)

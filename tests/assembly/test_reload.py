@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from monitor.errors import ConfigError
 from monitor.readers.onnx.bundle import Bundle
 from monitor.readers.onnx.columns import OutputColumns
 from monitor.readers.onnx.reader import OnnxReader
+from monitor.sets.load import LoadedSet
 from tests.config_map import ConfigMapFolder
 from tests.feature_set_factory import weighted_data
 from tests.reader_model import event
@@ -67,8 +68,9 @@ class Sidecar:
     def load(self) -> Config:
         return load_config(self.file, {})
 
-    def config_loaded(self, sha256: str) -> None:
-        self.reports.append(sha256)
+    def config_loaded(self, config: Config, sets: Sequence[LoadedSet]) -> None:
+        assert sets
+        self.reports.append(config.sha256())
 
     def reloaded(self, outcome: str) -> None:
         self.reports.append(outcome)

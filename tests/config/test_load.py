@@ -265,10 +265,43 @@ def test_secrets_show_nowhere() -> None:
 
 
 def test_the_hash_is_of_what_is_in_force_wherever_it_came_from(tmp_path: Path) -> None:
-    from_file = load_config(write(tmp_path, {"source": {"topic": "x"}}), {})
-    from_env = load_config(None, {"LATENTWATCH__SOURCE__TOPIC": "x"})
+    from_file = load_config(write(tmp_path, {"events": {"max_tokens": 9}}), {})
+    from_env = load_config(None, {"LATENTWATCH__EVENTS__MAX_TOKENS": "9"})
     assert from_file.sha256() == from_env.sha256() != Config().sha256()
-    assert load_config(write(tmp_path, {"source": {"topic": "llm.events"}}), {}).sha256() == Config().sha256()
+    assert load_config(write(tmp_path, {"events": {"max_tokens": 65_536}}), {}).sha256() == Config().sha256()
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("feature_sets", "overrides", {"bias": {"threshold": 0.9}}),
+        ("feature_sets", "tenant_from", "header:x-tenant"),
+        ("events", "mapping", {"response": "$.out"}),
+        ("reader", "precision", "int8"),
+        ("reader", "window_tokens", 1_024),
+        ("alerts", "attributes", ["tenant"]),
+    ],
+)
+def test_what_decides_alerts_is_in_the_hash(section: str, key: str, value: object) -> None:
+    assert Config().changed(**{section: {key: value}}).sha256() != Config().sha256()
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("kafka", "client_id", "latentwatch-pod-7"),
+        ("kafka", "bootstrap_servers", "kafka:9092"),
+        ("source", "group_id", "pod-7"),
+        ("source", "topic", "x"),
+        ("sinks", "otel", {"enabled": True, "resource_attributes": {"k8s.pod.name": "pod-7"}}),
+        ("health", "port", 1),
+        ("log", "level", "debug"),
+        ("reader", "threads", 3),
+        ("events", "schema_registry_url", "http://registry:8081"),
+    ],
+)
+def test_where_and_how_fast_is_not_in_the_hash(section: str, key: str, value: object) -> None:
+    assert Config().changed(**{section: {key: value}}).sha256() == Config().sha256()
 
 
 def test_the_schema_is_valid_and_accepts_the_defaults() -> None:

@@ -10,6 +10,7 @@ from monitor.config.sections import KafkaConfig, SourceConfig
 from monitor.events.event import Record
 from monitor.sources.kafka import KafkaSource
 from tests.brokers import ApacheKafka
+from tests.sources.polling import lag
 from tests.topics import fill, new_topic
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
@@ -55,7 +56,7 @@ def _read(sources: list[KafkaSource], count: int) -> list[dict[int, list[bytes |
 def test_a_restart_moves_no_partition_and_loses_nothing(apache_kafka: ApacheKafka, topic: str, member: Member) -> None:
     first, second = member("server-0"), member("server-1")
     for _ in range(200):
-        if first.assigned and second.assigned and (first.lag(), second.lag()) == (0, 0):
+        if first.assigned and second.assigned and (lag(first), lag(second)) == (0, 0):
             break
         first.poll()
         second.poll()

@@ -117,6 +117,10 @@ class Sidecar(SidecarProcess):
         families = text_string_to_metric_families(body)
         return [Sample(s.name, s.labels, s.value) for f in families for s in f.samples if s.name == name]
 
+    def values(self, name: str) -> dict[str, float]:
+        """The samples of that name by the value of their only label."""
+        return {next(iter(s.labels.values())): s.value for s in self.samples(name)}
+
     def rss_mb(self) -> float:
         """Resident memory of the child, in MB."""
         return float(psutil.Process(self._running().pid).memory_info().rss) / 1e6

@@ -51,7 +51,7 @@ def otel(port: int) -> dict[str, Any]:
     return {"sinks": {"otel": {"enabled": True, "endpoint": f"http://127.0.0.1:{port}", "metrics_interval_s": 1}}}
 
 
-def test_a_receiver_that_comes_late_gets_the_rest(embedded_broker: EmbeddedBroker, tmp_path: Path) -> None:
+def test_a_receiver_that_comes_late_gets_everything(embedded_broker: EmbeddedBroker, tmp_path: Path) -> None:
     stream = Stream(embedded_broker)
     (port,) = free_ports(1)
     with Sidecar(write_config(tmp_path, embedded_broker, stream, otel(port))) as sidecar:
@@ -60,18 +60,18 @@ def test_a_receiver_that_comes_late_gets_the_rest(embedded_broker: EmbeddedBroke
         stream.publish(records("early"))
         sidecar.until(stream.all_committed, "everything committed without a receiver")
         assert len(stream.delivered()) == EVENTS * set_count()
-        assert sidecar.metric("latentwatch_export_dropped_total") == EVENTS * set_count()
-        failures = {
-            s.labels["latentwatch_signal"]: s.value for s in sidecar.samples("latentwatch_export_failures_total")
-        }
-        assert failures["logs"] > 0
+        failures = [("latentwatch_export_failures_total", "logs"), ("latentwatch_sink_failures_total", "otel")]
+        for name, label in failures:
+            sidecar.until(lambda n=name, value=label: sidecar.values(n)[value] > 0, name)
+        assert "sink otel: " in json.loads(sidecar.get("/readyz")[1])["warnings"][0]
 
         with OtlpReceiver(port) as receiver:
             stream.publish(records("late"))
             sidecar.until(stream.all_committed, "everything committed")
-            sidecar.until(lambda: len(receiver.logs()) == EVENTS * set_count(), "logs")
+            sidecar.until(lambda: len(receiver.logs()) == 2 * EVENTS * set_count(), "logs")
             sidecar.until(lambda: _sum(receiver.metrics(), "latentwatch.alerts") == 2 * EVENTS * set_count(), "metrics")
             assert sidecar.metric(EVENTS_DONE) == 2 * EVENTS
+            assert sidecar.metric("latentwatch_export_dropped_total") == 0
             assert sidecar.stop(30) == 0  # exports the spans that were held back
             _check(receiver, stream)
 
@@ -83,20 +83,22 @@ def _sum(metrics: dict[str, Any], name: str) -> int:
 def _check(receiver: OtlpReceiver, stream: Stream) -> None:
     alerts = {alert.id: alert for alert in stream.delivered()}
     logs = {attributes(record)["latentwatch.alert.id"]: record for record in receiver.logs()}
-    assert set(logs) == {a.id for a in alerts.values() if a.event.id.startswith("late")}
+    assert set(logs) == set(alerts)  # those that waited included
     for alert_id, record in logs.items():
         alert = alerts[alert_id]
         assert record.event_name == "gen_ai.evaluation.result"
         assert attributes(record)["gen_ai.evaluation.name"] == alert.set.id
         assert attributes(record)["gen_ai.evaluation.score.value"] == pytest.approx(alert.score)
-        assert (record.trace_id.hex() == TRACE_ID) == (alert.event.id == "late-0")
+        assert (record.trace_id.hex() == TRACE_ID) == (alert.event.id in ("early-0", "late-0"))
     spans = receiver.spans()
     processed = {attributes(s)["gen_ai.response.id"]: s for s in spans if s.name == f"process {stream.events}"}
     assert {name for name in processed if name.startswith("late")} == {f"late-{n}" for n in range(EVENTS)}
     (link,) = processed["late-0"].links
     assert (link.trace_id.hex(), link.span_id.hex()) == (TRACE_ID, SPAN_ID)
     assert not processed["late-1"].links
-    judged = [s for s in spans if s.parent_span_id == processed["late-0"].span_id]
+    children = [s for s in spans if s.parent_span_id == processed["late-0"].span_id]
+    judged = [s for s in children if s.name.startswith("evaluate ")]
+    assert [s.name.split(" ")[0] for s in children if s not in judged] == ["read"]
     assert len(judged) == set_count()
     assert any(s.name == f"poll {stream.events}" for s in spans)
     assert not any(SECRET.encode() in body for _, _, body in receiver.requests)

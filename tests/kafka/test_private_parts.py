@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,14 @@ def test_transactions_can_be_waited_for_with_a_limit() -> None:
         source = inspect.getsource(method)
         assert "self._sender.wakeup()" in source
         assert "result.wait()" in source
+
+
+def test_a_producer_knows_when_the_brokers_last_said_which_topics_there_are(embedded_broker: EmbeddedBroker) -> None:
+    before_s = time.monotonic()
+    producer = KafkaProducer(bootstrap_servers=embedded_broker.bootstrap_servers)
+    producer.partitions_for(new_topic(embedded_broker))
+    assert before_s < producer._metadata._last_successful_refresh_ms / 1000 < time.monotonic()
+    producer.close(timeout=1.0)
 
 
 def test_the_admin_client_can_ask_one_broker(embedded_broker: EmbeddedBroker) -> None:

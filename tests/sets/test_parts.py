@@ -74,6 +74,7 @@ def test_a_set_is_put_together_from_its_files(folder: Folder) -> None:
     ], "in the order of the file, with the decimal numbers that were fitted"
     assert used.metrics["one"].auroc == 0.75
     assert used.probe is None
+    assert folder.load().named == (3,)  # the other features came with the weights
 
 
 def test_both_ways_to_write_a_set_are_the_same_set(folder: Folder) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from monitor.alerts.alert import Alert
 from monitor.errors import Retryable
 from monitor.sinks import alertmanager as module
 from monitor.sinks.alertmanager import AlertmanagerSink, AlertmanagerSinkConfig
@@ -75,7 +76,7 @@ def alerts(server: str, name: str) -> list[dict[str, Any]]:
     return found
 
 
-def of_set(name: str, event_id: str = "chat-1", **changes: Any) -> Any:
+def of_set(name: str, event_id: str = "chat-1", **changes: Any) -> Alert:
     alert = make_alert(event_id, **changes)
     return alert.model_copy(update={"set": alert.set.model_copy(update={"id": name})})
 
@@ -84,30 +85,33 @@ def sink(server: str, **changes: Any) -> AlertmanagerSink:
     return AlertmanagerSink(AlertmanagerSinkConfig(url=server, **changes))
 
 
+def of_tenant(tenant: str, alert: Alert) -> Alert:
+    return alert.model_copy(update={"event": alert.event.model_copy(update={"attributes": {"tenant": tenant}})})
+
+
 def test_a_burst_is_one_alert_for_each_set_severity_and_label(server: str) -> None:
-    made = sink(server, labels={"model": "event.model"})
+    made = sink(server, labels={"tenant": "event.attributes.tenant"})
     for n in range(20):
-        made.add(of_set("burst", f"e{n}"))
-    made.add(of_set("burst", "grave", severity="critical"))
-    other = of_set("burst", "other")
-    made.add(other.model_copy(update={"event": other.event.model_copy(update={"model": 'gpt-"y"'})}))
+        made.add(of_tenant("bank", of_set("burst", f"e{n}")))
+    made.add(of_tenant("bank", of_set("burst", "grave", severity="critical")))
+    made.add(of_tenant('shop "y"', of_set("burst", "other")))
     made.flush()
-    found = {(a["labels"]["severity"], a["labels"]["model"]): a for a in alerts(server, "burst")}
-    assert set(found) == {("medium", "gpt-x"), ("critical", "gpt-x"), ("medium", 'gpt-"y"')}
-    many = found["medium", "gpt-x"]
+    found = {(a["labels"]["severity"], a["labels"]["tenant"]): a for a in alerts(server, "burst")}
+    assert set(found) == {("medium", "bank"), ("critical", "bank"), ("medium", 'shop "y"')}
+    many = found["medium", "bank"]
     assert many["labels"] == {
         "alertname": "LatentwatchFeatureActive",
         "set": "burst",
         "category": "unsafe_code",
         "severity": "medium",
-        "model": "gpt-x",
+        "tenant": "bank",
     }
     assert many["annotations"]["summary"] == "Unsafe code: 20 alerts"
     assert (many["annotations"]["count"], many["annotations"]["event_id"]) == ("20", "e19")
     assert many["annotations"]["description"] == make_alert().message
 
     # the next batch extends it
-    made.add(of_set("burst", "e20"))
+    made.add(of_tenant("bank", of_set("burst", "e20")))
     made.flush()
     made.close()
     (again,) = (a for a in alerts(server, "burst") if a["annotations"]["event_id"] == "e20")
@@ -192,6 +196,7 @@ def test_labels_are_short_and_no_text_leaves_even_if_it_is_captured(receiver: Ht
         ({"m": "event"}, "labels.m: event is no single value"),
         ({"m": "event.model.x"}, "labels.m: event.model.x is no single value"),
         ({"m": "content.prompt"}, "labels.m: content.prompt is no single value of an alert, or may hold text"),
+        ({"m": "event.attributes"}, "labels.m: event.attributes is no single value"),
         ({"m": "features"}, "labels.m: features is no single value"),
         ({"m": "event..model"}, "no single value"),
         ({"a-b": "event.model"}, "String should match pattern"),

@@ -11,6 +11,7 @@ from kafka import KafkaAdminClient
 from monitor.alerts.alert import SCHEMA, Alert
 from monitor.config.sections import KafkaConfig
 from monitor.errors import Permanent, Retryable
+from monitor.kafka import producer
 from monitor.sinks.kafka import KafkaSink, KafkaSinkConfig
 from tests.brokers import USER_PASSWORD, AnyBroker, ApacheKafka
 from tests.sample_alerts import make_alert
@@ -100,10 +101,12 @@ def test_an_alert_too_large_loses_content_then_tokens_then_features(
     sink.close()
 
 
-def test_a_missing_topic_is_retryable_and_named(apache_kafka: ApacheKafka) -> None:
+def test_a_missing_topic_is_retryable_and_named(apache_kafka: ApacheKafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(producer, "_MAX_BLOCK_MS", 500)
     sink = KafkaSink(config(apache_kafka), KafkaSinkConfig(topic="no-such-topic"))
-    with pytest.raises(Retryable, match="topic no-such-topic: the topic does not exist"):
+    with pytest.raises(Retryable, match="topic no-such-topic: it does not exist; create it") as caught:
         sink.add(make_alert())
+    assert caught.value.kind == "topic_missing"
     sink.close()
 
 

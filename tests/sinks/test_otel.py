@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from monitor.errors import ConfigError, Retryable
 from monitor.sinks import otel
 from monitor.sinks.otel import OtelSink
 from monitor.sinks.sink import Sink
+from monitor.telemetry import telemetry as telemetry_module
+from monitor.telemetry.otlp import ExportOutcome
 from monitor.telemetry.spans import Spans
 from monitor.telemetry.telemetry import Stream, Telemetry
 from tests.alert_factory import SECRET, SPAN_ID, TRACE_ID, make_alert, make_content, make_event
@@ -294,9 +296,12 @@ def test_a_disabled_sdk_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> No
     telemetry.shutdown()
 
 
-def test_spans_wait_in_bounds_while_the_receiver_is_away(receiver: OtlpReceiver) -> None:
+def test_spans_wait_in_bounds_while_the_receiver_is_down(
+    receiver: OtlpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telemetry_module, "_SHUTDOWN_S", 30)
     receiver.status = 500
-    with Pair(receiver.url) as pair:
+    with Pair(receiver.url, timeout_s=30) as pair:
         for n in range(2_050):
             pair.telemetry.processed(make_event(f"e{n}"), [], 0.01)
         assert pair.count("latentwatch_export_dropped_total", "traces") == 2
@@ -306,6 +311,29 @@ def test_spans_wait_in_bounds_while_the_receiver_is_away(receiver: OtlpReceiver)
         assert pair.count("latentwatch_export_failures_total", "traces") == 1
         receiver.status = 200
     assert len(receiver.spans()) == 2_048
+
+
+def test_spans_that_end_during_an_export_keep_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    dropped: list[int] = []
+    config = OtelConfig(enabled=True)
+    spans = Spans(config, Resource.create(), "0.1.0", Stream().attributes(), lambda _, n: dropped.append(n), limit=4)
+    kept: list[str] = []
+
+    def export(batch: Sequence[Any]) -> ExportOutcome:
+        if not dropped:  # as the loop's thread would, at the same time
+            for n in range(4, 7):
+                spans.processed(make_event(f"e{n}"), [], 0.01, None)
+            return ExportOutcome(failure="down")
+        kept.extend(span.attributes["gen_ai.response.id"] for span in batch)
+        return ExportOutcome()
+
+    monkeypatch.setattr(spans._exporter, "export", export)
+    for n in range(4):
+        spans.processed(make_event(f"e{n}"), [], 0.01, None)
+    spans.flush()
+    assert dropped == [3, 0]
+    spans.close()
+    assert kept == ["e3", "e4", "e5", "e6"]
 
 
 def test_spans_given_up_at_the_end_are_counted() -> None:

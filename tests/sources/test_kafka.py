@@ -12,7 +12,7 @@ from monitor.errors import Retryable
 from monitor.events.event import Record
 from monitor.sources.kafka import KafkaSource
 from tests.brokers import AnyBroker, ApacheKafka
-from tests.sources.polling import Open, take, values
+from tests.sources.polling import Open, lag, take, values
 from tests.topics import fill, new_topic
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
@@ -22,19 +22,19 @@ def test_hands_out_in_order_and_lag_falls_to_zero(broker: AnyBroker, open_source
     topic = new_topic(broker, partitions=3)
     fill(broker, topic, [b"%d" % i for i in range(30)], partitions=3)
     source = open_source(broker, topic, max_poll_records=4)
-    assert source.lag() is None
+    assert lag(source) is None
     assert not source.connected
     assert not source.assigned
     found: list[Record] = []
     while len(found) < 30:
         found.extend(source.poll())
-        assert (source.lag() == 0) <= (len(found) == 30)
+        assert (lag(source) == 0) <= (len(found) == 30)
     for partition in range(3):
         assert values([r for r in found if r.origin.partition == partition]) == [
             b"%d" % i for i in range(partition, 30, 3)
         ]
     assert [r.origin.offset for r in found if r.origin.partition == 0] == list(range(10))
-    assert source.lag() == 0
+    assert lag(source) == 0
     assert source.connected
     assert source.assigned
     fill(broker, topic, [b"more"])
@@ -161,6 +161,6 @@ def test_no_broker_is_retryable_with_the_reason(open_source: Open) -> None:
         source.poll()
     source.keep_alive()
     source.commit()
-    assert source.lag() is None
+    assert lag(source) is None
     assert not source.connected
     source.close()

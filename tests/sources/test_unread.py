@@ -15,7 +15,7 @@ from monitor.events.event import Record
 from monitor.events.unread_range import UnreadRange
 from tests.brokers import ApacheKafka
 from tests.log_segment import LogSegment
-from tests.sources.polling import Open, take, take_all, values
+from tests.sources.polling import Open, lag, take, take_all, values
 from tests.topics import fill, new_topic
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
@@ -187,7 +187,7 @@ def test_where_the_broker_loses_its_way_as_little_as_can_be_is_lost(
     source = open_source(apache_kafka, topic, max_poll_records=7)
     found: list[Record | UnreadRange] = []
     give_up_at = time.monotonic() + 30
-    while source.lag() != 0 and time.monotonic() < give_up_at:
+    while lag(source) != 0 and time.monotonic() < give_up_at:
         found.extend(source.poll())
         source.commit()
     read = {item.origin.offset for item in found if isinstance(item, Record) and item.origin.partition == 0}

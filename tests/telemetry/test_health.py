@@ -19,7 +19,9 @@ from monitor.config.sinks import OtelConfig
 from monitor.errors import ConfigError
 from monitor.telemetry import health as module
 from monitor.telemetry.health import Health, HealthServer
+from monitor.telemetry.spans import Reading
 from monitor.telemetry.telemetry import Telemetry
+from tests.alert_factory import make_event
 
 
 class Clock:
@@ -106,7 +108,7 @@ def test_metrics_in_both_formats(served: Served) -> None:
 
 def test_telemetry_is_scraped_side_by_side() -> None:
     telemetry = Telemetry(OtelConfig(), "0.1.0", {})
-    telemetry.read(5, 1, 0.1)
+    telemetry.processed(make_event(), (), 0.1, reading=Reading(5, 1, 0.1))
     served = Served()
     served.server.close()
     served.server = HealthServer(HealthConfig(host="127.0.0.1", port=0), served.health, telemetry.registry)
