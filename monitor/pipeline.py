@@ -20,8 +20,9 @@ from monitor.events.parse import Parsed, parse_records
 from monitor.events.unread_range import UnreadRange
 from monitor.sinks.batch import Batch
 from monitor.sinks.optional import OptionalSink
-from monitor.sinks.sink import DeadLetters, Sink
+from monitor.sinks.sink import DeadLetters, Sink, Skipped
 from monitor.sinks.status import SinkStatus
+from monitor.sources.overload import OVERLOAD, Overload
 from monitor.sources.source import Source
 from monitor.telemetry.health import Health
 from monitor.telemetry.names import RecordOutcome
@@ -68,8 +69,12 @@ class Delivery:
     wire_format: str | EventFormat
     schemas: Schemas | None = None
     """Decodes records in a schema registry's frame; None: only JSON is read there."""
-    together: Sequence[Sink | DeadLetters] = ()
+    together: Sequence[Sink | DeadLetters | Skipped] = ()
     """Those of them that deliver in the transaction in which the source commits."""
+    overload: Overload | None = None
+    """Decides what is skipped when too much waits; None: nothing is."""
+    skipped: Skipped | None = None
+    """Where the places of skipped records go, so that they can be read later."""
 
 
 class Pipeline:
@@ -157,7 +162,8 @@ class Pipeline:
         if parsed is None:
             return  # stopped while the schema registry was down: nothing is committed, all is read again
         faults = dict(parsed.faults)
-        evaluations = self._evaluate(parsed.events, faults)
+        chosen, skipped = self._divided(records, parsed.events)
+        evaluations = [*self._evaluate(chosen, faults), *map(_not_read, skipped)]
         self._on_evaluated(evaluations)
         alerts = [alert for evaluation in evaluations for alert in self._record_telemetry(evaluation)]
         judged = {origin for e in evaluations if not e.sampled_out for origin in e.event.origins}
@@ -167,6 +173,9 @@ class Pipeline:
         self._note_failures(records, unread)
         to = self._delivery
         batch = Batch(to.sinks, to.dead_letters, alerts, letters, self._status, to.together)
+        if to.skipped is not None and to.overload is not None and skipped:
+            places = [origin for event in skipped for origin in event.origins]
+            batch.skip(to.skipped, places, to.overload.reason, to.overload.sampling)
         if not self._retry(batch.deliver, batch.reset):
             return  # stopped while a destination was down: nothing is committed, all is read again
         started = time.perf_counter()
@@ -187,6 +196,22 @@ class Pipeline:
         if schemas is not None and ids and not self._retry(lambda: decoders.update(schemas.decoders(ids))):
             return None
         return parse_records(records, self._delivery.limits, self._delivery.wire_format, decoders)
+
+    def _divided(self, records: Sequence[Record], events: Sequence[Event]) -> tuple[list[Event], list[Event]]:
+        """The events that are read, and those that are skipped because too much waits."""
+        overload = self._delivery.overload
+        if overload is None:
+            return list(events), []
+        lags = [position.lag or 0 for position in self._source.positions() or ()]
+        times_ms = [record.time_ms for record in records if record.time_ms is not None]
+        overload.update(sum(lags), time.time() - min(times_ms) / 1000 if times_ms else None)
+        reason = f"{overload.reason}; reading {overload.sampling:g} of the events" if overload.reason else ""
+        self._health.set_warning("overload", reason)
+        chosen = overload.chosen(events)
+        return (
+            [event for place, event in enumerate(events) if place in chosen],
+            [event for place, event in enumerate(events) if place not in chosen],
+        )
 
     def _evaluate(self, events: Sequence[Event], faults: dict[Origin, Faults]) -> list[Evaluation]:
         try:
@@ -320,6 +345,10 @@ class Pipeline:
         self.totals.partly += partly
         self.totals.bad += outcomes.get("dead_lettered", 0) + partly
         self.totals.empty += outcomes.get("nothing_to_judge", 0)
+
+
+def _not_read(event: Event) -> Evaluation:
+    return Evaluation(event, (), tokens=0, windows=0, fallback=False, seconds=0, sampled_out=OVERLOAD)
 
 
 def _outcome(judged: bool, bad: bool, sampled_out: bool) -> RecordOutcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -191,7 +192,7 @@ def test_an_alert_too_large_is_made_smaller_and_the_others_stay_whole(kafka: Kaf
     admin.close()
     member = Member(kafka, stream, "large")
     sink = KafkaSink(kafka, KafkaSinkConfig(topic=small, compression_type="none"), member.transaction)
-    large = make_alert("large", text="x" * 9_000)
+    large = make_alert("large", text=secrets.token_hex(4_500))
     publish(stream)
     try:
         take(member.source, 3)

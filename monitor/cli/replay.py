@@ -58,6 +58,10 @@ def replay(
     start: FromOption = None,
     end: ToOption = None,
     offsets: OffsetsOption = None,
+    skipped: Annotated[
+        bool,
+        typer.Option("--skipped", help="Only what an overload skipped; --from and --to then say when it was skipped."),
+    ] = False,
     examples: Annotated[int, typer.Option(min=0, help="Most examples of each kind of change of a set.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     device: DeviceOption = None,
@@ -77,7 +81,10 @@ def replay(
     stop = stop_on_signals()
     difference = ReplayDifference(len(configs) > 1, examples)
     with closing_all() as opened:
-        source = open_range(configs[0], file, start, end, offsets or ())
+        if skipped:
+            source = _open_skipped(configs[0], file, start, end, offsets or ())
+        else:
+            source = open_range(configs[0], file, start, end, offsets or ())
         opened.append(source.close)
         sides = [Side(settings, stop, opened) for settings in configs]
         with errors.status("reading", spinner="dots") if errors.is_terminal else nullcontext():
@@ -121,6 +128,18 @@ def open_range(
     if topic is None and settings.source.kind == "http":
         raise ConfigError("source.kind: events that came over HTTP are kept nowhere; name a file of events")
     return TopicSample(settings.kafka, settings.source, topic or settings.source.topic, wanted)
+
+
+def _open_skipped(
+    settings: Config, file: str | None, start: str | None, end: str | None, offsets: Sequence[str]
+) -> Source:
+    from monitor.sources.skipped_records import SkippedRecords
+    from monitor.sources.topic_range import TopicRange
+
+    if file is not None or offsets:
+        raise ConfigError("--skipped: reads overload.topic; it can be combined with --from and --to only")
+    wanted = TopicRange.of_options(start, end, ())
+    return SkippedRecords.of_topic(settings.kafka, settings.source, settings.overload.topic, wanted)
 
 
 class Side:

@@ -16,6 +16,7 @@ from monitor.cli.wiring import (
     make_transaction,
     open_intake,
     open_schema_registry,
+    skipping,
 )
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
         intake = open_intake(settings, telemetry, stop, opened, transaction)
         schemas = open_schema_registry(settings, opened)
         delivery = make_delivery(settings, sinks, intake.dead_letters, schemas, transaction)
+        delivery = skipping(delivery, settings, transaction, opened)
         reload = Reload(
             config,
             lambda: load_settings(config, device),

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # the command line starts without these; they take half a sec
     from monitor.pipeline import Delivery
     from monitor.producers.publisher import Publisher
     from monitor.sets.load import LoadedSet
-    from monitor.sinks.sink import DeadLetters, Sink
+    from monitor.sinks.sink import DeadLetters, Sink, Skipped
     from monitor.sources.source import Source
     from monitor.telemetry.telemetry import Telemetry
 
@@ -78,10 +78,27 @@ def make_delivery(
     """How the pipeline parses events and where it sends the results."""
     from monitor.pipeline import Delivery
 
-    together: list[Sink | DeadLetters] = []
+    together: list[Sink | DeadLetters | Skipped] = []
     if transaction is not None:
         together = [dead_letters, *(sink for sink in sinks if sink.name == "kafka")]
     return Delivery(sinks, dead_letters, settings.events.limits, settings.events.body_format(), schemas, together)
+
+
+def skipping(
+    delivery: Delivery, settings: Config, transaction: TransactionalProducer | None, opened: list[Callable[[], None]]
+) -> Delivery:
+    """The same with what the config says about overloads; how to close it is appended to `opened`."""
+    if settings.overload.sampling is None:
+        return delivery
+    from monitor.alerts.event_attributes import value_of
+    from monitor.sinks.skipped import KafkaSkipped
+    from monitor.sources.overload import Overload
+
+    overload = Overload(settings.overload, lambda event: value_of(event, settings.feature_sets.tenant_from))
+    skipped = KafkaSkipped(settings.kafka, settings.overload.topic, transaction)
+    opened.append(skipped.close)
+    together = delivery.together if transaction is None else (*delivery.together, skipped)
+    return replace(delivery, together=together, overload=overload, skipped=skipped)
 
 
 def make_transaction(settings: Config) -> TransactionalProducer | None:

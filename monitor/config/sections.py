@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from monitor.config.alerts import AlertsConfig as AlertsConfig
-from monitor.config.delivery import DeliveryConfig
+from monitor.config.delivery import DeliveryConfig, check_promises
 from monitor.config.feature_sets import FeatureSetsConfig as FeatureSetsConfig
 from monitor.config.http import HttpConfig as HttpConfig
 from monitor.config.kafka_options import option_problems
 from monitor.config.mapping import MappingConfig
+from monitor.config.overload import OverloadConfig
 from monitor.config.section import Port, Positive, Seconds, Section
 from monitor.config.sinks import OtelConfig as OtelConfig
 from monitor.config.sinks import SinksConfig as SinksConfig
@@ -346,6 +347,8 @@ class Config(Section):
     """Where alerts go."""
     delivery: DeliveryConfig = DeliveryConfig()
     """What is promised about alerts, dead letters and offsets."""
+    overload: OverloadConfig = OverloadConfig()
+    """What is skipped, if anything, when events come faster than they can be read."""
     health: HealthConfig = HealthConfig()
     """The port for health checks and metrics."""
     log: LogConfig = LogConfig()
@@ -364,13 +367,8 @@ class Config(Section):
         return {**data, "sinks": {**sinks, "kafka": {"enabled": False, **kafka} if isinstance(kafka, dict) else kafka}}
 
     @model_validator(mode="after")
-    def _transactions(self) -> Config:
-        if self.delivery.exactly_once:
-            if self.source.kind != "kafka":
-                raise ValueError("delivery.guarantee: exactly_once needs source.kind kafka, which has transactions")
-            kafka = self.sinks.enabled().get("kafka")
-            if kafka is None or not kafka.required:
-                raise ValueError("delivery.guarantee: exactly_once needs sinks.kafka, enabled and required")
+    def _promises(self) -> Config:
+        check_promises(self.delivery, self.overload, self.source.kind, self.sinks)
         return self
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,13 +40,20 @@ class TransactionalProducer(Producer):
     ) -> None:
         super().__init__(kafka, compression_type, delivery_timeout_ms)
         self._id = transactional_id
-        self._begun = False
+        self._timeout_ms = max(_TRANSACTION_TIMEOUT_MS, 2 * self._delivery_timeout_ms)
+        self._begun_at_s: float | None = None  # monotonic; None: no transaction is open
         self._reductions: dict[bytes, int] = {}  # how often a record of this batch must be made smaller, by its hash
 
     @property
     def empty(self) -> bool:
         """Whether nothing was sent since the last commit."""
-        return not self._begun
+        return self._begun_at_s is None
+
+    @property
+    def expired(self) -> bool:
+        """Whether the brokers have ended the transaction, or are about to, because it took too long."""
+        begun_at_s = self._begun_at_s
+        return begun_at_s is not None and time.monotonic() - begun_at_s > 0.8 * self._timeout_ms / 1000
 
     def open(self) -> None:
         """Ends what an earlier process left open under the same id. Raises Retryable or Permanent."""
@@ -75,12 +83,12 @@ class TransactionalProducer(Producer):
                 raise
             except errors.KafkaError as e:
                 raise self._failure(e, "cannot commit a transaction", seen.reason) from None
-        self._begun = False
+        self._begun_at_s = None
         self._reductions.clear()
 
     def reset(self) -> None:
         """Takes back what is not committed."""
-        self._begun = False
+        self._begun_at_s = None
         super().reset()
 
     def abort(self) -> None:
@@ -91,7 +99,7 @@ class TransactionalProducer(Producer):
 
     def close(self) -> None:
         """Takes back what is not committed, so that no reader waits for it."""
-        if self._begun and self._producer is not None:
+        if not self.empty and self._producer is not None:
             with contextlib.suppress(errors.KafkaError):
                 self._wait(self._client._transaction_manager.begin_abort(), _ABORT_TIMEOUT_MS)
         self.reset()
@@ -101,9 +109,9 @@ class TransactionalProducer(Producer):
         return self._producer
 
     def _begin(self) -> None:
-        if not self._begun:
+        if self.empty:
             self._client.begin_transaction()
-            self._begun = True
+            self._begun_at_s = time.monotonic()
 
     def _sent(self, record: Outgoing) -> Any:
         self.open()
@@ -129,8 +137,7 @@ class TransactionalProducer(Producer):
         raise Retryable("a record is too large for the brokers; the batch is sent again with a smaller form of it", 0)
 
     def _open(self, **more: Any) -> KafkaProducer:
-        timeout_ms = max(_TRANSACTION_TIMEOUT_MS, 2 * self._delivery_timeout_ms)
-        producer = super()._open(transactional_id=self._id, transaction_timeout_ms=timeout_ms, **more)
+        producer = super()._open(transactional_id=self._id, transaction_timeout_ms=self._timeout_ms, **more)
         with ConnectionErrors() as seen:
             try:
                 producer.init_transactions()

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from monitor.alerts.alert import Alert
 from monitor.errors import BadEvent, Permanent, Retryable
-from monitor.events.event import Record
+from monitor.events.event import Origin, Record
 from monitor.sinks.optional import OptionalSink
-from monitor.sinks.sink import DeadLetters, Sink
+from monitor.sinks.sink import DeadLetters, Sink, Skipped
 from monitor.sinks.status import SinkStatus
 from monitor.telemetry.zero_series import DEAD_LETTERS
 
@@ -20,7 +20,7 @@ class _Destination:
     """One destination and its share of the batch."""
 
     name: str
-    target: Sink | DeadLetters
+    target: Sink | DeadLetters | Skipped
     add: Callable[[], None]
     items: int
 
@@ -39,7 +39,7 @@ class Batch:
         alerts: Sequence[Alert],
         letters: Sequence[tuple[Record, BadEvent]],
         status: SinkStatus,
-        together: Sequence[Sink | DeadLetters] = (),
+        together: Sequence[Sink | DeadLetters | Skipped] = (),
     ) -> None:
         """`together` are destinations of one transaction: if one of them fails, all of them need their share again."""
         self._status = status
@@ -51,6 +51,12 @@ class Batch:
             self._waiting.append(_Destination(DEAD_LETTERS, dead_letters, add, len(letters)))
         for sink in sinks:
             self._waiting.append(_Destination(sink.name, sink, _adding(sink, alerts), len(alerts)))
+
+    def skip(self, skipped: Skipped, origins: Sequence[Origin], reason: str, sampling: float) -> None:
+        """Puts on record which records were not read."""
+        self._waiting.insert(
+            0, _Destination("skipped", skipped, lambda: skipped.add(origins, reason, sampling), len(origins))
+        )
 
     def deliver(self) -> None:
         """Returns when every destination has its share. Raises Retryable with all that failed, or Permanent."""

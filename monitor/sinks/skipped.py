@@ -8,11 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from monitor.config.sections import KafkaConfig
-from monitor.errors import BadEvent
-from monitor.events.event import Origin, Record
+from monitor.events.event import Origin
 from monitor.kafka.producer import Outgoing, Producer
-
-SCHEMA = "latentwatch.skipped/1"
+from monitor.sources.skipped_records import SCHEMA
 
 
 class KafkaSkipped:
@@ -52,17 +50,6 @@ class KafkaSkipped:
     def close(self) -> None:
         """Frees everything. Does not flush."""
         self._producer.close()
-
-
-def skipped_ranges(record: Record) -> tuple[str, int, list[tuple[int, int]]]:
-    """Topic, partition and offset ranges of such a record. Raises BadEvent if it is none."""
-    try:
-        data = json.loads(record.value or b"")
-        ranges = [(int(first), int(last)) for first, last in data["ranges"]]
-        topic, partition = str(data["topic"]), int(data["partition"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise BadEvent(f"not a record of schema {SCHEMA}") from None
-    return topic, partition, ranges
 
 
 def _ranges(offsets: set[int]) -> Iterator[tuple[int, int]]:

@@ -192,7 +192,10 @@ class KafkaSource:
         return True
 
     def _commit_transaction(self, consumer: KafkaConsumer, transaction: TransactionalProducer) -> None:
-        if not self._lost:
+        reason = f"partitions of {self._source.topic} moved to another member"
+        if transaction.expired:
+            reason = "another destination was down for longer than a transaction may last"
+        elif not self._lost:
             try:
                 transaction.commit(self._next, consumer.group_metadata())
             except errors.CommitFailedError:
@@ -206,7 +209,7 @@ class KafkaSource:
                 return
         transaction.abort()
         self._rewind(consumer)
-        raise Rewound(f"partitions of {self._source.topic} moved to another member")
+        raise Rewound(reason)
 
     def _rewind(self, consumer: KafkaConsumer) -> None:
         """Hands out once more what was handed out since the last commit."""

