@@ -33,8 +33,11 @@ log = logging.getLogger(__name__)
 
 # With this many unreadable events in a row, the fault is not in the events
 _BROKEN_AFTER = 10
-_LONGEST_PAUSE_S = 30.0
+_LONGEST_BACKOFF_S = 2.0  # work goes on within seconds of a broker's return
+_LONGEST_PAUSE_S = 30.0  # if a destination asks for it
 _DOUBLINGS = 10  # the longest pause is reached earlier, and a float overflows after a thousand
+_LOGGED_ATTEMPTS = 4
+_LOGGED_EVERY = 15  # of the attempts after them, about one a minute
 
 
 @dataclass
@@ -281,8 +284,10 @@ class Pipeline:
 
     def _pause(self, error: Retryable, attempt: int) -> bool:
         """Waits before the next attempt and stays in the consumer group. Returns False if stopped meanwhile."""
-        pause_s = min(max(error.retry_after_s, 0.5 * 2 ** min(attempt, _DOUBLINGS)), _LONGEST_PAUSE_S)
-        log.warning("%s; trying again in %.1f s", error, pause_s)
+        backoff_s = min(0.5 * 2 ** min(attempt, _DOUBLINGS), _LONGEST_BACKOFF_S)
+        pause_s = min(max(error.retry_after_s, backoff_s), _LONGEST_PAUSE_S)
+        if attempt < _LOGGED_ATTEMPTS or attempt % _LOGGED_EVERY == 0:
+            log.warning("%s; trying again in %.1f s", error, pause_s)
         until = time.monotonic() + pause_s
         while (left := until - time.monotonic()) > 0:
             if self._stop.wait(min(left, 1.0)):

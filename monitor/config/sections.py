@@ -87,7 +87,7 @@ class KafkaConfig(Section):
     """Further settings of kafka-python by their own names, such as client_rack or sasl_kerberos_service_name."""
     request_timeout_ms: Positive = 30_000
     """Longest wait for a broker's answer to one request."""
-    reconnect_backoff_max_ms: Positive = 5_000
+    reconnect_backoff_max_ms: Positive = 2_000
     """Longest pause between attempts to reach a broker that is down."""
 
     @model_validator(mode="after")

@@ -12,7 +12,8 @@ from tests.chaos.run import WORKERS, ChaosRun, Outcome
 
 _HEAD = (
     "| Guarantee | Events | Kills of {workers} workers | Broker restarts | Reloads | Seconds | Alerts lost | doubled "
-    "| unexpected | Dead letters lost | doubled |\n|---|---|---|---|---|---|---|---|---|---|---|"
+    "| unexpected | Dead letters lost | doubled | Back at work after an outage, seconds |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -23,6 +24,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--broker-restarts", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--outage-s", type=float, default=60, help="how long the broker is down in the last part")
     parser.add_argument("--guarantee", choices=["at_least_once", "exactly_once"], action="append")
     wanted = parser.parse_args()
     home = kafka_home()
@@ -35,10 +37,13 @@ def main() -> int:
         with ApacheKafka(home, folder / "kafka") as broker:
             run = ChaosRun(broker, folder, guarantee, wanted.seed)
             outcomes.append(run.run(wanted.events, wanted.kills, wanted.broker_restarts))
+            run = ChaosRun(broker, folder, guarantee, wanted.seed)
+            outcomes[-1].back_at_work_s = run.back_at_work_s(wanted.outage_s)
     print(_HEAD.format(workers=WORKERS))  # noqa: T201
     for o in outcomes:
-        figures = (o.events, o.kills, o.broker_restarts, o.reloads, f"{o.seconds:.0f}", o.lost, o.doubled, o.unexpected)
-        print("|", " | ".join(map(str, (o.guarantee, *figures, o.letters_lost, o.letters_doubled))), "|")  # noqa: T201
+        figures = (o.guarantee, o.events, o.kills, o.broker_restarts, o.reloads, f"{o.seconds:.0f}", o.lost, o.doubled)
+        more = (o.unexpected, o.letters_lost, o.letters_doubled, f"{o.back_at_work_s:.1f}")
+        print("|", " | ".join(map(str, (*figures, *more))), "|")  # noqa: T201
         for line in o.exits:
             print(line)  # noqa: T201
     return int(not all(o.holds for o in outcomes))

@@ -41,6 +41,8 @@ class Outcome:
     unexpected: int = 0
     letters_lost: int = 0
     letters_doubled: int = 0
+    back_at_work_s: float = 0.0
+    """After an outage of the broker."""
     exits: list[str] = field(default_factory=list)
     """Workers that ended although nobody killed them."""
 
@@ -101,6 +103,27 @@ class ChaosRun:
         done.seconds = time.monotonic() - started
         self._count(done)
         return done
+
+    def back_at_work_s(self, outage_s: float) -> float:
+        """Seconds from when the broker's port opens again to the commit of an event that is published then."""
+        self._write_config(0)
+        worker = self._start(0)
+        self._workers = [worker]
+        try:
+            self._stream.publish([_record(n) for n in range(30)])
+            self._wait_until_committed()
+            self._broker.kill()
+            time.sleep(outage_s)
+            self._broker.start()
+            returned_at_s = time.monotonic()
+            self._stream.publish([_record(n) for n in range(3)])
+            while not self._stream.all_committed():
+                if time.monotonic() - returned_at_s > _STUCK_S:
+                    raise RuntimeError(f"not back at work within {_STUCK_S:.0f} s; see {self._log(0)}")
+            return time.monotonic() - returned_at_s
+        finally:
+            worker.terminate()
+            worker.wait(30)
 
     def _note_exit(self, slot: int, done: Outcome) -> None:
         code = self._workers[slot].poll()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer
 
 from monitor.config.sections import KafkaConfig, SourceConfig
 from monitor.errors import Retryable
@@ -153,6 +153,27 @@ def test_a_partition_that_moved_is_not_committed_by_its_old_owner(apache_kafka: 
     third = open_source(apache_kafka, topic)
     left = take(third, 1)
     assert [r.origin.partition for r in left] == [again[0].origin.partition]
+
+
+def test_partitions_that_are_added_are_read_from_their_beginning(apache_kafka: ApacheKafka) -> None:
+    topic = new_topic(apache_kafka)
+    fill(apache_kafka, topic, [b"old"])
+    servers = apache_kafka.bootstrap_servers
+    # new partitions are noticed within a minute; the test is less patient
+    kafka = KafkaConfig(bootstrap_servers=servers, request_timeout_ms=5_000, options={"metadata_max_age_ms": 500})
+    source = KafkaSource(kafka, SourceConfig(topic=topic, group_id=f"group-{topic}", poll_timeout_ms=200))
+    try:
+        assert values(take(source, 1)) == [b"old"]
+        admin = KafkaAdminClient(bootstrap_servers=servers)
+        admin.create_partitions({topic: 3})
+        admin.close()
+        time.sleep(1)
+        fill(apache_kafka, topic, [b"0", b"1", b"2"], partitions=3)
+        assert sorted(v for v in values(take(source, 3)) if v) == [b"0", b"1", b"2"]
+        source.commit()
+        assert not source.unready
+    finally:
+        source.close()
 
 
 def test_no_broker_is_retryable_with_the_reason(open_source: Open) -> None:
