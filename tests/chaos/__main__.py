@@ -31,6 +31,7 @@ def main() -> int:
     if home is None:
         sys.exit("set KAFKA_HOME to an Apache Kafka download (and install Java)")
     outcomes: list[Outcome] = []
+    print(_HEAD.format(workers=WORKERS), flush=True)  # noqa: T201
     for guarantee in wanted.guarantee or ["at_least_once", "exactly_once"]:
         folder = Path(tempfile.mkdtemp(prefix="chaos-"))
         (folder / "kafka").mkdir()
@@ -39,14 +40,16 @@ def main() -> int:
             outcomes.append(run.run(wanted.events, wanted.kills, wanted.broker_restarts))
             run = ChaosRun(broker, folder, guarantee, wanted.seed)
             outcomes[-1].back_at_work_s = run.back_at_work_s(wanted.outage_s)
-    print(_HEAD.format(workers=WORKERS))  # noqa: T201
-    for o in outcomes:
-        figures = (o.guarantee, o.events, o.kills, o.broker_restarts, o.reloads, f"{o.seconds:.0f}", o.lost, o.doubled)
-        more = (o.unexpected, o.letters_lost, o.letters_doubled, f"{o.back_at_work_s:.1f}")
-        print("|", " | ".join(map(str, (*figures, *more))), "|")  # noqa: T201
-        for line in o.exits:
-            print(line)  # noqa: T201
+        _print(outcomes[-1])
     return int(not all(o.holds for o in outcomes))
+
+
+def _print(o: Outcome) -> None:
+    figures = (o.guarantee, o.events, o.kills, o.broker_restarts, o.reloads, f"{o.seconds:.0f}", o.lost, o.doubled)
+    more = (o.unexpected, o.letters_lost, o.letters_doubled, f"{o.back_at_work_s:.1f}")
+    print("|", " | ".join(map(str, (*figures, *more))), "|", flush=True)  # noqa: T201
+    for line in o.exits:
+        print(line)  # noqa: T201
 
 
 if __name__ == "__main__":
