@@ -290,6 +290,9 @@ class KafkaSource:
                 _log.info("left the group uncleanly: %s", e)
 
     def _fetch(self, consumer: KafkaConsumer, timeout_ms: int) -> None:
+        # kafka-python 3.0.12 leaves an empty one here, and keeps back what came for a paused partition until it is None
+        if not consumer._fetcher._next_partition_records:
+            consumer._fetcher._next_partition_records = None
         with self._joins.polling() if self._joins is not None else contextlib.nullcontext():
             batches: Mapping[TopicPartition, Sequence[Any]] = consumer.poll(timeout_ms=timeout_ms)
         for records in batches.values():

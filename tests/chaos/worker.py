@@ -88,21 +88,6 @@ def _die_before_commit(number: int) -> Callable[[KafkaSource], None]:
     return dying
 
 
-def _state(*_):  # DEBUG
-    import gc, sys
-    for o in gc.get_objects():
-        if isinstance(o, KafkaSource):
-            c = o._consumer
-            print("DEBUG", o._begun, o._lost, o._next, len(o._held), o._failure, file=sys.stderr)
-            if c is not None:
-                for tp, st in c._subscription.assignment.items():
-                    print("DEBUG", tp, vars(st), file=sys.stderr)
-                print("DEBUG", o._unread._searches, o._unread._out_of_range, o._unread._before, c._fetcher._fetch_futures, c._fetcher._nodes_with_pending_fetch_requests, len(c._fetcher._completed_fetches), file=sys.stderr, flush=True)
-
-
-signal.signal(signal.SIGUSR1, _state)
-
-
 if __name__ == "__main__":
     commit = _die_before_commit(int(os.environ.get(DIE, "0"))) if DIE in os.environ else KafkaSource.commit
     sys.argv[0] = "latentwatch"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from monitor.config.sections import KafkaConfig, SourceConfig
 from monitor.errors import Retryable
@@ -174,6 +174,30 @@ def test_partitions_that_are_added_are_read_from_their_beginning(apache_kafka: A
         assert not source.unready
     finally:
         source.close()
+
+
+def test_what_came_while_a_partition_was_paused_is_handed_out_later(
+    apache_kafka: ApacheKafka, open_source: Open
+) -> None:
+    topic = new_topic(apache_kafka, partitions=2)
+    first, second = TopicPartition(topic, 0), TopicPartition(topic, 1)
+    fill(apache_kafka, topic, [b"%d" % n for n in range(5)])
+    source = open_source(apache_kafka, topic, max_poll_records=1)
+    assert values(take(source, 1)) == [b"0"]
+    # as if the other partition arrived while the source is only kept alive
+    consumer = source._consumer
+    assert consumer is not None
+    consumer.pause(first)
+    producer = KafkaProducer(bootstrap_servers=apache_kafka.bootstrap_servers)
+    producer.send(topic, value=b"other", partition=1)
+    producer.flush(10)
+    producer.close(5)
+    give_up_at = time.monotonic() + 20
+    while not source._held and time.monotonic() < give_up_at:
+        source._fetch(consumer, 200)
+    assert consumer.position(second) == 1
+    consumer.resume(first)
+    assert values(take(source, 5)) == [b"other", b"1", b"2", b"3", b"4"]
 
 
 def test_no_broker_is_retryable_with_the_reason(open_source: Open) -> None:
