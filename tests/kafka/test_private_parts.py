@@ -66,6 +66,7 @@ def test_the_fetcher_parses_by_methods_that_can_be_replaced(consumer: Any) -> No
     assert "self.PartitionRecords(fetch_offset, tp, records," in source
     assert fetcher._subscriptions is consumer._subscription
     assert {"fetch_max_bytes", "max_partition_fetch_bytes"} <= set(fetcher.config)
+    assert "if self._next_partition_records is None:" in inspect.getsource(Fetcher.fetched_records)
     assert CompletedFetch._fields == (
         "topic_partition", "fetched_offset", "response_version", "partition_data", "metric_aggregator",
     )  # fmt: skip
