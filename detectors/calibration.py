@@ -21,6 +21,8 @@ class Calibration(FrozenModel):
     """On benign texts that did not set the threshold."""
     measured_n: Annotated[int, Field(gt=0)]
     interval_95: tuple[float, float]
+    escalation_fpr: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The share of the same texts whose score raises the severity; None if no score does."""
     date: date
     unit: str | None = None
     """What the threshold is compared with: logistic, activation, or activation/threshold."""

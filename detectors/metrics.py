@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from pydantic import Field
+
 from detectors.frozen_model import Finite, FrozenModel
 
 Range = tuple[float, float]
 """Lowest and highest."""
+
+
+class SizeFigures(FrozenModel):
+    """What a set of another size would detect on one labelled source."""
+
+    auroc: Finite | None
+    recall_at_1pct_fpr: Finite | None
 
 
 class Metric(FrozenModel):
@@ -17,6 +26,10 @@ class Metric(FrozenModel):
     auroc_interval_95: tuple[Finite, Finite] | None = None
     recall_at_1pct_fpr: Finite | None = None
     """At the threshold that 1 % of benign texts by other authors reach."""
+    recall_at_threshold: Finite | None = None
+    """At a threshold that was chosen as the set's own is: on benign texts that say nothing about this source."""
+    recall_at_escalation: Finite | None = None
+    """As `recall_at_threshold`, at the score that raises the severity."""
     pair_win_rate: Finite | None = None
     auroc_vs_benign: Finite | None = None
     """Positives of this source against benign texts by other authors, instead of the source's own negatives."""
@@ -32,6 +45,8 @@ class Metric(FrozenModel):
     word_only_auroc: Finite | None = None
     """Naive Bayes on word counts, same training rows."""
     word_only_interval_95: tuple[Finite, Finite] | None = None
+    by_size: dict[str, SizeFigures] = Field(default_factory=dict)
+    """SAE features only, by how many features the set may have ("64"), or "all": what sparsity costs."""
     held_out: bool
     """True if the figures are those of the same recipe fitted without any row of this source or its family; the
     shipped weights were then fitted on all sources together."""

@@ -21,11 +21,12 @@ _NO_KAFKA = "set KAFKA_HOME to an Apache Kafka download (and install Java) to ru
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--whole", action="store_true", help="also run what reads everything that other tests sample")
     parser.addoption("--image", action="store_true", help="also run what builds the container image")
+    parser.addoption("--faults", action="store_true", help="also run what breaks a running stack to see its alerts")
     parser.addoption("--release", action="store_true", help="also run what builds and installs the wheel")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for option in ("whole", "image", "release"):
+    for option in ("whole", "image", "faults", "release"):
         if not config.getoption(f"--{option}"):
             left_out = [item for item in items if item.get_closest_marker(option)]
             if left_out:

@@ -19,6 +19,7 @@ from monitor.cli.events import events_app
 from monitor.cli.exit_code import ExitCode
 from monitor.cli.proxy import proxy
 from monitor.cli.replay import replay
+from monitor.cli.review import review
 from monitor.cli.run import run
 from monitor.cli.scan import scan
 from monitor.cli.sets import alerts_app, config_app, sets_app
@@ -42,6 +43,7 @@ app.command("compile")(compile_)
 app.command()(check)
 app.command("diff-config")(diff_config)
 app.command()(proxy)
+app.command()(review)
 app.command()(bench)
 app.command()(size)
 app.command()(demo)

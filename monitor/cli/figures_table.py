@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from detectors.feature_set import FeatureSet
-from detectors.metrics import Metric, Range, summarised
+from detectors.metrics import Metric, Range, SizeFigures, summarised
 from monitor.cli.set_tables import range_text
 
 _HEAD = (
     "| Set | Held-out source | n+ / n- | AUROC (95 % interval) | features only | with probe | dense probe "
     "| word-only | pairs won | vs. benign | recall at 1 % FPR |\n|---|---|---|---|---|---|---|---|---|---|---|"
 )
+_NO_FIGURES = SizeFigures(auroc=None, recall_at_1pct_fpr=None)
 _SUMMARY_HEAD = "| Set | AUROC: by others / own | dense probe | word-only | measured FPR |\n|---|---|---|---|---|"
 
 
@@ -24,6 +25,23 @@ def figures_table(sets: Iterable[FeatureSet]) -> str:
     """One row for each held-out source of each set; the best of the set and its baselines is bold."""
     rows = [_row(used, name, metric) for used in sets for name, metric in used.metrics.items() if metric.held_out]
     return "\n".join([_HEAD, *rows])
+
+
+def sparsity_table(sets: Iterable[FeatureSet]) -> str:
+    """What fewer features cost: AUROC and recall at 1 % FPR of each held-out source, for each number of features.
+
+    Empty if no set has such figures.
+    """
+    measured = [(used.id, *item) for used in sets for item in used.metrics.items() if item[1].by_size]
+    if not measured:
+        return ""
+    sizes = list(dict.fromkeys(size for *_, metric in measured for size in metric.by_size))
+    lines = [f"| Set | Held-out source | {' | '.join(sizes)} |", "|---|---|" + "---|" * len(sizes)]
+    for set_id, source, metric in measured:
+        figures = [metric.by_size.get(size, _NO_FIGURES) for size in sizes]
+        cells = [f"{_area(f.auroc) or '-'}, {_area(f.recall_at_1pct_fpr) or '-'}" for f in figures]
+        lines.append(f"| {set_id} | {source} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def false_positive_table(sets: Iterable[FeatureSet]) -> str:

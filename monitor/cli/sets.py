@@ -35,7 +35,7 @@ def list_sets(
     """List the feature sets in use, with what was measured."""
     from rich.console import Console
 
-    from monitor.cli.figures_table import false_positive_table, figures_table, summary_table
+    from monitor.cli.figures_table import false_positive_table, figures_table, sparsity_table, summary_table
     from monitor.cli.set_tables import overview
 
     loaded = load_sets(load_settings(config))
@@ -45,7 +45,8 @@ def list_sets(
     elif markdown is MarkdownOption.summary:
         print(summary_table(sets))  # noqa: T201
     else:
-        print(f"{figures_table(sets)}\n\n{false_positive_table(sets)}")  # noqa: T201
+        tables = (figures_table(sets), sparsity_table(sets), false_positive_table(sets))
+        print("\n\n".join(table for table in tables if table))  # noqa: T201
 
 
 @sets_app.command("show")

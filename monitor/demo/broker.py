@@ -81,6 +81,7 @@ class EmbeddedBroker:
                 stdout=out,
                 stderr=out,
                 preexec_fn=die_with_parent,
+                start_new_session=True,  # Ctrl-C reaches only the parent, whose clients may still need the broker
             )  # fmt: skip
         give_up_at = time.monotonic() + _READY_TIMEOUT_S
         while time.monotonic() < give_up_at:

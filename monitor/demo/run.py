@@ -74,7 +74,7 @@ def run_demo(
     files = DemoFiles(out_dir.resolve())
     try:
         files.prepare()
-        with _sigterm_interrupts(), broker as running:
+        with sigterm_interrupts(), broker as running:
             run = _Run(files, console, running, events or demo_events(), timeouts or DemoTimeouts())
             problems = run.go(sidecar_command)
     except KeyboardInterrupt:
@@ -216,8 +216,8 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Treats SIGTERM like Ctrl-C, so that a stopped demo cleans up too."""
+def sigterm_interrupts() -> Iterator[None]:
+    """Treats SIGTERM like Ctrl-C, so that what a process started is stopped too."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from kafka.errors import KafkaError
 from monitor.errors import Permanent
 
 _TIMEOUT_S = 30.0
+_CLOSE_TIMEOUT_S = 5.0
 
 
 class DemoTopics:
@@ -35,7 +37,8 @@ class DemoTopics:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._producer is not None:
-            self._producer.close(timeout=_TIMEOUT_S)
+            with contextlib.suppress(KafkaError):  # of a broker that is gone; everything published is flushed
+                self._producer.close(timeout=_CLOSE_TIMEOUT_S)
         if self._admin is not None:
             self._admin.close()
 

@@ -43,7 +43,7 @@ def write_report(path: Path, alerts: Sequence[Alert], summary: Summary, now: dat
 def render_report(alerts: Sequence[Alert], summary: Summary, now: datetime) -> tuple[str, int]:
     """The page and the number of alerts that it shows."""
     env = page_environment("report")
-    env.filters["count"] = _count
+    env.filters["count"] = count_text
     card = env.get_template("event_card.html.j2")
     cards: list[Markup] = []
     size = shown = 0
@@ -92,7 +92,7 @@ def _figures(summary: Summary) -> Iterator[str]:
         (summary.lag, "lag at the end"),
     ):
         if value is not None:
-            yield f"{_count(value)} {words}"
+            yield f"{count_text(value)} {words}"
 
 
 def _provenance(alerts: Sequence[Alert]) -> tuple[Provenance, ...]:
@@ -108,7 +108,7 @@ def _provenance(alerts: Sequence[Alert]) -> tuple[Provenance, ...]:
     )
 
 
-def _count(value: float) -> str:
+def count_text(value: float) -> str:
     """A number for people: whole from 100 on, with thin spaces between thousands."""
     if isinstance(value, int) or value >= 100:
         return f"{round(value):,}".replace(",", "\u202f")

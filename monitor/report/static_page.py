@@ -10,16 +10,16 @@ from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from monitor.report.shading import DARK, LIGHT
 from monitor.report.visible_text import visible_line
 
 
-def page_environment(folder: str) -> Environment:
-    """Templates of `monitor/FOLDER`; they escape every value."""
+def page_environment(*folders: str) -> Environment:
+    """Templates of `monitor/FOLDER`, the first one that has them; they escape every value."""
     env = Environment(
-        loader=PackageLoader("monitor", folder),
+        loader=ChoiceLoader([PackageLoader("monitor", folder) for folder in folders]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -51,7 +51,7 @@ class HttpServer:
         self._path = config.socket
         self._socket = listening(config)
         self.port: int = 0 if config.socket is not None else self._socket.getsockname()[1]
-        protocol = partial(_BoundedProtocol, limits=config, on_too_many=on_too_many)
+        protocol = partial(BoundedProtocol, limits=config, on_too_many=on_too_many)
         self._server = uvicorn.Server(
             quiet_config(
                 app,
@@ -88,10 +88,22 @@ class HttpServer:
             self._server.run(sockets=[self._socket])
 
 
-class _BoundedProtocol(H11Protocol):
+class ConnectionLimits(Protocol):
+    """What bounds the connections of a server."""
+
+    @property
+    def max_connections(self) -> int:
+        """Most at once."""
+
+    @property
+    def read_timeout_s(self) -> float:
+        """Longest wait for a request."""
+
+
+class BoundedProtocol(H11Protocol):
     """Closes connections over the limit, and those whose next request does not arrive in time."""
 
-    def __init__(self, *args: Any, limits: HttpConfig, on_too_many: Callable[[], object], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, limits: ConnectionLimits, on_too_many: Callable[[], object], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limits = limits
         self._on_too_many = on_too_many

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from detectors.feature_set import FeatureSet
-from monitor.cli.figures_table import figures_table, summary_table
+from monitor.cli.figures_table import figures_table, sparsity_table, summary_table
 from monitor.cli.set_tables import overview, show
 from monitor.sets.load import LoadedSet
 from tests.feature_set_factory import make_set, make_weighted
@@ -117,3 +117,17 @@ def test_the_full_markdown_table_has_one_row_a_held_out_source() -> None:
     rows = figures_table([make_weighted(id="bias", metrics=METRICS)]).splitlines()[2:]
     assert [row.split(" | ")[1] for row in rows] == ["one", "two", "own_one"]
     assert "| one | 9 / 9 | 0.50 |  |  | **0.62** |" in rows[0]
+
+
+def test_the_cost_of_sparsity_has_a_column_a_size() -> None:
+    sizes = {
+        "all": {"auroc": 0.8, "recall_at_1pct_fpr": 0.5},
+        "64": {"auroc": 0.71, "recall_at_1pct_fpr": None},
+    }
+    one = {"auroc": 0.7, "n_positive": 9, "n_negative": 9, "held_out": True}
+    used = make_weighted(id="bias", metrics={"one": {**one, "by_size": sizes}, "two": one})
+    assert sparsity_table([used, make_set()]).splitlines() == [
+        "| Set | Held-out source | all | 64 |",
+        "|---|---|---|---|",
+        "| bias | one | 0.80, 0.50 | 0.71, - |",
+    ]

@@ -18,6 +18,7 @@ _EXAMPLE = "examples/llm-server"
 
 SCENARIOS = (
     "standalone", "hpa", "keda", "statefulset", "job", "sidecar", "sidecar_plain", "sidecar_pod_topic", "sidecar_http",
+    "review",
 )  # fmt: skip
 """Each is a values file in chart_values; those of sidecars are values of the example chart."""
 

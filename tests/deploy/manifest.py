@@ -34,8 +34,14 @@ def kinds(documents: list[Document]) -> list[str]:
     return sorted(document["kind"] for document in documents)
 
 
+def of_review(document: Document) -> bool:
+    """Whether it belongs to the review page, which has objects of its own."""
+    return document["metadata"].get("labels", {}).get("app.kubernetes.io/component") == "review"
+
+
 def workload(documents: list[Document]) -> Document:
-    (found,) = [document for document in documents if document["kind"] in _WORKLOADS]
+    """What runs the sidecar."""
+    (found,) = [d for d in documents if d["kind"] in _WORKLOADS and not of_review(d)]
     return found
 
 

@@ -1,17 +1,17 @@
-"""Monitors find the port, and alert rules and dashboards use metrics that exist."""
+"""Monitors find the port, and the chart brings alert rules and dashboards."""
 
 from __future__ import annotations
 
-import re
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
-import promql_parser
 import pytest
 
-from monitor.telemetry import names
 from tests.deploy.helm import VALUES, Helm
-from tests.deploy.manifest import documents_of, sidecar, the
+from tests.deploy.manifest import Document, documents_of, sidecar, the
+from tests.observability.files import alert_rules, dashboards, rules
 
 
 @pytest.mark.parametrize(
@@ -32,41 +32,37 @@ def test_a_monitor_scrapes_the_metrics_port(helm: Helm, scenario: str, kind: str
     assert (relabeling["targetLabel"], relabeling["replacement"]) == ("job", monitor["metadata"]["name"])
 
 
+def rules_of(rule: Document) -> dict[str, dict[str, Any]]:
+    """The rules of a PrometheusRule by name."""
+    return {each.get("alert", each.get("record")): each for group in rule["spec"]["groups"] for each in group["rules"]}
+
+
 @pytest.mark.parametrize("scenario", ["standalone", "sidecar"])
-def test_rules_ask_for_metrics_and_labels_that_exist(helm: Helm, scenario: str) -> None:
+def test_the_rules_are_those_of_the_rules_file_for_the_releases_own_job(helm: Helm, scenario: str) -> None:
     rule = the(helm.documents(scenario), "PrometheusRule")
-    (group,) = rule["spec"]["groups"]
-    metrics = {name for row in _documented_rows() for name in re.findall(r"`(latentwatch_\w+)`", row)}
-    labels = {"namespace", "job"} | {
-        name.replace(".", "_") for row in _documented_rows() for name in re.findall(r"`([a-z_.0-9]+)`", row)
-    }
-    assert len(group["rules"]) >= 6
-    for alert in group["rules"]:
-        promql_parser.parse(alert["expr"])
-        used = set(re.findall(r"\b(latentwatch_\w+)(?=\{)", alert["expr"]))
-        assert used, alert["alert"]
-        assert used <= metrics, alert["alert"]
-        assert f'{{job="{rule["metadata"]["name"]}"}}' in alert["expr"]
-        grouped = {n.strip() for by in re.findall(r"by \(([^)]*)\)", alert["expr"]) for n in by.split(",")}
-        told = set(re.findall(r"\$labels\.(\w+)", str(alert["annotations"])))
-        assert grouped <= labels, alert["alert"]
-        assert told <= grouped, alert["alert"]
-        assert alert["labels"]["severity"] in ("warning", "critical")
+    job = f'job="{rule["metadata"]["name"]}"'
+    assert "latentwatch" in job
+    wanted = {each.get("alert", each.get("record")): each for each in rules()}
+    for each in wanted.values():
+        each["expr"] = each["expr"].replace('job="latentwatch"', job)
+    assert rules_of(rule) == wanted
+
+
+def test_the_limit_on_lag_the_runbooks_and_the_omitted_rules_are_values(helm: Helm) -> None:
+    changed = {"enabled": True, "lag": 70, "omit": ["LatentwatchNoEvents"], "runbooks": "https://wiki.example/runbooks"}
+    rule = the(helm.documents("standalone", {"monitoring": {"prometheusRule": changed}}), "PrometheusRule")
+    found = rules_of(rule)
+    assert found["LatentwatchLag"]["expr"].endswith(" > 70")
+    assert found["LatentwatchLag"]["annotations"]["runbook_url"] == "https://wiki.example/runbooks#latentwatchlag"
+    assert {each["alert"] for each in alert_rules()} - found.keys() == {"LatentwatchNoEvents"}
 
 
 def test_no_pod_is_no_alarm_if_keda_may_stop_them_all(helm: Helm) -> None:
     def alerts(least: int) -> set[str]:
         values = {"autoscaling": {"minReplicas": least}, "monitoring": {"prometheusRule": {"enabled": True}}}
-        (group,) = the(helm.documents("keda", values), "PrometheusRule")["spec"]["groups"]
-        return {rule["alert"] for rule in group["rules"]}
+        return set(rules_of(the(helm.documents("keda", values), "PrometheusRule")))
 
     assert alerts(1) - alerts(0) == {"LatentwatchAbsent"}
-
-
-def _documented_rows() -> list[str]:
-    """The table of metrics in docs/telemetry.md, which a test of telemetry compares with the code."""
-    text = (Path(names.__file__).parents[2] / "docs/telemetry.md").read_text()
-    return [line for line in text.splitlines() if line.startswith("| `") and "<br>" in line]
 
 
 def test_dashboards_come_from_the_charts_folder(helm: Helm, tmp_path: Path) -> None:
@@ -81,3 +77,11 @@ def test_dashboards_come_from_the_charts_folder(helm: Helm, tmp_path: Path) -> N
     (found,) = [d for d in documents_of(helm.run(*args).stdout) if d["metadata"]["name"].endswith("-dashboards")]
     assert found["data"] == {"overview.json": '{"title": "{{instance}}"}'}
     assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
+def test_the_charts_own_dashboards_are_in_the_config_map(helm: Helm) -> None:
+    rendered = helm.documents("hpa", {"monitoring": {"dashboards": {"enabled": True}}})
+    (found,) = [d for d in rendered if d["metadata"]["name"].endswith("-dashboards")]
+    assert {name: json.loads(text) for name, text in found["data"].items()} == {
+        f"{name}.json": board for name, board in dashboards().items()
+    }

@@ -44,7 +44,7 @@ def test_paths_and_links_exist() -> None:
     folder = REPOSITORY / "deploy"
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
     listed = re.findall(r"^    (\S+)  +\S", README.split("\n## ")[0], re.M)
-    assert len(listed) == 6
+    assert len(listed) == 7
     for path in [*links, *listed]:
         assert (folder / path).exists(), path
 

@@ -15,6 +15,7 @@ from monitor.demo.broker import EmbeddedBroker
 from tests.brokers import free_ports
 from tests.integration.sidecar import EVENTS_DONE, READY_S, Sidecar, set_count, write_config
 from tests.integration.stream import Outgoing, Stream
+from tests.observability.files import STACK
 from tests.otlp_receiver import OtlpReceiver, attributes
 
 pytestmark = [pytest.mark.kafka, pytest.mark.model, pytest.mark.timeout(600)]
@@ -23,16 +24,7 @@ SECRET = "zebrawood"
 TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 EVENTS = 6
 
-COLLECTOR = """
-receivers: {{otlp: {{protocols: {{http: {{endpoint: "127.0.0.1:{port}"}}}}}}}}
-exporters: {{debug: {{verbosity: detailed}}}}
-service:
-  telemetry: {{metrics: {{level: none}}}}
-  pipelines:
-    traces: {{receivers: [otlp], exporters: [debug]}}
-    logs: {{receivers: [otlp], exporters: [debug]}}
-    metrics: {{receivers: [otlp], exporters: [debug]}}
-"""
+COLLECTOR = STACK / "otel-collector.yaml"
 
 
 def records(name: str) -> Sequence[Outgoing]:
@@ -111,10 +103,10 @@ def collector(tmp_path: Path) -> Iterator[tuple[int, Path]]:
     if binary is None:
         pytest.skip("OTELCOL_BIN does not name an OpenTelemetry Collector")
     (port,) = free_ports(1)
-    config, output = tmp_path / "collector.yaml", tmp_path / "collector.out"
-    config.write_text(COLLECTOR.format(port=port))
+    output = tmp_path / "collector.out"
+    env = os.environ | {"OTLP_ADDRESS": f"127.0.0.1:{port}", "DEBUG_VERBOSITY": "detailed"}
     with output.open("wb") as out:
-        process = subprocess.Popen([binary, "--config", config], stdout=out, stderr=out)
+        process = subprocess.Popen([binary, "--config", COLLECTOR], env=env, stdout=out, stderr=out)
     try:
         yield port, output
     finally:

@@ -31,7 +31,13 @@ def set_recipe(name: str) -> dict[str, object]:
     """The recipe of a set with two families of sources."""
     texts = {"title": name, "description": "Test.", "definition": "Test."}
     sources = [{"file": f"{name}_{family}.jsonl", "family": family} for family in ("own", "other")]
-    rule = {"version": "0.1.0", "category": name, "severity": "low", "segments": ["user", "response"]}
+    rule = {
+        "version": "0.1.0",
+        "category": name,
+        "severity": "low",
+        "page_severity": "high",
+        "segments": ["user", "response"],
+    }
     return {"id": name, **texts, **rule, "benign": "chat", "sources": sources}
 
 
@@ -122,16 +128,20 @@ class Chain:
         recipes = self.folder / "recipes.yaml"
         recipes.write_text(yaml.safe_dump(RECIPES))
         where = ["--data", self.folder, "--recipes", recipes, "--cache", self.folder / "lab-cache"]
-        run("lab", "make-sets", out, "--model", self.model, *where)
+        run("lab", "make-sets", out, "--model", self.model, *where, "--features", 12)
         lock = yaml.safe_load((out / "sets.lock").read_text())
         assert sorted(lock) == ["bias", "deception"]
         for name, entry in lock.items():
             made = load_feature_set(out / f"{name}.yaml")
             assert entry == {"version": "0.1.0", "sha256": made.sha256}
+            assert len(made.set.features) == 12
             assert made.set.calibration is not None
             assert made.set.calibration.measured_n == 20
+            assert [e.severity for e in made.set.escalations] == ["high"]
+            assert (made.set.threshold or 1) <= made.set.escalations[0].score
             assert sorted(made.set.metrics) == [f"{name}_other", f"own_{name}_own"]
             assert all(metric.held_out and metric.n_positive for metric in made.set.metrics.values())
+            assert all(list(metric.by_size) == ["all", "64", "32", "16"] for metric in made.set.metrics.values())
 
     def curate(self) -> None:
         out = self.folder / "curated"

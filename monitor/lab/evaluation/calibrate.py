@@ -19,11 +19,11 @@ from monitor.config.sections import Config
 from monitor.errors import ConfigError
 from monitor.lab.data.chosen_sets import with_sets
 from monitor.lab.data.rows import LabelledRow, load_benign
-from monitor.lab.evaluation.yaml_edit import YamlEdit
 from monitor.lab.reading.row_reader import RowReader
 from monitor.lab.statistics import Floats, binomial_interval, threshold_at_fpr
 from monitor.sets.load import LoadedSet
 from monitor.sets.parts import read_parts
+from monitor.yaml_edit import YamlEdit
 
 _DIGITS = 5
 
@@ -119,9 +119,10 @@ def changed_values(feature_set: FeatureSet, threshold: float, weights: bool) -> 
     """What to change in a set so that it fires where its score, as it is now, reaches `threshold`.
 
     The keys are paths in the file. A set with a score gets a new threshold. With condition `any` or `k_of_n`, the score
-    is a ratio to the features' thresholds, so all of these are multiplied. With `weights`, the threshold stays: a
-    weighted or probe set gets a new bias, and all weights of a threshold set with a score are multiplied. Raises
-    ConfigError if the set doesn't have these values, or has them in another file.
+    is a ratio to the features' thresholds, so all of these are multiplied. Escalations of a logistic score move with
+    the threshold. With `weights`, the threshold stays: a weighted or probe set gets a new bias, and all weights of a
+    threshold set with a score are multiplied. Raises ConfigError if the set doesn't have these values, or has them in
+    another file.
     """
     if feature_set.condition is not None:
         if weights:
@@ -130,7 +131,7 @@ def changed_values(feature_set: FeatureSet, threshold: float, weights: bool) -> 
             )
         return _scaled(feature_set, "threshold", threshold)
     if not weights:
-        return {("threshold",): threshold}
+        return {("threshold",): threshold, **_moved_escalations(feature_set, threshold)}
     kept = feature_set.threshold or 0.0
     if feature_set.detector in ("weighted", "probe"):
         if not 0 < kept < 1 or not 0 < threshold < 1:
@@ -144,6 +145,16 @@ def changed_values(feature_set: FeatureSet, threshold: float, weights: bool) -> 
     if kept <= 0 or threshold <= 0:
         raise ConfigError(f"--weights: {feature_set.id}: no factor brings {threshold:.5g} to {kept:.5g}")
     return _scaled(feature_set, "weight", kept / threshold)
+
+
+def _moved_escalations(feature_set: FeatureSet, threshold: float) -> dict[tuple[str | int, ...], float]:
+    """Scores that raise the severity, as far from the new threshold as from the old one, in log-odds."""
+    scores = (feature_set.threshold or 0.0, threshold, *(e.score for e in feature_set.escalations))
+    if feature_set.detector not in ("weighted", "probe") or not all(0 < score < 1 for score in scores):
+        return {}
+    shift = _logit(threshold) - _logit(scores[0])
+    moved = (1 / (1 + math.exp(-_logit(e.score) - shift)) for e in feature_set.escalations)
+    return {("escalations", n, "score"): _short(score) for n, score in enumerate(moved)}
 
 
 def _enough(events: int, target_fpr: float, set_ids: list[str]) -> None:
@@ -161,6 +172,7 @@ def _calibrated(loaded: LoadedSet, scores: Split, request: CalibrationRequest) -
     threshold = _shortest(threshold_at_fpr(scores.setting, request.target_fpr), scores.setting)
     hits = int((scores.measuring >= threshold).sum())
     interval = binomial_interval(hits, scores.measuring.size)
+    escalations = _moved_escalations(loaded.shipped, threshold)
     record = {
         "benign": f"{', '.join(path.name for path in request.benign)}; one half, drawn with seed {request.seed}, "
         "sets the threshold, the other measures",
@@ -173,6 +185,8 @@ def _calibrated(loaded: LoadedSet, scores: Split, request: CalibrationRequest) -
         "unit": detector.scale.unit,
         "activation_basis": loaded.shipped.reader.sae.activation_basis,
     }
+    if escalations:
+        record["escalation_fpr"] = round(float((scores.measuring >= min(escalations.values())).mean()), 6)
     return Calibrated(
         loaded=loaded,
         unit=detector.scale.unit,

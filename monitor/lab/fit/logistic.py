@@ -48,14 +48,30 @@ def fit_sparse_logistic(
     c: float,
     keep: int,
 ) -> SparseLogistic:
-    """Fits as `fit_logistic`, keeps the `keep` columns that move the logit most, and fits these again.
+    """Fits as `fit_logistic` and prunes the model to `keep` columns."""
+    return pruned(fit_logistic(x, y, sample_weight, c), x, y, sample_weight, c, keep)
+
+
+def pruned(
+    fitted: SparseLogistic,
+    x: Floats,
+    y: NDArray[np.int64],
+    sample_weight: NDArray[np.float64],
+    c: float,
+    keep: int,
+) -> SparseLogistic:
+    """The model of all columns of x [entry, s], fitted again on the `keep` that move its logit most.
 
     The second fit has half the penalty, so that the logits keep their size.
     """
-    fitted = fit_logistic(x, y, sample_weight, c)
     if x.shape[1] <= keep:
         return fitted
+    columns = most_influential(fitted, x, keep)
+    again = fit_logistic(x[:, columns], y, sample_weight, 2 * c)
+    return SparseLogistic(columns, again.weights, again.bias)
+
+
+def most_influential(fitted: SparseLogistic, x: Floats, keep: int) -> NDArray[np.int64]:
+    """The `keep` columns of x [entry, s] that move the logit of a model of all columns most, in ascending order."""
     influence = np.abs(fitted.weights) * x.std(axis=0)
-    columns = np.sort(np.argsort(-influence, kind="stable")[:keep])
-    fitted = fit_logistic(x[:, columns], y, sample_weight, 2 * c)
-    return SparseLogistic(columns, fitted.weights, fitted.bias)
+    return np.sort(np.argsort(-influence, kind="stable")[:keep])

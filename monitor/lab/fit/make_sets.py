@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from datetime import UTC, datetime
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,14 @@ from monitor.lab.fit.baselines import word_only_scores
 from monitor.lab.fit.contenders import DENSE_C
 from monitor.lab.fit.logistic import fit_logistic
 from monitor.lab.fit.set_file import set_body, write_labels, write_reader, write_set
+from monitor.lab.fit.set_thresholds import Thresholds, calibrated, thresholds_of
 from monitor.lab.fit.workbench import Scored, SetModel, Texts, Training, Workbench, joined, row_scores
 from monitor.lab.reading.segment_table import SegmentReader
 from monitor.lab.reading.top_tokens import TopTokens
 from monitor.lab.statistics import (
-    binomial_interval,
     bootstrap_interval,
     pair_win_rate,
     recall_at_fpr,
-    threshold_at_fpr,
 )
 from monitor.model.files import file_sha256, locate
 from monitor.readers.cut_model import TorchPrecision
@@ -51,6 +50,8 @@ from monitor.tokens.tokeniser import EventTokeniser
 KINDS = ("weighted", "probe")
 MIN_PROBE_GAIN = 0.005
 """What a probe must gain on held-out sources to be worth a score that features explain only in part."""
+SIZES = {"all": sys.maxsize, "64": 64, "32": 32, "16": 16}
+"""How many latents the models have that show what fewer of them cost."""
 
 _LABEL_ROWS = 150
 """Rows of each of the project's own files that latents are labelled by."""
@@ -76,6 +77,8 @@ def held_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: di
     words = word_only_scores(data.words(), data.y, data.weights)
     judged = bench.judge_texts(recipe)
     benign = {k: np.concatenate([bench.score(recipe, t, m).scores for t in judged]) for k, m in models.items()}
+    thresholds = {kind: thresholds_of(bench, recipe, model) for kind, model in models.items()}
+    sizes = dict(zip(SIZES, bench.fit_sizes(data, SIZES.values()), strict=True))
     found: dict[str, Figures] = {kind: {} for kind in KINDS}
     for source in (s for s in recipe.sources if s.family == family):
         labels = {row.label for row in texts[source.file].rows}
@@ -90,9 +93,14 @@ def held_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: di
             "with_probe_auroc": _area(scored["probe"]),
             **_baseline("dense_probe", by_residual),
             **_baseline("word_only", by_words),
+            "by_size": {size: _size_figures(bench, recipe, these, model) for size, model in sizes.items()},
         }
         for kind in KINDS:
-            found[kind][_name(source)] = {**_figures(scored[kind], benign[kind]), **shared, "held_out": True}
+            found[kind][_name(source)] = {
+                **_figures(scored[kind], benign[kind], thresholds[kind]),
+                **shared,
+                "held_out": True,
+            }
     return found
 
 
@@ -114,17 +122,26 @@ def best_kind(metrics: dict[str, Figures], recipe: SetRecipe) -> str:
     return "probe" if mean("probe") >= mean("weighted") + MIN_PROBE_GAIN else "weighted"
 
 
-def _figures(own: Scored, benign: NDArray[np.float64]) -> dict[str, Any]:
+def _figures(own: Scored, benign: NDArray[np.float64], thresholds: Thresholds) -> dict[str, Any]:
     positive = own.scores[own.labels == 1]
     return {
         "auroc": _area(own),
         "auroc_interval_95": _interval(own),
         "auroc_vs_benign": _round(auroc(positive, benign)),
         "recall_at_1pct_fpr": _round(recall_at_fpr(positive, benign, 0.01)),
+        "recall_at_threshold": _round(float((positive >= thresholds.watch).mean())),
+        "recall_at_escalation": _round(float((positive >= thresholds.page).mean())),
         "pair_win_rate": _round(pair_win_rate(own.scores, own.labels, [row.pair for row in own.rows])),
         "n_positive": int(positive.size),
         "n_negative": int((own.labels == 0).sum()),
     }
+
+
+def _size_figures(bench: Workbench, recipe: SetRecipe, texts: list[Texts], model: SetModel) -> dict[str, Any]:
+    own = joined([bench.score(recipe, t, model) for t in texts])
+    benign = np.concatenate([bench.score(recipe, t, model).scores for t in bench.judge_texts(recipe)])
+    recall = recall_at_fpr(own.scores[own.labels == 1], benign, 0.01)
+    return {"auroc": _area(own), "recall_at_1pct_fpr": _round(recall)}
 
 
 def _baseline(name: str, scored: Scored) -> dict[str, Any]:
@@ -149,34 +166,6 @@ def _round(value: float) -> float | None:
 def _name(source: SourceUse) -> str:
     stem = Path(source.file).stem
     return f"own_{stem}" if source.family == "own" else stem
-
-
-def calibrated(bench: Workbench, recipe: SetRecipe, model: SetModel, target: float) -> dict[str, Any]:
-    """The threshold (a logit) with its calibration record."""
-    # traffic differs from site to site: the threshold holds for chat, for code and for casual talk, each by itself.
-    # Published instructions are tidy; the project's own harmless rows of other categories are written as people talk.
-    kinds = [bench.calibration_texts("chat"), bench.calibration_texts("code"), bench.other_own(recipe)]
-    scores = [np.concatenate([_harmless_scores(bench.score(recipe, t, model)) for t in texts]) for texts in kinds]
-    threshold = max(threshold_at_fpr(s, target) for s in scores)
-    judged = np.concatenate([bench.score(recipe, t, model).scores for t in bench.judge_all()])
-    hits = int((judged >= threshold).sum())
-    low, high = binomial_interval(hits, judged.size)
-    return {
-        "threshold": threshold,
-        "record": {
-            "benign": "the strictest of: instructions of two collections; package code, shell and C, none of it used "
-            "in fitting; and the harmless contrasts of other categories, which were; measured on instructions of a "
-            "third collection and standard-library code",
-            "n": sum(s.size for s in scores),
-            "target_fpr": target,
-            "measured_fpr": round(hits / judged.size, 4),
-            "measured_n": int(judged.size),
-            "interval_95": [round(low, 4), round(high, 4)],
-            "date": datetime.now(UTC).date(),
-            "unit": "logistic",
-            "activation_basis": "raw",
-        },
-    }
 
 
 def make_sets(
@@ -257,13 +246,11 @@ def make_sets(
     for recipe in recipes.sets:
         fitted, kind = models[recipe.id], kinds[recipe.id]
         console.print(f"{recipe.id}: {kind}", highlight=False)
-        calibration = calibrated(bench, recipe, fitted, recipes.target_fpr)
         body = {
             **set_body(recipe, recipes),
             "detector": kind,
             "bias": round(float(fitted.bias), 5),
-            "threshold": _logistic(calibration["threshold"]),
-            "calibration": calibration["record"],
+            **calibrated(bench, recipe, fitted),
         }
         lock[recipe.id] = write_set(out, body, set_weights(fitted), metrics[recipe.id][kind], label)
     (out / "sets.lock").write_text(yaml.safe_dump(lock, sort_keys=True))
@@ -277,15 +264,6 @@ def set_weights(fitted: SetModel) -> SetWeights:
     if fitted.probe is not None:
         probe = Probe.of(fitted.probe.direction.astype(np.float32), float(np.float32(fitted.probe.offset)))
     return SetWeights(fitted.features.latents[order].astype(np.int64), weights, probe)
-
-
-def _harmless_scores(scored: Scored) -> NDArray[np.float64]:
-    harmless: NDArray[np.float64] = scored.scores[scored.labels == 0]
-    return harmless
-
-
-def _logistic(logit: float) -> float:
-    return round(1 / (1 + math.exp(-logit)), 5)
 
 
 def find(file: str, folders: list[Path]) -> Path:

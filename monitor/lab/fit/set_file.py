@@ -53,7 +53,7 @@ def write_set(
 def set_text(body: Mapping[str, Any], features: int) -> str:
     """The YAML file of a set that has `features` in all."""
     top = ("id", "title", "version", "status", "severity", "category", "definition", "description")
-    decision = ("segments", "combine_segments", "detector", "weights", "bias", "pooling", "threshold")
+    decision = ("segments", "combine_segments", "detector", "weights", "bias", "pooling", "threshold", "escalations")
     shown = len(body["features"])
     return "\n".join(
         [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,9 @@ from detectors.feature_set import CombineSegments
 from detectors.matching import highest_by_name
 from monitor.lab.data.recipe import BenignUse, Recipes, SetRecipe
 from monitor.lab.data.rows import LabelledRow
-from monitor.lab.fit.logistic import SparseLogistic, fit_sparse_logistic
+from monitor.lab.fit.logistic import SparseLogistic, fit_logistic, fit_sparse_logistic, pruned
 from monitor.lab.fit.residual_probe import ResidualProbe, fit_residual_probe
+from monitor.lab.fit.stability import stable_columns
 from monitor.lab.reading.segment_table import SegmentTable
 
 PROBE_C = 1e-3
@@ -112,7 +113,7 @@ class Workbench:
     """Fits models on texts that were read, and scores texts with them."""
 
     def __init__(self, recipes: Recipes, texts: dict[str, Texts], benign: list[tuple[BenignUse, Texts]]) -> None:
-        self._recipes = recipes
+        self.recipes = recipes
         self._texts = texts
         self._benign = benign
 
@@ -136,7 +137,18 @@ class Workbench:
     def fit(self, data: Training) -> SetModel:
         """A weighted set's model."""
         latents = data.latents()
-        return SetModel(fit_sparse_logistic(latents, data.y, data.weights, self._recipes.c, self._recipes.keep))
+        c, keep = self.recipes.c, self.recipes.keep
+        if self.recipes.choose == "influence":
+            return SetModel(fit_sparse_logistic(latents, data.y, data.weights, c, keep))
+        columns = stable_columns(latents, data.y, data.weights, data.source, c, keep)
+        fitted = fit_logistic(latents[:, columns], data.y, data.weights, self.recipes.refit_c or 2 * c)
+        return SetModel(SparseLogistic(columns, fitted.weights, fitted.bias))
+
+    def fit_sizes(self, data: Training, sizes: Iterable[int]) -> list[SetModel]:
+        """Models as of `fit`, but with each of these numbers of latents."""
+        latents, c = data.latents(), self.recipes.c
+        whole = fit_logistic(latents, data.y, data.weights, c)
+        return [SetModel(pruned(whole, latents, data.y, data.weights, c, size)) for size in sizes]
 
     def with_probe(self, data: Training, weighted: SetModel) -> SetModel:
         """A probe set's model: half the logit of the weighted set, half that of a probe with the same spread."""
@@ -165,7 +177,7 @@ class Workbench:
         """The project's own rows of the other categories."""
         return [
             self._texts[source.file]
-            for other in self._recipes.sets
+            for other in self.recipes.sets
             for source in other.sources
             if source.family == "own" and other.id != recipe.id
         ]
@@ -185,6 +197,8 @@ class Training:
         for label in (0, 1):
             weights[self.y == label] /= weights[self.y == label].sum()
         self.weights = weights * self.y.size / 2
+        numbers = {id(texts): n for n, (texts, *_) in enumerate(groups)}
+        self.source = np.concatenate([np.full(len(e), numbers[id(texts)]) for texts, e, _, _ in groups])
 
     def latents(self) -> NDArray[np.float32]:
         """Pooled latents [entry, s]."""

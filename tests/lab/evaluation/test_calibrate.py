@@ -23,8 +23,8 @@ from monitor.lab.evaluation.calibrate import (
     needed_events,
     split,
 )
-from monitor.lab.evaluation.yaml_edit import YamlEdit
 from monitor.sets.load import load_feature_set
+from monitor.yaml_edit import YamlEdit
 from tests.feature_set_factory import probe_data, set_data, summed_data, weighted_data
 
 SUMMED = {
@@ -78,6 +78,13 @@ def test_the_changed_set_fires_where_the_old_score_reaches_the_threshold(
     clear = np.abs(scores - threshold) > 1e-4
     assert (fires == (scores >= threshold))[clear].all()
     assert 0 < fires.sum() < 300
+
+
+def test_escalations_move_with_the_threshold() -> None:
+    data = weighted_data(threshold=0.5, escalations=[{"score": 0.75, "severity": "high"}])
+    (escalation,) = changed(data, 0.75, weights=False).escalations
+    assert escalation.score == pytest.approx(0.9), "three to one was three times the old odds; nine to one is the new"
+    assert changed(data, 0.75, weights=True).escalations[0].score == 0.75, "a new bias moves every score"
 
 
 def test_weights_that_cannot_reach_the_threshold_are_refused() -> None:

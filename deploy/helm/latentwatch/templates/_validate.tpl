@@ -91,6 +91,21 @@
 {{- if and $values.monitoring.podMonitor.enabled $values.monitoring.serviceMonitor.enabled -}}
   {{- $problems = append $problems "monitoring.podMonitor and monitoring.serviceMonitor would scrape twice: enable one of them" -}}
 {{- end -}}
+{{- if and $values.review.enabled (ne $values.mode "job") -}}
+  {{- $review := $values.review -}}
+  {{- if eq (include "latentwatch.configKey" (list . "sinks" "kafka" "enabled" true)) "false" -}}
+    {{- $problems = append $problems "review.enabled needs config.sinks.kafka.enabled: the page reads the alert topic" -}}
+  {{- end -}}
+  {{- if and (not $review.tokenSecret.name) (not $review.proxy.userHeader) -}}
+    {{- $problems = append $problems "review.tokenSecret.name or review.proxy.userHeader is required: the page must know who a reviewer is" -}}
+  {{- end -}}
+  {{- if and $review.tokenSecret.name $review.proxy.userHeader -}}
+    {{- $problems = append $problems "review.tokenSecret and review.proxy.userHeader: set one of them" -}}
+  {{- end -}}
+  {{- if and $review.proxy.userHeader (not $review.proxy.networks) -}}
+    {{- $problems = append $problems "review.proxy.networks is required with review.proxy.userHeader: the addresses that the proxy asks from" -}}
+  {{- end -}}
+{{- end -}}
 {{- range $values.extraEnv -}}
   {{- if has .name (list "POD_NAME" "POD_NAMESPACE" "OTEL_RESOURCE_ATTRIBUTES" "LATENTWATCH__KAFKA__CLIENT_ID") -}}
     {{- $problems = append $problems (printf "extraEnv: %s is set by the chart; use the key of config instead" .name) -}}

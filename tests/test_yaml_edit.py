@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from monitor.errors import ConfigError
-from monitor.lab.evaluation.yaml_edit import YamlEdit
+from monitor.yaml_edit import YamlEdit
 
 TEXT = """\
 # a head

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -10,7 +10,7 @@ import yaml
 from monitor.errors import ConfigError
 
 Step = str | int
-Value = str | int | float | Sequence[float]
+Value = str | int | float | Sequence[float] | Mapping[str, Any]
 
 
 class YamlEdit:

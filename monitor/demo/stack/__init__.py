@@ -1,0 +1,1 @@
+"""The observability stack on this machine: `python -m monitor.demo.stack`."""

@@ -1,0 +1,1 @@
+"""The review page: a database of alerts, what reviewers say about them, and the web pages for both."""

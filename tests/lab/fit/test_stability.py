@@ -1,0 +1,37 @@
+"""Stability selection on data whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from monitor.lab.fit.stability import stable_columns
+
+SOURCES, ROWS, COLUMNS = 3, 120, 40
+
+
+def sources() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Columns 0, 1 and 3 mean the same in all sources; column 2 means more, but the opposite in two of them."""
+    rng = np.random.default_rng(3)
+    source = np.repeat(np.arange(SOURCES), ROWS)
+    y = np.tile([0, 1], SOURCES * ROWS // 2)
+    x = np.abs(rng.normal(size=(y.size, COLUMNS))).astype(np.float32)
+    x[:, [0, 1, 3]] += 0.2 * y[:, None]
+    x[:, 2] += np.select([source == 0, source == 1], [4.0 * y, 3.8 * (1 - y)])
+    return x, y, source
+
+
+def test_a_column_whose_sign_depends_on_the_source_is_not_kept() -> None:
+    x, y, source = sources()
+    assert stable_columns(x, y, np.ones(y.size), source, c=0.01, keep=3).tolist() == [0, 1, 3]
+
+
+def test_the_same_seed_finds_the_same_columns() -> None:
+    x, y, source = sources()
+    found = [stable_columns(x, y, np.ones(y.size), source, c=0.01, keep=8, seed=seed) for seed in (1, 1)]
+    assert found[0].tolist() == found[1].tolist()
+    assert found[0].size == 8
+
+
+def test_fewer_columns_than_are_kept_all_stay() -> None:
+    x, y, source = sources()
+    assert stable_columns(x[:, :3], y, np.ones(y.size), source, c=0.01, keep=8).tolist() == [0, 1, 2]
