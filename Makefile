@@ -33,6 +33,7 @@ demo: install ## Install what is needed and run the demo; results go to demo-out
 	$(BIN)/latentwatch demo --out $(DEMO_OUT)
 
 observe: install ## Run the sidecar with Prometheus, Alertmanager and sample traffic until Ctrl-C; prints the pages
+	@$(PIP_INSTALL) --editable '.[review]'
 	@$(BIN)/python -m monitor.demo.stack --out $(OBSERVE_OUT) $(OBSERVE_ARGS)
 
 observe-check: install-dev ## Break a running stack to see its alerts fire; needs Prometheus, and Kafka in KAFKA_HOME (takes minutes)

@@ -16,6 +16,8 @@ SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
 SegmentName = Literal["system", "user", "assistant", "tool", "other", "response"]
 """Parts of an event; `other` is a turn whose role isn't known."""
 CombineSegments = Literal["max", "mean"]
+HookName = Literal["resid_post", "attn_out", "mlp_out"]
+"""Hook points that readers have."""
 BUILT_IN = ("threshold", "weighted", "probe")
 """Detectors whose sets are checked here; one from a package does its own checks."""
 T = TypeVar("T")
@@ -32,13 +34,15 @@ class SaeRef(FrozenModel):
     """The exact SAE that the feature indices belong to."""
 
     format: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "saelens"
-    """The layout of its files: saelens, or a format that an installed package adds."""
+    """The layout of its files: one of docs/sae-formats.md, or one that an installed package adds."""
     path: str
-    """Folder of the SAE's files, relative to the file that names it."""
+    """Folder of the SAE's files, or the file if one folder holds many SAEs; relative to the file that names it."""
     sha256: Sha256
     """Of the weights file; of the concatenated hashes if the format has several."""
     width: Annotated[int, Field(gt=0)]
     activation_basis: ActivationBasis = "raw"
+    trained_on: Annotated[str, Field(min_length=1)] | None = None
+    """The model that the SAE's files name, if that is another name than the reader's and may be read all the same."""
 
 
 class ReaderRef(FrozenModel):
@@ -48,8 +52,9 @@ class ReaderRef(FrozenModel):
     model_sha256: Sha256
     """Of the weights file (of the concatenated per-file hashes if there are several)."""
     layer: Annotated[int, Field(ge=0)]
-    """Zero-based index of the transformer block; the hook is its output."""
-    hook: Literal["resid_post"] = "resid_post"
+    """Zero-based index of the transformer block."""
+    hook: HookName = "resid_post"
+    """Where in the block: its output, or what its attention or its MLP adds to the residual stream."""
     max_norm: Annotated[float, Field(gt=0)] | None = None
     """Tokens whose residual has a larger norm have massive activations that no SAE was trained on; they count as 0."""
     sae: SaeRef

@@ -15,6 +15,7 @@ import transformers
 from numpy.typing import NDArray
 from torch import Tensor
 
+from detectors.feature_set import HookName
 from monitor.compiler.architectures import Architecture, architecture_of
 from monitor.compiler.graph import Graph
 from monitor.compiler.linear import Precision
@@ -121,13 +122,20 @@ class TinyModel:
         return table if turn is None else table @ turn
 
     def residual_reader(
-        self, out: Path, blocks: int, *, precision: Precision = "fp32", rotated: bool = False, **options: Any
+        self,
+        out: Path,
+        blocks: int,
+        *,
+        precision: Precision = "fp32",
+        rotated: bool = False,
+        hook: HookName = "resid_post",
+        **options: Any,
     ) -> TurnedReader:
-        """A reader whose activations are the residual stream itself."""
+        """A reader whose activations are the residual stream itself, or what a branch of the last block adds to it."""
         a = self.architecture
         turn = rotation(a.d_model) if rotated else None
         with Graph(out) as graph:
-            residual = add_blocks(graph, ModelWeights(self.folder), a, blocks, precision, turn, POSITIONS)
+            residual = add_blocks(graph, ModelWeights(self.folder), a, blocks, precision, turn, POSITIONS, hook)
             graph.output(residual, ACTIVATIONS, "float32", ["token", a.d_model])
             graph.output(residual, RESIDUAL, "float32", ["token", a.d_model])
             graph.save()

@@ -128,6 +128,7 @@ def check_bundle(bundle: Bundle, ref: ReaderRef) -> None:
     wanted = {
         "model.sha256": (model.sha256, ref.model_sha256),
         "model.layer": (model.layer, ref.layer),
+        "model.hook": (model.hook, ref.hook),
         "sae.sha256": (sae.sha256, ref.sae.sha256),
         "sae.activation_basis": (sae.activation_basis, ref.sae.activation_basis),
         "sae.max_norm": (sae.max_norm, ref.max_norm),
@@ -158,7 +159,7 @@ def _load_model(config: Config, sets: tuple[LoadedSet, ...]) -> ModelArtefacts:
     except ConfigError as e:
         problems += e.problems
     try:
-        sae = load_sae(sets[0].sae_folder, ref.sae, sets[0].path)
+        sae = load_sae(sets[0].sae_folder, ref, sets[0].path)
     except ConfigError as e:
         problems += e.problems
     if problems or model is None or sae is None:

@@ -161,6 +161,7 @@ def build_torch_reader(config: Config, artefacts: ModelArtefacts, columns: Seque
         batch_tokens=config.reader.batch_size,
         max_norm=ref.max_norm,
         threads=config.reader.threads,
+        hook=ref.hook,
     )
     check = artefacts.reference_check()
     if check is not None:

@@ -112,4 +112,6 @@ def _identity(config: Config, artefacts: ModelArtefacts) -> str:
         ref.sae.activation_basis,
         [file_sha256(path) for path in texts],
     ]
+    if ref.hook != "resid_post":  # the usual one keeps the names that bundles have
+        parts.append(ref.hook)
     return f"{model.name}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"

@@ -11,7 +11,7 @@ from monitor.assembly.tokeniser import build_template, build_tokeniser
 from monitor.bench.readers import Measured
 from monitor.bench.sizes import BATCH
 from monitor.config.sections import Config
-from monitor.errors import Permanent
+from monitor.errors import ConfigError, Permanent
 from monitor.events.event import Event
 from monitor.machine import usable_cores
 from monitor.model.files import PACKAGE_PREFIX, packaged_gguf
@@ -41,6 +41,12 @@ class NaiveReader:
 
         torch.set_num_threads(config.reader.threads or usable_cores())
         artefacts = load_artefacts(config).uncompiled("the comparison with transformers and sae-lens")
+        ref = artefacts.ref
+        if ref.hook != "resid_post" or ref.sae.format != "saelens":
+            raise ConfigError(
+                f"{artefacts.sets[0].path}: reader: the comparison with transformers and sae-lens needs hook "
+                "resid_post and an SAE in the format saelens"
+            )
         self._template = build_template(config, artefacts.model)
         self._layer = artefacts.ref.layer
         self._latents = list(artefacts.latents)

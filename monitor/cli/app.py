@@ -21,6 +21,7 @@ from monitor.cli.proxy import proxy
 from monitor.cli.replay import replay
 from monitor.cli.review import review
 from monitor.cli.run import run
+from monitor.cli.sae import sae_app
 from monitor.cli.scan import scan
 from monitor.cli.sets import alerts_app, config_app, sets_app
 from monitor.cli.size import size
@@ -51,6 +52,7 @@ app.command()(version)
 app.add_typer(events_app, name="events")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(sets_app, name="sets")
+app.add_typer(sae_app, name="sae")
 app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")
 app.add_typer(alerts_app, name="alerts")

@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +138,7 @@ class _Compiler:
         EmbeddingTable(*self._tensors.embeddings()).save(folder)
         if self._turn is not None:
             np.save(folder / ROTATION, self._turn, allow_pickle=False)
-        store_sae(folder / SAE, inputs.sae)
+        store_sae(folder / SAE, replace(inputs.sae, w_dec=None, origin=None))
         self._step(2, "the graphs in fp32 and int8")
         with ThreadPoolExecutor(len(PRECISIONS)) as pool:
             list(pool.map(self._build, PRECISIONS))
@@ -173,7 +173,9 @@ class _Compiler:
 
         inputs, a = self._inputs, self._architecture
         with Graph(self._folder / GRAPHS[precision]) as graph:
-            residual = add_blocks(graph, self._tensors, a, self._blocks, precision, self._turn, self._positions)
+            residual = add_blocks(
+                graph, self._tensors, a, self._blocks, precision, self._turn, self._positions, inputs.ref.hook
+            )
             add_encoder(
                 graph,
                 residual,
@@ -205,7 +207,7 @@ class _Compiler:
         save_file(tensors, self._folder / PREFIXES)
 
     def _write_references(self, bundle: Bundle, texts: Sequence[NDArray[np.int32]]) -> None:
-        latents = range(self._inputs.sae.d_sae)
+        latents = self._inputs.sae.numbers.tolist()
         for precision in PRECISIONS:
             reader = self._reader(bundle, precision)
             if precision == "fp32" and self._inputs.reference is not None:
@@ -223,6 +225,7 @@ class _Compiler:
                 sha256=self._inputs.model.sha256,
                 model_type=a.model_type,
                 layer=ref.layer,
+                hook=ref.hook,
                 d_model=a.d_model,
                 heads=a.heads,
                 kv_heads=a.kv_heads,

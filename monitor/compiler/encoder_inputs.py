@@ -19,7 +19,7 @@ ENCODER = "sae.encoder"  # [d, latent], float32 or int8
 ENCODER_UNITS = "sae.encoder.units"  # [latent], if the encoder is int8
 ENCODER_BIAS = "sae.encoder.bias"  # [latent]
 THRESHOLD = "sae.threshold"  # [latent], JumpReLU
-FOLD = "sae.fold"  # [latent], if decoder norms are folded in
+FOLD = "sae.fold"  # [latent], if the activations are scaled: see SaeWeights.activation_scale
 GATE = "sae.gate"  # [latent], gated, as are the next two
 GAIN = "sae.gain"
 MAGNITUDE = "sae.magnitude"
@@ -52,17 +52,16 @@ def encoder_columns(
     `turn` is the rotation of the residual stream. A TopK SAE must have all its latents; the columns are then `latents`
     (default: all). See SaeWeights for the maths.
     """
-    if sae.decoder_norm is None and (folded or sae.rescale_by_decoder_norm):
-        raise ConfigError("the SAE has no decoder, whose norms the activation basis needs")
-    norms = sae.decoder_norm if sae.decoder_norm is not None else np.ones(sae.d_sae, np.float32)
+    scale = sae.activation_scale(folded)
+    norms = sae.decoder_norm if sae.decoder_norm is not None else np.ones(sae.rows, np.float32)
     # a norm over channels needs the stream as the model has it, so the graph turns it back by itself
     encoder_turn = None if sae.normalisation == "layer_norm" else turn
     weight, bias = sae.w_enc, sae.b_enc
-    if sae.architecture == "topk" and sae.rescale_by_decoder_norm:
+    if sae.architecture == "topk" and sae.needs_decoder_norm:
         # scaling by the decoder's norms before the choice is part of the SAE; folding them in afterwards is not
         weight, bias = weight * norms, bias * norms
     if sae.architecture == "gated":
-        bias = np.zeros(sae.d_sae, np.float32)
+        bias = np.zeros(sae.rows, np.float32)
     if sae.subtract_b_dec:
         bias = bias - sae.b_dec @ weight
     if encoder_turn is not None:
@@ -78,16 +77,16 @@ def encoder_columns(
         inputs |= {GATE: sae.b_gate, GAIN: np.exp(sae.r_mag), MAGNITUDE: sae.b_mag}
     elif sae.threshold is not None:
         inputs[THRESHOLD] = sae.threshold
-    if folded:
-        inputs[FOLD] = norms
+    if scale is not None:
+        inputs[FOLD] = scale
     directions, offsets = stacked(probes, sae.d_in)
     inputs |= {PROBES: directions if turn is None else turn.T @ directions, PROBE_OFFSETS: offsets}
     if sae.architecture != "topk":
-        return OutputColumns(inputs, sae.d_sae + len(probes))
-    inputs[PROBE_NUMBERS] = np.arange(sae.d_sae, sae.d_sae + len(probes), dtype=np.int64)[None]
-    wanted = np.arange(sae.d_sae) if latents is None else np.array(latents, np.int64)
+        return OutputColumns(inputs, sae.rows + len(probes))
+    inputs[PROBE_NUMBERS] = np.arange(sae.rows, sae.rows + len(probes), dtype=np.int64)[None]
+    wanted = np.arange(sae.rows) if latents is None else np.array(latents, np.int64)
     features = wanted.size + len(probes)
-    column = np.full(sae.d_sae + len(probes), features, dtype=np.int32)
+    column = np.full(sae.rows + len(probes), features, dtype=np.int32)
     column[wanted] = np.arange(wanted.size)
-    column[sae.d_sae :] = np.arange(wanted.size, features)
+    column[sae.rows :] = np.arange(wanted.size, features)
     return OutputColumns(inputs, features, column)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.feature_set import HookName
 from monitor.compiler.architectures import Architecture, Rope
 from monitor.compiler.graph import CONTRIB, Graph
 from monitor.compiler.linear import Operand, Precision, Weight, operand, product
@@ -33,8 +34,9 @@ def add_blocks(
     precision: Precision,
     turn: Array | None,
     positions: int,
+    hook: HookName = "resid_post",
 ) -> str:
-    """Adds the first `blocks` blocks and returns the residual stream after them, [token, d_model].
+    """Adds the first `blocks` blocks and returns the activations at the hook point of the last one, [token, d_model].
 
     The inputs are those of `step.Step`; each block puts out the keys and values of the new tokens. `precision` is
     that of the products with weights; attention itself and norms are always float32. If there is a rotation `turn`
@@ -43,7 +45,7 @@ def add_blocks(
     stay as the model has them, which is 4 bits in many files.
     `positions` is the longest past plus chunk.
     """
-    return _Blocks(graph, weights, architecture, precision, turn, positions).add(blocks)
+    return _Blocks(graph, weights, architecture, precision, turn, positions).add(blocks, hook)
 
 
 class _Blocks:
@@ -64,7 +66,7 @@ class _Blocks:
         self._outer_turn = turn if precision == "fp32" else None
         self._positions = positions
 
-    def add(self, blocks: int) -> str:
+    def add(self, blocks: int, hook: HookName) -> str:
         g, a = self._g, self._a
         g.input(step.EMBEDDINGS, "float32", ["token", a.d_model])
         g.input(step.POSITIONS, "int64", [1, "token"])
@@ -81,11 +83,14 @@ class _Blocks:
         for layer in range(blocks):
             prefix = f"layers.{layer}."
             branch = self._attention(layer, x)
+            if layer + 1 == blocks and hook == "attn_out":
+                return self._turned_stream(self._branch(branch, prefix, "post_attention_layernorm"), "stream.turn", 1)
             x, residual = self._join(branch, residual, self._pre_mlp_norm(prefix), prefix, "post_attention_layernorm")
             branch = self._mlp(prefix, x)
             if layer + 1 == blocks:
-                residual = g.add("Add", self._branch(branch, prefix, "post_feedforward_layernorm"), residual)
-                return self._turned_stream(residual, "stream.turn", 1)
+                branch = self._branch(branch, prefix, "post_feedforward_layernorm")
+                found = branch if hook == "mlp_out" else g.add("Add", branch, residual)
+                return self._turned_stream(found, "stream.turn", 1)
             following = f"layers.{layer + 1}."
             x, residual = self._join(
                 branch,

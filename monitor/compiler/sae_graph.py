@@ -40,7 +40,7 @@ class _Encoder:
     def __init__(self, graph: Graph, sae: SaeWeights, folded: bool, turn: Array | None, precision: Precision) -> None:
         self._g = graph
         self._sae = sae
-        self._folded = folded
+        self._scaled = sae.activation_scale(folded) is not None
         self._turn = turn
         self._precision = precision
 
@@ -58,7 +58,7 @@ class _Encoder:
             g.output(self._with_probe_numbers(latents), LATENTS, "int64", ["token", "slot"])
             return
         activations = self._gated(pre) if self._sae.architecture == "gated" else self._thresholded(pre)
-        if self._folded:
+        if self._scaled:
             activations = g.add("Mul", activations, self._by_latent(inputs.FOLD))
         activations = g.add("Concat", activations, projections, axis=-1)
         g.output(self._masked(activations, usual), ACTIVATIONS, "float32", ["token", "slot"])
@@ -118,7 +118,7 @@ class _Encoder:
         g = self._g
         values, latents = g.add_many("TopK", [pre, g.integers(self._sae.k or 1)], 2, axis=-1, sorted=0)
         values = g.add("Relu", values)
-        if self._folded:
+        if self._scaled:
             values = g.add("Mul", values, g.add("Gather", self._by_latent(inputs.FOLD), latents, axis=0))
         return values, latents
 

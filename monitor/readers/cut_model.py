@@ -1,4 +1,4 @@
-"""CutModel: a transformers model without what comes after a hook layer, and the residual stream at its hooks."""
+"""CutModel: a transformers model without what comes after a hook layer, and the activations at its hooks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, DynamicCache
 
+from detectors.feature_set import HookName
 from monitor.errors import ConfigError
 from monitor.machine import usable_cores
 from monitor.readers.residual_hook import hook_residual, text_blocks
@@ -30,8 +31,9 @@ class CutModel:
         precision: TorchPrecision = "float32",
         device: str = "cpu",
         threads: int = 0,
+        hook: HookName = "resid_post",
     ) -> None:
-        """`folder` is in transformers layout; a hook is the output of a block, counted from 0.
+        """`folder` is in transformers layout; `hook` is the hook point in each block, counted from 0.
 
         On the CPU, torch uses `threads` threads from now on; 0 takes all cores that the process may use. Raises
         ConfigError if the folder holds no such model, or if the device cannot be used or is too small.
@@ -53,10 +55,10 @@ class CutModel:
         """Width of the residual stream."""
         self._found: dict[int, Tensor] = {}
         for layer in layers:
-            hook_residual(blocks[layer], self._keep(layer))
+            hook_residual(blocks[layer], self._keep(layer), hook)
 
     def residuals(self, ids: Tensor, **inputs: Any) -> dict[int, Tensor]:
-        """The residual stream [row, token, d] at each layer for token ids [row, token].
+        """The activations [row, token, d] at the hook point of each layer for token ids [row, token].
 
         `inputs` are other arguments of the model's forward().
         """

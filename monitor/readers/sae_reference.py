@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 
-from detectors.feature_set import ReaderRef
+from detectors.feature_set import HookName, ReaderRef
 from monitor.errors import ConfigError
 from monitor.events.event import Event, Message, Origin
 from monitor.readers.reference import ReadTexts, ReferenceActivations
@@ -20,10 +20,15 @@ from monitor.tokens.tokeniser import EventTokeniser
 from monitor.yaml_file import faults
 
 REFERENCE_FILE = "reference.safetensors"
-"""In the folder of the SAE."""
+"""In the folder of the SAE; next to an SAE that is one file of many, the name follows that of the file."""
 TOLERANCES: Mapping[str, float] = {"float32": 0.01, "float16": 0.12, "bfloat16": 0.3}
 """How far a reader may be from the reference, as a share of its norm; docs/feature-sets.md has the measurements."""
 _WRITE_AGAIN = "if model, SAE and template are the right ones, run: latentwatch lab reference FOLDER"
+
+
+def reference_file(sae_path: Path) -> Path:
+    """Where the reference activations of the SAE at `sae_path` are."""
+    return sae_path.with_name(f"{sae_path.name}.{REFERENCE_FILE}") if sae_path.is_file() else sae_path / REFERENCE_FILE
 
 
 class _Model(BaseModel):
@@ -58,6 +63,7 @@ class ReferenceInfo(_Model):
     model: str
     model_sha256: str
     layer: int
+    hook: HookName = "resid_post"
     sae_sha256: str
     width: int
     activation_basis: str
@@ -69,6 +75,7 @@ class ReferenceInfo(_Model):
         wanted = {
             "model_sha256": (self.model_sha256, ref.model_sha256),
             "layer": (self.layer, ref.layer),
+            "hook": (self.hook, ref.hook),
             "sae_sha256": (self.sae_sha256, ref.sae.sha256),
             "width": (self.width, ref.sae.width),
             "activation_basis": (self.activation_basis, ref.sae.activation_basis),
@@ -123,7 +130,7 @@ class ReferenceCheck:
 
         Raises ConfigError if the reference belongs to another model, layer or SAE than `ref` names.
         """
-        path = sae_folder / REFERENCE_FILE
+        path = reference_file(sae_folder)
         if not path.is_file():
             return None
         reference = SaeReference.load(path)

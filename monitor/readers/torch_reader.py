@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from detectors.feature_set import HookName
 from monitor.readers.batches import token_budgeted
 from monitor.readers.cut_model import CutModel, TorchPrecision
 from monitor.readers.reader import Chunk
@@ -43,8 +44,9 @@ class TorchReader:
         batch_tokens: int = 4096,
         max_norm: float | None = None,
         threads: int = 0,
+        hook: HookName = "resid_post",
     ) -> None:
-        """`encoder` maps the residual stream [token, d] to activations [token, feature]; usually a CuratedEncoder.
+        """`encoder` maps the hook point [token, d] to activations [token, feature]; it is usually a CuratedEncoder.
 
         The other arguments are those of CutModel, and raise as it does.
         """
@@ -52,7 +54,7 @@ class TorchReader:
         self._batch_tokens = batch_tokens
         self._max_norm = max_norm
         self._layer = layer
-        self._model = CutModel(folder, (layer,), precision=dtype, device=device, threads=threads)
+        self._model = CutModel(folder, (layer,), precision=dtype, device=device, threads=threads, hook=hook)
 
     @property
     def max_tokens(self) -> int | None:

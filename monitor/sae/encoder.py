@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monitor.errors import ConfigError
 from monitor.sae.weights import Array, SaeWeights
 
 
@@ -29,12 +28,9 @@ class CuratedEncoder:
         basis: Literal["raw", "decoder_norm_folded"] = "raw",
         device: str | torch.device = "cpu",
     ) -> None:
-        outside = [i for i in indices if not 0 <= i < weights.d_sae]
-        if outside:
-            raise ConfigError(f"feature index {outside[0]} is outside the SAE's {weights.d_sae} latents")
         self._w = weights
         chosen = list(indices)
-        rows = np.array(chosen, dtype=np.int64)
+        rows = weights.rows_of(chosen)
 
         def tensor(array: Array) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(array)).to(device)
@@ -49,12 +45,10 @@ class CuratedEncoder:
         self._b_gate = chosen_of(weights.b_gate)
         self._b_mag = chosen_of(weights.b_mag)
         self._gain = None if weights.r_mag is None else tensor(np.exp(weights.r_mag[rows]))
-        if (basis == "decoder_norm_folded" or weights.rescale_by_decoder_norm) and weights.decoder_norm is None:
-            raise ConfigError("the SAE has no decoder, whose norms the activation basis needs")
         norms = weights.decoder_norm
-        self._fold = chosen_of(norms) if basis == "decoder_norm_folded" else None
+        self._fold = chosen_of(weights.activation_scale(basis == "decoder_norm_folded"))
         if weights.architecture == "topk":
-            scale: Array = norms if weights.rescale_by_decoder_norm and norms is not None else np.ones(1, np.float32)
+            scale: Array = norms if weights.needs_decoder_norm and norms is not None else np.ones(1, np.float32)
             self._full_w = tensor(weights.w_enc * scale)  # [d, s]
             self._full_b = tensor(weights.b_enc * scale)  # [s]
             column = np.full(weights.d_sae, len(chosen), dtype=np.int64)  # the last column collects all others

@@ -37,7 +37,7 @@ class LoadedSet:
 
     @property
     def sae_folder(self) -> Path:
-        """The folder of the SAE that the set names."""
+        """The folder of the SAE that the set names, or its file if it is one of many in a folder."""
         return (self.path.parent / self.shipped.reader.sae.path).resolve()
 
 

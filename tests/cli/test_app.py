@@ -115,7 +115,7 @@ def test_completion_scripts() -> None:
         assert done.returncode == 0
         assert "_LATENTWATCH_COMPLETE=complete_" + shell in done.stdout
     done = latentwatch(_LATENTWATCH_COMPLETE="complete_bash", COMP_WORDS="latentwatch s", COMP_CWORD="1")
-    assert done.stdout.split() == ["scan", "size", "sets"]
+    assert done.stdout.split() == ["scan", "size", "sets", "sae"]
 
 
 # ---- exit codes of processes

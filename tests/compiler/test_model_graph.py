@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -12,6 +13,7 @@ from onnx import numpy_helper
 from monitor.compiler.architectures import Architecture
 from monitor.readers.onnx import reader as onnx_reader
 from monitor.readers.reader import Chunk
+from monitor.readers.torch_reader import TorchReader
 from tests.saturation import exact, saturating, without_pairs, worst_levels
 from tests.tiny_model import CONFIGS, WINDOW, TinyModel, TurnedReader, relative, save_tiny, texts
 
@@ -68,6 +70,23 @@ def test_fewer_blocks_than_the_model_has(tmp_path: Path) -> None:
         turned = model.residual_reader(tmp_path / f"{blocks}.onnx", blocks, rotated=True)
         (ids,) = texts(40)
         assert relative(turned.back(turned.reader.read([Chunk(ids)])[0]), model.hidden(ids, blocks - 1)) < EXACT
+
+
+@pytest.mark.parametrize("hook", ["attn_out", "mlp_out"])
+@pytest.mark.parametrize("name", ["llama", "gemma2"])
+def test_hooks_on_the_branches(name: str, hook: Literal["attn_out", "mlp_out"], tmp_path: Path) -> None:
+    """The torch reader's are held against transformers in tests/readers."""
+    model = save_tiny(tmp_path / "model", CONFIGS[name]())
+    (ids,) = texts(40)
+    torch_reader = TorchReader(tmp_path / "model", BLOCKS - 1, lambda x: x, hook=hook)
+    (expected,) = torch_reader.read([Chunk(ids)])
+    for rotated, precision in ((False, "fp32"), (True, "fp32"), (True, "int8")):
+        if rotated and not model.rotates:
+            continue
+        out = tmp_path / f"{rotated}{precision}.onnx"
+        turned = model.residual_reader(out, BLOCKS, precision=precision, rotated=rotated, hook=hook)
+        found = turned.back(turned.reader.read([Chunk(ids)])[0])
+        assert relative(found, expected) < (EXACT if precision == "fp32" else 0.2)
 
 
 def test_no_block_at_all(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "gated": {},
     "topk": {},
     "topk_rescaled": {"rescale_acts_by_decoder_norm": True},
+    "topk_ranked": {},  # ranked by the decoder norm, as lm-saes does
 }
 NORMALISATIONS = ("none", "layer_norm", "constant_norm_rescale")
 TURN = rotation(D)
@@ -59,7 +60,8 @@ def saes(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str, bool]
     made = {}
     for n, (kind, normalisation, bias) in enumerate(product(KINDS, NORMALISATIONS, (True, False))):
         cfg = {"apply_b_dec_to_input": bias, "normalize_activations": normalisation, **KINDS[kind]}
-        weights = load_saelens(save_sae(folder / str(n), kind.removesuffix("_rescaled"), D, WIDTH, **cfg))
+        weights = load_saelens(save_sae(folder / str(n), kind.split("_")[0], D, WIDTH, **cfg))
+        weights = replace(weights, rank_by_decoder_norm=kind == "topk_ranked")
         assert (weights.subtract_b_dec, weights.normalisation) == (bias, normalisation)
         made[kind, normalisation, bias] = weights
     return made

@@ -100,7 +100,11 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "match pattern",
     ),
     "negative_layer": (set_data(reader={**READER, "layer": -1}), "reader.layer", "greater than or equal to 0"),
-    "unknown_hook": (set_data(reader={**READER, "hook": "mlp_out"}), "reader.hook", "'resid_post'"),
+    "unknown_hook": (
+        set_data(reader={**READER, "hook": "attn_z"}),
+        "reader.hook",
+        "'resid_post', 'attn_out' or 'mlp_out'",
+    ),
     "max_norm_zero": (set_data(reader={**READER, "max_norm": 0}), "reader.max_norm", "greater than 0"),
     "sae_format_that_is_no_name": (
         set_data(reader={**READER, "sae": {**READER["sae"], "format": "../pickle"}}),

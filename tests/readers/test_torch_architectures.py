@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from monitor.errors import ConfigError
 from monitor.readers.reader import Chunk
+from monitor.readers.residual_hook import hook_residual
 from monitor.readers.torch_reader import TorchReader
 from monitor.readers.windows import WindowReader
 from monitor.sae.encoder import CuratedEncoder
@@ -169,3 +170,23 @@ def test_a_layer_that_the_model_does_not_have(tmp_path: Path) -> None:
     save(tmp_path, "llama")
     with pytest.raises(ConfigError, match=r"no layer 4: the model has 4$"):
         TorchReader(tmp_path, LAYERS, Residual())
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2", "gemma3", "mistral"])
+def test_the_branches_of_a_block_add_up_to_what_it_adds(name: str, tmp_path: Path) -> None:
+    """After a block: what came in, plus the output of attention, plus that of the MLP, each after its own norm."""
+    save(tmp_path, name)
+    chunks = [Chunk(text) for text in texts()]
+    read = {
+        (hook, layer): np.concatenate(TorchReader(tmp_path, layer, lambda x: x, hook=hook).read(chunks))
+        for hook, layer in (("resid_post", 1), ("attn_out", 2), ("mlp_out", 2), ("resid_post", 2))
+    }
+    whole = read["resid_post", 1] + read["attn_out", 2] + read["mlp_out", 2]
+    np.testing.assert_allclose(whole, read["resid_post", 2], rtol=1e-4, atol=1e-4)
+    assert all(np.abs(read[hook, 2]).max() > 1e-3 for hook in ("attn_out", "mlp_out"))
+
+
+def test_a_block_without_that_part() -> None:
+    block = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    with pytest.raises(ConfigError, match=r"^reader\.hook: mlp_out: Sequential has no part called mlp, only 0$"):
+        hook_residual(block, lambda _: None, "mlp_out")

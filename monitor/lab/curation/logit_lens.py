@@ -8,7 +8,6 @@ doesn't change the order.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +15,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 from torch import Tensor
-
-from monitor.sae.formats.saelens import WEIGHTS_FILE
 
 SHOWN = 12
 _ROWS_AT_ONCE = 16_384
@@ -43,14 +40,11 @@ class NotAvailable:
     reason: str
 
 
-def logit_lens(
-    latents: Sequence[int], model_folder: Path, tokenizer_file: Path, sae_folder: Path
-) -> list[LensTokens] | NotAvailable:
-    """The tokens of each of `latents`; NotAvailable if SAE or model lack the weights, or don't fit together."""
+def logit_lens(model_folder: Path, tokenizer_file: Path, decoder: Tensor | None) -> list[LensTokens] | NotAvailable:
+    """The tokens of rows of a `decoder` [latent, d]; NotAvailable if it or the model lack the weights, or don't fit."""
+    if decoder is None:
+        return NotAvailable("the SAE has no decoder")
     try:
-        decoder = _decoder_rows(sae_folder / WEIGHTS_FILE, latents)  # [latent, d]
-        if decoder is None:
-            return NotAvailable("the SAE has no decoder")
         weights = _Weights(model_folder)
         norm = next((name for name in _NORMS if f"{name}.weight" in weights), None)
         table = next((name for name in _UNEMBEDDINGS if name in weights), None)
@@ -69,14 +63,6 @@ def logit_lens(
     except (OSError, ValueError, SafetensorError) as e:
         return NotAvailable(f"weights could not be read: {e}")
     return _words(logits, Tokenizer.from_file(str(tokenizer_file)))
-
-
-def _decoder_rows(path: Path, latents: Sequence[int]) -> Tensor | None:
-    with safe_open(path, framework="pt") as file:
-        if "W_dec" not in file.keys():  # noqa: SIM118 - not a mapping
-            return None
-        rows: Tensor = file.get_tensor("W_dec")[list(latents)].float()
-        return rows
 
 
 class _Weights:

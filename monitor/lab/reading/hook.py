@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
-from detectors.feature_set import ReaderRef, SaeRef, SegmentName
+import torch
+from torch import Tensor
+
+from detectors.feature_set import HookName, ReaderRef, SaeRef, SegmentName
 from monitor.assembly.artefacts import load_model_artefacts
 from monitor.assembly.engine import window_reader
 from monitor.assembly.tokeniser import build_tokeniser
 from monitor.config.sections import Config
 from monitor.errors import ConfigError
 from monitor.lab.data.chosen_sets import with_sets
-from monitor.lab.reading.residual_reader import residual_reader
+from monitor.lab.reading.residual_reader import hook_key, residual_reader
 from monitor.lab.reading.token_shards import ShardReader
 from monitor.model.files import PACKAGE_PREFIX, ModelFiles, file_sha256, locate
 from monitor.readers.cut_model import usable_device
+from monitor.sae.belonging import differences, notes
 from monitor.sae.encoder import CuratedEncoder
-from monitor.sae.formats.saelens import WEIGHTS_FILE, load_saelens
+from monitor.sae.sae_format import SAE_FORMATS, detected_format
 from monitor.sae.weights import SaeWeights
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,8 +38,16 @@ class Hook:
     model: ModelFiles
     sae: SaeWeights
     sae_folder: Path
+    """The folder or the file of the SAE."""
     segments: tuple[SegmentName, ...] | None = None
     """The segments that the set looks at, if a set names the hook."""
+
+    def decoder_rows(self, latents: Sequence[int]) -> Tensor | None:
+        """The decoder rows [latent, d] of `latents`; None if the SAE has none at this hook point."""
+        whole = SAE_FORMATS.load(self.reader.sae.format).load(self.sae_folder)
+        if whole.w_dec is None or whole.transcoder:
+            return None
+        return torch.from_numpy(whole.w_dec[list(latents)])
 
 
 def hook_of_set(config: Config, name: str) -> Hook:
@@ -45,30 +62,45 @@ def hook_of_set(config: Config, name: str) -> Hook:
 
 
 def hook_of_sae(config: Config, folder: Path, layer: int, max_norm: float | None) -> Hook:
-    """The hook of an SAE in SAELens layout and `reader.model`; computes their hashes.
+    """The hook of an SAE in any built-in format and `reader.model`; computes their hashes.
 
-    Raises ConfigError if one of them can't be loaded.
+    Raises ConfigError if one of them can't be loaded, or if the SAE's files say that it belongs elsewhere.
     """
     folder = folder.expanduser().resolve()
-    sae = load_saelens(folder)
+    name_of_format = detected_format(folder)
+    sae_format = SAE_FORMATS.load(name_of_format)
+    sae = sae_format.load(folder).without_decoder()
     name, settings = config.reader.model, config.reader
     model = locate(name, settings.revision, settings.cache_dir)
-    sae_ref = SaeRef(path=str(folder), sha256=file_sha256(folder / WEIGHTS_FILE), width=sae.d_sae)
+    sha256 = sae_format.sha256(folder)
+    sae_ref = SaeRef(format=name_of_format, path=str(folder), sha256=sha256, width=sae.d_sae)
     shown = name.removeprefix(PACKAGE_PREFIX)
     reader = ReaderRef(
         model=Path(shown).name if Path(shown).is_dir() else shown,
         model_sha256=model.sha256,
         layer=layer,
+        hook=_hook_name(sae),
         max_norm=max_norm,
         sae=sae_ref,
     )
+    if different := differences(sae, reader):
+        raise ConfigError(f"--sae {folder}: {problem}" for problem in different)
+    for note in notes(sae, reader):
+        log.info("%s: %s", folder, note)
     return Hook(reader, model, sae, folder)
+
+
+def _hook_name(sae: SaeWeights) -> HookName:
+    """The hook point that the SAE's files name, if readers have it; else the output of the block."""
+    hook = None if sae.origin is None or sae.origin.hook is None else sae.origin.hook.read_as
+    names: tuple[HookName, ...] = get_args(HookName)
+    return next((name for name in names if hook is not None and hook.kind == name), "resid_post")
 
 
 def shard_reader(hook: Hook, config: Config, cache: Path) -> ShardReader:
     """Reads rows at the hook, with the precision and device of the config, into `cache`."""
     settings, ref = config.reader, hook.reader
-    reader = residual_reader(config, hook.model.folder, ref.layer)
+    reader = residual_reader(config, hook.model.folder, ref.layer, ref.hook)
     if reader.d_model != hook.sae.d_in:
         raise ConfigError(
             f"{hook.sae_folder}: d_in is {hook.sae.d_in}, but the residual stream of {hook.model.folder} has width "
@@ -82,7 +114,7 @@ def shard_reader(hook: Hook, config: Config, cache: Path) -> ShardReader:
         encoder=CuratedEncoder(hook.sae, range(hook.sae.d_sae), ref.sae.activation_basis, device),
         tokeniser=tokeniser,
         max_norm=ref.max_norm,
-        key=f"{ref.model_sha256} {ref.sae.sha256} {ref.sae.activation_basis} {ref.layer} {ref.max_norm} "
+        key=f"{ref.model_sha256} {ref.sae.sha256} {ref.sae.activation_basis} {hook_key(ref)} {ref.max_norm} "
         f"{settings.dtype} {settings.window_tokens} {settings.overlap_tokens} {_template(config)}",
         folder=cache,
     )

@@ -17,7 +17,7 @@ from monitor.config.sections import Config
 from monitor.errors import ConfigError
 from monitor.readers.cut_model import TorchPrecision
 from monitor.readers.reference import ReferenceActivations, read_texts
-from monitor.readers.sae_reference import REFERENCE_FILE, ReferenceInfo, ReferenceText, ReferenceTurn, SaeReference
+from monitor.readers.sae_reference import ReferenceInfo, ReferenceText, ReferenceTurn, SaeReference, reference_file
 from monitor.readers.torch_reader import TorchReader
 from monitor.sae.encoder import CuratedEncoder
 
@@ -76,6 +76,7 @@ def read_reference(config: Config) -> NewReference:
         model=ref.model,
         model_sha256=ref.model_sha256,
         layer=ref.layer,
+        hook=ref.hook,
         sae_sha256=ref.sae.sha256,
         width=sae.d_sae,
         activation_basis=ref.sae.activation_basis,
@@ -87,10 +88,11 @@ def read_reference(config: Config) -> NewReference:
     )
     tokeniser = build_tokeniser(config, artefacts.model)
     items = tokeniser.tokenise([text.event(n) for n, text in enumerate(info.texts)])
-    encoder = CuratedEncoder(sae, range(sae.d_sae), ref.sae.activation_basis)
+    latents = sae.numbers.tolist()
+    encoder = CuratedEncoder(sae, latents, ref.sae.activation_basis)
     read = read_texts(_reader(config, artefacts, encoder))
-    found = ReferenceActivations.read(range(sae.d_sae), [item.ids for item in items], read)
-    path = artefacts.sets[0].sae_folder / REFERENCE_FILE
+    found = ReferenceActivations.read(latents, [item.ids for item in items], read)
+    path = reference_file(artefacts.sets[0].sae_folder)
     return NewReference(path, SaeReference(info, found), tuple(loaded.set for loaded in artefacts.sets))
 
 
@@ -124,4 +126,12 @@ def _reader(
     config: Config, artefacts: ModelArtefacts, encoder: Callable[[Tensor], Tensor], dtype: TorchPrecision = "float32"
 ) -> TorchReader:
     ref, threads = artefacts.ref, config.reader.threads
-    return TorchReader(artefacts.model.folder, ref.layer, encoder, dtype=dtype, max_norm=ref.max_norm, threads=threads)
+    return TorchReader(
+        artefacts.model.folder,
+        ref.layer,
+        encoder,
+        dtype=dtype,
+        max_norm=ref.max_norm,
+        threads=threads,
+        hook=ref.hook,
+    )

@@ -19,7 +19,7 @@ from monitor.config.sections import Config
 from monitor.engine import Engine
 from monitor.lab.data.rows import LabelledRow
 from monitor.lab.reading.progress import row_progress
-from monitor.lab.reading.residual_reader import residual_reader
+from monitor.lab.reading.residual_reader import hook_key, residual_reader
 from monitor.lab.reading.segment_table import SegmentReader, SegmentTable
 from monitor.readers.cut_model import usable_device
 from monitor.sae.encoder import CuratedEncoder
@@ -70,7 +70,7 @@ class RowReader:
         settings, artefacts = self._config.reader, self.artefacts
         ref, sae = artefacts.ref, artefacts.sae
         tokeniser = build_tokeniser(self._config, artefacts.model)
-        reader = residual_reader(self._config, artefacts.model.folder, ref.layer)
+        reader = residual_reader(self._config, artefacts.model.folder, ref.layer, ref.hook)
         device = usable_device(settings.device)
         return SegmentReader(
             reader=window_reader(self._config, tokeniser, reader),
@@ -78,7 +78,7 @@ class RowReader:
             encoder=CuratedEncoder(sae, range(sae.d_sae), ref.sae.activation_basis, device),
             tokeniser=tokeniser,
             max_norm=ref.max_norm,
-            key=f"{ref.model_sha256} {ref.sae.sha256} {ref.sae.activation_basis} {ref.layer} {settings.dtype}",
+            key=f"{ref.model_sha256} {ref.sae.sha256} {ref.sae.activation_basis} {hook_key(ref)} {settings.dtype}",
             folder=self._cache,
         )
 

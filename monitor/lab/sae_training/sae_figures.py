@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors.numpy import load_file
 from torch import Tensor
 
 from monitor.errors import ConfigError
 from monitor.sae.encoder import CuratedEncoder
-from monitor.sae.formats.saelens import WEIGHTS_FILE, load_saelens
+from monitor.sae.sae_format import open_sae
 
 _AT_ONCE = 1_024
 
@@ -24,18 +22,16 @@ class WholeSae:
     """Encoder and decoder of an SAE on disk. The encoder is the runtime's own, with all latents."""
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
-        """`folder` is in SAELens layout. Raises ConfigError if it can't be used, or if the SAE normalises its input."""
-        weights = load_saelens(folder)
-        if weights.normalisation != "none":
-            # the reconstruction would have to be scaled back, token by token
-            raise ConfigError(
-                f"{folder}: normalize_activations: {weights.normalisation}: only SAEs with `none` can be measured"
-            )
+        """`folder` is in any built-in format. Raises ConfigError if it can't be used, or reproduces no input."""
+        weights = open_sae(folder)
+        if weights.transcoder or weights.w_dec is None:
+            raise ConfigError(f"{folder}: only an SAE that reproduces its input can be measured, not a transcoder")
         self._encoder = CuratedEncoder(weights, range(weights.d_sae), device=device)
-        decoder: NDArray[np.float32] = load_file(folder / WEIGHTS_FILE)["W_dec"].astype(np.float32)
+        self._normalisation = weights.normalisation
+        decoder = weights.w_dec
         if weights.rescale_by_decoder_norm and weights.decoder_norm is not None:
             # activations are in units of the rescaled pre-activations, so the decoder rows must be unit vectors
-            decoder /= np.maximum(weights.decoder_norm, 1e-12)[:, None]
+            decoder = (decoder / np.maximum(weights.decoder_norm, 1e-12)[:, None]).astype(np.float32)
         self._decoder = torch.from_numpy(decoder).to(device)  # [s, d]
         self._bias = torch.from_numpy(weights.b_dec).to(device)
         self.d_in, self.d_sae = weights.d_in, weights.d_sae
@@ -45,13 +41,19 @@ class WholeSae:
         """Activations [token, s] of `residual` [token, d]."""
         return self._encoder(residual.to(self.device))
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """The reconstructed residual [token, d] of `latents` [token, s]."""
-        return latents @ self._decoder + self._bias
+    def decode(self, latents: Tensor, residual: Tensor) -> Tensor:
+        """The reconstruction [token, d] of `residual` [token, d] from its `latents` [token, s]."""
+        found: Tensor = latents @ self._decoder + self._bias
+        x = residual.to(self.device)
+        if self._normalisation == "layer_norm":
+            found = found * x.std(-1, keepdim=True) + x.mean(-1, keepdim=True)
+        if self._normalisation == "constant_norm_rescale":
+            found = found * x.norm(dim=-1, keepdim=True) / math.sqrt(self.d_in)
+        return found
 
     def reconstruct(self, residual: Tensor) -> Tensor:
         """The reconstruction [token, d] of `residual` [token, d], in the same dtype."""
-        parts = [self.decode(self.encode(part)) for part in torch.split(residual, _AT_ONCE)]
+        parts = [self.decode(self.encode(part), part.float()) for part in torch.split(residual, _AT_ONCE)]
         return torch.cat(parts).to(residual.dtype)
 
 
@@ -71,7 +73,7 @@ class SaeFigures:
         """Adds the tokens of `residual` [token, d]."""
         for part in torch.split(residual.float(), _AT_ONCE):
             latents = self._sae.encode(part)
-            rest = part.to(self._sae.device) - self._sae.decode(latents)
+            rest = part.to(self._sae.device) - self._sae.decode(latents, part)
             self._tokens += part.shape[0]
             self._active += (latents > 0).sum(dim=0).cpu()
             self._unexplained += float((rest.double() ** 2).sum())

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
+from detectors.feature_set import HookName
 from monitor.readers.onnx.graph import GraphShape
 from monitor.readers.onnx.step import Heads
 
@@ -26,11 +27,12 @@ class _Model(BaseModel):
 
 
 class BundleModel(_Model):
-    """The model that the graphs were written from, cut after block `layer`."""
+    """The model that the graphs were written from, cut after the hook point in block `layer`."""
 
     sha256: str
     model_type: str
     layer: int
+    hook: HookName = "resid_post"
     d_model: int
     heads: int
     kv_heads: int

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
 
 from monitor.lab.curation.logit_lens import SHOWN, NotAvailable, logit_lens
@@ -28,9 +29,13 @@ def folders(small_llama: Path, tmp_path: Path) -> tuple[Path, Path]:
     return model, sae
 
 
+def rows(sae: Path, *latents: int) -> torch.Tensor:
+    return torch.from_numpy(load_file(sae / "sae_weights.safetensors")["W_dec"][list(latents)])
+
+
 def test_it_is_the_decoder_through_norm_and_unembedding(folders: tuple[Path, Path]) -> None:
     model, sae = folders
-    found = logit_lens([2, 0], model, model / "tokenizer.json", sae)
+    found = logit_lens(model, model / "tokenizer.json", rows(sae, 2, 0))
     assert not isinstance(found, NotAvailable)
     tensors = load_file(model / "model.safetensors")
     row = load_file(sae / "sae_weights.safetensors")["W_dec"][2]
@@ -47,9 +52,10 @@ def test_it_is_the_decoder_through_norm_and_unembedding(folders: tuple[Path, Pat
 def test_it_says_what_is_missing(folders: tuple[Path, Path]) -> None:
     model, sae = folders
     tensors = load_file(model / "model.safetensors")
+    decoder: torch.Tensor | None = rows(sae, 0)
 
     def lens() -> object:
-        return logit_lens([0], model, model / "tokenizer.json", sae)
+        return logit_lens(model, model / "tokenizer.json", decoder)
 
     without = {name: tensor for name, tensor in tensors.items() if name != "lm_head.weight"}
     save_file(without, model / "model.safetensors")
@@ -60,5 +66,5 @@ def test_it_says_what_is_missing(folders: tuple[Path, Path]) -> None:
     assert isinstance(lens(), list)
     save_file({k: v for k, v in without.items() if k != "model.norm.weight"}, model / "model.safetensors")
     assert lens() == NotAvailable("the model folder has no final norm")
-    save_file({"W_enc": np.zeros((D_MODEL, 4), np.float32)}, sae / "sae_weights.safetensors")
+    decoder = None
     assert lens() == NotAvailable("the SAE has no decoder")

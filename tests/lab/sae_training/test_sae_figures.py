@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from monitor.errors import ConfigError
 from monitor.lab.sae_training.sae_figures import SaeFigures, WholeSae, measure
+from tests import sae_files
 from tests.saelens import SAE, save_sae
 
 D, S = 48, 96
@@ -70,6 +71,15 @@ def test_no_tokens_give_no_figures(tmp_path: Path) -> None:
     assert SaeFigures(WholeSae(save_sae(tmp_path, "standard"))).result()["fvu"] is None
 
 
-def test_an_sae_that_rescales_its_input_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="can be measured"):
-        WholeSae(save_sae(tmp_path, "standard", normalize_activations="layer_norm"))
+@pytest.mark.parametrize("normalisation", ["layer_norm", "constant_norm_rescale"])
+def test_an_sae_that_normalises_its_input_scales_its_output_back(normalisation: str, tmp_path: Path) -> None:
+    folder = save_sae(tmp_path, "topk", normalize_activations=normalisation)
+    with torch.no_grad():
+        expected = SAE.load_from_disk(folder, dtype="float32")(tokens())
+    torch.testing.assert_close(WholeSae(folder).reconstruct(tokens()), expected, rtol=1e-4, atol=1e-3)
+
+
+def test_a_transcoder_is_refused(tmp_path: Path) -> None:
+    path = sae_files.sparsify(tmp_path, hook="layers.12.mlp", transcode=True)
+    with pytest.raises(ConfigError, match="only an SAE that reproduces its input can be measured, not a transcoder"):
+        WholeSae(path)

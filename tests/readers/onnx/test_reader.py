@@ -404,7 +404,7 @@ def test_windows_are_read_over_the_prefix(compiled: Compiled) -> None:
 
 
 def test_a_latent_that_the_sae_does_not_have(compiled: Compiled) -> None:
-    with pytest.raises(ConfigError, match=r"jumprelu\.safetensors: no latent 96: the SAE has 96$"):
+    with pytest.raises(ConfigError, match=r"jumprelu\.safetensors: feature index 96 is outside the SAE's 96 latents$"):
         compiled.reader("jumprelu", (3, 96))
     assert compiled.reader("topk", (3, 9)).read(chunks(texts(4)[0]))[0].shape == (4, 2)
 

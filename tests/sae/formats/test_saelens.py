@@ -70,8 +70,28 @@ def unknown_architecture(folder: Path) -> None:
     edit_cfg(folder, architecture="matching_pursuit")
 
 
-def transcoder(folder: Path) -> None:
+def new_architecture(folder: Path) -> None:
+    edit_cfg(folder, architecture="quantum")
+
+
+def negative_activations(folder: Path) -> None:
+    edit_cfg(folder, architecture="abstopk", k=4)
+
+
+def transcoder_without_its_output_width(folder: Path) -> None:
     edit_cfg(folder, architecture="transcoder")
+
+
+def transcoder_that_subtracts_b_dec(folder: Path) -> None:
+    edit_cfg(folder, architecture="transcoder", d_out=48, apply_b_dec_to_input=True)
+
+
+def unknown_tensor(folder: Path) -> None:
+    _edit_weights(folder, W_skip=np.zeros((48, 48), np.float32))
+
+
+def one_head_only(folder: Path) -> None:
+    edit_cfg(folder, metadata={"hook_head_index": 3})
 
 
 def unknown_activation(folder: Path) -> None:
@@ -88,14 +108,6 @@ def factor_not_folded_as_a_flag(folder: Path) -> None:
 
 def unknown_normalisation(folder: Path) -> None:
     edit_cfg(folder, normalize_activations="covariance_whitening")
-
-
-def heads_reshaped(folder: Path) -> None:
-    edit_cfg(folder, reshape_activations="hook_z")
-
-
-def heads_by_an_old_hook_name(folder: Path) -> None:
-    edit_cfg(folder, remove=("metadata", "reshape_activations"), hook_name="blocks.3.attn.hook_z")
 
 
 def width_missing(folder: Path) -> None:
@@ -121,19 +133,22 @@ REFUSALS: dict[Callable[[Path], None], str] = {
     cfg_is_a_list: "cfg.json: expected an object",
     weights_are_cut_off: "sae_weights.safetensors: not readable as safetensors: ",
     weights_are_a_pickle: "sae_weights.safetensors: not readable as safetensors: ",
-    tensor_missing: "sae_weights.safetensors: b_dec: missing; architecture standard needs it",
-    threshold_missing: "sae_weights.safetensors: threshold: missing; architecture jumprelu needs it",
-    wrong_shape: "sae_weights.safetensors: W_enc: shape is (96, 48), but cfg.json needs (48, 96)",
+    tensor_missing: "sae_weights.safetensors: b_dec: missing; architecture standard in cfg.json needs it",
+    threshold_missing: "sae_weights.safetensors: threshold: missing; architecture jumprelu in cfg.json needs it",
+    wrong_shape: "sae_weights.safetensors: W_enc: shape is (96, 48), but architecture standard in cfg.json needs ",
     not_finite: "sae_weights.safetensors: b_enc: has values that are not finite",
     infinite_decoder: "sae_weights.safetensors: W_dec: has values that are not finite",
-    unknown_architecture: "cfg.json: architecture: 'matching_pursuit' is not supported; standard, jumprelu, ",
-    transcoder: "cfg.json: architecture: 'transcoder' is not supported",
-    unknown_activation: "cfg.json: activation_fn: 'tanh-relu' is not supported; relu and topk are",
+    unknown_architecture: "cfg.json: architecture: 'matching_pursuit' is not supported: its activations come from a ",
+    new_architecture: "cfg.json: architecture: 'quantum' is not supported; standard, jumprelu, ",
+    negative_activations: "cfg.json: architecture: 'abstopk' is not supported: its activations may be negative",
+    transcoder_without_its_output_width: "cfg.json: d_out: expected a positive whole number, got None",
+    transcoder_that_subtracts_b_dec: "cfg.json: apply_b_dec_to_input: a transcoder can't subtract b_dec",
+    unknown_tensor: "sae_weights.safetensors: W_skip: architecture standard in cfg.json has no such tensor",
+    one_head_only: "cfg.json: metadata.hook_head_index: 3 is not supported: the SAE reads one attention head only",
+    unknown_activation: "cfg.json: activation_fn: 'tanh-relu' is not supported for architecture standard",
     factor_not_folded: "cfg.json: normalize_activations: expected_average_only_in hides a factor",
     factor_not_folded_as_a_flag: "cfg.json: normalize_activations: expected_average_only_in hides a factor",
     unknown_normalisation: "cfg.json: normalize_activations: 'covariance_whitening' is not supported",
-    heads_reshaped: "cfg.json: reshape_activations: only none is supported",
-    heads_by_an_old_hook_name: "cfg.json: reshape_activations: only none is supported",
     width_missing: "cfg.json: d_sae: expected a positive whole number, got None",
     width_is_text: "cfg.json: d_in: expected a positive whole number, got '48'",
     k_missing: "cfg.json: k: expected a whole number from 1 to 96, got None",
