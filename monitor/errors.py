@@ -4,6 +4,7 @@ LatentwatchError
 ├── ConfigError      start-up stops; carries every problem found, each with file and key
 ├── BadEvent         one event cannot be used; it is dead-lettered and counted
 ├── Retryable        the outside world is not ready; back off and try again, commit nothing
+├── Rewound          nothing of this batch is committed; the source hands all of it out again
 └── Permanent        trying again cannot help; the command stops with a message
 """
 
@@ -62,6 +63,10 @@ class Retryable(LatentwatchError):
         self.retry_after_s = retry_after_s
         self.kind = kind
         super().__init__(reason)
+
+
+class Rewound(LatentwatchError):
+    """A transaction was not committed, and the source hands out again all that was in it."""
 
 
 class Permanent(LatentwatchError):

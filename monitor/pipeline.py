@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from monitor.alerts.alert import Alert
 from monitor.engine import Engine, Evaluation
-from monitor.errors import BadEvent, Permanent, Retryable
+from monitor.errors import BadEvent, Permanent, Retryable, Rewound
 from monitor.events.envelopes.confluent import Decoder, Schemas, schema_ids
 from monitor.events.event import Event, EventLimits, Origin, Record
 from monitor.events.event_format import EventFormat
@@ -20,8 +20,9 @@ from monitor.events.parse import Parsed, parse_records
 from monitor.events.unread_range import UnreadRange
 from monitor.sinks.batch import Batch
 from monitor.sinks.optional import OptionalSink
-from monitor.sinks.sink import DeadLetters, Sink
+from monitor.sinks.sink import DeadLetters, Sink, Skipped
 from monitor.sinks.status import SinkStatus
+from monitor.sources.overload import OVERLOAD, Overload
 from monitor.sources.source import Source
 from monitor.telemetry.health import Health
 from monitor.telemetry.names import RecordOutcome
@@ -32,8 +33,11 @@ log = logging.getLogger(__name__)
 
 # With this many unreadable events in a row, the fault is not in the events
 _BROKEN_AFTER = 10
-_LONGEST_PAUSE_S = 30.0
+_LONGEST_BACKOFF_S = 2.0  # work goes on within seconds of a broker's return
+_LONGEST_PAUSE_S = 30.0  # if a destination asks for it
 _DOUBLINGS = 10  # the longest pause is reached earlier, and a float overflows after a thousand
+_LOGGED_ATTEMPTS = 4
+_LOGGED_EVERY = 15  # of the attempts after them, about one a minute
 
 
 @dataclass
@@ -68,6 +72,12 @@ class Delivery:
     wire_format: str | EventFormat
     schemas: Schemas | None = None
     """Decodes records in a schema registry's frame; None: only JSON is read there."""
+    together: Sequence[Sink | DeadLetters | Skipped] = ()
+    """Those of them that deliver in the transaction in which the source commits."""
+    overload: Overload | None = None
+    """Decides what is skipped when too much waits; None: nothing is."""
+    skipped: Skipped | None = None
+    """Where the places of skipped records go, so that they can be read later."""
 
 
 class Pipeline:
@@ -75,7 +85,7 @@ class Pipeline:
 
     The commit comes last, after sinks and dead letters have flushed. So a process that dies at any point has committed
     only what is delivered, and the next process reads the rest again. No alert is lost; one may be delivered twice,
-    always with the same id.
+    always with the same id. In a transaction, what is delivered counts only with the commit, so none is doubled.
     """
 
     def __init__(
@@ -123,7 +133,7 @@ class Pipeline:
                 self._process_batch(records, [item for item in polled if isinstance(item, UnreadRange)])
             else:
                 # what has no records for us, such as the end of a transaction, is committed too
-                self._retry(self._source.commit)
+                self._commit()
                 for sink in self._delivery.sinks:
                     if isinstance(sink, OptionalSink):  # the trace of the last batch ended with its commit
                         sink.flush()
@@ -155,7 +165,8 @@ class Pipeline:
         if parsed is None:
             return  # stopped while the schema registry was down: nothing is committed, all is read again
         faults = dict(parsed.faults)
-        evaluations = self._evaluate(parsed.events, faults)
+        chosen, skipped = self._divided(records, parsed.events)
+        evaluations = [*self._evaluate(chosen, faults), *map(_not_read, skipped)]
         self._on_evaluated(evaluations)
         alerts = [alert for evaluation in evaluations for alert in self._record_telemetry(evaluation)]
         judged = {origin for e in evaluations if not e.sampled_out for origin in e.event.origins}
@@ -163,11 +174,15 @@ class Pipeline:
         bad = [(r, faults[r.origin].as_one(r.origin in judged)) for r in records if r.origin in faults]
         letters = [*bad, *(item.dead_letter() for item in unread)]
         self._note_failures(records, unread)
-        batch = Batch(self._delivery.sinks, self._delivery.dead_letters, alerts, letters, self._status)
+        to = self._delivery
+        batch = Batch(to.sinks, to.dead_letters, alerts, letters, self._status, to.together)
+        if to.skipped is not None and to.overload is not None and skipped:
+            places = [origin for event in skipped for origin in event.origins]
+            batch.skip(to.skipped, places, to.overload.reason, to.overload.sampling)
         if not self._retry(batch.deliver, batch.reset):
             return  # stopped while a destination was down: nothing is committed, all is read again
         started = time.perf_counter()
-        if not self._retry(self._source.commit):
+        if not self._commit():
             return
         seconds, now_s = time.perf_counter() - started, time.time()
         self._count(evaluations, bad, unread)
@@ -184,6 +199,22 @@ class Pipeline:
         if schemas is not None and ids and not self._retry(lambda: decoders.update(schemas.decoders(ids))):
             return None
         return parse_records(records, self._delivery.limits, self._delivery.wire_format, decoders)
+
+    def _divided(self, records: Sequence[Record], events: Sequence[Event]) -> tuple[list[Event], list[Event]]:
+        """The events that are read, and those that are skipped because too much waits."""
+        overload = self._delivery.overload
+        if overload is None:
+            return list(events), []
+        lags = [position.lag or 0 for position in self._source.positions() or ()]
+        times_ms = [record.time_ms for record in records if record.time_ms is not None]
+        overload.update(sum(lags), time.time() - min(times_ms) / 1000 if times_ms else None)
+        reason = f"{overload.reason}; reading {overload.sampling:g} of the events" if overload.reason else ""
+        self._health.set_warning("overload", reason)
+        chosen = overload.chosen(events)
+        return (
+            [event for place, event in enumerate(events) if place in chosen],
+            [event for place, event in enumerate(events) if place not in chosen],
+        )
 
     def _evaluate(self, events: Sequence[Event], faults: dict[Origin, Faults]) -> list[Evaluation]:
         try:
@@ -243,10 +274,20 @@ class Pipeline:
             except Retryable as e:
                 log.warning("still down: %s", e)
 
+    def _commit(self) -> bool:
+        """Returns False if stopped before it succeeded, or if all is read again."""
+        try:
+            return self._retry(self._source.commit)
+        except Rewound as e:
+            log.warning("transaction not committed, its records are read again: %s", e)
+            return False
+
     def _pause(self, error: Retryable, attempt: int) -> bool:
         """Waits before the next attempt and stays in the consumer group. Returns False if stopped meanwhile."""
-        pause_s = min(max(error.retry_after_s, 0.5 * 2 ** min(attempt, _DOUBLINGS)), _LONGEST_PAUSE_S)
-        log.warning("%s; trying again in %.1f s", error, pause_s)
+        backoff_s = min(0.5 * 2 ** min(attempt, _DOUBLINGS), _LONGEST_BACKOFF_S)
+        pause_s = min(max(error.retry_after_s, backoff_s), _LONGEST_PAUSE_S)
+        if attempt < _LOGGED_ATTEMPTS or attempt % _LOGGED_EVERY == 0:
+            log.warning("%s; trying again in %.1f s", error, pause_s)
         until = time.monotonic() + pause_s
         while (left := until - time.monotonic()) > 0:
             if self._stop.wait(min(left, 1.0)):
@@ -309,6 +350,10 @@ class Pipeline:
         self.totals.partly += partly
         self.totals.bad += outcomes.get("dead_lettered", 0) + partly
         self.totals.empty += outcomes.get("nothing_to_judge", 0)
+
+
+def _not_read(event: Event) -> Evaluation:
+    return Evaluation(event, (), tokens=0, windows=0, fallback=False, seconds=0, sampled_out=OVERLOAD)
 
 
 def _outcome(judged: bool, bad: bool, sampled_out: bool) -> RecordOutcome:

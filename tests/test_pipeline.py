@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from monitor import pipeline as pipeline_module
 from monitor.alerts.alert import Alert
 from monitor.alerts.allow import Silenced
 from monitor.config.sinks import OtelConfig
@@ -370,9 +371,19 @@ def test_a_failed_poll_is_repeated(loop: Loop) -> None:
 
 
 def test_an_outage_of_many_hours_is_waited_out(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("monitor.pipeline._LONGEST_PAUSE_S", 0.0)
+    monkeypatch.setattr("monitor.pipeline._LONGEST_BACKOFF_S", 0.0)
     totals = loop.run(RecordingSource(loop.calls, [record(1, "alert")]), RecordingSink(loop.calls, errors=1_100))
     assert totals.records == 1
+
+
+def test_pauses_stay_short_however_long_an_outage_lasts_and_the_log_does_too(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert pipeline_module._LONGEST_BACKOFF_S <= 2  # work must go on within 5 s of a broker's return
+    monkeypatch.setattr(pipeline_module, "_LONGEST_BACKOFF_S", 0.0)
+    loop.run(RecordingSource(loop.calls, [record(1, "alert")]), RecordingSink(loop.calls, errors=60))
+    told = [r.getMessage() for r in caplog.records if "trying again" in r.getMessage()]
+    assert told == ["disk full; trying again in 0.0 s"] * 7  # the first four, and then every 15th
 
 
 def test_readiness_is_kept_up_to_date_during_an_outage(loop: Loop) -> None:

@@ -13,11 +13,13 @@ import typer
 
 from monitor.cli.cache import cache_app
 from monitor.cli.command_group import CommandGroup
+from monitor.cli.dead_letters import dead_letters_app
 from monitor.cli.diff_config import diff_config
 from monitor.cli.events import events_app
 from monitor.cli.exit_code import ExitCode
 from monitor.cli.features import features_app
 from monitor.cli.proxy import proxy
+from monitor.cli.replay import replay
 from monitor.cli.review import review
 from monitor.cli.run import run
 from monitor.cli.sae import sae_app
@@ -38,6 +40,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(scan)
+app.command()(replay)
 app.command("compile")(compile_)
 app.command()(check)
 app.command("diff-config")(diff_config)
@@ -48,6 +51,7 @@ app.command()(size)
 app.command()(demo)
 app.command()(version)
 app.add_typer(events_app, name="events")
+app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(sets_app, name="sets")
 app.add_typer(features_app, name="features")
 app.add_typer(sae_app, name="sae")

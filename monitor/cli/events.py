@@ -139,9 +139,10 @@ def _file(settings: Config, path: str) -> Source:
 
 
 def _topic(settings: Config, topic: str, from_end: int | None) -> Source:
+    from monitor.sources.topic_range import TopicRange
     from monitor.sources.topic_sample import TopicSample
 
     try:
-        return TopicSample(settings.kafka, settings.source, topic, from_end)
+        return TopicSample(settings.kafka, settings.source, topic, TopicRange(from_end))
     except (ConfigError, Retryable) as e:
         raise ConfigError(f"{topic}: no such file here, and as a topic: {e}") from None

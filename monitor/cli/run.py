@@ -13,8 +13,10 @@ from monitor.cli.wiring import (
     load_settings,
     make_delivery,
     make_telemetry,
+    make_transaction,
     open_intake,
     open_schema_registry,
+    skipping,
 )
 
 if TYPE_CHECKING:
@@ -78,10 +80,14 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
             loading.step(f"checking the brokers {settings.kafka.bootstrap_servers}")
             _warn_of_broker_problems(settings)
         loading.step("opening the sinks")
-        sinks = open_sinks(settings.sinks, SinkContext(settings.kafka, telemetry), SinkStatus(telemetry, health))
+        transaction = make_transaction(settings)
+        context = SinkContext(settings.kafka, telemetry, transaction)
+        sinks = open_sinks(settings.sinks, context, SinkStatus(telemetry, health))
         opened.append(lambda: close_sinks(sinks))
-        intake = open_intake(settings, telemetry, stop, opened)
-        delivery = make_delivery(settings, sinks, intake.dead_letters, open_schema_registry(settings, opened))
+        intake = open_intake(settings, telemetry, stop, opened, transaction)
+        schemas = open_schema_registry(settings, opened)
+        delivery = make_delivery(settings, sinks, intake.dead_letters, schemas, transaction)
+        delivery = skipping(delivery, settings, transaction, opened)
         reload = Reload(
             config,
             lambda: load_settings(config, device),

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from monitor.cli.shutdown import stop_after_draining
+from monitor.errors import ConfigError
 
 if TYPE_CHECKING:  # the command line starts without these; they take half a second to import
     from detectors.feature_set import ReaderRef
     from monitor.config.sections import Config
     from monitor.config.sinks import OtelConfig
     from monitor.events.envelopes.confluent import Schemas
+    from monitor.kafka.transaction import TransactionalProducer
     from monitor.pipeline import Delivery
     from monitor.producers.publisher import Publisher
     from monitor.sets.load import LoadedSet
-    from monitor.sinks.sink import DeadLetters, Sink
+    from monitor.sinks.sink import DeadLetters, Sink, Skipped
     from monitor.sources.source import Source
     from monitor.telemetry.telemetry import Telemetry
 
@@ -66,12 +69,50 @@ def make_telemetry(settings: Config, otel: OtelConfig, reader: ReaderRef) -> Tel
 
 
 def make_delivery(
-    settings: Config, sinks: Sequence[Sink], dead_letters: DeadLetters, schemas: Schemas | None = None
+    settings: Config,
+    sinks: Sequence[Sink],
+    dead_letters: DeadLetters,
+    schemas: Schemas | None = None,
+    transaction: TransactionalProducer | None = None,
 ) -> Delivery:
     """How the pipeline parses events and where it sends the results."""
     from monitor.pipeline import Delivery
 
-    return Delivery(sinks, dead_letters, settings.events.limits, settings.events.body_format(), schemas)
+    together: list[Sink | DeadLetters | Skipped] = []
+    if transaction is not None:
+        together = [dead_letters, *(sink for sink in sinks if sink.name == "kafka")]
+    return Delivery(sinks, dead_letters, settings.events.limits, settings.events.body_format(), schemas, together)
+
+
+def skipping(
+    delivery: Delivery, settings: Config, transaction: TransactionalProducer | None, opened: list[Callable[[], None]]
+) -> Delivery:
+    """The same with what the config says about overloads; how to close it is appended to `opened`."""
+    if settings.overload.sampling is None:
+        return delivery
+    from monitor.alerts.event_attributes import value_of
+    from monitor.sinks.skipped import KafkaSkipped
+    from monitor.sources.overload import Overload
+
+    overload = Overload(settings.overload, lambda event: value_of(event, settings.feature_sets.tenant_from))
+    skipped = KafkaSkipped(settings.kafka, settings.overload.topic, transaction)
+    opened.append(skipped.close)
+    together = delivery.together if transaction is None else (*delivery.together, skipped)
+    return replace(delivery, together=together, overload=overload, skipped=skipped)
+
+
+def make_transaction(settings: Config) -> TransactionalProducer | None:
+    """What delivers and commits together, if the config asks for it. Connects later."""
+    if not settings.delivery.exactly_once:
+        return None
+    from monitor.kafka.transaction import TransactionalProducer
+    from monitor.sinks.kafka import KafkaSinkConfig
+
+    sink = settings.sinks.enabled()["kafka"]
+    name = settings.delivery.transactional_id or f"{settings.source.group_id}-{socket.gethostname()}"
+    if not isinstance(sink, KafkaSinkConfig):
+        raise ConfigError("delivery.guarantee: exactly_once needs the built-in sink kafka")
+    return TransactionalProducer(settings.kafka, name, sink.compression_type, sink.delivery_timeout_ms)
 
 
 def open_schema_registry(settings: Config, opened: list[Callable[[], None]]) -> Schemas | None:
@@ -98,7 +139,11 @@ class Intake:
 
 
 def open_intake(
-    settings: Config, telemetry: Telemetry, stop: threading.Event, opened: list[Callable[[], None]]
+    settings: Config,
+    telemetry: Telemetry,
+    stop: threading.Event,
+    opened: list[Callable[[], None]],
+    transaction: TransactionalProducer | None = None,
 ) -> Intake:
     """The source of the config. `stop` is set when the process should end; what must be closed goes to `opened`."""
     if settings.source.kind == "http":
@@ -106,9 +151,9 @@ def open_intake(
     from monitor.sinks.dead_letter import KafkaDeadLetters
     from monitor.sources.kafka import KafkaSource
 
-    dead_letters = KafkaDeadLetters(settings.kafka, settings.source.dead_letter_topic)
+    dead_letters = KafkaDeadLetters(settings.kafka, settings.source.dead_letter_topic, transaction)
     opened.append(dead_letters.close)
-    source = KafkaSource(settings.kafka, settings.source)
+    source = KafkaSource(settings.kafka, settings.source, transaction)
     opened.append(source.close)
     return Intake(source, dead_letters, stop, f"topic {settings.source.topic} as group {settings.source.group_id}")
 

@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from monitor.config.alerts import AlertsConfig as AlertsConfig
+from monitor.config.delivery import DeliveryConfig, check_promises
 from monitor.config.feature_sets import FeatureSetsConfig as FeatureSetsConfig
 from monitor.config.http import HttpConfig as HttpConfig
 from monitor.config.kafka_options import option_problems
 from monitor.config.mapping import MappingConfig
+from monitor.config.overload import OverloadConfig
 from monitor.config.section import Port, Positive, Seconds, Section
 from monitor.config.sinks import OtelConfig as OtelConfig
 from monitor.config.sinks import SinksConfig as SinksConfig
@@ -85,7 +87,7 @@ class KafkaConfig(Section):
     """Further settings of kafka-python by their own names, such as client_rack or sasl_kerberos_service_name."""
     request_timeout_ms: Positive = 30_000
     """Longest wait for a broker's answer to one request."""
-    reconnect_backoff_max_ms: Positive = 5_000
+    reconnect_backoff_max_ms: Positive = 2_000
     """Longest pause between attempts to reach a broker that is down."""
 
     @model_validator(mode="after")
@@ -343,6 +345,10 @@ class Config(Section):
     # a factory, because the sinks bring their sections and import this file
     sinks: SinksConfig = Field(default_factory=SinksConfig)
     """Where alerts go."""
+    delivery: DeliveryConfig = DeliveryConfig()
+    """What is promised about alerts, dead letters and offsets."""
+    overload: OverloadConfig = OverloadConfig()
+    """What is skipped, if anything, when events come faster than they can be read."""
     health: HealthConfig = HealthConfig()
     """The port for health checks and metrics."""
     log: LogConfig = LogConfig()
@@ -359,6 +365,11 @@ class Config(Section):
             return data
         kafka = sinks.get("kafka") or {}
         return {**data, "sinks": {**sinks, "kafka": {"enabled": False, **kafka} if isinstance(kafka, dict) else kafka}}
+
+    @model_validator(mode="after")
+    def _promises(self) -> Config:
+        check_promises(self.delivery, self.overload, self.source.kind, self.sinks)
+        return self
 
     @property
     def uses_kafka(self) -> bool:

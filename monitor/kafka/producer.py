@@ -11,7 +11,7 @@ from typing import Any
 from kafka import KafkaProducer, errors
 
 from monitor.config.sections import KafkaConfig
-from monitor.errors import Permanent, Retryable
+from monitor.errors import LatentwatchError, Permanent, Retryable
 from monitor.kafka.client import failure, open_client
 from monitor.kafka.connection_errors import ConnectionErrors
 
@@ -62,7 +62,12 @@ class Producer:
             # what waits for more records goes at once; each record's own future tells whether it was delivered
             with contextlib.suppress(errors.KafkaError):
                 self._producer.flush(timeout=_LINGER_MS / 1000)
-        for record in self._too_large(pending):
+        if large := self._too_large(pending):
+            self._shrink(large)
+
+    def _shrink(self, records: list[Outgoing]) -> None:
+        """Delivers records of which at least one is too large."""
+        for record in records:
             self._send_one(record)
 
     def _send_one(self, record: Outgoing) -> None:
@@ -77,10 +82,7 @@ class Producer:
                 return
             smaller = record.smaller()
         self.reset()
-        raise Permanent(
-            f"cannot send to topic {record.topic}: even the smallest form ({len(record.value or b'')} bytes) is over "
-            "the broker's limit; raise max.message.bytes of the topic"
-        )
+        raise over_the_limit(record)
 
     def _sent(self, record: Outgoing) -> Any:
         if self._producer is None:
@@ -97,9 +99,9 @@ class Producer:
                     reason = f"cannot send to topic {record.topic}: it does not exist; create it, or correct the name"
                     raise Retryable(reason, kind="topic_missing") from None
                 reason = seen.reason or "the brokers do not answer"
-                raise failure(e, f"cannot send to topic {record.topic}", reason) from None
+                raise self._failure(e, f"cannot send to topic {record.topic}", reason) from None
             except (errors.KafkaError, ValueError) as e:
-                raise failure(e, f"cannot send to topic {record.topic}") from None
+                raise self._failure(e, f"cannot send to topic {record.topic}") from None
 
     def _too_large(self, sent: list[tuple[Outgoing, Any]]) -> list[Outgoing]:
         """Waits for delivery. Returns the records that the broker may have found too large."""
@@ -113,10 +115,10 @@ class Producer:
                 # the client's flush() fails after a batch was split because it was too large
                 try:
                     future.get(timeout=max(0.0, give_up_at_s - time.monotonic()))
-                except _TOO_LARGE:
-                    failed.append(record)
                 except errors.KafkaError as e:
-                    raise failure(e, doing, seen.reason) from None
+                    if not isinstance(self._cause(e), _TOO_LARGE):
+                        raise self._failure(e, doing, seen.reason) from None
+                    failed.append(record)
         return failed
 
     def reset(self) -> None:
@@ -136,7 +138,14 @@ class Producer:
         """Closes the connection. Does not flush."""
         self.reset()
 
-    def _open(self) -> KafkaProducer:
+    def _cause(self, error: Exception) -> Exception:
+        """What made a record fail."""
+        return error
+
+    def _failure(self, error: Exception, doing: str, reason: str | None = None) -> LatentwatchError:
+        return failure(error, doing, reason)
+
+    def _open(self, **more: Any) -> KafkaProducer:
         return open_client(
             KafkaProducer,
             self._kafka,
@@ -150,4 +159,13 @@ class Producer:
             # only the broker's limit applies; a request is bounded by what may be pending
             max_request_size=2**31 - 1,
             allow_auto_create_topics=False,
+            **more,
         )
+
+
+def over_the_limit(record: Outgoing) -> Permanent:
+    """For a record that is too large in its smallest form."""
+    return Permanent(
+        f"cannot send to topic {record.topic}: even the smallest form ({len(record.value or b'')} bytes) is over "
+        "the broker's limit; raise max.message.bytes of the topic"
+    )

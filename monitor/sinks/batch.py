@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from monitor.alerts.alert import Alert
 from monitor.errors import BadEvent, Permanent, Retryable
-from monitor.events.event import Record
+from monitor.events.event import Origin, Record
 from monitor.sinks.optional import OptionalSink
-from monitor.sinks.sink import DeadLetters, Sink
+from monitor.sinks.sink import DeadLetters, Sink, Skipped
 from monitor.sinks.status import SinkStatus
 from monitor.telemetry.zero_series import DEAD_LETTERS
 
@@ -20,7 +20,7 @@ class _Destination:
     """One destination and its share of the batch."""
 
     name: str
-    target: Sink | DeadLetters
+    target: Sink | DeadLetters | Skipped
     add: Callable[[], None]
     items: int
 
@@ -28,7 +28,8 @@ class _Destination:
 class Batch:
     """Alerts and bad records on their way to all destinations.
 
-    Every destination is tried, whatever the others do, and one that has its share never gets it a second time.
+    Every destination is tried, whatever the others do, and one that has its share never gets it a second time, unless
+    a transaction took it back.
     """
 
     def __init__(
@@ -38,14 +39,24 @@ class Batch:
         alerts: Sequence[Alert],
         letters: Sequence[tuple[Record, BadEvent]],
         status: SinkStatus,
+        together: Sequence[Sink | DeadLetters | Skipped] = (),
     ) -> None:
+        """`together` are destinations of one transaction: if one of them fails, all of them need their share again."""
         self._status = status
+        self._together = together
         self._waiting: list[_Destination] = []
+        self._undone: list[_Destination] = []  # of one transaction, and delivered if it is committed
         if letters:
             add = _adding_letters(dead_letters, letters)
             self._waiting.append(_Destination(DEAD_LETTERS, dead_letters, add, len(letters)))
         for sink in sinks:
             self._waiting.append(_Destination(sink.name, sink, _adding(sink, alerts), len(alerts)))
+
+    def skip(self, skipped: Skipped, origins: Sequence[Origin], reason: str, sampling: float) -> None:
+        """Puts on record which records were not read."""
+        self._waiting.insert(
+            0, _Destination("skipped", skipped, lambda: skipped.add(origins, reason, sampling), len(origins))
+        )
 
     def deliver(self) -> None:
         """Returns when every destination has its share. Raises Retryable with all that failed, or Permanent."""
@@ -57,8 +68,13 @@ class Batch:
             if not self._succeeds(destination, destination.target.flush, failures):
                 continue
             self._waiting.remove(destination)
+            if destination.target in self._together:
+                self._undone.append(destination)
             if not isinstance(destination.target, OptionalSink):  # which delivers later, and reports then
                 self._status.delivered(destination.name, destination.items, time.perf_counter() - started)
+        if any(destination.target in self._together for destination in self._waiting):
+            self._waiting += self._undone
+            self._undone.clear()
         if failures:
             reasons = "; ".join(str(failure) for failure in failures)
             raise Retryable(reasons, max(failure.retry_after_s for failure in failures), failures[0].kind)

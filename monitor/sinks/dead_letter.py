@@ -34,9 +34,10 @@ class KafkaDeadLetters:
     gets an empty value and latentwatch-value: null. docs/events.md has the whole format.
     """
 
-    def __init__(self, kafka: KafkaConfig, topic: str) -> None:
+    def __init__(self, kafka: KafkaConfig, topic: str, transaction: Producer | None = None) -> None:
+        """With a `transaction`, the records become visible when it is committed."""
         self._topic = topic
-        self._producer = Producer(kafka)
+        self._producer = transaction or Producer(kafka)
 
     def add(self, record: Record, error: BadEvent) -> None:
         """Takes one record; waits for delivery when a thousand are in flight. Raises Retryable or Permanent."""

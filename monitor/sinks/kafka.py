@@ -14,6 +14,7 @@ from monitor.config.sinks import SinkConfig
 
 if TYPE_CHECKING:  # the config is loaded without the Kafka client
     from monitor.kafka.producer import Outgoing
+    from monitor.kafka.transaction import TransactionalProducer
     from monitor.sinks.sink import SinkContext
 
 _Reduced = Literal["content", "tokens", "features"]
@@ -46,16 +47,19 @@ class KafkaSink:
     name = "kafka"
     config_type: ClassVar[type[KafkaSinkConfig]] = KafkaSinkConfig
 
-    def __init__(self, kafka: KafkaConfig, sink: KafkaSinkConfig) -> None:
+    def __init__(
+        self, kafka: KafkaConfig, sink: KafkaSinkConfig, transaction: TransactionalProducer | None = None
+    ) -> None:
+        """With a `transaction`, alerts become visible when it is committed."""
         from monitor.kafka.producer import Producer
 
         self._topic = sink.topic
-        self._producer = Producer(kafka, sink.compression_type, sink.delivery_timeout_ms)
+        self._producer = transaction or Producer(kafka, sink.compression_type, sink.delivery_timeout_ms)
 
     @classmethod
     def open(cls, config: KafkaSinkConfig, context: SinkContext) -> KafkaSink:
         """The sink of a config. Raises ConfigError if a file with certificates or secrets can't be read."""
-        return cls(context.kafka, config)
+        return cls(context.kafka, config, context.transaction)
 
     def add(self, alert: Alert) -> None:
         """Takes one alert; waits for delivery when a thousand are in flight. Raises Retryable or Permanent."""

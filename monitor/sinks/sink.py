@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -9,9 +10,10 @@ from monitor.alerts.alert import Alert
 from monitor.config.sections import KafkaConfig
 from monitor.config.sinks import ConfiguredSink
 from monitor.errors import BadEvent
-from monitor.events.event import Record
+from monitor.events.event import Origin, Record
 
 if TYPE_CHECKING:  # imports the OpenTelemetry SDK, which most sinks do without
+    from monitor.kafka.transaction import TransactionalProducer
     from monitor.telemetry.telemetry import Telemetry
 
 
@@ -46,6 +48,8 @@ class SinkContext:
 
     kafka: KafkaConfig
     telemetry: Telemetry
+    transaction: TransactionalProducer | None = None
+    """With it, what goes to Kafka becomes visible when the source commits."""
 
 
 class SinkType(ConfiguredSink, Protocol):
@@ -66,6 +70,22 @@ class DeadLetters(Protocol):
 
     def reset(self) -> None:
         """Forgets records that are not delivered yet and rebuilds connections that may be broken."""
+
+    def close(self) -> None:
+        """Frees everything. Does not flush."""
+
+
+class Skipped(Protocol):
+    """Takes the places of records that were not read; flush and reset work like those of a Sink."""
+
+    def add(self, origins: Iterable[Origin], reason: str, sampling: float) -> None:
+        """Takes places, why they were skipped, and the share of events that was read."""
+
+    def flush(self) -> None:
+        """Returns when all added so far are delivered. Raises Retryable or Permanent if one is not."""
+
+    def reset(self) -> None:
+        """Forgets what is not delivered yet and rebuilds connections that may be broken."""
 
     def close(self) -> None:
         """Frees everything. Does not flush."""

@@ -13,17 +13,19 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.structs import OffsetAndMetadata
 
 from monitor.config.sections import KafkaConfig, SourceConfig
-from monitor.errors import LatentwatchError, Retryable
-from monitor.events.event import Origin, Record
+from monitor.errors import LatentwatchError, Retryable, Rewound
+from monitor.events.event import Record
 from monitor.events.position import Position
 from monitor.events.unread_range import UnreadRange
 from monitor.kafka.client import failure, open_client
 from monitor.kafka.connection_errors import ConnectionErrors
 from monitor.kafka.kept_joins import KeptJoins
+from monitor.kafka.transaction import TransactionalProducer
 from monitor.kafka.unread_log import UnreadLog
 from monitor.kafka.unread_ranges import UnreadRanges
 from monitor.sources.kafka_health import KafkaHealth, unauthorized_topic
 from monitor.sources.kafka_positions import KafkaPositions
+from monitor.sources.received import received
 
 _log = logging.getLogger(__name__)
 
@@ -49,9 +51,13 @@ class KafkaSource:
 
     exhausted = False
 
-    def __init__(self, kafka: KafkaConfig, source: SourceConfig) -> None:
+    def __init__(
+        self, kafka: KafkaConfig, source: SourceConfig, transaction: TransactionalProducer | None = None
+    ) -> None:
+        """With a `transaction`, offsets are committed in it, together with what was sent."""
         self._kafka = kafka
         self._source = source
+        self._transaction = transaction
         self._consumer: KafkaConsumer | None = None
         self._health: KafkaHealth | None = None
         self._joins: KeptJoins | None = None
@@ -59,6 +65,8 @@ class KafkaSource:
         self._trouble = ""
         self._next: dict[TopicPartition, OffsetAndMetadata] = {}  # handed out, not yet committed
         self._committed: dict[TopicPartition, int] = {}
+        self._begun: dict[TopicPartition, int] = {}  # the first offset that was handed out since the last commit
+        self._lost = False  # whether a partition with records in the transaction has moved
         self._held: list[Any] = []  # fetched while only keeping alive; handed out by the next poll
         self._failure: Exception | None = None
         self._unread_log = UnreadLog()
@@ -124,9 +132,10 @@ class KafkaSource:
         self._note_positions(consumer)
         self._note_ends()
         for record in found:
+            self._begun.setdefault(TopicPartition(record.topic, record.partition), record.offset)
             if isinstance(record.value, UnreadRange):
                 self._unread_log.add(record.value)
-        return [_handed_out(record) for record in found]
+        return [received(record) for record in found]
 
     def keep_alive(self) -> None:
         """See Source. Takes part in rebalances without handing anything out; failures wait for the next poll."""
@@ -146,29 +155,73 @@ class KafkaSource:
             self._failure = e
 
     def commit(self) -> None:
-        """See Source. While the group is rebalancing, the offsets still ours go with the next commit."""
+        """See Source. While the group is rebalancing, the offsets still ours go with the next commit.
+
+        Raises Rewound if what was sent in the transaction cannot be committed.
+        """
         consumer = self._consumer
-        if consumer is None or not self._next:
+        sent = self._transaction is not None and not self._transaction.empty
+        if consumer is None or not (self._next or sent):
             return
         for _ in range(_REJOIN_ATTEMPTS):
             # a rebalance that is about to end would refuse the commit, and what is done would be done again
             if self.assigned or not self.connected:
                 break
             self.keep_alive()
-        if not self._next:
+        if sent and self._transaction is not None:
+            self._commit_transaction(consumer, self._transaction)
+        elif not self._next or not self._commit_offsets(consumer):
             return
+        self._committed.update((partition, place.offset) for partition, place in self._next.items())
+        self._next.clear()
+        self._begun.clear()
+        self._lost = False
+
+    def _commit_offsets(self, consumer: KafkaConsumer) -> bool:
+        """Returns False if the group is rebalancing."""
         with ConnectionErrors() as seen:
             try:
                 consumer.commit(dict(self._next), timeout_ms=_COMMIT_TIMEOUT_MS)
             except _MOVED as e:
                 _log.info("offsets not committed yet, the group is rebalancing: %s", e)
-                return
+                return False
             except errors.KafkaError as e:
                 raise self._unavailable(
                     e, f"cannot commit offsets of group {self._source.group_id}", seen.reason
                 ) from e
-        self._committed.update((partition, place.offset) for partition, place in self._next.items())
+        return True
+
+    def _commit_transaction(self, consumer: KafkaConsumer, transaction: TransactionalProducer) -> None:
+        reason = f"partitions of {self._source.topic} moved to another member"
+        if transaction.expired:
+            reason = "another destination was down for longer than a transaction may last"
+        elif not self._lost:
+            try:
+                transaction.commit(self._next, consumer.group_metadata())
+            except errors.CommitFailedError:
+                pass
+            except Retryable as e:
+                # only the brokers know what is committed: they are asked after the member has joined again
+                transaction.reset()
+                self._drop()
+                raise Rewound(str(e)) from e
+            else:
+                return
+        transaction.abort()
+        self._rewind(consumer)
+        raise Rewound(reason)
+
+    def _rewind(self, consumer: KafkaConsumer) -> None:
+        """Hands out once more what was handed out since the last commit."""
+        ours = {p: offset for p, offset in self._begun.items() if p in consumer.assignment()}
+        for partition, offset in ours.items():
+            consumer.seek(partition, offset)
+        self._held = [r for r in self._held if TopicPartition(r.topic, r.partition) not in ours]
+        if self._unread is not None:
+            self._unread.forget(ours)
         self._next.clear()
+        self._begun.clear()
+        self._lost = False
 
     def positions(self) -> Sequence[Position] | None:
         """See Source. None without a topic, without a broker, and until this is a member of the group."""
@@ -185,12 +238,16 @@ class KafkaSource:
                 self.lost_commits += 1
                 _log.info("%s-%d moved before its commit; its new owner reads again", *partition)
             self._committed.pop(partition, None)
+            self._lost |= self._begun.pop(partition, None) is not None
         self._held = [r for r in self._held if TopicPartition(r.topic, r.partition) not in partitions]
         if self._unread is not None:
             self._unread.forget(partitions)
 
     def _open(self) -> KafkaConsumer:
         source = self._source
+        if self._transaction is not None:
+            # what a process that died left open hides the offsets at which to begin
+            self._transaction.open()
         consumer = open_client(
             KafkaConsumer,
             self._kafka,
@@ -222,6 +279,8 @@ class KafkaSource:
         consumer, self._consumer, self._health, self._joins = self._consumer, None, None, None
         self._unread = self._measure = None
         self._next.clear()
+        self._begun.clear()
+        self._lost = False
         self._committed.clear()
         self._held, self._failure, self._positions = [], None, None
         if consumer is not None:
@@ -231,6 +290,9 @@ class KafkaSource:
                 _log.info("left the group uncleanly: %s", e)
 
     def _fetch(self, consumer: KafkaConsumer, timeout_ms: int) -> None:
+        # kafka-python 3.0.12 leaves an empty one here, and keeps back what came for a paused partition until it is None
+        if not consumer._fetcher._next_partition_records:
+            consumer._fetcher._next_partition_records = None
         with self._joins.polling() if self._joins is not None else contextlib.nullcontext():
             batches: Mapping[TopicPartition, Sequence[Any]] = consumer.poll(timeout_ms=timeout_ms)
         for records in batches.values():
@@ -287,15 +349,3 @@ class _Moves(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Nothing to do: the consumer goes to their committed offsets."""
-
-
-def _handed_out(record: Any) -> Record | UnreadRange:
-    if isinstance(record.value, UnreadRange):
-        return record.value
-    return Record(
-        value=record.value,
-        key=record.key,
-        headers=tuple((name, value if value is not None else b"") for name, value in record.headers or ()),
-        origin=Origin(record.topic, record.partition, record.offset),
-        time_ms=record.timestamp,
-    )

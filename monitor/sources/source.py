@@ -34,7 +34,8 @@ class Source(Protocol):
     def commit(self) -> None:
         """Everything handed out so far is dealt with. Called only after all sinks have flushed, and after empty polls.
 
-        Raises Retryable. A partition that was taken away meanwhile is not an error: its new owner reads again.
+        Raises Retryable, or Rewound if its commit is part of a transaction. A partition that was taken away meanwhile
+        is not an error: its new owner reads again.
         """
 
     def positions(self) -> Sequence[Position] | None:

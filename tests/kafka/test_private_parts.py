@@ -20,6 +20,7 @@ from kafka.consumer.fetcher import CompletedFetch, ConsumerRecord, Fetcher
 from kafka.net.compat import KafkaNetClient
 from kafka.net.sasl import get_sasl_mechanism
 from kafka.net.sasl.oauth import AbstractTokenProvider
+from kafka.producer.transaction_manager import TransactionalRequestResult, TransactionManager
 from kafka.record import MemoryRecords
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from kafka.record.legacy_records import LegacyRecordBatch
@@ -65,6 +66,7 @@ def test_the_fetcher_parses_by_methods_that_can_be_replaced(consumer: Any) -> No
     assert "self.PartitionRecords(fetch_offset, tp, records," in source
     assert fetcher._subscriptions is consumer._subscription
     assert {"fetch_max_bytes", "max_partition_fetch_bytes"} <= set(fetcher.config)
+    assert "if self._next_partition_records is None:" in inspect.getsource(Fetcher.fetched_records)
     assert CompletedFetch._fields == (
         "topic_partition", "fetched_offset", "response_version", "partition_data", "metric_aggregator",
     )  # fmt: skip
@@ -159,6 +161,19 @@ def test_a_producer_can_be_closed_without_waiting(embedded_broker: EmbeddedBroke
     producer._sender.join(5.0)
     assert not producer._sender.is_alive()
     producer.close(timeout=1.0)
+
+
+def test_transactions_can_be_waited_for_with_a_limit() -> None:
+    manager = TransactionManager(transactional_id="t")
+    assert manager.last_error is None
+    assert parameters(manager.begin_commit) == parameters(manager.begin_abort) == []
+    assert parameters(manager.send_offsets_to_transaction) == ["offsets", "group_metadata"]
+    assert parameters(TransactionalRequestResult.wait) == ["self", "timeout_ms"]
+    # the public methods do the same and wait for ever
+    for method in (KafkaProducer.commit_transaction, KafkaProducer.send_offsets_to_transaction):
+        source = inspect.getsource(method)
+        assert "self._sender.wakeup()" in source
+        assert "result.wait()" in source
 
 
 def test_a_producer_knows_when_the_brokers_last_said_which_topics_there_are(embedded_broker: EmbeddedBroker) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from monitor.config.sections import KafkaConfig, SourceConfig
 from monitor.errors import Retryable
@@ -153,6 +153,51 @@ def test_a_partition_that_moved_is_not_committed_by_its_old_owner(apache_kafka: 
     third = open_source(apache_kafka, topic)
     left = take(third, 1)
     assert [r.origin.partition for r in left] == [again[0].origin.partition]
+
+
+def test_partitions_that_are_added_are_read_from_their_beginning(apache_kafka: ApacheKafka) -> None:
+    topic = new_topic(apache_kafka)
+    fill(apache_kafka, topic, [b"old"])
+    servers = apache_kafka.bootstrap_servers
+    # new partitions are noticed within a minute; the test is less patient
+    kafka = KafkaConfig(bootstrap_servers=servers, request_timeout_ms=5_000, options={"metadata_max_age_ms": 500})
+    source = KafkaSource(kafka, SourceConfig(topic=topic, group_id=f"group-{topic}", poll_timeout_ms=200))
+    try:
+        assert values(take(source, 1)) == [b"old"]
+        admin = KafkaAdminClient(bootstrap_servers=servers)
+        admin.create_partitions({topic: 3})
+        admin.close()
+        time.sleep(1)
+        fill(apache_kafka, topic, [b"0", b"1", b"2"], partitions=3)
+        assert sorted(v for v in values(take(source, 3)) if v) == [b"0", b"1", b"2"]
+        source.commit()
+        assert not source.unready
+    finally:
+        source.close()
+
+
+def test_what_came_while_a_partition_was_paused_is_handed_out_later(
+    apache_kafka: ApacheKafka, open_source: Open
+) -> None:
+    topic = new_topic(apache_kafka, partitions=2)
+    first, second = TopicPartition(topic, 0), TopicPartition(topic, 1)
+    fill(apache_kafka, topic, [b"%d" % n for n in range(5)])
+    source = open_source(apache_kafka, topic, max_poll_records=1)
+    assert values(take(source, 1)) == [b"0"]
+    # as if the other partition arrived while the source is only kept alive
+    consumer = source._consumer
+    assert consumer is not None
+    consumer.pause(first)
+    producer = KafkaProducer(bootstrap_servers=apache_kafka.bootstrap_servers)
+    producer.send(topic, value=b"other", partition=1)
+    producer.flush(10)
+    producer.close(5)
+    give_up_at = time.monotonic() + 20
+    while not source._held and time.monotonic() < give_up_at:
+        source._fetch(consumer, 200)
+    assert consumer.position(second) == 1
+    consumer.resume(first)
+    assert values(take(source, 5)) == [b"other", b"1", b"2", b"3", b"4"]
 
 
 def test_no_broker_is_retryable_with_the_reason(open_source: Open) -> None:

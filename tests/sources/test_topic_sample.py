@@ -10,6 +10,7 @@ from monitor.errors import ConfigError
 from monitor.events.event import Record
 from monitor.events.unread_range import UnreadRange
 from monitor.kafka.client import client_settings
+from monitor.sources.topic_range import TopicRange
 from monitor.sources.topic_sample import TopicSample
 from tests.brokers import ApacheKafka
 from tests.log_segment import LogSegment
@@ -21,7 +22,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
 
 def opened(broker: ApacheKafka, topic: str, from_end: int | None = None) -> TopicSample:
     kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, request_timeout_ms=5_000)
-    return TopicSample(kafka, SourceConfig(), topic, from_end)
+    return TopicSample(kafka, SourceConfig(), topic, TopicRange(from_end))
 
 
 def sample(broker: ApacheKafka, topic: str, from_end: int | None = None) -> list[tuple[int, int, bytes | None]]:

@@ -1,0 +1,1 @@
+"""Runs that kill workers and brokers while they work."""
