@@ -206,7 +206,7 @@ SAMPLED_OUT = Name(
     "latentwatch.events.sampled_out",
     "counter",
     "{event}",
-    "Events that were not read, because a rule of the config samples them.",
+    "Events that were not read, because a rule samples them or, as the rule `overload`, too many waited.",
     (RULE,),
 )
 WINDOWS = Name("latentwatch.windows", "counter", "{window}", "Windows that the model read.")
