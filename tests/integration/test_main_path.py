@@ -151,7 +151,7 @@ def test_everything_arrives_where_it_belongs(
         assert +Counter(counted) == Counter(b.kind for b in bad)
         assert sidecar.metric("latentwatch_alerts_total") == len(scanned)
         by_sink = {s.labels["latentwatch_sink"]: s.value for s in sidecar.samples("latentwatch_sink_alerts_total")}
-        assert by_sink == {"kafka": len(scanned), "jsonl": len(scanned)}
+        assert by_sink == {"kafka": len(scanned), "jsonl": len(scanned), "dead_letter": len(bad)}
         assert sidecar.get("/livez")[0] == 200
         assert sidecar.stop(30) == 0
 

@@ -9,6 +9,7 @@ from typing import Any
 import promql_parser
 
 from monitor.telemetry import names
+from tests.telemetry.documented_names import prometheus_name
 
 NOT_OURS = {"namespace", "instance", "job", "le"}
 """Labels that Prometheus, the operator or the histogram format adds."""
@@ -39,7 +40,7 @@ def known_labels() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {"up": set()}
     for row in names.METRICS:
         labels = {a.replace("{name}", "tenant").replace(".", "_") for a in row.attributes}
-        name = names.prometheus_name(row)
+        name = prometheus_name(row)
         for suffix in ("_bucket", "_sum", "_count") if row.kind == "histogram" else ("",):
             found[name + suffix] = labels
     return found

@@ -213,7 +213,8 @@ def test_int8_decides_as_torch_on_the_demo_events(reader_bundle: Bundle, demo: l
             alerts += 1
             assert one.score == pytest.approx(other.score, abs=1e-3)
             assert one.severity == other.severity
-            assert one.features[0].index == other.features[0].index
+            assert [f.index for f in one.features] == [f.index for f in other.features]
+            assert (one.unnamed is None) == (other.unnamed is None)
     print(f"\n{len(ours)} events, {alerts} alerts, {len(ours) - len(far)} read again")  # noqa: T201 - shown by pytest -s
     assert alerts > 20
     assert len(far) > len(ours) / 4
