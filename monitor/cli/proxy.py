@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import socket
-import threading
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,11 +12,6 @@ from monitor.cli.options import ConfigOption
 from monitor.cli.shutdown import stop_on_signals
 from monitor.cli.wiring import load_settings, make_publisher
 from monitor.errors import ConfigError
-
-if TYPE_CHECKING:
-    import uvicorn
-
-    from monitor.producers.middleware import AsgiApp
 
 log = logging.getLogger("monitor")
 
@@ -48,6 +39,7 @@ def proxy(
         raise ConfigError("latentwatch proxy needs: pip install 'latentwatch[http]'") from None
     from monitor.producers.headers import HeaderNames
     from monitor.producers.middleware import CaptureMiddleware, CaptureOptions
+    from monitor.sources.http_server import quiet_config, serve_until
 
     forward = Forward(upstream)
     options = CaptureOptions(headers=HeaderNames(tenant_header), max_bytes=settings.events.max_bytes)
@@ -55,45 +47,21 @@ def proxy(
     app = CaptureMiddleware(forward, publisher, options)
     listening = _listening(host, port)
     log.info("passing requests on from %s:%d; events go to %s", host, listening.getsockname()[1], where)
+    server = quiet_config(
+        app,
+        http="h11",
+        lifespan="on",
+        date_header=False,  # the upstream's own goes through
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_FINISH_S,
+    )
     stop = stop_on_signals("requests under way")
     try:
-        asyncio.run(_serve(app, listening, stop))
+        serve_until(stop, server, listening)
     finally:
         publisher.close()
         counts = publisher.counts()
         log.info("stopped: %d events published, %d not", counts.published, counts.dropped)
-
-
-async def _serve(app: AsgiApp, listening: socket.socket, stop: threading.Event) -> None:
-    import uvicorn
-
-    from monitor.sources.http_server import quiet_config
-
-    class Server(uvicorn.Server):
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield  # they end the process after what waits is published
-
-    config = quiet_config(
-        app,
-        http="h11",
-        lifespan="on",
-        date_header=False,  # the server's own goes through
-        timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=_FINISH_S,
-    )
-    server = Server(config)
-    stopping = asyncio.ensure_future(_stop(server, stop))
-    try:
-        await server.serve(sockets=[listening])
-    finally:
-        stopping.cancel()
-
-
-async def _stop(server: uvicorn.Server, stop: threading.Event) -> None:
-    while not stop.is_set():
-        await asyncio.sleep(0.1)
-    server.should_exit = True
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 from monitor.errors import BadEvent
 from monitor.events.event import Origin, Record
-from monitor.events.position import Position
 from monitor.events.unread_range import UnreadRange
 from monitor.sources.source import Source
+from monitor.sources.wrapped import WrappedSource
 
 _NULL = "latentwatch-value"
 _UNREAD = "latentwatch-unread"
@@ -25,24 +25,17 @@ _ADDED = frozenset(
 )
 
 
-class DeadLetterSource:
+class DeadLetterSource(WrappedSource):
     """A Source of the records that dead letters stand for, with their own origin, so that they make the same alerts.
 
     `rest` hands out the dead letters: from their topic, or lines of a file. Those that hold no whole record are not
     handed out; `refuse` is told of them.
     """
 
-    unready = ""
-
     def __init__(self, rest: Source, of_file: bool, refuse: Callable[[Record, BadEvent], None]) -> None:
-        self._rest = rest
+        super().__init__(rest)
         self._restored = _of_line if of_file else _of_letter
         self._refuse = refuse
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether there are no more."""
-        return self._rest.exhausted
 
     def poll(self) -> Sequence[Record | UnreadRange]:
         """The next records."""
@@ -56,22 +49,6 @@ class DeadLetterSource:
             except BadEvent as e:
                 self._refuse(letter, e)
         return found
-
-    def keep_alive(self) -> None:
-        """See Source."""
-        self._rest.keep_alive()
-
-    def commit(self) -> None:
-        """See Source."""
-        self._rest.commit()
-
-    def positions(self) -> Sequence[Position] | None:
-        """See Source."""
-        return self._rest.positions()
-
-    def close(self) -> None:
-        """See Source."""
-        self._rest.close()
 
 
 def _of_letter(letter: Record) -> Record:

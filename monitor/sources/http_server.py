@@ -8,8 +8,8 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -41,6 +41,30 @@ def quiet_config(app: Any, **own: Any) -> uvicorn.Config:
         server_header=False,
         **own,
     )
+
+
+def serve_until(stop: threading.Event, config: uvicorn.Config, listening: socket.socket) -> None:
+    """Serves until `stop` is set and requests under way were answered. Signals are left to the command."""
+    asyncio.run(_serve_until(stop, _SilentServer(config), listening))
+
+
+class _SilentServer(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve_until(stop: threading.Event, server: uvicorn.Server, listening: socket.socket) -> None:
+    async def end() -> None:
+        while not stop.is_set():
+            await asyncio.sleep(0.1)
+        server.should_exit = True
+
+    ending = asyncio.ensure_future(end())
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        ending.cancel()
 
 
 class HttpServer:

@@ -9,22 +9,20 @@ from collections.abc import Sequence
 from monitor.config.sections import KafkaConfig, SourceConfig
 from monitor.errors import ConfigError
 from monitor.events.event import Record
-from monitor.events.position import Position
 from monitor.events.unread_range import UnreadRange
 from monitor.sources.source import Source
 from monitor.sources.topic_range import TopicRange
 from monitor.sources.topic_sample import TopicSample
+from monitor.sources.wrapped import WrappedSource
 
 SCHEMA = "latentwatch.skipped/1"
 
 
-class SkippedRecords:
+class SkippedRecords(WrappedSource):
     """A Source of those records of `rest` that are in `ranges`: first and last offsets by partition, ascending."""
 
-    unready = ""
-
     def __init__(self, rest: Source, ranges: dict[int, list[tuple[int, int]]]) -> None:
-        self._rest = rest
+        super().__init__(rest)
         self._ranges = ranges
 
     @classmethod
@@ -46,30 +44,9 @@ class SkippedRecords:
         spans = {partition: (ranges[0][0], ranges[-1][1]) for partition, ranges in merged.items()}
         return cls(TopicSample(kafka, source, source.topic, TopicRange(offsets=spans)), merged)
 
-    @property
-    def exhausted(self) -> bool:
-        """Whether there are no more."""
-        return self._rest.exhausted
-
     def poll(self) -> Sequence[Record | UnreadRange]:
         """The next records."""
         return [item for item in self._rest.poll() if isinstance(item, UnreadRange) or self._holds(item)]
-
-    def keep_alive(self) -> None:
-        """See Source."""
-        self._rest.keep_alive()
-
-    def commit(self) -> None:
-        """See Source."""
-        self._rest.commit()
-
-    def positions(self) -> Sequence[Position] | None:
-        """See Source."""
-        return self._rest.positions()
-
-    def close(self) -> None:
-        """See Source."""
-        self._rest.close()
 
     def _holds(self, record: Record) -> bool:
         ranges = self._ranges.get(record.origin.partition, [])
