@@ -131,6 +131,34 @@ def test_keda_logs_in_with_certificates_too(helm: Helm) -> None:
     assert (trigger["tls"], trigger.get("sasl")) == ("enable", None)
 
 
+def test_a_user_name_in_the_secret_reaches_the_pods_and_keda(helm: Helm) -> None:
+    values = {
+        "config": {"kafka": {"sasl_username": None}},
+        "kafka": {"passwordSecret": {"usernameKey": "user"}},
+        "review": {"enabled": True, "tokenSecret": {"name": "reviewers"}},
+    }
+    rendered = helm.documents("keda", values)
+    named = {"name": "latentwatch-kafka", "key": "user"}
+    deployments = [d for d in rendered if d["kind"] == "Deployment"]
+    assert len(deployments) == 2
+    for deployment in deployments:
+        variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+        (user,) = [v for v in variables if v["name"] == "LATENTWATCH__KAFKA__SASL_USERNAME"]
+        assert user["valueFrom"] == {"secretKeyRef": named}
+    login = the(rendered, "TriggerAuthentication")["spec"]
+    assert {"parameter": "username", **named} in login["secretTargetRef"]
+    assert "configMapTargetRef" not in login
+    assert "kafka-username" not in the(rendered, "ConfigMap")["data"]
+
+
+def test_a_user_name_in_a_variable_is_enough_unless_keda_needs_it(helm: Helm) -> None:
+    variable = {"name": "LATENTWATCH__KAFKA__SASL_USERNAME", "value": "me"}
+    values = {"config": {"kafka": {"sasl_username": None}}, "extraEnv": [variable]}
+    assert "KEDA does not see extraEnv" in helm.template("keda", values).stderr
+    own = {"autoscaling": {"keda": {"triggerAuthentication": "kafka"}}}
+    assert helm.template("keda", {**values, **own}).returncode == 0
+
+
 def test_keda_takes_an_existing_login(helm: Helm) -> None:
     rendered = helm.documents("keda", {"autoscaling": {"keda": {"triggerAuthentication": "kafka"}}})
     assert "TriggerAuthentication" not in kinds(rendered)

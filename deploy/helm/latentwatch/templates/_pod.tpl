@@ -39,6 +39,9 @@ env:
   - name: LATENTWATCH__SOURCE__GROUP_ID
     value: {{ include "latentwatch.configKey" (list $root "source" "group_id" "latentwatch") }}-$(POD_NAME)
   {{- end }}
+  {{- with include "latentwatch.usernameEnv" $root }}
+  {{- . | nindent 2 }}
+  {{- end }}
   {{- with $values.extraEnv }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -112,6 +115,19 @@ volumeMounts:
   {{- with $values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
+{{- end -}}
+
+{{/* The variable of the user name, if it is in a Secret. */}}
+{{- define "latentwatch.usernameEnv" -}}
+{{- with .Values.kafka.passwordSecret -}}
+{{- if .usernameKey -}}
+- name: LATENTWATCH__KAFKA__SASL_USERNAME
+  valueFrom:
+    secretKeyRef:
+      name: {{ .name }}
+      key: {{ .usernameKey }}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Existing Secrets and ConfigMaps, as sources of one projected volume. Only the keys that are used are mounted. */}}

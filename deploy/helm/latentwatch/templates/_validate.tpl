@@ -1,3 +1,9 @@
+{{/* Whether variables in these values may say who the Kafka user is; extraEnvFrom cannot be looked into. */}}
+{{- define "latentwatch.namesUser" -}}
+{{- if .extraEnvFrom }}yes{{ end -}}
+{{- range .extraEnv }}{{ if eq .name "LATENTWATCH__KAFKA__SASL_USERNAME" }}yes{{ end }}{{ end -}}
+{{- end -}}
+
 {{/* Rules over several values, which the schema cannot say. Every problem is told at once. */}}
 {{- define "latentwatch.validate" -}}
 {{- $values := .Values -}}
@@ -31,6 +37,23 @@
 {{- $protocol := include "latentwatch.configKey" (list . "kafka" "security_protocol" "PLAINTEXT") -}}
 {{- if and $values.kafka.passwordSecret.name (not (has $mechanism (list "PLAIN" "SCRAM-SHA-256" "SCRAM-SHA-512"))) -}}
   {{- $problems = append $problems "kafka.passwordSecret needs config.kafka.sasl_mechanism PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512" -}}
+{{- end -}}
+{{- with $values.kafka.passwordSecret -}}
+{{- if and .usernameKey (not .name) -}}
+  {{- $problems = append $problems "kafka.passwordSecret.usernameKey needs kafka.passwordSecret.name" -}}
+{{- end -}}
+{{- end -}}
+{{- $user := include "latentwatch.configKey" (list . "kafka" "sasl_username" "") -}}
+{{- if and $user $values.kafka.passwordSecret.usernameKey -}}
+  {{- $problems = append $problems "config.kafka.sasl_username and kafka.passwordSecret.usernameKey: set one of them" -}}
+{{- end -}}
+{{- if and (include "latentwatch.usesKafka" .) (has $mechanism (list "PLAIN" "SCRAM-SHA-256" "SCRAM-SHA-512")) (not $user) (not $values.kafka.passwordSecret.usernameKey) -}}
+  {{- $needs := printf "config.kafka.sasl_mechanism %s needs a user: set config.kafka.sasl_username, or kafka.passwordSecret.usernameKey if a Secret has it" $mechanism -}}
+  {{- if not (include "latentwatch.namesUser" $values) -}}
+    {{- $problems = append $problems $needs -}}
+  {{- else if and $standalone (eq $values.autoscaling.type "keda") (not $values.autoscaling.keda.triggerAuthentication) -}}
+    {{- $problems = append $problems (printf "%s; KEDA does not see extraEnv" $needs) -}}
+  {{- end -}}
 {{- end -}}
 {{- if and $values.kafka.oauthClientSecret.name (ne $mechanism "OAUTHBEARER") -}}
   {{- $problems = append $problems "kafka.oauthClientSecret needs config.kafka.sasl_mechanism OAUTHBEARER" -}}
@@ -106,8 +129,10 @@
     {{- $problems = append $problems "review.proxy.networks is required with review.proxy.userHeader: the addresses that the proxy asks from" -}}
   {{- end -}}
 {{- end -}}
+{{- $set := list "POD_NAME" "POD_NAMESPACE" "OTEL_RESOURCE_ATTRIBUTES" "LATENTWATCH__KAFKA__CLIENT_ID" -}}
+{{- if $values.kafka.passwordSecret.usernameKey }}{{ $set = append $set "LATENTWATCH__KAFKA__SASL_USERNAME" }}{{ end -}}
 {{- range $values.extraEnv -}}
-  {{- if has .name (list "POD_NAME" "POD_NAMESPACE" "OTEL_RESOURCE_ATTRIBUTES" "LATENTWATCH__KAFKA__CLIENT_ID") -}}
+  {{- if has .name $set -}}
     {{- $problems = append $problems (printf "extraEnv: %s is set by the chart; use the key of config instead" .name) -}}
   {{- end -}}
 {{- end -}}
