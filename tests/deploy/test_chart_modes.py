@@ -151,12 +151,15 @@ def test_a_user_name_in_the_secret_reaches_the_pods_and_keda(helm: Helm) -> None
     assert "kafka-username" not in the(rendered, "ConfigMap")["data"]
 
 
-def test_a_user_name_in_a_variable_is_enough_unless_keda_needs_it(helm: Helm) -> None:
+def test_a_user_name_in_a_variable_is_enough_unless_keda_or_the_review_page_needs_it(helm: Helm) -> None:
     variable = {"name": "LATENTWATCH__KAFKA__SASL_USERNAME", "value": "me"}
-    values = {"config": {"kafka": {"sasl_username": None}}, "extraEnv": [variable]}
+    values: dict[str, Any] = {"config": {"kafka": {"sasl_username": None}}, "extraEnv": [variable]}
     assert "KEDA does not see extraEnv" in helm.template("keda", values).stderr
-    own = {"autoscaling": {"keda": {"triggerAuthentication": "kafka"}}}
-    assert helm.template("keda", {**values, **own}).returncode == 0
+    values["autoscaling"] = {"keda": {"triggerAuthentication": "kafka"}}
+    assert helm.template("keda", values).returncode == 0
+    page = {"enabled": True, "tokenSecret": {"name": "reviewers"}}
+    assert "only review.extraEnv" in helm.template("keda", {**values, "review": page}).stderr
+    assert helm.template("keda", {**values, "review": {**page, "extraEnv": [variable]}}).returncode == 0
 
 
 def test_keda_takes_an_existing_login(helm: Helm) -> None:

@@ -124,3 +124,38 @@ def test_next_to_sidecars_it_has_a_service_account(helm: Helm) -> None:
     found = [d for d in rendered if of_review(d)]
     account = pod_of(found)["serviceAccountName"]
     assert account in [d["metadata"]["name"] for d in rendered if d["kind"] == "ServiceAccount"]
+
+
+def test_what_is_added_to_the_other_pods_does_not_reach_it(helm: Helm) -> None:
+    def added(name: str) -> dict[str, Any]:
+        return {
+            "extraEnv": [{"name": name.upper(), "value": "x"}],
+            "extraVolumes": [{"name": name, "secret": {"secretName": name}}],
+            "extraVolumeMounts": [{"name": name, "mountPath": f"/{name}"}],
+        }
+
+    def egress(port: int) -> dict[str, Any]:
+        return {"extraEgress": [{"ports": [{"port": port, "protocol": "TCP"}]}]}
+
+    siem = {**added("siem"), "networkPolicy": egress(8443)}
+    found = review(helm, {**siem, "review": {**added("proxy"), **egress(3128)}})
+    pod, text = pod_of(found), str(found)
+    assert "siem" not in text.lower()
+    assert "8443" not in text
+    assert {"name": "PROXY", "value": "x"} in pod["containers"][0]["env"]
+    assert {"name": "proxy", "secret": {"secretName": "proxy"}} in pod["volumes"]
+    assert {"name": "proxy", "mountPath": "/proxy"} in pod["containers"][0]["volumeMounts"]
+    assert egress(3128)["extraEgress"][0] in one(found, "NetworkPolicy")["spec"]["egress"]
+
+
+def test_only_what_it_reads_at_its_start_replaces_its_pod(helm: Helm) -> None:
+    def checksum(config: dict[str, Any]) -> str:
+        template = one(review(helm, {"config": config}), "Deployment")["spec"]["template"]
+        found: str = template["metadata"]["annotations"]["latentwatch/config-checksum"]
+        return found
+
+    before = checksum({})
+    for config in ({"alerts": {"capture_content": True}}, {"reader": {"batch_tokens": 4096}}):
+        assert checksum(config) == before
+    for config in ({"feature_sets": {"only": ["x"]}}, {"log": {"level": "debug"}}, {"kafka": {"client_id": "x"}}):
+        assert checksum(config) != before

@@ -163,7 +163,16 @@ volumeMounts:
 {{- end -}}
 {{- end -}}
 
+{{/* All volumes of a pod that reads events. */}}
 {{- define "latentwatch.volumes" -}}
+{{ include "latentwatch.ownVolumes" . }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Those that do not come from extraVolumes. The review page has them, too. */}}
+{{- define "latentwatch.ownVolumes" -}}
 - name: latentwatch-config
   configMap:
     name: {{ include "latentwatch.fullname" . }}
@@ -185,9 +194,6 @@ volumeMounts:
 {{- if eq .Values.mode "job" }}
 - name: latentwatch-data
   {{- toYaml .Values.job.volume | nindent 2 }}
-{{- end }}
-{{- with .Values.extraVolumes }}
-{{ toYaml . }}
 {{- end }}
 {{- end -}}
 

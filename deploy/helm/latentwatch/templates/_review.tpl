@@ -38,6 +38,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- toYaml $args -}}
 {{- end -}}
 
+{{/* Changes with what the page reads at its start. It has no use for the other sections. */}}
+{{- define "latentwatch.review.checksum" -}}
+{{- pick (include "latentwatch.config" . | fromYaml) "kafka" "source" "events" "sinks" "feature_sets" "log" | toYaml | sha256sum -}}
+{{- end -}}
+
 {{/* The Secrets of the review page alone, as sources of one projected volume. */}}
 {{- define "latentwatch.review.secretSources" -}}
 {{- range $path, $secret := dict "database-url" .Values.review.databaseSecret "reviewers" .Values.review.tokenSecret -}}

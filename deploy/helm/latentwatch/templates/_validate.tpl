@@ -53,6 +53,8 @@
     {{- $problems = append $problems $needs -}}
   {{- else if and $standalone (eq $values.autoscaling.type "keda") (not $values.autoscaling.keda.triggerAuthentication) -}}
     {{- $problems = append $problems (printf "%s; KEDA does not see extraEnv" $needs) -}}
+  {{- else if and $values.review.enabled (not (include "latentwatch.namesUser" $values.review)) -}}
+    {{- $problems = append $problems (printf "%s; the review page does not get extraEnv, only review.extraEnv" $needs) -}}
   {{- end -}}
 {{- end -}}
 {{- if and $values.kafka.oauthClientSecret.name (ne $mechanism "OAUTHBEARER") -}}
@@ -131,10 +133,12 @@
 {{- end -}}
 {{- $set := list "POD_NAME" "POD_NAMESPACE" "OTEL_RESOURCE_ATTRIBUTES" "LATENTWATCH__KAFKA__CLIENT_ID" -}}
 {{- if $values.kafka.passwordSecret.usernameKey }}{{ $set = append $set "LATENTWATCH__KAFKA__SASL_USERNAME" }}{{ end -}}
-{{- range $values.extraEnv -}}
+{{- range $key, $variables := dict "extraEnv" $values.extraEnv "review.extraEnv" $values.review.extraEnv -}}
+{{- range $variables -}}
   {{- if has .name $set -}}
-    {{- $problems = append $problems (printf "extraEnv: %s is set by the chart; use the key of config instead" .name) -}}
+    {{- $problems = append $problems (printf "%s: %s is set by the chart; use the key of config instead" $key .name) -}}
   {{- end -}}
+{{- end -}}
 {{- end -}}
 {{- if $problems -}}
   {{- fail (printf "\n  - %s" (join "\n  - " $problems)) -}}
