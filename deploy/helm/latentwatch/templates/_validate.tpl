@@ -118,7 +118,8 @@
 {{- end -}}
 {{- if and $values.review.enabled (ne $values.mode "job") -}}
   {{- $review := $values.review -}}
-  {{- if eq (include "latentwatch.configKey" (list . "sinks" "kafka" "enabled" true)) "false" -}}
+  {{- $http := eq (include "latentwatch.configKey" (list . "source" "kind" "kafka")) "http" -}}
+  {{- if eq (include "latentwatch.configKey" (list . "sinks" "kafka" "enabled" (not $http))) "false" -}}
     {{- $problems = append $problems "review.enabled needs config.sinks.kafka.enabled: the page reads the alert topic" -}}
   {{- end -}}
   {{- if and (not $review.tokenSecret.name) (not $review.proxy.userHeader) -}}
