@@ -151,8 +151,11 @@ def test_a_partition_that_moved_is_not_committed_by_its_old_owner(apache_kafka: 
     first.close()
     second.close()
     third = open_source(apache_kafka, topic)
-    left = take(third, 1)
-    assert [r.origin.partition for r in left] == [again[0].origin.partition]
+    # on a slow machine, the old owner may have lost its place in the group too, and then commits nothing at all
+    assert first.lost_commits in (1, 2)
+    left = take(third, first.lost_commits)
+    assert len(left) == first.lost_commits
+    assert again[0].origin.partition in {r.origin.partition for r in left}
 
 
 def test_partitions_that_are_added_are_read_from_their_beginning(apache_kafka: ApacheKafka) -> None:
