@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import time
@@ -19,6 +18,8 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.brokers import free_ports
 
 __all__ = ["KubernetesApi", "kubernetes_api"]
 
@@ -68,7 +69,7 @@ def kubernetes_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kuberne
         pytest.skip("kubectl is neither in KUBEBUILDER_ASSETS nor on the PATH")
 
     home = tmp_path_factory.mktemp("kubernetes")
-    client, peer, secure = _free_ports(3)
+    client, peer, secure = free_ports(3)
     etcd_url = f"http://127.0.0.1:{client}"
     _write_service_account_key(home / "sa.key")
     (home / "tokens.csv").write_text(f'{TOKEN},admin,admin,"system:masters"\n')
@@ -115,14 +116,6 @@ def _running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]
                 process.wait(timeout=10)
             except subprocess.TimeoutExpired:
                 process.kill()
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def _write_service_account_key(path: Path) -> None:

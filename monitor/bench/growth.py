@@ -20,11 +20,12 @@ import yaml
 from monitor.assembly.artefacts import load_artefacts
 from monitor.assembly.build import find_bundle
 from monitor.bench.pipeline import KafkaPath
-from monitor.bench.sidecar import free_port, sidecar_config
+from monitor.bench.sidecar import sidecar_config
 from monitor.bench.workloads import short_chats
 from monitor.config.load import load_config
 from monitor.config.sections import Config
 from monitor.demo.broker import EmbeddedBroker
+from monitor.demo.free_port import free_port
 from monitor.demo.run import GROUP, PARTITIONS
 from monitor.demo.sidecar_process import SidecarProcess
 from monitor.demo.topics import DemoTopics

@@ -14,12 +14,13 @@ import yaml
 from monitor.bench.budget import Slice
 from monitor.bench.readers import make_latentwatch
 from monitor.bench.results import PipelineResult
-from monitor.bench.sidecar import free_port, sidecar_config
+from monitor.bench.sidecar import sidecar_config
 from monitor.bench.sizes import Sizes
 from monitor.bench.worker_process import WorkerProcess
 from monitor.bench.workloads import short_chats, wire
 from monitor.config.sections import Config
 from monitor.demo.broker import EmbeddedBroker
+from monitor.demo.free_port import free_port
 from monitor.demo.run import GROUP, PARTITIONS
 from monitor.demo.sidecar_process import SidecarProcess
 from monitor.demo.topics import DemoTopics

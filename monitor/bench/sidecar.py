@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,3 @@ def sidecar_config(
         "feature_sets": config.feature_sets.model_dump(mode="json", exclude_defaults=True),
         "alerts": config.alerts.model_dump(mode="json", exclude_defaults=True),
     }
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody uses now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

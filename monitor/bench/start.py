@@ -11,9 +11,10 @@ import yaml
 
 from monitor.bench.budget import Slice
 from monitor.bench.results import StartResult
-from monitor.bench.sidecar import free_port, sidecar_config
+from monitor.bench.sidecar import sidecar_config
 from monitor.config.sections import Config
 from monitor.demo.broker import EmbeddedBroker
+from monitor.demo.free_port import free_port
 from monitor.demo.run import PARTITIONS
 from monitor.demo.sidecar_process import SidecarProcess
 from monitor.errors import Permanent

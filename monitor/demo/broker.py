@@ -19,6 +19,7 @@ from types import TracebackType
 from kafka import KafkaAdminClient, errors
 
 from monitor.config.sections import KafkaConfig
+from monitor.demo.free_port import free_port
 from monitor.errors import ConfigError, Retryable
 from monitor.kafka.client import failure, open_client
 
@@ -63,7 +64,7 @@ class EmbeddedBroker:
         create_topics(KafkaConfig(bootstrap_servers=self.bootstrap_servers), partitions)
 
     def _start(self, executable: Path) -> None:
-        self._port = _free_port()
+        self._port = free_port()
         url = f"tcp://{self.bootstrap_servers}"
         output = Path(self._files.name) / "output"
         libc = ctypes.CDLL(None)
@@ -135,10 +136,3 @@ def _executable(folder: Path) -> Path:
             copy.chmod(0o700)
             return copy
     raise ConfigError(f"the embedded broker is not installed; install it with: {_INSTALL}")
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port

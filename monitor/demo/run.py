@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from rich.text import Text
 
 from monitor.alerts.alert import Alert
 from monitor.demo.files import DemoFiles
+from monitor.demo.free_port import free_port
 from monitor.demo.progress import ProgressLine
 from monitor.demo.results import print_results
 from monitor.demo.sample_events import DemoEvent, demo_events
@@ -108,7 +108,7 @@ class _Run:
     def go(self, command: Sequence[str]) -> list[str]:
         """Runs everything and returns what went wrong."""
         self._broker.create_topics(PARTITIONS)
-        port = _free_port()
+        port = free_port()
         config = demo_config(self._broker.bootstrap_servers, self._files.alerts, port)
         self._files.config.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         with (
@@ -207,12 +207,6 @@ def _problems(summary: Summary, exit_code: int, in_file: set[str], on_topic: set
     if exit_code != 0:
         problems.append(f"the sidecar exited with code {exit_code}")
     return problems
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @contextmanager

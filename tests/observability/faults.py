@@ -6,9 +6,8 @@ import http.client
 import json
 import os
 import signal
-import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import yaml
@@ -18,6 +17,7 @@ from monitor.demo.run import PARTITIONS
 from monitor.demo.sample_events import demo_events
 from monitor.demo.sidecar_process import SidecarProcess
 from monitor.demo.stack.traffic import CANARY_TENANT
+from tests.brokers import free_ports
 from tests.observability.running import Alert, Running
 
 EVENTS = "llm.events"
@@ -88,7 +88,7 @@ def second_sidecar(running: Running) -> None:
     """With another threshold, and an HTTP intake to which somebody sends what is no event."""
     folder = running.stack.demo.folder / "second"
     folder.mkdir()
-    port, intake = _free_ports(2)
+    port, intake = free_ports(2)
     config = {
         "source": {"kind": "http"},
         "http": {"port": intake},
@@ -199,11 +199,3 @@ def _post(port: int, body: bytes) -> int:
         return connection.getresponse().status
     finally:
         connection.close()
-
-
-def _free_ports(count: int) -> Iterable[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(sock.getsockname()[1]) for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return ports

@@ -7,7 +7,6 @@ import hashlib
 import re
 import stat
 from datetime import UTC, datetime
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from monitor.alerts.alert import Alert
 from monitor.report.report import render_report, write_report
 from monitor.report.static_page import asset
 from monitor.report.summary import Label, summarize
+from tests.html_elements import Elements
 from tests.report.alert_samples import make_alert, realistic_alerts
 from tests.report.chromium import Chromium
 
@@ -26,28 +26,12 @@ def page_of(alerts: list[Alert]) -> str:
     return render_report(alerts, summarize(alerts, events=168, tokens=31_244, seconds=14.2, lag=0), NOW)[0]
 
 
-class _Elements(HTMLParser):
-    """Every element with its attributes, and the visible text."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>{{ 7*7 }}\"'><b>x</b></div></style>\u202eevil\x1b[0m eval("
 
 
 def test_everything_from_outside_is_escaped() -> None:
     alert = make_alert(EVIL, category=EVIL, prompt=EVIL * 5, event_id=EVIL, labels=(EVIL,), status=EVIL, unit=EVIL)
-    elements = _Elements(page_of([alert]))
+    elements = Elements(page_of([alert]))
     tags = [tag for tag, _ in elements.found]
     assert tags.count("script") == 1
     assert "img" not in tags
@@ -60,7 +44,7 @@ def test_everything_from_outside_is_escaped() -> None:
 
 
 def test_nothing_is_loaded_from_anywhere() -> None:
-    elements = _Elements(page_of(realistic_alerts()))
+    elements = Elements(page_of(realistic_alerts()))
     assert not {"link", "img", "iframe", "object", "base", "a"} & {tag for tag, _ in elements.found}
     assert not [a for _, attributes in elements.found for a in attributes if a in ("src", "href", "srcset", "action")]
     assert "url(" not in page_of(realistic_alerts())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -18,31 +17,12 @@ from monitor.review.app import ReviewSettings
 from monitor.review.proposal import ConfigFile
 from monitor.sets.load import builtin_folder, load_feature_set
 from tests.alert_factory import make_alert as make_plain_alert
+from tests.html_elements import Elements
 from tests.report.alert_samples import realistic_alerts
 from tests.review.stored_alerts import judge, numbered, store
 from tests.review.visitor import Visitor
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>{{ 7*7 }}\"'><b>x</b></style></title>\u202eevil\x1b[0m"
-
-
-class Elements(HTMLParser):
-    """Every element with its attributes, and the visible text."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        """The attributes of every such element."""
-        return [attributes for name, attributes in self.found if name == tag]
 
 
 def test_hostile_texts_stay_texts_on_every_page(sqlite: Engine) -> None:

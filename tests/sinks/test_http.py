@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from monitor.demo.free_port import free_port
 from monitor.errors import ConfigError, Permanent, Retryable
 from monitor.sinks.http import HttpDestination, HttpSinkConfig
 from tests.certificates import Authority
 from tests.http_receiver import HttpReceiver
-from tests.sinks.test_otel import free_port
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from monitor.alerts.alert import Alert
 from monitor.config.sections import KafkaConfig
 from monitor.config.sinks import OtelConfig, SinksConfig
+from monitor.demo.free_port import free_port
 from monitor.errors import Permanent, Retryable
 from monitor.sinks import optional
 from monitor.sinks.batch import Batch
@@ -22,7 +23,6 @@ from monitor.telemetry.health import Health
 from monitor.telemetry.telemetry import Telemetry
 from tests.alert_factory import make_alert, make_content
 from tests.sinks.test_batch import Target
-from tests.sinks.test_otel import free_port
 
 
 class Gate:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from opentelemetry.sdk.resources import Resource
 
 from monitor.alerts.allow import Silenced
 from monitor.config.sinks import OtelConfig
+from monitor.demo.free_port import free_port
 from monitor.errors import ConfigError, Retryable
 from monitor.sinks import otel
 from monitor.sinks.otel import OtelSink
@@ -28,13 +28,6 @@ from tests.otlp_receiver import OtlpReceiver, attributes
 def receiver() -> Iterator[OtlpReceiver]:
     with OtlpReceiver() as r:
         yield r
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port
 
 
 class Pair:

@@ -21,6 +21,7 @@ from monitor.alerts.allow import Silenced
 from monitor.alerts.set_score import SetScore
 from monitor.config.sections import Config
 from monitor.config.sinks import OtelConfig
+from monitor.demo.free_port import free_port
 from monitor.errors import BadEventKind
 from monitor.events.position import Position
 from monitor.sets.load import LoadedSet
@@ -35,7 +36,6 @@ from monitor.telemetry.telemetry import Stream, Telemetry
 from tests.alert_factory import SPAN_ID, TRACE_ID, make_alert, make_event
 from tests.feature_set_factory import make_set, make_weighted
 from tests.otlp_receiver import OtlpReceiver, attributes
-from tests.sinks.test_otel import free_port
 from tests.telemetry.documented_names import prometheus_name
 
 CONFIG = Config()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -16,6 +15,7 @@ import yaml
 
 from monitor.demo.child_process import ChildProcess
 from monitor.demo.files import DemoFiles
+from monitor.demo.free_port import free_port
 from monitor.demo.run import GROUP, PARTITIONS, Broker, demo_config
 from monitor.demo.sidecar_process import SidecarProcess
 from monitor.demo.stack.phoenix import LISTENS, PROJECT, Phoenix
@@ -133,7 +133,7 @@ class Stack:
         self.broker.create_topics(PARTITIONS)
         self.topics = self._opened.enter_context(DemoTopics(self.broker.bootstrap_servers, GROUP))
         self.traffic = SampleTraffic(self.topics, "llm.events", f"sample-{time.time_ns():x}")
-        port = _free_port()
+        port = free_port()
         self._start_alertmanager(out / "alertmanager")
         otlp = self._files.otlp or self._start_collector(out)
         self.write_config(self._config(port, otlp))
@@ -161,7 +161,7 @@ class Stack:
             self.missing.append(ALERTMANAGER.missing())
             return
         config = self._files.examples / "alertmanager.yaml"
-        self.alertmanager = self._child(Alertmanager(program, folder, _free_port(), config))
+        self.alertmanager = self._child(Alertmanager(program, folder, free_port(), config))
         self.pages["Alertmanager"] = self.alertmanager.url
 
     def _start_collector(self, out: Path) -> str | None:
@@ -169,7 +169,7 @@ class Stack:
         if program is None:
             self.missing.append(COLLECTOR.missing())
             return None
-        address = f"127.0.0.1:{_free_port()}"
+        address = f"127.0.0.1:{free_port()}"
         log = out / "collector.log"
         command = [program, "--config", str(self._files.examples / "otel-collector.yaml")]
         environment = {**os.environ, "OTLP_ADDRESS": address}
@@ -185,9 +185,9 @@ class Stack:
         if program is None:
             self.missing.append(PHOENIX.missing())
             return None
-        grpc_port = _free_port()
+        grpc_port = free_port()
         self.warnings.append(LISTENS.format(port=grpc_port))
-        self.phoenix = self._child(Phoenix(program, folder.resolve(), _free_port(), grpc_port))
+        self.phoenix = self._child(Phoenix(program, folder.resolve(), free_port(), grpc_port))
         self.pages["Phoenix"] = self.phoenix.url
         return self.phoenix
 
@@ -200,7 +200,7 @@ class Stack:
             Prometheus(
                 program,
                 folder,
-                _free_port(),
+                free_port(),
                 example=self._files.examples / "prometheus.yaml",
                 rules=self._files.rules_file,
                 target=self.sidecar.address,
@@ -215,16 +215,10 @@ class Stack:
             self.missing.append(REVIEW_MISSING)
             return
         self.demo.alerts.touch()  # the page reads it as it grows, and asks for it at the start
-        self.review = self._child(ReviewPage(folder, _free_port(), self.demo.config, self.demo.alerts))
+        self.review = self._child(ReviewPage(folder, free_port(), self.demo.config, self.demo.alerts))
         self.pages["Review page"] = self.review.url
 
     def _child(self, child: _Child) -> _Child:
         self._opened.enter_context(child)
         self._children.append(child)
         return child
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
