@@ -137,4 +137,6 @@ def test_a_real_collector_understands_it(
 
 def _processed(output: Path, stream: Stream) -> list[str]:
     """The spans of events, as the collector printed them."""
-    return [span for span in output.read_text().split("\nSpan #") if f"Name           : process {stream.events}" in span]
+    return [
+        span for span in output.read_text().split("\nSpan #") if f"Name           : process {stream.events}" in span
+    ]
