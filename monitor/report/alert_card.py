@@ -105,7 +105,8 @@ def alert_card(alert: Alert) -> AlertCard:
 
 
 def _tokens(segment: AlertSegment) -> str:
-    return f"{segment.tokens} tokens" if segment.window is None else f"{segment.window.tokens} of {segment.tokens} tokens"
+    part = "" if segment.window is None else f"{segment.window.tokens} of "
+    return f"{part}{segment.tokens} tokens"
 
 
 def _row(feature: AlertFeature) -> FeatureRow:

@@ -61,10 +61,11 @@ Fitted = dict[str, SetModel]
 Figures = dict[str, dict[str, Any]]
 
 
-def fitted_kinds(bench: Workbench, data: Training) -> Fitted:
+def fitted_kinds(bench: Workbench, recipe: SetRecipe, data: Training) -> Fitted:
     """The set as each kind of detector."""
     weighted = bench.fit(data)
-    return {"weighted": weighted, "probe": bench.with_probe(data, weighted)}
+    kinds = {"weighted": weighted, "probe": bench.with_probe(data, weighted)}
+    return {kind: bench.over_windows(recipe, model) for kind, model in kinds.items()}
 
 
 def held_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: dict[str, Texts]) -> dict[str, Figures]:
@@ -72,13 +73,14 @@ def held_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: di
     data = bench.training(recipe, family)
     if not (data.y == 1).any():
         return {}
-    models = fitted_kinds(bench, data)
+    models = fitted_kinds(bench, recipe, data)
     dense = fit_logistic(data.residual(), data.y, data.weights, DENSE_C)
     words = word_only_scores(data.words(), data.y, data.weights)
     judged = bench.judge_texts(recipe)
     benign = {k: np.concatenate([bench.score(recipe, t, m).scores for t in judged]) for k, m in models.items()}
     thresholds = {kind: thresholds_of(bench, recipe, model) for kind, model in models.items()}
-    sizes = dict(zip(SIZES, bench.fit_sizes(data, SIZES.values()), strict=True))
+    smaller = [bench.over_windows(recipe, model) for model in bench.fit_sizes(data, SIZES.values())]
+    sizes = dict(zip(SIZES, smaller, strict=True))
     found: dict[str, Figures] = {kind: {} for kind in KINDS}
     for source in (s for s in recipe.sources if s.family == family):
         labels = {row.label for row in texts[source.file].rows}
@@ -205,11 +207,14 @@ def make_sets(
         folder=cache,
     )
 
+    windowed = next((recipes.pooling(r) for r in recipes.sets if r.windows), None)
+
     def texts_of(rows: list[LabelledRow], name: str) -> Texts:
         with console.status(f"reading {name}"):
             table = segments.read(rows)
+            windows = None if windowed is None else segments.read_windows(rows, windowed)
         console.print(f"{name}: {len(rows)} rows, {int(table.tokens.sum())} tokens", highlight=False)
-        return Texts.of(rows, table, recipes.prior_tokens)
+        return Texts.of(rows, table, recipes.prior_tokens, windows)
 
     sources = {s.file: s for r in recipes.sets for s in r.sources}
     own = {s.file for r in recipes.sets for s in r.sources if s.family == "own"}
@@ -230,7 +235,7 @@ def make_sets(
                 metrics[recipe.id][kind] |= figures
     kinds = {r.id: best_kind(metrics[r.id], r) for r in recipes.sets}
     models = {
-        r.id: fitted_kinds(bench, bench.training(r, None))[kinds[r.id]]
+        r.id: fitted_kinds(bench, r, bench.training(r, None))[kinds[r.id]]
         for r in track(recipes.sets, "all sources", console=console)
     }
 
@@ -247,7 +252,7 @@ def make_sets(
         fitted, kind = models[recipe.id], kinds[recipe.id]
         console.print(f"{recipe.id}: {kind}", highlight=False)
         body = {
-            **set_body(recipe, recipes),
+            **set_body(recipe, recipes, fitted.window_penalty),
             "detector": kind,
             "bias": round(float(fitted.bias), 5),
             **calibrated(bench, recipe, fitted),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from monitor.lab.data.rows import LabelledRow
 from monitor.lab.fit.logistic import SparseLogistic, fit_logistic, fit_sparse_logistic, pruned
 from monitor.lab.fit.residual_probe import ResidualProbe, fit_residual_probe
 from monitor.lab.fit.stability import stable_columns
+from monitor.lab.fit.text_windows import TextWindows, tail_scale
 from monitor.lab.reading.segment_table import SegmentTable
 
 PROBE_C = 1e-3
@@ -32,15 +33,26 @@ class Texts:
     """For each row, its entries in the table."""
     shrink: NDArray[np.float32]
     """[entry] The factor by which the set's pooling shrinks a mean."""
+    windows: TextWindows | None = None
+    """Of the long segments; None if no set has windows."""
 
     @classmethod
-    def of(cls, rows: list[LabelledRow], table: SegmentTable, prior_tokens: int) -> Texts:
+    def of(
+        cls, rows: list[LabelledRow], table: SegmentTable, prior_tokens: int, windows: SegmentTable | None = None
+    ) -> Texts:
         """The texts of `rows`. Every mean includes `prior_tokens` more tokens without activation."""
         shrink = (table.tokens / (table.tokens + prior_tokens)).astype(np.float32)
         entries: list[list[int]] = [[] for _ in rows]
         for entry, row in enumerate(table.row):
             entries[int(row)].append(entry)
-        return cls(rows, table, (table.latents * shrink[:, None]).astype(np.float16), entries, shrink)
+        return cls(
+            rows,
+            table,
+            (table.latents * shrink[:, None]).astype(np.float16),
+            entries,
+            shrink,
+            None if windows is None else TextWindows.of(windows, table, prior_tokens),
+        )
 
     def labelled(self, label: int) -> list[int]:
         """Entries of the labelled segments of the rows with that label."""
@@ -86,6 +98,8 @@ class SetModel:
 
     features: SparseLogistic
     probe: ResidualProbe | None = None
+    window_penalty: float | None = None
+    """Of Pooling; None if the set has no windows."""
 
     @property
     def bias(self) -> float:
@@ -94,10 +108,30 @@ class SetModel:
 
     def logits(self, texts: Texts) -> NDArray[np.float64]:
         """Logits [entry]."""
-        logits = self.features.logits(texts.x)
+        whole = self._logits(texts.x, texts.table.residual, texts.shrink)
+        if self.window_penalty is None or texts.windows is None:
+            return whole
+        return texts.windows.highest(whole, self._of_windows(texts.windows), self.window_penalty)
+
+    def window_logits(self, texts: Texts, entries: list[int]) -> NDArray[np.float64]:
+        """The logits of all windows of these entries; an entry without windows is one itself."""
+        whole = self._logits(texts.x, texts.table.residual, texts.shrink)
+        if texts.windows is None:
+            return whole[entries]
+        split = np.isin(entries, texts.windows.entry)
+        windows = self._of_windows(texts.windows)[np.isin(texts.windows.entry, entries)]
+        return np.concatenate([whole[entries][~split], windows])
+
+    def _of_windows(self, windows: TextWindows) -> NDArray[np.float64]:
+        return self._logits(windows.x, windows.residual, windows.shrink)
+
+    def _logits(
+        self, x: NDArray[np.float16], residual: NDArray[np.float32], shrink: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        logits = self.features.logits(x)
         if self.probe is None:
             return logits
-        return logits + self.probe.bias + self.probe.evidence(texts.table.residual, texts.shrink)
+        return logits + self.probe.bias + self.probe.evidence(residual, shrink)
 
 
 @dataclass(frozen=True)
@@ -160,6 +194,18 @@ class Workbench:
             SparseLogistic(f.latents, f.weights / 2, f.bias / 2),
             ResidualProbe(probe.direction * spread / 2, probe.offset * spread / 2, probe.bias * spread / 2),
         )
+
+    def over_windows(self, recipe: SetRecipe, model: SetModel) -> SetModel:
+        """The model as the set pools: with its window penalty, if it has windows."""
+        if not recipe.windows:
+            return model
+        # of the kind of harmless text whose tail is longest, as the strictest kind also sets the threshold
+        kinds = [self.calibration_texts(kind) for kind in ("chat", "code")]
+        penalty = max(
+            tail_scale(np.concatenate([model.window_logits(t, t.harmless(recipe.segments)) for t in texts]))
+            for texts in kinds
+        )
+        return replace(model, window_penalty=round(penalty, 4))
 
     def score(self, recipe: SetRecipe, texts: Texts, model: SetModel) -> Scored:
         """Scores of all rows that have a segment to look at."""
