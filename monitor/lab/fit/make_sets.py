@@ -28,6 +28,7 @@ from monitor.lab.fit.contenders import DENSE_C
 from monitor.lab.fit.logistic import fit_logistic
 from monitor.lab.fit.set_file import set_body, write_labels, write_reader, write_set
 from monitor.lab.fit.set_thresholds import Thresholds, calibrated, thresholds_of
+from monitor.lab.fit.window_penalty import over_windows
 from monitor.lab.fit.workbench import Scored, SetModel, Texts, Training, Workbench, joined, row_scores
 from monitor.lab.reading.segment_table import SegmentReader
 from monitor.lab.reading.top_tokens import TopTokens
@@ -65,7 +66,7 @@ def fitted_kinds(bench: Workbench, recipe: SetRecipe, data: Training) -> Fitted:
     """The set as each kind of detector."""
     weighted = bench.fit(data)
     kinds = {"weighted": weighted, "probe": bench.with_probe(data, weighted)}
-    return {kind: bench.over_windows(recipe, model) for kind, model in kinds.items()}
+    return {kind: over_windows(bench, recipe, model) for kind, model in kinds.items()}
 
 
 def held_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: dict[str, Texts]) -> dict[str, Figures]:
@@ -79,7 +80,7 @@ def held_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: di
     judged = bench.judge_texts(recipe)
     benign = {k: np.concatenate([bench.score(recipe, t, m).scores for t in judged]) for k, m in models.items()}
     thresholds = {kind: thresholds_of(bench, recipe, model) for kind, model in models.items()}
-    smaller = [bench.over_windows(recipe, model) for model in bench.fit_sizes(data, SIZES.values())]
+    smaller = [over_windows(bench, recipe, model) for model in bench.fit_sizes(data, SIZES.values())]
     sizes = dict(zip(SIZES, smaller, strict=True))
     found: dict[str, Figures] = {kind: {} for kind in KINDS}
     for source in (s for s in recipe.sources if s.family == family):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.lab.data.recipe import SetRecipe
-from monitor.lab.fit.workbench import Scored, SetModel, Workbench
+from monitor.lab.fit.workbench import Scored, SetModel, Texts, Workbench
 from monitor.lab.statistics import binomial_interval, threshold_at_fpr
 
 
@@ -58,15 +58,23 @@ def calibrated(bench: Workbench, recipe: SetRecipe, model: SetModel) -> dict[str
     return found
 
 
-def _calibration_scores(bench: Workbench, recipe: SetRecipe, model: SetModel) -> list[NDArray[np.float64]]:
-    """Scores of harmless texts of each kind."""
+def calibration_kinds(bench: Workbench, recipe: SetRecipe) -> list[list[Texts]]:
+    """The texts whose harmless rows set the threshold, by kind."""
     # traffic differs from site to site: a threshold holds for chat, for code and for casual talk, each by itself.
     # Published instructions are tidy; the project's own harmless rows of other categories are written as people talk.
-    kinds = [bench.calibration_texts("chat"), bench.calibration_texts("code"), bench.other_own(recipe)]
-    return [np.concatenate([_harmless_scores(bench.score(recipe, t, model)) for t in texts]) for texts in kinds]
+    return [bench.calibration_texts("chat"), bench.calibration_texts("code"), bench.other_own(recipe)]
 
 
-def _harmless_scores(scored: Scored) -> NDArray[np.float64]:
+def _calibration_scores(bench: Workbench, recipe: SetRecipe, model: SetModel) -> list[NDArray[np.float64]]:
+    """Scores of harmless texts of each kind."""
+    return [
+        np.concatenate([harmless_scores(bench.score(recipe, t, model)) for t in texts])
+        for texts in calibration_kinds(bench, recipe)
+    ]
+
+
+def harmless_scores(scored: Scored) -> NDArray[np.float64]:
+    """The scores of the rows with label 0."""
     harmless: NDArray[np.float64] = scored.scores[scored.labels == 0]
     return harmless
 

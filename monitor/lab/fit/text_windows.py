@@ -1,4 +1,4 @@
-"""TextWindows: the windows of long segments, and what the number of windows costs a segment's score."""
+"""TextWindows: the windows of long segments, as sets with windows pool them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.lab.reading.segment_table import SegmentTable
-
-_TAIL = 0.95
 
 
 @dataclass(frozen=True)
@@ -24,6 +22,8 @@ class TextWindows:
     """[window, d] Mean residual."""
     shrink: NDArray[np.float32]
     """[window] The factor by which the set's pooling shrinks a mean."""
+    tokens: NDArray[np.int32]
+    """[window]"""
 
     @classmethod
     def of(cls, windows: SegmentTable, whole: SegmentTable, prior_tokens: int) -> TextWindows:
@@ -36,6 +36,7 @@ class TextWindows:
             (windows.latents * shrink[:, None]).astype(np.float16),
             windows.residual,
             shrink,
+            windows.tokens,
         )
 
     def highest(self, whole: NDArray[np.float64], logits: NDArray[np.float64], penalty: float) -> NDArray[np.float64]:
@@ -48,13 +49,7 @@ class TextWindows:
         np.maximum.at(best, self.entry, logits)
         return np.where(count > 0, best - penalty * np.log(np.maximum(count, 1)), whole)
 
-
-def tail_scale(logits: NDArray[np.float64]) -> float:
-    """How fast the upper tail of `logits` falls: the mean distance from their 95 % quantile of those above it.
-
-    If the tail is exponential, the level that the highest of n logits exceeds with a given (small) probability rises by
-    this times ln(n) (Coles 2001, An Introduction to Statistical Modeling of Extreme Values, chapter 4).
-    """
-    edge = float(np.quantile(logits, _TAIL))
-    above = logits[logits > edge]
-    return float((above - edge).mean()) if above.size else 0.0
+    def apart(self) -> NDArray[np.bool_]:
+        """[window] Every second window of a segment, from the first one on: those that share no token."""
+        first = np.searchsorted(self.entry, self.entry)  # windows stand in the order of their entries
+        return (np.arange(self.entry.size) - first) % 2 == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from monitor.lab.data.rows import LabelledRow
 from monitor.lab.fit.logistic import SparseLogistic, fit_logistic, fit_sparse_logistic, pruned
 from monitor.lab.fit.residual_probe import ResidualProbe, fit_residual_probe
 from monitor.lab.fit.stability import stable_columns
-from monitor.lab.fit.text_windows import TextWindows, tail_scale
+from monitor.lab.fit.text_windows import TextWindows
 from monitor.lab.reading.segment_table import SegmentTable
 
 PROBE_C = 1e-3
@@ -108,21 +108,17 @@ class SetModel:
 
     def logits(self, texts: Texts) -> NDArray[np.float64]:
         """Logits [entry]."""
-        whole = self._logits(texts.x, texts.table.residual, texts.shrink)
+        whole = self.whole_logits(texts)
         if self.window_penalty is None or texts.windows is None:
             return whole
-        return texts.windows.highest(whole, self._of_windows(texts.windows), self.window_penalty)
+        return texts.windows.highest(whole, self.window_logits(texts.windows), self.window_penalty)
 
-    def window_logits(self, texts: Texts, entries: list[int]) -> NDArray[np.float64]:
-        """The logits of all windows of these entries; an entry without windows is one itself."""
-        whole = self._logits(texts.x, texts.table.residual, texts.shrink)
-        if texts.windows is None:
-            return whole[entries]
-        split = np.isin(entries, texts.windows.entry)
-        windows = self._of_windows(texts.windows)[np.isin(texts.windows.entry, entries)]
-        return np.concatenate([whole[entries][~split], windows])
+    def whole_logits(self, texts: Texts) -> NDArray[np.float64]:
+        """Logits [entry] of the segments without windows."""
+        return self._logits(texts.x, texts.table.residual, texts.shrink)
 
-    def _of_windows(self, windows: TextWindows) -> NDArray[np.float64]:
+    def window_logits(self, windows: TextWindows) -> NDArray[np.float64]:
+        """Logits [window]."""
         return self._logits(windows.x, windows.residual, windows.shrink)
 
     def _logits(
@@ -194,18 +190,6 @@ class Workbench:
             SparseLogistic(f.latents, f.weights / 2, f.bias / 2),
             ResidualProbe(probe.direction * spread / 2, probe.offset * spread / 2, probe.bias * spread / 2),
         )
-
-    def over_windows(self, recipe: SetRecipe, model: SetModel) -> SetModel:
-        """The model as the set pools: with its window penalty, if it has windows."""
-        if not recipe.windows:
-            return model
-        # of the kind of harmless text whose tail is longest, as the strictest kind also sets the threshold
-        kinds = [self.calibration_texts(kind) for kind in ("chat", "code")]
-        penalty = max(
-            tail_scale(np.concatenate([model.window_logits(t, t.harmless(recipe.segments)) for t in texts]))
-            for texts in kinds
-        )
-        return replace(model, window_penalty=round(penalty, 4))
 
     def score(self, recipe: SetRecipe, texts: Texts, model: SetModel) -> Scored:
         """Scores of all rows that have a segment to look at."""
