@@ -53,7 +53,7 @@ def l1_weights(z: Floats, y: NDArray[np.int64], sample_weight: NDArray[np.float6
 
 def _curvature(z: Floats, share: Floats) -> np.float32:
     """An upper bound of the second derivative of the logistic loss in any direction."""
-    direction = np.random.default_rng(0).standard_normal(z.shape[1], dtype=np.float32)
+    direction = np.random.default_rng(0).standard_normal((z.shape[1],), dtype=np.float32)
     length = np.float32(1)
     for _ in range(_POWER_ITERATIONS):
         image: Floats = z.T @ (share * (z @ direction))
