@@ -135,7 +135,7 @@ def test_contrasts_are_whole(path: Path) -> None:
     for row in rows:
         assert row["label"] in (0, 1)
         assert row["prompt"] or row["response"]
-        assert row["category"] == path.stem.rstrip("_234")
+        assert row["category"] == path.stem.rstrip("_2345")
         if row.get("pair"):
             pairs.setdefault(row["pair"], []).append(row["label"])
     assert all(sorted(labels) == [0, 1] for labels in pairs.values())
