@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +10,8 @@ from numpy.typing import NDArray
 
 from detectors.pooling import Pooling
 from monitor.lab.data.recipe import SetRecipe
-from monitor.lab.fit.set_thresholds import calibration_kinds, harmless_scores
-from monitor.lab.fit.workbench import SetModel, Texts, Workbench, row_scores
-from monitor.lab.statistics import threshold_at_fpr
+from monitor.lab.fit.set_thresholds import calibration_scores, threshold_for
+from monitor.lab.fit.workbench import SetModel, Texts, Workbench
 
 LENGTHS = (250, 500, 1000, 2000, 4000)
 """Tokens of the long texts."""
@@ -31,18 +29,24 @@ def over_windows(bench: Workbench, recipe: SetRecipe, model: SetModel) -> SetMod
     """
     if not recipe.windows:
         return model
-    target = bench.recipes.target_fpr
-    kinds = [[_with_windows(model, t) for t in texts] for texts in calibration_kinds(bench, recipe) if texts]
+    recipes = bench.recipes
+    texts = [*bench.calibration_texts(), *bench.other_own(recipe)]
+    read = {id(t): (model.whole_logits(t), _windows(model, t)) for t in texts}
     evidence = np.concatenate([_evidence(bench, recipe, model, t) for t in bench.calibration_texts(recipe.benign)])
-    pooling = bench.recipes.pooling(recipe)
+    pooling = recipes.pooling(recipe)
     long = [_highest(joined_texts(evidence, length), pooling) + model.bias for length in LENGTHS]
     counts = [len(pooling.windows(length)) for length in LENGTHS]
 
     def holds(step: int) -> bool:
         penalty = step * _STEP
-        threshold = max(_threshold(recipe, kind, penalty, target) for kind in kinds)
+
+        def logits(texts: Texts) -> NDArray[np.float64]:
+            whole, windows = read[id(texts)]
+            return whole if texts.windows is None else texts.windows.highest(whole, windows, penalty)
+
+        threshold = threshold_for(recipes, *calibration_scores(bench, recipe, logits), recipes.target_fpr)
         rates = [(h - penalty * np.log(n) >= threshold).mean() for h, n in zip(long, counts, strict=True)]
-        return float(np.mean(rates)) <= target
+        return float(np.mean(rates)) <= recipes.target_fpr
 
     return replace(model, window_penalty=round(bisect_left(range(_STEPS), True, key=holds) * _STEP, 2))
 
@@ -79,20 +83,5 @@ def _evidence(bench: Workbench, recipe: SetRecipe, model: SetModel, texts: Texts
     return np.repeat(sums / tokens, tokens)
 
 
-def _with_windows(model: SetModel, texts: Texts) -> tuple[Texts, NDArray[np.float64], NDArray[np.float64]]:
-    """The texts with their logits by entry and by window."""
-    windows = np.zeros(0) if texts.windows is None else model.window_logits(texts.windows)
-    return texts, model.whole_logits(texts), windows
-
-
-def _threshold(
-    recipe: SetRecipe,
-    kind: Sequence[tuple[Texts, NDArray[np.float64], NDArray[np.float64]]],
-    penalty: float,
-    target: float,
-) -> float:
-    scores = []
-    for texts, whole, windows in kind:
-        logits = whole if texts.windows is None else texts.windows.highest(whole, windows, penalty)
-        scores.append(harmless_scores(row_scores(recipe, texts, logits)))
-    return threshold_at_fpr(np.concatenate(scores), target)
+def _windows(model: SetModel, texts: Texts) -> NDArray[np.float64]:
+    return np.zeros(0) if texts.windows is None else model.window_logits(texts.windows)
