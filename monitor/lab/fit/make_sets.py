@@ -27,6 +27,7 @@ from monitor.lab.fit.contenders import DENSE_C
 from monitor.lab.fit.logistic import fit_logistic
 from monitor.lab.fit.set_file import set_body, write_labels, write_reader, write_set
 from monitor.lab.fit.set_thresholds import Thresholds, calibrated, thresholds_of
+from monitor.lab.fit.window_penalty import over_windows
 from monitor.lab.fit.workbench import Scored, SetModel, Texts, Training, Workbench, joined, row_scores
 from monitor.lab.reading.compiled_residual import compiled_residual_reader
 from monitor.lab.reading.segment_table import SegmentReader
@@ -65,7 +66,8 @@ Figures = dict[str, dict[str, Any]]
 def fitted_kinds(bench: Workbench, recipe: SetRecipe, data: Training, latents: NDArray[np.int64]) -> Fitted:
     """The set over these latents as each kind of detector."""
     weighted = bench.fit(recipe, data, latents)
-    return {"weighted": weighted, "probe": bench.with_probe(recipe, data, weighted)}
+    kinds = {"weighted": weighted, "probe": bench.with_probe(recipe, data, weighted)}
+    return {kind: over_windows(bench, recipe, model) for kind, model in kinds.items()}
 
 
 def shipped_model(bench: Workbench, recipe: SetRecipe, kind: str) -> SetModel:
@@ -90,7 +92,7 @@ def held_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: di
     few = {
         str(size): bench.fit(recipe.model_copy(update={"refit_c": None}), data, found_latents[:size]) for size in SIZES
     }
-    sizes = {"all": bench.fit_all(data), **few}
+    sizes = {size: over_windows(bench, recipe, model) for size, model in {"all": bench.fit_all(data), **few}.items()}
     found: dict[str, Figures] = {kind: {} for kind in KINDS}
     for source in (s for s in recipe.sources if s.family == family):
         labels = {row.label for row in texts[source.file].rows}
@@ -223,11 +225,14 @@ def make_sets(
         folder=cache,
     )
 
+    windowed = next((recipes.pooling(r) for r in recipes.sets if r.windows), None)
+
     def texts_of(rows: list[LabelledRow], name: str) -> Texts:
         with console.status(f"reading {name}"):
             table = segments.read(rows)
+            long = None if windowed is None else segments.read_windows(rows, windowed)
         console.print(f"{name}: {len(rows)} rows, {int(table.tokens.sum())} tokens", highlight=False)
-        return Texts.of(rows, table, recipes.prior_tokens)
+        return Texts.of(rows, table, recipes.prior_tokens, long)
 
     sources = {s.file: s for r in recipes.sets for s in r.sources}
     own = {s.file for r in recipes.sets for s in r.sources if s.family == "own"}
@@ -261,7 +266,7 @@ def make_sets(
         fitted, kind = models[recipe.id], kinds[recipe.id]
         console.print(f"{recipe.id}: {kind}", highlight=False)
         body = {
-            **set_body(recipe, recipes),
+            **set_body(recipe, recipes, fitted.window_penalty),
             "detector": kind,
             "bias": round(float(fitted.bias), 5),
             **calibrated(bench, recipe, fitted),

@@ -15,6 +15,7 @@ from monitor.lab.data.rows import LabelledRow
 from monitor.lab.fit.logistic import SparseLogistic, fit_logistic
 from monitor.lab.fit.residual_probe import ResidualProbe, fit_residual_probe
 from monitor.lab.fit.stability import stable_order
+from monitor.lab.fit.text_windows import TextWindows
 from monitor.lab.reading.segment_table import SegmentTable
 
 
@@ -29,15 +30,26 @@ class Texts:
     """For each row, its entries in the table."""
     shrink: NDArray[np.float32]
     """[entry] The factor by which the set's pooling shrinks a mean."""
+    windows: TextWindows | None = None
+    """Of the long segments; None if no set has windows."""
 
     @classmethod
-    def of(cls, rows: list[LabelledRow], table: SegmentTable, prior_tokens: int) -> Texts:
+    def of(
+        cls, rows: list[LabelledRow], table: SegmentTable, prior_tokens: int, windows: SegmentTable | None = None
+    ) -> Texts:
         """The texts of `rows`. Every mean includes `prior_tokens` more tokens without activation."""
         shrink = (table.tokens / (table.tokens + prior_tokens)).astype(np.float32)
         entries: list[list[int]] = [[] for _ in rows]
         for entry, row in enumerate(table.row):
             entries[int(row)].append(entry)
-        return cls(rows, table, (table.latents * shrink[:, None]).astype(np.float16), entries, shrink)
+        return cls(
+            rows,
+            table,
+            (table.latents * shrink[:, None]).astype(np.float16),
+            entries,
+            shrink,
+            None if windows is None else TextWindows.of(windows, table, prior_tokens),
+        )
 
     def labelled(self, label: int) -> list[int]:
         """Entries of the labelled segments of the rows with that label."""
@@ -83,6 +95,8 @@ class SetModel:
 
     features: SparseLogistic
     probe: ResidualProbe | None = None
+    window_penalty: float | None = None
+    """Of Pooling; None if the set has no windows."""
 
     @property
     def bias(self) -> float:
@@ -91,10 +105,26 @@ class SetModel:
 
     def logits(self, texts: Texts) -> NDArray[np.float64]:
         """Logits [entry]."""
-        logits = self.features.logits(texts.x)
+        whole = self.whole_logits(texts)
+        if self.window_penalty is None or texts.windows is None:
+            return whole
+        return texts.windows.highest(whole, self.window_logits(texts.windows), self.window_penalty)
+
+    def whole_logits(self, texts: Texts) -> NDArray[np.float64]:
+        """Logits [entry] of the segments without windows."""
+        return self._logits(texts.x, texts.table.residual, texts.shrink)
+
+    def window_logits(self, windows: TextWindows) -> NDArray[np.float64]:
+        """Logits [window]."""
+        return self._logits(windows.x, windows.residual, windows.shrink)
+
+    def _logits(
+        self, x: NDArray[np.float16], residual: NDArray[np.float32], shrink: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        logits = self.features.logits(x)
         if self.probe is None:
             return logits
-        return logits + self.probe.bias + self.probe.evidence(texts.table.residual, texts.shrink)
+        return logits + self.probe.bias + self.probe.evidence(residual, shrink)
 
 
 @dataclass(frozen=True)
@@ -182,9 +212,9 @@ class Workbench:
             if source.family == "own" and other.id != recipe.id
         ]
 
-    def calibration_texts(self) -> list[Texts]:
-        """Harmless texts that set the threshold, by source."""
-        return [t for use, t in self._benign if use.role == "calibrate"]
+    def calibration_texts(self, kind: str | None = None) -> list[Texts]:
+        """Harmless texts that set the threshold, by source; of only one kind if it is given."""
+        return [t for use, t in self._benign if use.role == "calibrate" and kind in (None, use.kind)]
 
 
 class Training:
