@@ -203,6 +203,25 @@ def test_offsets_are_of_the_segments_own_text(capturing: Engine, events: list[Ev
     assert found > 5
 
 
+def test_an_alert_of_a_long_segment_names_the_window_that_decided(watch: Watch, events: list[Event]) -> None:
+    pooling = {"kind": "mean", "window_tokens": 4, "window_penalty": 0.001}
+    watch.add("windowed", threshold=1e-3, pooling=pooling)
+    config = watch.config("windowed", capture_content=True)
+    engine = build_engine(config, load_artefacts(config))
+    alerts = [alert for e in engine.evaluate(events) for alert in e.alerts]
+    assert alerts
+    for alert in alerts:
+        window, content = alert.segment.window, alert.content
+        assert window is not None
+        assert content is not None
+        assert 2 < window.tokens <= 4 < alert.segment.tokens
+        assert window.of == -(-alert.segment.tokens // 2) - 1
+        assert 0 <= window.start < window.end <= alert.segment.chars
+        spans = [(t.start, t.end) for f in alert.features for t in f.tokens] + [s[:2] for s in content.strengths]
+        assert spans
+        assert all(window.start <= start and end <= window.end for start, end in spans)
+
+
 def test_the_alert_names_what_it_was_read_with(evaluations: list[Evaluation], watch: Watch) -> None:
     alert = next(a for e in evaluations for a in e.alerts if a.set.id == "any-latent")
     assert alert.reader.model_sha256 == watch.reader["model_sha256"]
