@@ -64,7 +64,8 @@ def pool_windows(values: NDArray[np.float32], pooling: Pooling) -> NDArray[np.fl
     # every token belongs to two windows, and is added up once (np.add.reduceat is ten times slower)
     halves = np.stack([values[start : start + step].sum(axis=0, dtype=np.float32) for start in starts])
     tokens = np.array([stop - start for start, stop in windows], dtype=np.float32)
-    return (halves[:-1] + halves[1:]) / (tokens[:, None] + np.float32(pooling.prior_tokens))
+    pooled: NDArray[np.float32] = (halves[:-1] + halves[1:]) / (tokens[:, None] + np.float32(pooling.prior_tokens))
+    return pooled
 
 
 def pool(values: NDArray[np.float32], pooling: Pooling) -> NDArray[np.float32]:
