@@ -23,7 +23,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _texts(row: dict[str, Any]) -> tuple[str, str]:
-    return row["prompt"].strip().lower(), row["response"].strip().lower()
+    return row.get("prompt", "").strip().lower(), row["response"].strip().lower()
 
 
 def _labelled(row: dict[str, Any]) -> str:
