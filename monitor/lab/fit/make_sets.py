@@ -229,8 +229,10 @@ def make_sets(
 
     def texts_of(rows: list[LabelledRow], name: str) -> Texts:
         with console.status(f"reading {name}"):
-            table = segments.read(rows)
-            long = None if windowed is None else segments.read_windows(rows, windowed)
+            if windowed is None:
+                table, long = segments.read(rows), None
+            else:
+                table, long = segments.read_with_windows(rows, windowed)
         console.print(f"{name}: {len(rows)} rows, {int(table.tokens.sum())} tokens", highlight=False)
         return Texts.of(rows, table, recipes.prior_tokens, long)
 

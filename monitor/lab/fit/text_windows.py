@@ -52,4 +52,5 @@ class TextWindows:
     def apart(self) -> NDArray[np.bool_]:
         """[window] Every second window of a segment, from the first one on: those that share no token."""
         first = np.searchsorted(self.entry, self.entry)  # windows stand in the order of their entries
-        return (np.arange(self.entry.size) - first) % 2 == 0
+        found: NDArray[np.bool_] = (np.arange(self.entry.size) - first) % 2 == 0
+        return found

@@ -54,7 +54,8 @@ def over_windows(bench: Workbench, recipe: SetRecipe, model: SetModel) -> SetMod
 def joined_texts(evidence: NDArray[np.float64], length: int) -> NDArray[np.float64]:
     """Random stretches [text, token] of `evidence` [token], which starts again at its end."""
     starts = np.random.default_rng(0).integers(evidence.size, size=_TEXTS)
-    return evidence[(starts[:, None] + np.arange(length)) % evidence.size]
+    found: NDArray[np.float64] = evidence[(starts[:, None] + np.arange(length)) % evidence.size]
+    return found
 
 
 def _highest(texts: NDArray[np.float64], pooling: Pooling) -> NDArray[np.float64]:

@@ -43,8 +43,8 @@ def held_back(
     """For each of `latents`, at most `each` contexts of each kind and answer; as many of both answers.
 
     Contexts with the latent are spread evenly over its total activation, because that is what a score adds up: a peak
-    twice as strong is twice as likely to be asked about. Those without it are from the same files. Source: detection and fuzzing of Paulo et al., "Automatically interpreting millions of features in large
-    language models" (2024).
+    twice as strong is twice as likely to be asked about. Those without it are from the same files. Source: detection
+    and fuzzing of Paulo et al., "Automatically interpreting millions of features in large language models" (2024).
     """
     everywhere = [(one, one.active_tokens(latents)) for one in texts]
     for latent in latents:
