@@ -54,7 +54,8 @@ def write_set(
 def set_text(body: Mapping[str, Any], features: int) -> str:
     """The YAML file of a set that has `features` in all."""
     top = ("id", "title", "version", "status", "severity", "category", "definition", "description")
-    decision = ("segments", "combine_segments", "detector", "weights", "bias", "pooling", "threshold", "escalations")
+    decision: tuple[str, ...] = ("segments", "languages", "combine_segments", "detector", "weights", "bias", "pooling")
+    decision += ("threshold", "escalations")
     shown = len(body["features"])
     return "\n".join(
         [
@@ -113,6 +114,7 @@ def set_body(recipe: SetRecipe, recipes: Recipes) -> dict[str, Any]:
         "description": recipe.description,
         "segments": list(recipe.segments),
         "combine_segments": recipe.combine_segments,
+        **({} if recipe.languages is None else {"languages": list(recipe.languages)}),
         "pooling": {"kind": "mean", "prior_tokens": recipes.prior_tokens},
         "falsepositives": list(recipe.falsepositives),
         "known_gaps": list(recipe.known_gaps),
