@@ -17,11 +17,11 @@ _SHOWN_FEATURES = 12
 
 
 def overview(sets: Iterable[LoadedSet]) -> Table:
-    """Two lines for each set; the AUROC is that of held-out sources."""
+    """Two lines for each set, or three with languages; the AUROC is that of held-out sources."""
     table = _table()
     table.add_column("set\nversion, status", overflow="fold")
     table.add_column("severity")
-    table.add_column("segments,\nlanguages")
+    table.add_column("segments")
     table.add_column("threshold", justify="right")
     table.add_column("FPR target,\nmeasured", justify="right")
     table.add_column("held-out AUROC\nby others, own", justify="right")
@@ -31,7 +31,7 @@ def overview(sets: Iterable[LoadedSet]) -> Table:
         table.add_row(
             f"[bold]{used.id}[/]\n{used.version} {used.status}",
             used.severity,
-            ",\n".join(used.segments) + f"\n{languages_text(used)}",
+            ",\n".join(used.segments) + ("" if used.languages is None else f"\nin {', '.join(used.languages)}"),
             threshold_text(used),
             "" if used.calibration is None else _rates(used.calibration),
             f"{range_text(summary.auroc_by_others)}\n{range_text(summary.auroc_own)}" if used.metrics else "",
@@ -44,11 +44,6 @@ def threshold_text(used: FeatureSet) -> str:
     if used.condition is None:
         return f"{used.threshold:.3g}"
     return used.condition.kind if used.condition.k is None else f"{used.condition.k} of {len(used.features)}"
-
-
-def languages_text(used: FeatureSet) -> str:
-    """The languages that a set is for."""
-    return "any" if used.languages is None else ", ".join(used.languages)
 
 
 def range_text(found: Range | None) -> str:
@@ -71,7 +66,8 @@ def show(console: Console, loaded: LoadedSet) -> None:
     say(used.definition, "Definition")
     several = "" if len(used.segments) == 1 else f"; the event's score is their {used.combine_segments}"
     say(", ".join(used.segments) + several, "Segments")
-    say(languages_text(used), "Languages")
+    if used.languages is not None:
+        say(f"{', '.join(used.languages)}; it abstains in others", "Languages")
     say(f"{used.detector}, {len(used.features)} features, {used.pooling.kind} over tokens", "Detector")
     say(f"{threshold_text(used)}, severity {used.severity}", "Threshold")
     for escalation in used.escalations:
