@@ -254,11 +254,7 @@ ALERTS_SILENCED = Name(
     (SET_ID, ALLOWED),
 )
 ABSTENTIONS = Name(
-    "latentwatch.abstentions",
-    "counter",
-    "{segment}",
-    "Segments that a set did not score, because their language (ISO 639-1) is outside the set's languages.",
-    (SET_ID, LANGUAGE),
+    "latentwatch.abstentions", "counter", "{segment}", "Segments outside a set's languages.", (SET_ID, LANGUAGE)
 )
 FEATURE_ACTIVE = Name(
     "latentwatch.feature.active",
@@ -282,10 +278,7 @@ POSITION = Name(
     _PARTITION,
 )
 PARTITIONS = Name(
-    "latentwatch.partitions.assigned",
-    "gauge",
-    "{partition}",
-    "Partitions that this process reads; absent while unknown.",
+    "latentwatch.partitions.assigned", "gauge", "{partition}", "Partitions that this process reads; absent if unknown."
 )
 READY = Name("latentwatch.ready", "gauge", "", "1 while /readyz answers 200; else 0.")
 LAST_EVENT = Name(

@@ -39,7 +39,6 @@ from monitor.telemetry.spans import Reading, Spans, remote_context
 from monitor.telemetry.zero_series import alert_series, common_series, configured_series
 
 _log = logging.getLogger(__name__)
-
 _SHUTDOWN_S = 2.0
 
 P = ParamSpec("P")
@@ -234,8 +233,7 @@ class Telemetry:
     ) -> str | None:
         """An event was evaluated. Returns the traceparent of its span; None if spans are off.
 
-        Counts the `silenced` alerts, but not the others: see `alert`. `chosen` are the event's attributes that the
-        config chooses.
+        Counts the `silenced` alerts, not the others: see `alert`. `chosen` are attributes that the config chooses.
         """
         traceparent = None
         if self._spans is not None:
