@@ -61,6 +61,7 @@ def use_everything(telemetry: Telemetry) -> None:
         chosen={"tenant": "bank"},
         reading=Reading(100, 3, 0.2, confirmed=True),
         scores=[SetScore("unsafe-code", "unsafe_code", 0.62, active=(7,))],
+        abstentions=[Abstention("bias", "fr")],
     )
     telemetry.processed(make_event("chat-2"), [], 0.25, error_type="Permanent")
     telemetry.alert(make_alert())

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from detectors.pooling import Pooling
 from monitor.lab.data.rows import LabelledRow
 from monitor.lab.reading.row_cache import RowCache, load_arrays, save_arrays
 from monitor.readers.windows import WindowReader
@@ -22,9 +23,9 @@ _TOKENS_AT_ONCE = 2_048
 
 @dataclass(frozen=True)
 class SegmentTable:
-    """One entry for each non-empty segment of each row.
+    """One entry for each non-empty segment of each row, or for each window of the long ones.
 
-    `latents` [entry, s] are mean SAE activations over the segment's tokens, `residual` [entry, d] the mean residual
+    `latents` [entry, s] are mean SAE activations over the entry's tokens, `residual` [entry, d] the mean residual
     stream, and `tokens` [entry] the number of tokens. `row` [entry], `segment` [entry] and `turn` [entry] (the
     position in the conversation, from 0) say which segment it is.
     """
@@ -39,6 +40,8 @@ class SegmentTable:
 
 # one entry: row, segment, turn, tokens, latents [s], residual [d]
 _Entry = tuple[int, str, int, int, NDArray[np.float16], NDArray[np.float32]]
+# the parts [start, stop) of a segment of so many tokens that are entries
+_Parts = Callable[[int], list[tuple[int, int]]]
 
 
 class SegmentReader:
@@ -64,46 +67,69 @@ class SegmentReader:
         self._encoder = encoder
         self._max_norm = max_norm
         self._tokeniser = tokeniser
-        self._cache = None if folder is None else RowCache(folder, key)
+        self._key = key
+        self._folder = folder
 
     def read(self, rows: Sequence[LabelledRow], progress: Callable[[int], None] = lambda _: None) -> SegmentTable:
         """The table of `rows`, from the cache if the same rows were read before."""
-        if self._cache is None:
-            return self._read(rows, progress)
-        file = self._cache.file(rows)
+        return self._kept(self._key, rows, progress, lambda tokens: [(0, tokens)] if tokens else [])
+
+    def read_windows(
+        self, rows: Sequence[LabelledRow], pooling: Pooling, progress: Callable[[int], None] = lambda _: None
+    ) -> SegmentTable:
+        """A table of the windows of `pooling`, in order, for only those segments that have several."""
+
+        def several(tokens: int) -> list[tuple[int, int]]:
+            windows = pooling.windows(tokens)
+            return windows if len(windows) > 1 else []
+
+        return self._kept(f"{self._key} windows {pooling.window_tokens}", rows, progress, several)
+
+    def _kept(
+        self, key: str, rows: Sequence[LabelledRow], progress: Callable[[int], None], parts: _Parts
+    ) -> SegmentTable:
+        if self._folder is None:
+            return self._read(rows, progress, parts)
+        file = RowCache(self._folder, key).file(rows)
         if file.is_file():
             progress(len(rows))
             return load_arrays(file, SegmentTable)
-        table = self._read(rows, progress)
+        table = self._read(rows, progress, parts)
         save_arrays(file, table)
         return table
 
-    def _read(self, rows: Sequence[LabelledRow], progress: Callable[[int], None]) -> SegmentTable:
-        parts: list[_Entry] = []
+    def _read(self, rows: Sequence[LabelledRow], progress: Callable[[int], None], parts: _Parts) -> SegmentTable:
+        entries: list[_Entry] = []
         for start in range(0, len(rows), _GROUP):
             group = rows[start : start + _GROUP]
-            parts += self._group(start, group)
+            entries += self._group(start, group, parts)
             progress(len(group))
+        latents = np.zeros((len(entries), self._encoder.features), np.float16)
+        residual = np.zeros((len(entries), self._d_model), np.float32)
+        for n, entry in enumerate(entries):
+            latents[n], residual[n] = entry[4], entry[5]
         return SegmentTable(
-            row=np.array([p[0] for p in parts], dtype=np.int64),
-            segment=np.array([p[1] for p in parts], dtype=np.str_),
-            turn=np.array([p[2] for p in parts], dtype=np.int64),
-            tokens=np.array([p[3] for p in parts], dtype=np.int32),
-            latents=np.stack([p[4] for p in parts]),
-            residual=np.stack([p[5] for p in parts]),
+            row=np.array([e[0] for e in entries], dtype=np.int64),
+            segment=np.array([e[1] for e in entries], dtype=np.str_),
+            turn=np.array([e[2] for e in entries], dtype=np.int64),
+            tokens=np.array([e[3] for e in entries], dtype=np.int32),
+            latents=latents,
+            residual=residual,
         )
 
-    def _group(self, start: int, group: Sequence[LabelledRow]) -> list[_Entry]:
+    def _group(self, start: int, group: Sequence[LabelledRow], parts: _Parts) -> list[_Entry]:
         items = self._tokeniser.tokenise([row.event(start + n) for n, row in enumerate(group)])
-        residuals = [values for values, _ in self._reader.read([item.ids for item in items], self._d_model)]
         entries = [
-            (n, segment.name, turn, tokens)
+            (n, segment.name, turn, tokens[first:stop])
             for n, item in enumerate(items)
             for turn, (segment, tokens) in enumerate(zip(item.segments, item.rows, strict=True))
-            if tokens.size
+            for first, stop in parts(tokens.size)
         ]
         if not entries:
             return []
+        needed = sorted({n for n, *_ in entries})
+        read = self._reader.read([items[n].ids for n in needed], self._d_model)
+        residuals = {n: values for n, (values, _) in zip(needed, read, strict=True)}
         counts = np.array([tokens.size for *_, tokens in entries])
         latents, residual = self._means(np.concatenate([residuals[n][tokens] for n, *_, tokens in entries]), counts)
         return [
