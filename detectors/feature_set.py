@@ -20,6 +20,8 @@ HookName = Literal["resid_post", "attn_out", "mlp_out"]
 """Hook points that readers have."""
 BUILT_IN = ("threshold", "weighted", "probe")
 """Detectors whose sets are checked here; one from a package does its own checks."""
+Language = Annotated[str, Field(pattern=r"^[a-z]{2}$")]
+"""A code of ISO 639-1."""
 T = TypeVar("T")
 
 
@@ -28,6 +30,9 @@ def _not_empty(items: tuple[T, ...]) -> tuple[T, ...]:
     if not items:
         raise ValueError("needs at least one item")
     return items
+
+
+Languages = Annotated[tuple[Language, ...], AfterValidator(_not_empty)]
 
 
 class SaeRef(FrozenModel):
@@ -151,8 +156,8 @@ class FeatureSet(FrozenModel):
     """Of `metrics`."""
     features: Annotated[tuple[Feature, ...], AfterValidator(_not_empty)]
     metrics: dict[str, Metric] = Field(default_factory=dict)
-    languages: tuple[Annotated[str, Field(pattern=r"^[a-z]{2,3}$")], ...] | None = None
-    """Languages (ISO 639) that the set was measured on; None if nobody measured by language."""
+    languages: Languages | None = None
+    """The languages that the set is for. It abstains on segments in any other; None if it is for all."""
     falsepositives: tuple[str, ...] = ()
     known_gaps: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
@@ -205,6 +210,10 @@ class FeatureSet(FrozenModel):
             if feature.threshold <= 0:  # activations are compared as a ratio, and none is below 0
                 raise ValueError(f"features: index {feature.index} needs a threshold above 0")
 
+    def abstains_on(self, language: str | None) -> bool:
+        """Whether a segment in this language is outside the set's languages; None, for an unknown one, never is."""
+        return self.languages is not None and language is not None and language not in self.languages
+
     def indices(self) -> tuple[int, ...]:
         """The SAE latents of this set, in file order."""
         return tuple(f.index for f in self.features)
@@ -234,6 +243,8 @@ class SetOverride(FrozenModel):
     severity: Severity | None = None
     threshold: Finite | None = None
     """The lowest score at which the set is active; only for sets that have a threshold."""
+    languages: Literal["any"] | Languages | None = None
+    """Languages in which the set scores; `any` for all."""
     features: dict[int, FeatureOverride] = Field(default_factory=dict)
 
 
@@ -254,6 +265,8 @@ def overridden(feature_set: FeatureSet, override: SetOverride) -> FeatureSet:
                 f"threshold: {feature_set.id} has condition {feature_set.condition.kind}; set features.INDEX.threshold"
             )
         data["threshold"] = override.threshold
+    if override.languages is not None:
+        data["languages"] = None if override.languages == "any" else override.languages
     features = []
     for feature in data["features"]:
         change = override.features.get(feature["index"], FeatureOverride())

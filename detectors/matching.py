@@ -19,12 +19,13 @@ from detectors.score import Score, Window
 class SegmentActivations:
     """Activations over one segment of an event, `values` [token, column].
 
-    `index` counts segments of the same name from 0.
+    `index` counts segments of the same name from 0. `language` is a code of ISO 639-1; None if it isn't known.
     """
 
     name: str
     index: int
     values: NDArray[np.float32]
+    language: str | None = None
     _pooled: dict[Pooling, NDArray[np.float32]] = field(default_factory=dict, repr=False, compare=False)
 
     def pooled(self, pooling: Pooling) -> NDArray[np.float32]:
@@ -128,20 +129,35 @@ class Matcher:
         self._top_tokens = top_tokens
 
     def scores(self, segments: Sequence[SegmentActivations]) -> list[tuple[SegmentActivations, Score]]:
-        """The score of every segment that the set looks at and that is long enough.
+        """The score of every segment that the set looks at, that is long enough and on which the set doesn't abstain.
 
         Raises ValueError if an activation is not finite: a comparison with it would mean nothing.
         """
-        wanted, pooling = self.feature_set.segments, self.feature_set.pooling
+        pooling = self.feature_set.pooling
         scored = []
         for segment in segments:
-            if segment.name not in wanted or segment.values.shape[0] < self.feature_set.min_tokens:
+            if not self.looks_at(segment) or self.feature_set.abstains_on(segment.language):
                 continue
             pooled = segment.pooled(pooling)[:, self._columns]  # [window, column]
             if not np.isfinite(pooled).all():
                 raise ValueError(f"{self.feature_set.id}: an activation in {segment.name} is not a finite number")
             scored.append((segment, self._highest(segment, pooled)))
         return scored
+
+    def looks_at(self, segment: SegmentActivations) -> bool:
+        """Whether the set is for segments of this name, and this one is long enough."""
+        wanted = self.feature_set
+        return segment.name in wanted.segments and segment.values.shape[0] >= wanted.min_tokens
+
+    def abstained(self, segments: Sequence[SegmentActivations]) -> list[str]:
+        """The language of every segment that the set looks at and that is outside its languages."""
+        return [
+            segment.language
+            for segment in segments
+            if segment.language is not None
+            and self.looks_at(segment)
+            and self.feature_set.abstains_on(segment.language)
+        ]
 
     def _highest(self, segment: SegmentActivations, pooled: NDArray[np.float32]) -> Score:
         """The score of the window with the highest one (the first of equals), from `pooled` [window, column]."""
@@ -158,7 +174,7 @@ class Matcher:
         )
 
     def best(self, segments: Sequence[SegmentActivations]) -> tuple[SegmentActivations, Score] | None:
-        """The highest-scoring segment (the first of equals) and the event's score; None if the set looks at no segment.
+        """The highest-scoring segment (the first of equals) and the event's score; None if the set scores no segment.
 
         Contributions are the segment's own share of that score.
         """

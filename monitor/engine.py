@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.score import Score
+from monitor.alerts.abstention import Abstention
 from monitor.alerts.alert import Alert
 from monitor.alerts.allow import Silenced
 from monitor.alerts.policy import Judgement, Policy
@@ -39,7 +40,9 @@ class Evaluation:
     attributes: Mapping[str, str] = field(default_factory=dict)
     """The event's attributes that the config chooses."""
     scores: tuple[SetScore, ...] = ()
-    """Of every set that looks at the event."""
+    """Of every set that scores a segment of the event."""
+    abstentions: tuple[Abstention, ...] = ()
+    """One for each set and segment that is outside the set's languages."""
     silenced: tuple[Silenced, ...] = ()
     """Alerts that the allow-list kept back."""
     sampled_out: str = ""
@@ -143,11 +146,12 @@ class Engine:
                     confirmed=n in near,
                     attributes=policy.attributes(item.event),
                     scores=judged[n].scores,
+                    abstentions=judged[n].abstentions,
                     silenced=judged[n].silenced,
                 )
 
     def scores(self, events: Sequence[Event]) -> Iterator[dict[str, Score | None]]:
-        """The highest score of every set on each event, in order, without the exact reader."""
+        """The highest score of every set on each event, in order, without the exact reader, in whatever language."""
         policy = self._policy
         for group in self._groups(self._tokeniser.tokenise(events)):
             read = self._read(group, self._reader, policy.width, lambda: None)

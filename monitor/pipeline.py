@@ -58,6 +58,8 @@ class Totals:
     tokens: int = 0
     silenced: int = 0
     """Alerts that the allow-list kept back."""
+    abstained: int = 0
+    """Segments that a set did not score because of their language, counted for each set."""
     sampled_out: int = 0
     """Events that a rule chose not to read; they are among `events`."""
 
@@ -316,6 +318,7 @@ class Pipeline:
                 evaluation.tokens, evaluation.windows, evaluation.read_seconds, confirmed=evaluation.confirmed
             ),
             scores=evaluation.scores,
+            abstentions=evaluation.abstentions,
         )
         if evaluation.fallback:
             telemetry.template_fallback()
@@ -337,6 +340,7 @@ class Pipeline:
             self.totals.unread += item.offsets
         self.totals.events += len(evaluations)
         self.totals.silenced += sum(len(e.silenced) for e in evaluations)
+        self.totals.abstained += sum(len(e.abstentions) for e in evaluations)
         self.totals.sampled_out += sum(bool(e.sampled_out) for e in evaluations)
         self.totals.tokens += sum(e.tokens for e in evaluations)
         self.totals.alerts += sum(len(e.alerts) for e in evaluations)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from monitor.alerts.abstention import Abstention
 from monitor.alerts.allow import AllowList, Silenced
 from monitor.alerts.event_attributes import ChosenAttributes
 from monitor.alerts.policy import Policy, PolicySettings
@@ -23,6 +24,7 @@ from monitor.readers.reader import Chunk
 from monitor.readers.windows import WindowReader
 from monitor.sets.load import LoadedSet
 from monitor.tokens.chat_template import Segment
+from monitor.tokens.language import LanguageOf
 from monitor.tokens.tokeniser import Tokenised
 from tests.alert_factory import make_event
 from tests.feature_set_factory import make_set, make_summed
@@ -120,9 +122,9 @@ class ScoreTokeniser:
         return Tokenised(event, ids, at, at + 1, segments, (np.array([1]),), fallback=False)
 
 
-def loaded_set(name: str, threshold: float) -> LoadedSet:
+def loaded_set(name: str, threshold: float, **changes: Any) -> LoadedSet:
     feature = {"index": 3, "label": "the number", "label_score": 0.9, "threshold": threshold}
-    made = make_set(id=name, features=[feature])
+    made = make_set(id=name, features=[feature], **changes)
     return LoadedSet(Path(f"{name}.yaml"), "a" * 64, made, made, listed=(3,))
 
 
@@ -140,13 +142,20 @@ def scoring_engine(
     rules: Sequence[dict[str, Any]] = (),
     allow: Sequence[dict[str, Any]] = (),
     attributes: Sequence[str] = (),
+    languages: LanguageOf | None = None,
 ) -> Engine:
     used = sets or (loaded_set("one", 2.0),)
     config = FeatureSetsConfig.model_validate({"rules": rules, "allow": allow})
     book = RuleBook(config, [loaded.set.id for loaded in used])
     return Engine(
         policy=Policy(
-            used, [3], PolicySettings("0", ChosenAttributes(attributes)), margins, book, AllowList(config.allow)
+            used,
+            [3],
+            PolicySettings("0", ChosenAttributes(attributes)),
+            margins,
+            book,
+            AllowList(config.allow),
+            languages,
         ),
         tokeniser=cast(Any, ScoreTokeniser()),
         reader=WindowReader(reader, window_tokens=100, overlap_tokens=0),
@@ -339,3 +348,49 @@ def test_a_known_system_prompt_silences_an_alert_and_says_so() -> None:
     assert (below.silenced, below.alerts) == ((), ())  # what does not alert is not silenced
     assert (loud.silenced, [a.set.id for a in loud.alerts]) == ((), ["one", "two"])
     assert sum(reader.calls) == 6  # a silenced event is read
+
+
+class Spoken:
+    """Says that every text is in one language, and how many it was asked about."""
+
+    def __init__(self, language: str | None) -> None:
+        self._language = language
+        self.asked = 0
+
+    def language_of(self, text: str) -> str | None:
+        self.asked += 1
+        return self._language
+
+
+@pytest.mark.parametrize("precision", ["exact", "confirmed"])
+def test_a_set_for_other_languages_makes_no_score(precision: str) -> None:
+    english, every = loaded_set("english", 2.0, languages=["en"]), loaded_set("every", 2.0)
+    exact = None if precision == "exact" else Scorer()
+    engine = scoring_engine(Scorer(), english, every, exact=exact, margins={"every": 0.2}, languages=Spoken("fr"))
+    loud, quiet = engine.evaluate([make_event("3.0"), make_event("0.5")])
+    for evaluation in (loud, quiet):  # `english` has no margin, but what it doesn't score isn't read again for it
+        assert evaluation.abstentions == (Abstention("english", "fr"),)
+        assert [score.set_id for score in evaluation.scores] == ["every"]
+    assert [alert.set.id for alert in loud.alerts] == ["every"]
+    assert not quiet.confirmed
+    (scores,) = engine.scores([make_event("3.0")])
+    assert scores["english"] is not None, "the lab measures what a set would score"
+
+
+@pytest.mark.parametrize("language", ["en", None])
+def test_a_set_scores_its_own_languages_and_unknown_ones(language: str | None) -> None:
+    engine = scoring_engine(Scorer(), loaded_set("english", 2.0, languages=["en"]), languages=Spoken(language))
+    (evaluation,) = engine.evaluate([make_event("3.0")])
+    assert (len(evaluation.alerts), evaluation.abstentions) == (1, ())
+
+
+def test_languages_are_told_only_if_a_set_asks() -> None:
+    spoken = Spoken("fr")
+    engine = scoring_engine(
+        Scorer(),
+        loaded_set("every", 2.0),
+        loaded_set("asks", 2.0, languages=["en"], segments=["user"]),
+        languages=spoken,
+    )
+    (evaluation,) = engine.evaluate([make_event("3.0")])
+    assert (spoken.asked, evaluation.abstentions) == (0, ())

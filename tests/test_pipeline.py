@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from monitor import pipeline as pipeline_module
+from monitor.alerts.abstention import Abstention
 from monitor.alerts.alert import Alert
 from monitor.alerts.allow import Silenced
 from monitor.config.sinks import OtelConfig
@@ -47,7 +48,10 @@ class SmallEngine:
                 continue
             alerts = (make_alert(event.id),) if "alert" in event.response else ()
             silenced = (Silenced("bias", "tutor"),) if "quiet" in event.response else ()
-            yield Evaluation(event, alerts, tokens=3, windows=1, fallback=False, seconds=0.1, silenced=silenced)
+            abstentions = (Abstention("bias", "fr"),) * event.response.count("bonjour")
+            yield Evaluation(
+                event, alerts, 3, 1, fallback=False, seconds=0.1, silenced=silenced, abstentions=abstentions
+            )
 
 
 class RecordingSource:
@@ -224,6 +228,15 @@ def test_what_a_rule_does_not_read_is_counted(loop: Loop, telemetry: Telemetry) 
     assert metric(telemetry, "latentwatch_records_total", latentwatch_record_outcome="sampled_out") == 2
     assert metric(telemetry, "latentwatch_records_total", latentwatch_record_outcome="judged") == 1
     assert metric(telemetry, "latentwatch_read_duration_seconds_count") == 1
+
+
+def test_abstentions_are_counted(loop: Loop, telemetry: Telemetry) -> None:
+    totals = loop.run(
+        RecordingSource(loop.calls, [record(1, "bonjour bonjour"), record(2, "alert"), record(3, "bonjour")])
+    )
+    assert (totals.abstained, totals.alerts) == (3, 1)
+    labels = {"latentwatch_set_id": "bias", "latentwatch_language": "fr"}
+    assert metric(telemetry, "latentwatch_abstentions_total", **labels) == 3
 
 
 def test_what_the_allow_list_keeps_back_is_counted_and_bad_events_are_not_kept_back(

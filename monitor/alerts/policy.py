@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from detectors.matching import Matcher, SegmentActivations
 from detectors.score import Score
+from monitor.alerts.abstention import Abstention
 from monitor.alerts.alert import Alert
 from monitor.alerts.allow import AllowList, Silenced, silencing
 from monitor.alerts.builder import AlertBuilder
@@ -20,6 +21,8 @@ from monitor.alerts.set_score import SetScore
 from monitor.config.feature_url import FeatureUrl
 from monitor.events.event import Event
 from monitor.sets.load import LoadedSet
+from monitor.tokens.chat_template import Segment
+from monitor.tokens.language import LanguageOf
 from monitor.tokens.tokeniser import Tokenised, as_index
 
 
@@ -48,7 +51,9 @@ class Judgement:
     alerts: tuple[Alert, ...] = ()
     silenced: tuple[Silenced, ...] = ()
     scores: tuple[SetScore, ...] = ()
-    """Of every set that looks at the event."""
+    """Of every set that scores a segment of the event."""
+    abstentions: tuple[Abstention, ...] = ()
+    """One for each set and segment."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +84,14 @@ class Policy:
         margins: Mapping[str, float] | None = None,
         rules: RuleBook | None = None,
         allow: AllowList | None = None,
+        languages: LanguageOf | None = None,
     ) -> None:
         """`columns` are those of the readers, named as FeatureSet.columns names them.
 
         `margins` say by set id how far below the threshold (Scale.margin) a reader that rounds may put a score that is
         above it. Every event is near a set without one.
+
+        `languages` tells the languages of segments; without it, no set abstains.
         """
         at = {name: column for column, name in enumerate(columns)}
         self.width = len(columns)
@@ -102,6 +110,10 @@ class Policy:
             )
             for loaded in sets
         ]
+        self._languages = languages
+        self._in_some_languages = frozenset(
+            name for loaded in sets if loaded.set.languages is not None for name in loaded.set.segments
+        )
         self._rules = rules
         self._allow = allow or AllowList()
         self._builder = AlertBuilder(
@@ -119,14 +131,14 @@ class Policy:
 
     def judge(self, item: Tokenised, values: NDArray[np.float32]) -> Judgement:
         """Judges an event with the activations `values` [token, column]."""
-        matches, scores = [], []
-        for of, how, best in self._best(item, values):
+        matches, scores, abstentions = [], [], list[Abstention]()
+        for of, how, best in self._best(item, values, abstentions):
             scores.append(of.scored(best[1]))
             match = of.matcher.match_of(*best, how.threshold, how.severity)
             if match is not None:
                 matches.append((of.loaded, match, how.rules))
         if not matches:
-            return Judgement(scores=tuple(scores))
+            return Judgement(scores=tuple(scores), abstentions=tuple(abstentions))
         allowed = self._allow.entries_for(item.event)
         alerts, silenced = [], []
         for loaded, match, rules in matches:
@@ -135,39 +147,54 @@ class Policy:
                 alerts.append(self._builder.build(item, loaded, match, rules))
             else:
                 silenced.append(Silenced(loaded.set.id, entry.name))
-        return Judgement(tuple(alerts), tuple(silenced), tuple(scores))
+        return Judgement(tuple(alerts), tuple(silenced), tuple(scores), tuple(abstentions))
 
     def screen(self, item: Tokenised, values: NDArray[np.float32]) -> Judgement | None:
         """Judges an event with activations that were rounded; None if an exact reader could decide otherwise."""
-        scores = []
-        for of, how, (_, score) in self._best(item, values):
+        scores, abstentions = [], list[Abstention]()
+        for of, how, (_, score) in self._best(item, values, abstentions):
             detector = of.matcher.detector
             threshold = detector.threshold if how.threshold is None else how.threshold
             if detector.scale.margin(score.value, threshold) >= -of.margin:
                 return None
             scores.append(of.scored(score))
-        return Judgement(scores=tuple(scores))
+        return Judgement(scores=tuple(scores), abstentions=tuple(abstentions))
 
     def _best(
-        self, item: Tokenised, values: NDArray[np.float32]
+        self, item: Tokenised, values: NDArray[np.float32], abstentions: list[Abstention]
     ) -> Iterator[tuple[SetMatcher, SetDecision, tuple[SegmentActivations, Score]]]:
-        """Every set that looks at the event, what the rules decide for it, its best segment and the score."""
-        segments, decision = _segments(item, values), self.decision(item.event)
+        """Every set that scores the event, what the rules decide for it, its best segment and the score.
+
+        Adds to `abstentions` what sets do not score.
+        """
+        languages = [self._language(segment) for segment in item.segments]
+        segments, decision = _segments(item, values, languages), self.decision(item.event)
         for of in self._matchers:
             how = decision.sets.get(of.loaded.set.id, AS_SET)
-            best = of.matcher.best(segments) if how.enabled else None
+            if not how.enabled:
+                continue
+            abstentions += [Abstention(of.loaded.set.id, language) for language in of.matcher.abstained(segments)]
+            best = of.matcher.best(segments)
             if best is not None:
                 yield of, how, best
 
+    def _language(self, segment: Segment) -> str | None:
+        """The segment's language; None if it isn't known, or if no set asks."""
+        if self._languages is None or segment.name not in self._in_some_languages:
+            return None
+        return self._languages.language_of(segment.text)
+
     def scores(self, item: Tokenised, values: NDArray[np.float32]) -> dict[str, Score | None]:
-        """The event's score in every set; None if the set looks at no segment of it."""
-        segments = _segments(item, values)
+        """The event's score in every set, whatever its language; None if the set looks at no segment of it."""
+        segments = _segments(item, values, [None] * len(item.segments))
         best = {of.loaded.set.id: of.matcher.best(segments) for of in self._matchers}
         return {name: None if found is None else found[1] for name, found in best.items()}
 
 
-def _segments(item: Tokenised, values: NDArray[np.float32]) -> list[SegmentActivations]:
+def _segments(
+    item: Tokenised, values: NDArray[np.float32], languages: Sequence[str | None]
+) -> list[SegmentActivations]:
     return [
-        SegmentActivations(segment.name, segment.index, values[as_index(rows)])
-        for segment, rows in zip(item.segments, item.rows, strict=True)
+        SegmentActivations(segment.name, segment.index, values[as_index(rows)], language)
+        for segment, rows, language in zip(item.segments, item.rows, languages, strict=True)
     ]

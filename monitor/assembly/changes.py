@@ -48,6 +48,11 @@ def _of_one(key: str, one: LoadedSet, other: LoadedSet) -> Iterator[Change]:
         before, after = getattr(one.set, name), getattr(other.set, name)
         if before != after:
             yield Change(f"{key}.{name}", f"{_shown(before)} → {_shown(after)}", _plain(before), _plain(after))
+    spoken = one.set.languages, other.set.languages
+    if spoken[0] != spoken[1]:
+        words = " → ".join("any" if codes is None else ", ".join(codes) for codes in spoken)
+        old_codes, new_codes = (None if codes is None else list(codes) for codes in spoken)
+        yield Change(f"{key}.languages", words, old_codes, new_codes)
     old, new = _features(one.set), _features(other.set)
     for words, indices in (
         ("no longer used: features", sorted(set(old) - set(new))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 from monitor.alerts.allow import AllowList
 from monitor.alerts.event_attributes import ChosenAttributes
@@ -15,6 +16,7 @@ from monitor.engine import Engine, EngineSettings
 from monitor.readers.reader import Reader
 from monitor.readers.windows import WindowReader
 from monitor.sets.load import LoadedSet
+from monitor.tokens.language import LanguageOf
 from monitor.tokens.tokeniser import EventTokeniser
 
 
@@ -52,7 +54,16 @@ def build_policy(
         feature_url=None if config.alerts.feature_url is None else FeatureUrl(config.alerts.feature_url),
     )
     rules = RuleBook(config.feature_sets, [loaded.set.id for loaded in sets])
-    return Policy(sets, columns, settings, margins, rules, AllowList(config.feature_sets.allow))
+    asked = any(loaded.set.languages is not None for loaded in sets)
+    allow = AllowList(config.feature_sets.allow)
+    return Policy(sets, columns, settings, margins, rules, allow, _language_identifier() if asked else None)
+
+
+@cache  # its tables take 70 MB and half a second, and every reload makes a policy
+def _language_identifier() -> LanguageOf:
+    from monitor.tokens.language_identifier import LanguageIdentifier
+
+    return LanguageIdentifier()
 
 
 def window_reader(config: Config, tokeniser: EventTokeniser, reader: Reader) -> WindowReader:

@@ -71,7 +71,7 @@ def explain(
     score = next(iter(engine.scores([event])))[used.id]
     if score is None:
         raise ConfigError(f"--text {text}: no token of it is scored by {used.id}")
-    found = arithmetic(used, score)
+    found = arithmetic(used, score) | language_facts(used, said)
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))  # noqa: T201
     else:
@@ -120,6 +120,18 @@ def arithmetic(used: FeatureSet, score: Score) -> dict[str, Any]:
     }
 
 
+def language_facts(used: FeatureSet, text: str) -> dict[str, Any]:
+    """The text's language, null if unknown or if the set is for all languages, and whether the set abstains."""
+    from monitor.tokens.language_identifier import LanguageIdentifier
+
+    language = None if used.languages is None else LanguageIdentifier().language_of(text)
+    return {
+        "language": language,
+        "languages": None if used.languages is None else list(used.languages),
+        "abstains": used.abstains_on(language),
+    }
+
+
 def _show(console: Console, found: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
@@ -154,6 +166,12 @@ def _show(console: Console, found: dict[str, Any]) -> None:
         f"{found['set']} {found['version']}: score {found['score']:.4f}, threshold {found['threshold']:g}: {state}",
         highlight=False,
     )
+    if found.get("abstains"):
+        console.print(
+            f"In this language ({found['language']}), {found['set']} abstains: it makes no score and no alert, because "
+            f"it is only for {', '.join(found['languages'])}. `languages: any` among its overrides changes that.",
+            highlight=False,
+        )
 
 
 def _part(contribution: float, share: float | None) -> tuple[str, str]:

@@ -195,11 +195,17 @@ class Side:
             "bad": t.bad,
             "unread": t.unread,
             "silenced": t.silenced,
+            "abstained": t.abstained,
             "sampled_out": t.sampled_out,
         }
 
     def __str__(self) -> str:
         t = self.totals
         text = f"{t.events} events, {t.alerts} alerts, {t.bad} bad"
-        more = ((t.unread, "offsets unread"), (t.silenced, "alerts silenced"), (t.sampled_out, "events sampled out"))
+        more = (
+            (t.unread, "offsets unread"),
+            (t.silenced, "alerts silenced"),
+            (t.abstained, "times a set abstained because of the language"),
+            (t.sampled_out, "events sampled out"),
+        )
         return text + "".join(f", {count} {what}" for count, what in more if count)

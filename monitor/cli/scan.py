@@ -137,4 +137,6 @@ def _counts(totals: Totals) -> str:
     counts = f"{totals.events} events, {totals.tokens} tokens, {totals.alerts} alerts, {totals.bad} bad"
     if totals.silenced:
         counts += f", {totals.silenced} alerts silenced"
+    if totals.abstained:
+        counts += f", {totals.abstained} times a set abstained because of the language"
     return f"{counts}, {totals.sampled_out} events sampled out" if totals.sampled_out else counts

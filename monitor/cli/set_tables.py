@@ -17,7 +17,7 @@ _SHOWN_FEATURES = 12
 
 
 def overview(sets: Iterable[LoadedSet]) -> Table:
-    """Two lines for each set; the AUROC is that of held-out sources."""
+    """Two lines for each set, or three with languages; the AUROC is that of held-out sources."""
     table = _table()
     table.add_column("set\nversion, status", overflow="fold")
     table.add_column("severity")
@@ -31,7 +31,7 @@ def overview(sets: Iterable[LoadedSet]) -> Table:
         table.add_row(
             f"[bold]{used.id}[/]\n{used.version} {used.status}",
             used.severity,
-            ",\n".join(used.segments),
+            ",\n".join(used.segments) + ("" if used.languages is None else f"\nin {', '.join(used.languages)}"),
             threshold_text(used),
             "" if used.calibration is None else _rates(used.calibration),
             f"{range_text(summary.auroc_by_others)}\n{range_text(summary.auroc_own)}" if used.metrics else "",
@@ -66,6 +66,8 @@ def show(console: Console, loaded: LoadedSet) -> None:
     say(used.definition, "Definition")
     several = "" if len(used.segments) == 1 else f"; the event's score is their {used.combine_segments}"
     say(", ".join(used.segments) + several, "Segments")
+    if used.languages is not None:
+        say(f"{', '.join(used.languages)}; it abstains in others", "Languages")
     over = f"windows of {used.pooling.window_tokens} tokens" if used.pooling.window_tokens else "tokens"
     say(f"{used.detector}, {len(used.features)} features, {used.pooling.kind} over {over}", "Detector")
     say(f"{threshold_text(used)}, severity {used.severity}", "Threshold")

@@ -24,7 +24,7 @@ class FeatureSetsConfig(Section):
     only: tuple[str, ...] = ()
     """Ids of the sets to use; empty means all."""
     overrides: dict[str, SetOverride] = Field(default_factory=dict)
-    """For all events, by set id: enabled, severity, threshold, features by index with enabled, threshold, weight."""
+    """For all events, by set id: enabled, severity, threshold, languages, features by index."""
     rules: Annotated[tuple[Rule, ...], Field(max_length=1_000), AfterValidator(check_rules)] = ()
     """For some events, in order: name, when, sampling, and sets by id with enabled, severity, threshold."""
     allow: Annotated[tuple[Allowed, ...], Field(max_length=1_000), AfterValidator(check_allowed)] = ()

@@ -58,6 +58,7 @@ _ATTRIBUTES = (
     (names.SEGMENT_NAME, "string", "Part of the conversation with the highest score."),
     (names.SEGMENT_INDEX, "int", "Index among the segments of that name, from 0."),
     (names.SEGMENT_TOKENS, "int", "Tokens in the segment."),
+    (names.LANGUAGE, "string", "A language's code in ISO 639-1, as a metric label."),
     (names.FEATURE_INDEX, "string", "SAE latent, as a metric label; only those that the set's file names."),
     (names.FEATURE_INDICES, "int[]", "SAE latents that contributed to the alert, strongest first."),
     (names.FEATURE_LABELS, "string[]", "Their labels, in the same order."),

@@ -69,6 +69,7 @@ CATEGORY = "latentwatch.category"
 DETECTOR = "latentwatch.detector"
 THRESHOLD = "latentwatch.score.threshold"
 SCORE_UNIT = "latentwatch.score.unit"
+LANGUAGE = "latentwatch.language"
 SEGMENT_NAME = "latentwatch.segment.name"
 SEGMENT_INDEX = "latentwatch.segment.index"
 SEGMENT_TOKENS = "latentwatch.segment.tokens"
@@ -234,7 +235,7 @@ SCORE = Name(
     "latentwatch.score",
     "histogram",
     "",
-    "Score of every judged event that a set looks at, whether it alerts or not.",
+    "Score of every judged event that a set scores, whether it alerts or not.",
     (SET_ID, CATEGORY),
     SCORES,
 )
@@ -251,6 +252,9 @@ ALERTS_SILENCED = Name(
     "{alert}",
     "Alerts that were not made, because the system prompt is on the allow-list.",
     (SET_ID, ALLOWED),
+)
+ABSTENTIONS = Name(
+    "latentwatch.abstentions", "counter", "{segment}", "Segments outside a set's languages.", (SET_ID, LANGUAGE)
 )
 FEATURE_ACTIVE = Name(
     "latentwatch.feature.active",
@@ -274,10 +278,7 @@ POSITION = Name(
     _PARTITION,
 )
 PARTITIONS = Name(
-    "latentwatch.partitions.assigned",
-    "gauge",
-    "{partition}",
-    "Partitions that this process reads; absent while unknown.",
+    "latentwatch.partitions.assigned", "gauge", "{partition}", "Partitions that this process reads; absent if unknown."
 )
 READY = Name("latentwatch.ready", "gauge", "", "1 while /readyz answers 200; else 0.")
 LAST_EVENT = Name(

@@ -19,6 +19,7 @@ from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetr
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry, ProcessCollector
 
+from monitor.alerts.abstention import Abstention
 from monitor.alerts.alert import Alert
 from monitor.alerts.allow import Silenced
 from monitor.alerts.set_score import SetScore
@@ -38,7 +39,6 @@ from monitor.telemetry.spans import Reading, Spans, remote_context
 from monitor.telemetry.zero_series import alert_series, common_series, configured_series
 
 _log = logging.getLogger(__name__)
-
 _SHUTDOWN_S = 2.0
 
 P = ParamSpec("P")
@@ -229,11 +229,11 @@ class Telemetry:
         chosen: Mapping[str, str] = NO_ATTRIBUTES,
         reading: Reading | None = None,
         scores: Iterable[SetScore] = (),
+        abstentions: Iterable[Abstention] = (),
     ) -> str | None:
         """An event was evaluated. Returns the traceparent of its span; None if spans are off.
 
-        Counts the `silenced` alerts, but not the others: see `alert`. `chosen` are the event's attributes that the
-        config chooses.
+        Counts the `silenced` alerts, not the others: see `alert`. `chosen` are attributes that the config chooses.
         """
         traceparent = None
         if self._spans is not None:
@@ -252,6 +252,8 @@ class Telemetry:
         self._count_parts(names.REPAIRED, event.repaired)
         for one in silenced:
             self._add(names.ALERTS_SILENCED, 1, {names.SET_ID: one.set_id, names.ALLOWED: one.allowed})
+        for abstention in abstentions:
+            self._add(names.ABSTENTIONS, 1, {names.SET_ID: abstention.set_id, names.LANGUAGE: abstention.language})
         for score in scores:
             self._scored(score, context)
         return traceparent

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from detectors.detector import detector_of
 from monitor.cli.app import app
-from monitor.cli.explain import _show, arithmetic
+from monitor.cli.explain import _show, arithmetic, language_facts
 from monitor.cli.features import feature_facts
 from monitor.cli.set_facts import set_facts
 from monitor.errors import ConfigError
@@ -108,3 +108,15 @@ def test_the_figures_of_a_set(loaded: LoadedSet) -> None:
     assert (facts["languages"], facts["target_fpr"]) == (["en"], None)
     plain = LoadedSet(Path("x.yaml"), "0", make_weighted(), make_weighted())
     assert set_facts(plain)["languages"] is None
+
+
+def test_a_set_that_abstains_says_so_and_shows_what_it_would_score() -> None:
+    used = make_weighted(languages=["en"])
+    text = "Der Ausschuss trifft sich am Donnerstag und spricht über die neue Bücherei."
+    facts = language_facts(used, text)
+    assert facts == {"language": "de", "languages": ["en"], "abstains": True}
+    assert language_facts(make_weighted(), text) == {"language": None, "languages": None, "abstains": False}
+    out = io.StringIO()
+    found = arithmetic(used, detector_of(used).score(np.array([4, 2], np.float32))) | facts
+    _show(Console(file=out, width=200), found)
+    assert "In this language (de), unsafe-code abstains" in out.getvalue()

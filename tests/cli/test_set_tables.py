@@ -56,6 +56,16 @@ def test_the_overview_has_two_lines_a_set() -> None:
     ]
 
 
+def test_languages_are_shown_if_a_set_states_them() -> None:
+    english = loaded(make_set(languages=["en", "de"]))
+    assert [line.split() for line in overview_lines(english)[2:]] == [
+        ["unsafe-code", "medium", "response", "any"],
+        ["1.0.0", "test", "in", "en,", "de"],
+    ]
+    assert "Languages: en, de; it abstains in others" in show_lines(english)
+    assert not any(line.startswith("Languages") for line in show_lines(loaded(make_set())))
+
+
 def test_a_set_without_figures() -> None:
     lines = overview_lines(loaded(make_set(condition={"kind": "k_of_n", "k": 2})), loaded(make_set()))
     assert [line.split() for line in lines[2:]] == [
@@ -70,7 +80,7 @@ def test_nothing_is_cut_in_80_columns() -> None:
     shipped = [shipped_set(name) for name in ("bias", "dangerous_advice")]
     text = "\n".join(overview_lines(*shipped))
     assert "…" not in text
-    assert "0.4.0 experimental" in text
+    assert "0.4.1 experimental" in text
     for one in shipped:
         lines = show_lines(one)
         assert all(len(line) <= 80 for line in lines if str(one.path) not in line)

@@ -240,3 +240,19 @@ def test_overrides_that_fit_nothing_are_refused(feature_set: FeatureSet, overrid
 def test_overrides_with_unknown_or_wrong_keys_are_refused(override: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         _override(**override)
+
+
+def test_languages_may_be_overridden() -> None:
+    english = make_set(languages=["en"])
+    assert [english.abstains_on(code) for code in ("en", "de", None)] == [False, True, False]
+    assert not make_set().abstains_on("de")
+    anywhere = overridden(english, SetOverride(languages="any"))
+    assert anywhere.languages is None
+    assert overridden(english, SetOverride(languages=("en", "de"))).languages == ("en", "de")
+    assert overridden(make_set(), SetOverride(languages=("de",))).languages == ("de",)
+
+
+@pytest.mark.parametrize("languages", [[], ["english"], ["EN"], "some"])
+def test_languages_are_codes(languages: object) -> None:
+    with pytest.raises(ValidationError, match="languages"):
+        SetOverride.model_validate({"languages": languages})

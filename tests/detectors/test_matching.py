@@ -171,6 +171,32 @@ def test_features_without_a_score_are_unnamed_and_those_that_speak_against_are_n
     assert match(_unnamed(), segment([[3, 0]])).unnamed is None
 
 
+def test_a_set_abstains_outside_its_languages() -> None:
+    matcher = Matcher(make_set(segments=["user", "response"], languages=["en"], min_tokens=2))
+    spoken = [
+        SegmentActivations("user", n, np.full((2, 2), 9 - n, np.float32), code)
+        for n, code in enumerate(("fr", "en", None))
+    ]
+    short = SegmentActivations("response", 0, np.ones((1, 2), np.float32), "fr")
+    other = SegmentActivations("system", 0, np.ones((2, 2), np.float32), "fr")
+    segments = [*spoken, short, other]
+    assert [segment for segment, _ in matcher.scores(segments)] == spoken[1:]
+    assert match(matcher, *segments).segment is spoken[1]
+    assert matcher.abstained(segments) == ["fr"], "short segments and those of other names are not looked at"
+    assert Matcher(make_set(segments=["user"])).abstained(segments) == []
+
+
+def test_nothing_is_scored_if_every_segment_is_in_another_language() -> None:
+    matcher = Matcher(make_set(segments=["user", "response"], languages=["en"], combine_segments="mean"))
+    asked = SegmentActivations("user", 0, np.full((2, 2), 9, np.float32), "de")
+    reply = SegmentActivations("response", 0, np.full((2, 2), 4, np.float32), "de")
+    assert matcher.best([asked, reply]) is None
+    assert matcher.match([asked, reply]) is None
+    # a segment that isn't scored doesn't count as 0 in the mean
+    spoken = SegmentActivations("response", 0, np.full((2, 2), 4, np.float32), "en")
+    assert match(matcher, asked, spoken).score == 2.0
+
+
 WINDOWS = {"kind": "mean", "window_tokens": 4, "window_penalty": 0.5}
 
 

@@ -17,6 +17,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from detectors.feature_set import SEVERITIES
+from monitor.alerts.abstention import Abstention
 from monitor.alerts.allow import Silenced
 from monitor.alerts.set_score import SetScore
 from monitor.config.sections import Config
@@ -60,6 +61,7 @@ def use_everything(telemetry: Telemetry) -> None:
         chosen={"tenant": "bank"},
         reading=Reading(100, 3, 0.2, confirmed=True),
         scores=[SetScore("unsafe-code", "unsafe_code", 0.62, active=(7,))],
+        abstentions=[Abstention("bias", "fr")],
     )
     telemetry.processed(make_event("chat-2"), [], 0.25, error_type="Permanent")
     telemetry.alert(make_alert())
@@ -451,3 +453,14 @@ def test_a_receiver_that_hangs_does_not_hold_up_the_exit(monkeypatch: pytest.Mon
         telemetry.processed(make_event(), [], 0.1)
         telemetry.shutdown()
         assert receiver.requests == []  # it has not answered yet
+
+
+def test_abstentions_are_counted_by_set_and_language() -> None:
+    telemetry = Telemetry(OtelConfig(), "0.1.0", {})
+    found = [Abstention("bias", "fr"), Abstention("bias", "fr"), Abstention("deception", "de")]
+    telemetry.processed(make_event(), [], 0.1, abstentions=found)
+    value = telemetry.registry.get_sample_value
+    labels = {"latentwatch_set_id": "bias", "latentwatch_language": "fr"}
+    assert value("latentwatch_abstentions_total", labels) == 2
+    assert value("latentwatch_score_count", {"latentwatch_set_id": "bias"}) is None, "no score is not a score of 0"
+    telemetry.shutdown()

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from detectors.feature_set import CombineSegments, SegmentName, Severity
+from detectors.feature_set import CombineSegments, Languages, SegmentName, Severity
 from detectors.pooling import Pooling
 from monitor.errors import ConfigError
 from monitor.yaml_file import faults, load_yaml
@@ -47,6 +47,8 @@ class SetRecipe(_Model):
     definition: str
     segments: tuple[SegmentName, ...]
     combine_segments: CombineSegments = "max"
+    """As in FeatureSet."""
+    languages: Languages | None = None
     """As in FeatureSet."""
     benign: Literal["chat", "code"]
     """Which texts by other authors stand in for harmless traffic when the set is measured."""

@@ -54,7 +54,8 @@ def write_set(
 def set_text(body: Mapping[str, Any], features: int) -> str:
     """The YAML file of a set that has `features` in all."""
     top = ("id", "title", "version", "status", "severity", "category", "definition", "description")
-    decision = ("segments", "combine_segments", "detector", "weights", "bias", "pooling", "threshold", "escalations")
+    decision: tuple[str, ...] = ("segments", "languages", "combine_segments", "detector", "weights", "bias", "pooling")
+    decision += ("threshold", "escalations")
     shown = len(body["features"])
     return "\n".join(
         [
@@ -114,6 +115,7 @@ def set_body(recipe: SetRecipe, recipes: Recipes, window_penalty: float | None =
         "description": recipe.description,
         "segments": list(recipe.segments),
         "combine_segments": recipe.combine_segments,
+        **({} if recipe.languages is None else {"languages": list(recipe.languages)}),
         "pooling": pooling.model_dump(exclude_none=True, exclude_defaults=True),
         "falsepositives": list(recipe.falsepositives),
         "known_gaps": list(recipe.known_gaps),
