@@ -13,18 +13,19 @@ from monitor.tokens.language_identifier import LanguageIdentifier
 
 
 def texts(folder: str) -> Iterator[tuple[str, str | None]]:
-    """Every prompt and response with its language; None if the row doesn't say it, which then is English or code."""
+    """Every text of every row with its language; None if the row doesn't say it, which then is English or code."""
     for path in sorted((builtin_folder() / folder).glob("*.jsonl")):
         for line in path.read_text().splitlines():
             row = json.loads(line)
             subset = row.get("subset") or row.get("kind") or ""
             language = row.get("language") or (subset if re.fullmatch("[a-z]{2}", subset) else None)
-            yield from ((row[part], language) for part in ("prompt", "response") if row[part].strip())
+            said = [row.get("prompt", ""), row["response"], *(turn["content"] for turn in row.get("messages", ()))]
+            yield from ((text, language) for text in said if text.strip())
 
 
 def main() -> None:
     """Prints figures; with `--rows`, also the rows without a language that are taken for another than English."""
-    rows = [*texts("cases"), *texts("contrasts")]
+    rows = [*texts("cases"), *texts("contrasts"), *texts("languages")]
     started = time.process_time()
     identifier = LanguageIdentifier()
     print(f"loading: {time.process_time() - started:.2f} s of CPU time")  # noqa: T201
