@@ -60,7 +60,7 @@ class RedactConfig(Section):
     own: Annotated[tuple[OwnPattern, ...], Field(max_length=100)] = ()
     """Your own kinds, each with a name and a regular expression."""
     presidio: bool = False
-    """Whether Microsoft Presidio looks for further kinds, such as passport and tax numbers; needs the extra presidio."""
+    """Whether Microsoft Presidio looks for further kinds, such as bank accounts; needs the extra presidio."""
 
     @field_validator("own")
     @classmethod

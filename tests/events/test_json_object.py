@@ -22,6 +22,7 @@ BOTH = '{"prompt":"first"}\n{"prompt":"second"}\n'
         (b'{"id":"a"} {}', "json", "Extra data"),
         (b"\x00", "json", "not JSON"),
         (b'{"id":"a","prompt":"raw \x00 byte"}', "json", "Invalid control character"),
+        (b'{"id":"a","my words":1,"my words":2}', "json", "the key '<8 characters>' is there twice with different"),
         (b'{"id":"a","response":"one","response":"two"}', "json", "the key 'response' is there twice with different"),
         (
             b'{"id":"a","messages":[{"role":"user","content":"one","content":"two"}]}',
