@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import ssl
@@ -100,11 +101,8 @@ def expired(authority: Authority) -> Iterator[str]:
                     connection, _ = server.accept()
                 except OSError:
                     return
-                with connection:
-                    try:
-                        context.wrap_socket(connection, server_side=True).close()
-                    except OSError:
-                        pass
+                with connection, contextlib.suppress(OSError):
+                    context.wrap_socket(connection, server_side=True).close()
 
         thread = threading.Thread(target=serve)
         thread.start()
