@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-_LARGEST = 3.4e38
-Finite = Annotated[float, Field(allow_inf_nan=False, ge=-_LARGEST, le=_LARGEST)]
-"""Activations, weights and thresholds are compared in float32, in which a larger number would be infinite."""
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Float32 = Annotated[float, Field(allow_inf_nan=False, ge=-3.4e38, le=3.4e38)]
+"""Activations are multiplied and compared in float32, in which a larger number would be infinite."""
 ActivationBasis = Literal["raw", "decoder_norm_folded"]
 """raw: the encoder's own output. decoder_norm_folded: multiplied by the norm of the latent's decoder row."""
 
