@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.matching import FeatureHit, Match
+from detectors.score import Window
 from monitor.alerts.alert import (
     Alert,
     AlertContent,
@@ -20,6 +21,7 @@ from monitor.alerts.alert import (
     AlertSegment,
     AlertSet,
     AlertUnnamed,
+    AlertWindow,
     TokenActivation,
     alert_id,
 )
@@ -91,7 +93,13 @@ class AlertBuilder:
             threshold=match.threshold,
             unit=match.unit,
             rules=tuple(rules),
-            segment=AlertSegment(name=segment.name, index=segment.index, tokens=len(spans), chars=len(segment.text)),
+            segment=AlertSegment(
+                name=segment.name,
+                index=segment.index,
+                tokens=len(spans),
+                chars=len(segment.text),
+                window=None if match.window is None else _window(match.window, spans),
+            ),
             features=tuple(self._feature(hit, loaded, text, spans) for hit in match.hits),
             unnamed=None
             if match.unnamed is None
@@ -152,4 +160,10 @@ def _tokens(text: str | None, spans: Spans, tokens: Sequence[tuple[int, float]])
             text=None if text is None else text[start:end],
         )
         for (start, end), activation in ((spans[row], activation) for row, activation in tokens)
+    )
+
+
+def _window(window: Window, spans: Spans) -> AlertWindow:
+    return AlertWindow(
+        start=spans[window.start][0], end=spans[window.stop - 1][1], tokens=window.stop - window.start, of=window.of
     )
