@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import socket
 import ssl
@@ -30,12 +29,7 @@ from tests.test_pipeline import SmallEngine
 from tests.topics import new_topic
 
 # the promise is a reason within 10 s
-pytestmark = [
-    pytest.mark.kafka,
-    pytest.mark.timeout(15, func_only=True),
-    # kafka-python leaves sockets whose handshake failed to the garbage collector
-    pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning"),
-]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(15, func_only=True)]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +65,6 @@ def told(kafka: dict[str, Any], topic: str, folder: Path, caplog: pytest.LogCapt
             for opened in (sink, letters, source):
                 opened.close()
             telemetry.shutdown()
-            gc.collect()
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("monitor.")]
     return " ".join(map(str, failed)) or " ".join(health.ready()), lines
 
