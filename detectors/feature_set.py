@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, Field, model_validator
 
 from detectors.calibration import Calibration
-from detectors.frozen_model import ActivationBasis, Finite, FrozenModel, Sha256
+from detectors.frozen_model import ActivationBasis, Finite, Float32, FrozenModel, Sha256
 from detectors.metrics import Metric, MetricsSummary, summarised
 from detectors.pooling import Pooling
 
@@ -86,9 +86,9 @@ class Feature(FrozenModel):
     label_score: Annotated[float, Field(ge=0, le=1)] | None = None
     """How well judges who knew only the label told texts on which the feature is active from others (balanced
     accuracy); None if nobody measured it."""
-    threshold: Finite | None = None
+    threshold: Float32 | None = None
     """In units of the activation basis after pooling; needed under a condition."""
-    weight: Finite | None = None
+    weight: Float32 | None = None
     """Per unit of the pooled activation; needed for a score."""
     evidence: str = ""
     """How the label was found."""

@@ -95,12 +95,13 @@ class ApacheKafka:
                 stdout=log,
                 stderr=log,
             )
-        give_up_at = time.monotonic() + 60
+        give_up_at = time.monotonic() + 180  # a machine that others use too may take its time
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
             except OSError:
                 if self._process.poll() is not None or time.monotonic() > give_up_at:
+                    self.kill()
                     said = (self._folder / "kafka.log").read_text()[-3000:]
                     raise RuntimeError(f"Apache Kafka did not start: {said}") from None
                 time.sleep(0.1)

@@ -26,29 +26,29 @@ from monitor.alerts.alert import (
     alert_id,
 )
 from monitor.alerts.event_attributes import ChosenAttributes
+from monitor.alerts.redactor import Redactor
 from monitor.config.feature_url import FeatureUrl
 from monitor.events.event import Event
 from monitor.sets.load import LoadedSet
-from monitor.tokens.chat_template import Segment
 from monitor.tokens.tokeniser import Tokenised
 
 Spans = Sequence[tuple[int, int]]
 
 
 class AlertBuilder:
-    """Builds alerts with labels and offsets as evidence. They hold text of the event only with `capture_content`."""
+    """Builds alerts with labels and offsets as evidence. They hold text of the event only with a redactor."""
 
     def __init__(
         self,
         config_sha256: str,
         attributes: ChosenAttributes,
-        capture_content: bool,
+        redactor: Redactor | None,
         feature_url: FeatureUrl | None = None,
     ) -> None:
-        """`feature_url` is the address of a feature's card."""
+        """`redactor` writes over secrets in captured text; None captures none. `feature_url` is that of a card."""
         self._config_sha256 = config_sha256
         self._attributes = attributes
-        self._capture_content = capture_content
+        self._redactor = redactor
         self._feature_url = feature_url
 
     def build(self, item: Tokenised, loaded: LoadedSet, match: Match, rules: Sequence[str] = ()) -> Alert:
@@ -57,6 +57,7 @@ class AlertBuilder:
             n for n, s in enumerate(item.segments) if s.name == match.segment.name and s.index == match.segment.index
         )
         segment, rows = item.segments[which], item.rows[which]
+        text = None if self._redactor is None else self._redactor.redacted(segment.text)
         spans = [segment.own_span(int(item.starts[row]), int(item.ends[row])) for row in rows]
         event, used = item.event, loaded.set
         ref = loaded.shipped.reader
@@ -99,21 +100,21 @@ class AlertBuilder:
                 chars=len(segment.text),
                 window=None if match.window is None else _window(match.window, spans),
             ),
-            features=tuple(self._feature(hit, loaded, segment, spans) for hit in match.hits),
+            features=tuple(self._feature(hit, loaded, text, spans) for hit in match.hits),
             unnamed=None
             if match.unnamed is None
             else AlertUnnamed(
                 features=match.unnamed.features,
                 contribution=round(match.unnamed.contribution, 6),
                 share=round(match.unnamed.share, 4),
-                tokens=self._tokens(segment, spans, match.unnamed.tokens),
+                tokens=_tokens(text, spans, match.unnamed.tokens),
             ),
             probe=None
             if match.probe is None
             else AlertProbe(
                 contribution=round(match.probe.contribution, 6),
                 share=round(match.probe.share, 4),
-                tokens=self._tokens(segment, spans, match.probe.tokens),
+                tokens=_tokens(text, spans, match.probe.tokens),
             ),
             reader=AlertReader(
                 model=ref.model,
@@ -126,10 +127,10 @@ class AlertBuilder:
             config_sha256=self._config_sha256,
             trace_id=event.traceparent.split("-")[1] if event.traceparent else None,
             traceparent=event.traceparent,
-            content=self._content(event, segment, spans, match.strength) if self._capture_content else None,
+            content=None if text is None else self._content(event, text, spans, match.strength),
         )
 
-    def _feature(self, hit: FeatureHit, loaded: LoadedSet, segment: Segment, spans: Spans) -> AlertFeature:
+    def _feature(self, hit: FeatureHit, loaded: LoadedSet, text: str | None, spans: Spans) -> AlertFeature:
         return AlertFeature(
             index=hit.index,
             label=hit.label,
@@ -140,26 +141,26 @@ class AlertBuilder:
             share=round(hit.share, 4),
             threshold=hit.threshold,
             weight=hit.weight,
-            tokens=self._tokens(segment, spans, hit.tokens),
+            tokens=_tokens(text, spans, hit.tokens),
         )
 
-    def _tokens(
-        self, segment: Segment, spans: Spans, tokens: Sequence[tuple[int, float]]
-    ) -> tuple[TokenActivation, ...]:
-        return tuple(
-            TokenActivation(
-                start=start,
-                end=end,
-                activation=round(activation, 4),
-                text=segment.text[start:end] if self._capture_content else None,
-            )
-            for (start, end), activation in ((spans[row], activation) for row, activation in tokens)
-        )
-
-    def _content(self, event: Event, segment: Segment, spans: Spans, strength: NDArray[np.float32]) -> AlertContent:
+    def _content(self, event: Event, text: str, spans: Spans, strength: NDArray[np.float32]) -> AlertContent:
         prompt = next((m.content for m in reversed(event.messages) if m.role == "user"), "")
         strengths = ((*span, round(float(s), 3)) for span, s in zip(spans, strength, strict=True))
-        return AlertContent(prompt=prompt, text=segment.text, strengths=tuple(s for s in strengths if s[2] > 0))
+        shown = "" if self._redactor is None else self._redactor.redacted(prompt)
+        return AlertContent(prompt=shown, text=text, strengths=tuple(s for s in strengths if s[2] > 0))
+
+
+def _tokens(text: str | None, spans: Spans, tokens: Sequence[tuple[int, float]]) -> tuple[TokenActivation, ...]:
+    return tuple(
+        TokenActivation(
+            start=start,
+            end=end,
+            activation=round(activation, 4),
+            text=None if text is None else text[start:end],
+        )
+        for (start, end), activation in ((spans[row], activation) for row, activation in tokens)
+    )
 
 
 def _window(window: Window, spans: Spans) -> AlertWindow:

@@ -16,6 +16,7 @@ from monitor.alerts.alert import Alert
 from monitor.alerts.allow import AllowList, Silenced, silencing
 from monitor.alerts.builder import AlertBuilder
 from monitor.alerts.event_attributes import NONE_CHOSEN, ChosenAttributes
+from monitor.alerts.redactor import Redactor
 from monitor.alerts.rules import AS_SET, UNCHANGED, Decision, RuleBook, SetDecision
 from monitor.alerts.set_score import SetScore
 from monitor.config.feature_url import FeatureUrl
@@ -34,8 +35,8 @@ class PolicySettings:
     """Goes into every alert."""
     attributes: ChosenAttributes = NONE_CHOSEN
     """What alerts and telemetry say of an event."""
-    capture_content: bool = False
-    """Whether alerts carry text."""
+    redactor: Redactor | None = None
+    """Writes over secrets in the text that alerts carry; None if they carry none."""
     top_features: int = 8
     """Most named features in one alert."""
     top_tokens: int = 8
@@ -117,7 +118,7 @@ class Policy:
         self._rules = rules
         self._allow = allow or AllowList()
         self._builder = AlertBuilder(
-            settings.config_sha256, settings.attributes, settings.capture_content, settings.feature_url
+            settings.config_sha256, settings.attributes, settings.redactor, settings.feature_url
         )
         self._attributes = settings.attributes
 

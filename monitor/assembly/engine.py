@@ -8,6 +8,7 @@ from functools import cache
 from monitor.alerts.allow import AllowList
 from monitor.alerts.event_attributes import ChosenAttributes
 from monitor.alerts.policy import Policy, PolicySettings
+from monitor.alerts.redactor import Redactor
 from monitor.alerts.rules import RuleBook
 from monitor.assembly.artefacts import Artefacts
 from monitor.config.feature_url import FeatureUrl
@@ -48,7 +49,7 @@ def build_policy(
     settings = PolicySettings(
         config_sha256=config.sha256(),
         attributes=ChosenAttributes(config.alerts.attributes, config.feature_sets),
-        capture_content=config.alerts.capture_content,
+        redactor=Redactor.of(config.alerts.redact) if config.alerts.capture_content else None,
         top_features=config.alerts.top_features,
         top_tokens=config.alerts.top_tokens,
         feature_url=None if config.alerts.feature_url is None else FeatureUrl(config.alerts.feature_url),

@@ -76,6 +76,13 @@ def _root(
     pass
 
 
+def _print_error(text: str) -> None:
+    """Names and values of files may hold anything, and must not steer the terminal."""
+    from monitor.report.visible_text import visible
+
+    print(f"error: {visible(text)}", file=sys.stderr)  # noqa: T201
+
+
 def main() -> None:
     """Runs the command. Errors raised on purpose end it with a message and a code, all others with a traceback."""
     limit_library_threads(os.environ, limits())  # before a command imports numpy
@@ -83,8 +90,8 @@ def main() -> None:
         app()
     except ConfigError as e:
         for problem in e.problems:
-            print(f"error: {problem}", file=sys.stderr)  # noqa: T201
+            _print_error(problem)
         sys.exit(ExitCode.BAD_CONFIG)
     except LatentwatchError as e:
-        print(f"error: {e}", file=sys.stderr)  # noqa: T201
+        _print_error(str(e))
         sys.exit(ExitCode.FAILED)

@@ -136,6 +136,8 @@ def _show(console: Console, found: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from monitor.report.visible_text import visible_line
+
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for column in ("feature", "label"):
         table.add_column(column, overflow="fold")
@@ -146,7 +148,9 @@ def _show(console: Console, found: dict[str, Any]) -> None:
         label = row["label"] if row["named"] else f"unnamed: {row['label']}"
         weight = row["weight"] if row["weight"] is not None else row["threshold"]
         numbers = (f"{row['activation']:.4g}", "" if weight is None else f"{weight:+.4g}")
-        table.add_row(str(row["index"]), escape(label), *numbers, *_part(row["contribution"], row["share"]))
+        table.add_row(
+            str(row["index"]), escape(visible_line(label)), *numbers, *_part(row["contribution"], row["share"])
+        )
     if rest:
         shares = sum(row["share"] or 0 for row in rest)
         table.add_row(

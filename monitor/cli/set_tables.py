@@ -11,6 +11,7 @@ from rich.table import Table
 from detectors.calibration import Calibration
 from detectors.feature_set import Feature, FeatureSet
 from detectors.metrics import Metric, Range, summarised
+from monitor.report.visible_text import visible
 from monitor.sets.load import LoadedSet
 
 _SHOWN_FEATURES = 12
@@ -59,9 +60,9 @@ def show(console: Console, loaded: LoadedSet) -> None:
     used = loaded.set
 
     def say(text: str, name: str = "") -> None:
-        console.print((f"[bold]{name}:[/] " if name else "") + escape(text), highlight=False)
+        console.print((f"[bold]{name}:[/] " if name else "") + _safe(text), highlight=False)
 
-    console.print(f"[bold]{escape(used.title)}[/] ({used.id} {used.version}, {used.status})", highlight=False)
+    console.print(f"[bold]{_safe(used.title)}[/] ({used.id} {used.version}, {used.status})", highlight=False)
     say(used.description)
     say(used.definition, "Definition")
     several = "" if len(used.segments) == 1 else f"; the event's score is their {used.combine_segments}"
@@ -109,7 +110,7 @@ def _metrics(metrics: dict[str, Metric]) -> Table:
     for name, m in metrics.items():
         figures = (m.auroc, m.dense_probe_auroc, m.word_only_auroc, m.pair_win_rate, m.recall_at_1pct_fpr)
         table.add_row(
-            escape(name) + ("" if m.held_out else " *"),
+            _safe(name) + ("" if m.held_out else " *"),
             f"{m.n_positive}, {m.n_negative}",
             *("" if figure is None else f"{figure:.2f}" for figure in figures),
         )
@@ -131,8 +132,13 @@ def _features(features: Sequence[Feature]) -> Table:
     table.add_column("threshold", justify="right")
     for feature in features:
         numbers = ("" if n is None else f"{n:.4g}" for n in (feature.weight, feature.threshold))
-        table.add_row(str(feature.index), escape(feature.label), *numbers)
+        table.add_row(str(feature.index), _safe(feature.label), *numbers)
     return table
+
+
+def _safe(text: str) -> str:
+    """Text of a set's files, which may come from others, as markup that shows it."""
+    return escape(visible(text))
 
 
 def _table() -> Table:

@@ -105,6 +105,7 @@ def check(
     from rich.markup import escape
 
     from monitor.cli.check import check as run_checks
+    from monitor.report.visible_text import visible_line
 
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # its failures are among the problems
     console = Console()
@@ -114,7 +115,7 @@ def check(
             failed = True
             console.print(f"[red]✗[/] {escape(result.part)}", highlight=False)
             for problem in result.problems:
-                console.print(f"    {escape(problem)}", highlight=False, soft_wrap=True)
+                console.print(f"    {escape(visible_line(problem))}", highlight=False, soft_wrap=True)
         else:
             mark = "[green]✓[/]" if result.checked else "-"
             console.print(f"{mark} {escape(result.part)}: {escape(result.detail)}", highlight=False, soft_wrap=True)

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from monitor.config.feature_url import checked_template
+from monitor.config.redact import RedactConfig
 from monitor.config.section import Positive, Section
 
 AttributeName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", max_length=64)]
@@ -25,3 +26,5 @@ class AlertsConfig(Section):
     """Most tokens for one feature."""
     attributes: Annotated[tuple[AttributeName, ...], Field(max_length=4)] = ()
     """Attributes of events that alerts, spans and metrics carry, such as tenant or environment."""
+    redact: RedactConfig = RedactConfig()
+    """What is taken out of text before an alert carries it."""

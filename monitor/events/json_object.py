@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -15,6 +16,8 @@ _BOM = "\ufeff"
 # with a byte-order mark, or the start of an object, a list or text in either byte order
 _UTF16 = (b"\xff\xfe", b"\xfe\xff", *(start for c in (b"{", b"[", b'"') for start in (c + b"\0", b"\0" + c)))
 _FRAME_BYTES = 5
+_FIELD_NAME = re.compile(r"[A-Za-z_][\w.:$-]{0,63}")
+_NAMED_KEYS = 8
 _FRAMED = (
     "a schema registry's frame around something else than JSON: "
     "set events.schema_registry_url if it is Avro; Protobuf is not read"
@@ -104,6 +107,16 @@ def json_type(value: object) -> str:
     return names.get(type(value), "null")
 
 
+def key_name(key: str) -> str:
+    """`key` if it looks like the name of a field; reasons are logged, and any other key may be what somebody said."""
+    return key if _FIELD_NAME.fullmatch(key) else f"<{len(key)} characters>"
+
+
+def key_names(keys: Iterable[str]) -> str:
+    """The first few keys in order, as `key_name` writes them."""
+    return ", ".join(map(key_name, sorted(keys)[:_NAMED_KEYS])) or "none"
+
+
 def _document(text: str, repaired: Counter[str], path: str) -> Any:
     try:
         return read_json(text, repaired)
@@ -137,6 +150,8 @@ def _without_repeats(pairs: Iterable[tuple[str, Any]]) -> JsonObject:
     found: JsonObject = {}
     for key, value in pairs:
         if key in found and found[key] != value:
-            raise BadEvent(f"the key {key[:64]!r} is there twice with different values: keep one of them", kind="json")
+            raise BadEvent(
+                f"the key {key_name(key)!r} is there twice with different values: keep one of them", kind="json"
+            )
         found[key] = value
     return found

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from monitor.errors import BadEvent
 from monitor.events.apis import anthropic, completions, gemini, ollama, openai_chat, openai_responses
 from monitor.events.apis.answer import Answer
-from monitor.events.json_object import JsonObject, json_type, read_text
+from monitor.events.json_object import JsonObject, json_type, key_names, read_text
 from monitor.events.said import MEDIA_KEYS, THOUGHTS, Said
 
 
@@ -234,8 +234,7 @@ def _of_object(body: JsonObject, said: Said, path: str) -> Response:
     for key in ("body", "response"):  # as batch APIs and loggers wrap it
         if isinstance(body.get(key), dict | str) and body[key]:
             return _with_thoughts_of(body, read_response(body[key], said, f"{path}.{key}"), said, path)
-    keys = ", ".join(sorted(body)[:8])
-    raise BadEvent(f"not a response that is read: it has the keys {keys}", path)
+    raise BadEvent(f"not a response that is read: it has the keys {key_names(body)}", path)
 
 
 def _of_api(api: Api, body: JsonObject, said: Said, path: str) -> Response:

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from monitor.config.kafka_options import CONNECTION
 from monitor.config.sections import LOOPBACK, KafkaConfig
 from monitor.errors import ConfigError, LatentwatchError, Permanent, Retryable
-from monitor.kafka.connection_errors import ConnectionErrors
+from monitor.kafka.connection_errors import ConnectionErrors, in_words
 from monitor.kafka.oauth import ClientCredentials, TokenFile
 
 C = TypeVar("C")
@@ -180,7 +180,7 @@ def failure(error: Exception, doing: str, reason: str | None = None) -> Latentwa
     if reason is None or not isinstance(error, errors.KafkaTimeoutError):
         reason = " ".join(str(error).split()) or type(error).__name__
     refused = "SaslAuthenticationFailedError" in reason or "UnsupportedSaslMechanismError" in reason
-    return (Permanent if refused or isinstance(error, _PERMANENT) else Retryable)(f"{doing}: {reason}")
+    return (Permanent if refused or isinstance(error, _PERMANENT) else Retryable)(f"{doing}: {in_words(reason)}")
 
 
 def read_secret(key: str, value: SecretStr | None, file: Path | None, default: str | None = None) -> str:

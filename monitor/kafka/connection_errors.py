@@ -6,7 +6,19 @@ import logging
 from types import TracebackType
 
 _REFUSALS = ("SaslAuthenticationFailedError", "UnsupportedSaslMechanismError", "kafka.oauth", "CERTIFICATE")
+_IN_WORDS = (
+    ("certificate has expired", "the certificate of the broker has expired"),
+    ("is not valid for", "the certificate of the broker is for another host name"),
+    ("self-signed certificate", "the certificate of the broker is not signed by an authority in kafka.ssl_cafile"),
+    ("unable to get local issuer", "the certificate of the broker is not signed by an authority in kafka.ssl_cafile"),
+    ("SaslAuthenticationFailedError", "the broker refuses the login; check kafka.sasl_username and its password"),
+)
 _SYMPTOMS = ("socket disconnected", "timed out", "Timeout")
+
+
+def in_words(reason: str) -> str:
+    """The reason of a client as its user would say it, followed by its own text."""
+    return next((f"{words} ({reason})" for sign, words in _IN_WORDS if sign in reason), reason)
 
 
 class ConnectionErrors(logging.Handler):

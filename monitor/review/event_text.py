@@ -7,6 +7,7 @@ import time
 from kafka import KafkaConsumer, TopicPartition, errors
 
 from monitor.alerts.alert import Alert, AlertContent
+from monitor.alerts.redactor import Redactor
 from monitor.config.sections import Config
 from monitor.errors import BadEvent, Permanent
 from monitor.events.event import Event, Origin, Record
@@ -23,9 +24,10 @@ class EventTexts:
 
     def __init__(self, settings: Config) -> None:
         self._settings = settings
+        self._redactor = Redactor.of(settings.alerts.redact)
 
     def content(self, alert: Alert) -> AlertContent:
-        """The text of the alert's segment, shaded by what its features tell.
+        """The text of the alert's segment, redacted as in alerts, and shaded by what its features tell.
 
         Raises Permanent if the record has gone or is not what the alert is about, and Retryable if no broker answers.
         """
@@ -38,7 +40,8 @@ class EventTexts:
         if len(text) != alert.segment.chars:
             raise Permanent("the record does not hold the text that the alert is about")
         prompt = next((m.content for m in reversed(event.messages) if m.role == "user"), "")
-        return AlertContent(prompt=prompt, text=text, strengths=_strengths(alert))
+        shown = [self._redactor.redacted(of) for of in (prompt, text)]
+        return AlertContent(prompt=shown[0], text=shown[1], strengths=_strengths(alert))
 
     def _record(self, partition: int, offset: int) -> Record:
         topic = self._settings.source.topic

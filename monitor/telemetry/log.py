@@ -128,6 +128,7 @@ def configure_logging(config: LogConfig, stream: TextIO | None = None) -> None:
     handler.addFilter(RateLimit(chatty=() if config.level == "debug" else _CHATTY))
     root.addHandler(handler)
     root.setLevel(config.level.upper())
-    # clients log every reconnect at info; show only their warnings unless debugging
+    # Clients log every reconnect at info; show only their warnings unless debugging. Their own debug messages never:
+    # the Kafka client's hold the bytes of records, and urllib3's the address of a webhook, which may be a secret.
     for name in NOISY[:4]:
-        logging.getLogger(name).setLevel(logging.DEBUG if config.level == "debug" else logging.WARNING)
+        logging.getLogger(name).setLevel(logging.INFO if config.level == "debug" else logging.WARNING)

@@ -276,3 +276,12 @@ def test_a_scan_into_a_folder_is_2(scan: Any, tmp_path: Path) -> None:
     done = scan("-", "--out", str(tmp_path), stdin=GOOD)
     assert done.returncode == 2
     assert errors(done) == [f"error: --out: {tmp_path}: cannot be written: Is a directory"]
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_config_does_not_steer_the_terminal(command: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text('"\\e[2Jkey": 1\n')
+    done = latentwatch(command, "--config", str(path))
+    assert "<U+001B>[2Jkey" in done.stdout + done.stderr
+    assert "\x1b" not in done.stdout + done.stderr

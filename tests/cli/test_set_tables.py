@@ -141,3 +141,20 @@ def test_the_cost_of_sparsity_has_a_column_a_size() -> None:
         "|---|---|---|---|",
         "| bias | one | 0.80, 0.50 | 0.71, - |",
     ]
+
+
+def test_nothing_in_a_set_steers_the_terminal() -> None:
+    evil = "\x1b]0;owned\x07\x1b[2J\u202e [bold red]markup[/bold red] [link=http://x]y[/link]"
+    features = [{"index": 3, "label": evil, "label_score": 0.9, "threshold": 2.0}]
+    texts = {"title": evil, "description": evil, "definition": evil, "falsepositives": [evil], "known_gaps": [evil]}
+    console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system="standard")
+    show(
+        console,
+        loaded(make_set(features=features, metrics={evil: {**COUNTS, "auroc": 0.5, "held_out": True}}, **texts)),
+    )
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert shown.count("[bold red]markup[/bold red]") >= 6
+    assert "\u202e" not in shown
+    assert "\x07" not in shown
+    # the only escapes are our own styles
+    assert all(part[0] == "[" and "m" in part[:6] for part in shown.split("\x1b")[1:])

@@ -12,6 +12,7 @@ import yaml
 from detectors.feature_set import FeatureOverride, SetOverride
 from monitor.config.allow import Allowed
 from monitor.config.load import config_schema, load_config
+from monitor.config.redact import OwnPattern
 from monitor.config.rules import Rule, RuleScope, SetChange
 from monitor.config.sections import ENV_PREFIX
 from tests.config.documented_keys import Key, Section, sections
@@ -54,6 +55,10 @@ def test_every_key_of_an_override_is_documented() -> None:
 def test_every_key_of_a_rule_is_documented() -> None:
     inner = {f"when.{name}" for name in RuleScope.model_fields} | {f"sets.ID.{name}" for name in SetChange.model_fields}
     assert keys_under("### Rules") == {*Rule.model_fields, *inner} - {"when"}
+
+
+def test_every_key_of_an_own_pattern_is_documented() -> None:
+    assert keys_under("### Redaction") == set(OwnPattern.model_fields)
 
 
 def test_every_key_of_the_allow_list_is_documented() -> None:

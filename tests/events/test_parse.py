@@ -43,6 +43,11 @@ def test_limits_hold_exactly(limits: EventLimits, key: str) -> None:
     parse(record(body_of_100), EventLimits(max_bytes=100, max_chars=10, max_messages=2))
 
 
+def test_a_record_of_a_hundred_megabytes_is_refused_by_its_size_alone() -> None:
+    error = refused(b'{"id": "a", "response": "' + b"x" * 100_000_000)
+    assert (error.kind, error.reason) == ("size", "100000025 bytes, over events.max_bytes = 1048576")
+
+
 def first_to_recognise(data: dict[str, Any]) -> str:
     """The format that recognises a body, if every format is asked."""
     found = (name for name in EVENT_FORMATS.built_in if EVENT_FORMATS.load(name).recognises(data))

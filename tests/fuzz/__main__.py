@@ -9,13 +9,16 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import warnings
 from pathlib import Path
 from random import Random
 from types import FrameType
 
 from tests.fuzz.case import make_case
 from tests.fuzz.check import judged
+from tests.fuzz.files import run_files
 from tests.fuzz.tally import Tally
 
 _CASE_S = 20
@@ -31,6 +34,7 @@ def main() -> int:
     parser.add_argument("--guided", type=float, default=0.2, help="share of the cases that atheris steers")
     parser.add_argument("--seed", type=int, default=0, help="the first case of those that are made at random")
     parser.add_argument("--out", type=Path, default=Path("fuzz-output"), help="folder for records that failed")
+    parser.add_argument("--files", type=int, default=200_000, help="further cases: files that are read at start")
     args = parser.parse_args()
     guided = int(args.cases * args.guided)
     if guided and importlib.util.find_spec("atheris") is None:
@@ -50,8 +54,10 @@ def main() -> int:
         if done < guided:
             tally.faults.append(f"the guided run ended after {done} of {guided} cases: see {args.out}/guided.log")
     print("\n".join(["", *tally.lines(), ""]))  # noqa: T201
+    files = _files(tally, args.seed, args.files, args.out) if args.files else 0
     print("\n".join(tally.faults[:40]) or "no faults")  # noqa: T201
-    print(f"{tally.outcomes.total()} cases, {len(tally.faults)} faults, {time.monotonic() - started:.0f} s")  # noqa: T201
+    total = tally.outcomes.total() + files
+    print(f"{total} cases, {len(tally.faults)} faults, {time.monotonic() - started:.0f} s")  # noqa: T201
     return 1 if tally.faults else 0
 
 
@@ -70,6 +76,30 @@ def _generated(tally: Tally, first: int, count: int) -> None:
         if time.monotonic() - shown > _SHOW_EVERY_S:
             shown = time.monotonic()
             print(f"  {seed - first + 1} of {count}, {len(tally.faults)} faults", flush=True)  # noqa: T201
+
+
+def _files(tally: Tally, first: int, count: int, out: Path) -> int:
+    """Returns how many files were read or refused."""
+    shown = time.monotonic()
+
+    def show(seed: int) -> None:
+        nonlocal shown
+        signal.alarm(_CASE_S)
+        if time.monotonic() - shown > _SHOW_EVERY_S:
+            shown = time.monotonic()
+            print(f"  {seed - first + 1} of {count} files", flush=True)  # noqa: T201
+
+    warnings.simplefilter("error")  # a number that overflows in a library is a fault of whoever let it in
+    with tempfile.TemporaryDirectory() as folder:
+        counts, faults = run_files(first, count, Path(folder), out, show)
+    signal.alarm(0)
+    tally.faults += faults
+    states = ("read", "refused", "fault")
+    lines = [f"{'file':20}" + "".join(f"{state:>9}" for state in states)]
+    for name in sorted({name for name, _ in counts}):
+        lines.append(f"{name:20}" + "".join(f"{counts[name, state]:9}" for state in states))
+    print("\n".join([*lines, ""]))  # noqa: T201
+    return counts.total()
 
 
 def _guided(tally: Tally, count: int, out: Path) -> int:

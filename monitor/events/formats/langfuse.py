@@ -13,7 +13,7 @@ from monitor.errors import BadEvent
 from monitor.events.context import Context
 from monitor.events.draft import Draft
 from monitor.events.event import Event, Message
-from monitor.events.json_object import JsonObject
+from monitor.events.json_object import JsonObject, key_names
 from monitor.events.request_body import request_messages
 from monitor.events.response_body import Response, read_response
 from monitor.events.said import Said
@@ -61,10 +61,8 @@ def _has_body(data: JsonObject) -> bool:
 def _of_entry(entry: JsonObject, context: Context) -> tuple[Event, ...]:
     said, body, path = Said(), entry["body"], f"{context.path}.body"
     if not any(body.get(key) not in (None, "", [], {}) for key in ("input", "output")):
-        if others := sorted(key for key, value in entry.items() if value and key not in _FIELDS):
-            raise BadEvent(
-                f"no input or output, and other fields next to the body: {', '.join(others[:8])}", context.path
-            )
+        if others := [key for key, value in entry.items() if value and key not in _FIELDS]:
+            raise BadEvent(f"no input or output, and other fields next to the body: {key_names(others)}", context.path)
         return ()
     response = _output(body.get("output"), said, f"{path}.output")
     metadata: Any = body.get("metadata")

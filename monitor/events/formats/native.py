@@ -9,7 +9,7 @@ from monitor.errors import BadEvent
 from monitor.events.context import Context
 from monitor.events.draft import Draft
 from monitor.events.event import Event
-from monitor.events.json_object import JsonObject
+from monitor.events.json_object import JsonObject, key_names
 from monitor.events.pair import PairFormat
 from monitor.events.request_body import is_request, request_messages
 from monitor.events.response_body import ANSWER_FIELDS, responses_in
@@ -29,8 +29,7 @@ def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
     """The one event in `data`. Its id and time go before those of the envelope."""
     said, path = Said(), context.path
     if not recognises(data) and not data.get("request"):
-        keys = ", ".join(sorted(data)[:8]) or "none"
-        raise BadEvent(f"not a format that is read; the keys are: {keys}", path)
+        raise BadEvent(f"not a format that is read; the keys are: {key_names(data)}", path)
     if data.get("request"):
         return PAIR.parse(data, context)
     if data.get("messages") is not None and data.get("prompt") is not None:

@@ -17,7 +17,7 @@ from monitor.events.context import Context
 from monitor.events.draft import Draft
 from monitor.events.event import Event, Message
 from monitor.events.formats import otlp_attributes as attrs
-from monitor.events.json_object import JsonObject, json_type
+from monitor.events.json_object import JsonObject, json_type, key_names
 from monitor.events.said import Said
 
 T = TypeVar("T", Message, str)
@@ -53,8 +53,8 @@ def parse(data: JsonObject, context: Context) -> tuple[Event, ...]:
                 found += draft.events(replace(context, path=path))
         except BadEvent as fault:
             context.faults.add(fault)
-    if not found and (others := sorted(key for key, value in data.items() if value and key not in _FIELDS)):
-        raise BadEvent(f"no text in the spans, and other fields next to them: {', '.join(others[:8])}", context.path)
+    if not found and (others := [key for key, value in data.items() if value and key not in _FIELDS]):
+        raise BadEvent(f"no text in the spans, and other fields next to them: {key_names(others)}", context.path)
     return tuple(found)
 
 

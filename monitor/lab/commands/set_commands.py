@@ -170,6 +170,32 @@ def cases(
         raise typer.Exit(1)
 
 
+def evasion(
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Id or category of a set, or the path of its YAML file; default: all."),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(help="Most cases of each file, drawn with the seed; pairs stay whole.", min=1)
+    ] = 40,
+    json_file: JsonOption = None,
+    seed: SeedOption = 0,
+    config: ConfigOption = None,
+) -> None:
+    """Disguise the regression cases, for example in base64, and count how many the sets still find."""
+    with lab_extra():
+        from monitor.lab.data.chosen_sets import as_shipped, with_sets
+        from monitor.lab.evaluation.evasion import evasion_table, judge_disguised
+        from monitor.lab.reading.row_reader import RowReader
+    settings = load_config(config, os.environ)
+    settings = as_shipped(with_sets(settings, sets) if sets else settings)
+    reader = RowReader(settings, Console(stderr=True))
+    figures = judge_disguised(reader.artefacts.sets, reader.scores, limit, seed)
+    sys.stdout.write(evasion_table(figures) + "\n")
+    if json_file is not None:
+        _write(json_file, json.dumps([f.row() for f in figures], indent=2) + "\n")
+
+
 def planted(
     sets: Annotated[
         list[str] | None,

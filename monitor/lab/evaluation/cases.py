@@ -94,7 +94,7 @@ def judge_cases(
 
     Raises ConfigError if a set has no cases, or a row can't be used.
     """
-    by_set = _files(sets, folder)
+    by_set = files_of_sets(sets, folder)
     rows = {path: load_rows(path) for files in by_set.values() for path in files}
     scores = {path: score(of, path.name) for path, of in rows.items()}
     figures = []
@@ -118,7 +118,7 @@ def sampled(rows: Sequence[LabelledRow]) -> list[LabelledRow]:
 
 def sample_scores(sets: Sequence[LoadedSet], score: Scorer, folder: Path | None = None) -> dict[str, Sample]:
     """Scores of samples of all files of each set's category, by set id. Raises as judge_cases does."""
-    by_set = _files(sets, folder)
+    by_set = files_of_sets(sets, folder)
     rows = {path: sampled(load_rows(path)) for files in by_set.values() for path in files}
     scores = {path: score(of, path.name) for path, of in rows.items()}
     return {
@@ -131,7 +131,8 @@ def sample_scores(sets: Sequence[LoadedSet], score: Scorer, folder: Path | None 
     }
 
 
-def _files(sets: Sequence[LoadedSet], folder: Path | None) -> dict[str, tuple[Path, ...]]:
+def files_of_sets(sets: Sequence[LoadedSet], folder: Path | None = None) -> dict[str, tuple[Path, ...]]:
+    """The case files of every set, by set id. Raises ConfigError with every set that has none."""
     by_set = {loaded.set.id: case_files(loaded.set.category, folder) for loaded in sets}
     if problems := [
         f"{folder or builtin_folder() / 'cases'}: no {loaded.set.category}.jsonl, which set {loaded.set.id} needs"

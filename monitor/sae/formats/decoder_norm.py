@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from monitor.errors import ConfigError
 from monitor.sae.weights import Array
 
 
 def decoder_norm(w_dec: Array) -> Array:
-    """The length [s] of every row of `w_dec` [s, d]."""
-    norms: Array = np.linalg.norm(w_dec, axis=1).astype(np.float32)
+    """The length [s] of every row of `w_dec` [s, d]. Raises ConfigError if one is too long for float32."""
+    with np.errstate(over="ignore"):
+        norms: Array = np.linalg.norm(w_dec, axis=1).astype(np.float32)
+    if not np.isfinite(norms).all():
+        row = int(np.flatnonzero(~np.isfinite(norms))[0])
+        raise ConfigError(f"the decoder row of latent {row} is longer than float32 can say; is the file damaged?")
     return norms
 
 

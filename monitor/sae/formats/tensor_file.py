@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,9 @@ from safetensors.numpy import load_file
 
 from monitor.errors import ConfigError
 from monitor.sae.weights import Array
+
+_MOST_ZEROS = 1 << 28
+"""A gigabyte. Settings may name any width, and nothing of that size has to be in the file."""
 
 
 class TensorFile:
@@ -59,11 +63,11 @@ class TensorFile:
             if np.isfinite(array).all():
                 return np.ascontiguousarray(array.T) if transposed else array
             self._problems.append(f"{self.path}: {name}: has values that are not finite")
-        return np.zeros(shape[::-1] if transposed else shape, np.float32)
+        return self._zeros(shape[::-1] if transposed else shape)
 
     def take_or_zeros(self, name: str, shape: tuple[int, ...]) -> Array:
         """As `take`, but zeros if the file has no such tensor."""
-        return self.take(name, shape) if name in self else np.zeros(shape, np.float32)
+        return self.take(name, shape) if name in self else self._zeros(shape)
 
     def check(self, also: Sequence[str] = ()) -> None:
         """Raises ConfigError with every problem, and for tensors that nothing has taken; those in `also` are fine.
@@ -75,6 +79,12 @@ class TensorFile:
             self._problems.append(f"{self.path}: {unknown[0]}: {self.needed_by} has no such tensor; is it another SAE?")
         if self._problems:
             raise ConfigError(self._problems)
+
+    def _zeros(self, shape: tuple[int, ...]) -> Array:
+        """In place of a tensor that is not there. Raises ConfigError if the settings ask for too large a one."""
+        if math.prod(shape) > _MOST_ZEROS:
+            raise ConfigError(self._problems or f"{self.path}: {self.needed_by} needs a tensor of shape {shape}")
+        return np.zeros(shape, np.float32)
 
     def _not_there(self, name: str) -> str:
         return "there" if name in self._values else f"missing; {self.needed_by} needs it"
