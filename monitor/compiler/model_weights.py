@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,10 +11,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from monitor.errors import ConfigError
-from monitor.model.files import ModelFiles
+from monitor.model.files import CONFIG_FILE, ModelFiles
 from monitor.model.four_bit import FourBitWeight
 from monitor.model.gguf_model import GgufModel
 from monitor.model.narrow import narrowed
+from monitor.model.text_file import read_object
 
 _FLOATS = ("float64", "float32", "float16", "bfloat16")
 
@@ -82,14 +82,6 @@ class ModelWeights:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """config.json of a model folder; for a model of text and images, the part about text."""
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text())
-    except OSError as e:
-        raise ConfigError(f"{path}: cannot be read: {e.strerror}") from None
-    except ValueError as e:
-        raise ConfigError(f"{path}: not JSON: {e}") from None
-    if not isinstance(config, dict):
-        raise ConfigError(f"{path}: expected an object")
+    config = read_object(folder / CONFIG_FILE)
     text = config.get("text_config")
     return text if isinstance(text, dict) else config
