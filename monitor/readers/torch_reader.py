@@ -78,6 +78,11 @@ class TorchReader:
         return 0
 
     @property
+    def vocabulary(self) -> int:
+        """Tokens that have an embedding."""
+        return self._model.vocabulary
+
+    @property
     def d_model(self) -> int:
         """Width of the residual stream."""
         return self._model.d_model
