@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.detector import Detector, detector_of
 from detectors.feature_set import FeatureSet, Severity
-from detectors.pooling import Pooling, pool
-from detectors.score import Score
+from detectors.pooling import Pooling, pool_windows
+from detectors.score import Score, Window
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,11 @@ class SegmentActivations:
     _pooled: dict[Pooling, NDArray[np.float32]] = field(default_factory=dict, repr=False, compare=False)
 
     def pooled(self, pooling: Pooling) -> NDArray[np.float32]:
-        """Pooled into [column]; computed once for all sets with the same pooling."""
+        """Pooled into [window, column]; computed once for all sets with the same pooling."""
+        # sets with different penalties share their windows
+        pooling = pooling.model_copy(update={"window_penalty": 0.0}) if pooling.window_penalty else pooling
         if pooling not in self._pooled:
-            self._pooled[pooling] = pool(self.values, pooling)
+            self._pooled[pooling] = pool_windows(self.values, pooling)
         return self._pooled[pooling]
 
 
@@ -91,6 +94,8 @@ class Match:
     probe: ProbeHit | None
     strength: NDArray[np.float32]
     """[token], 0 to 1: how strongly the set's features (and its probe) are active on each token, for shading."""
+    window: Window | None = None
+    """The part of a long segment that decided. All tokens of the evidence are in it; None if the whole segment did."""
 
 
 def highest_by_name(scores: Iterable[tuple[str, float]]) -> list[float]:
@@ -132,11 +137,25 @@ class Matcher:
         for segment in segments:
             if segment.name not in wanted or segment.values.shape[0] < self.feature_set.min_tokens:
                 continue
-            pooled = segment.pooled(pooling)[self._columns]
+            pooled = segment.pooled(pooling)[:, self._columns]  # [window, column]
             if not np.isfinite(pooled).all():
                 raise ValueError(f"{self.feature_set.id}: an activation in {segment.name} is not a finite number")
-            scored.append((segment, self.detector.score(pooled)))
+            scored.append((segment, self._highest(segment, pooled)))
         return scored
+
+    def _highest(self, segment: SegmentActivations, pooled: NDArray[np.float32]) -> Score:
+        """The score of the window with the highest one (the first of equals), from `pooled` [window, column]."""
+        scores = [self.detector.score(window) for window in pooled]
+        if len(scores) == 1:
+            return scores[0]
+        best = max(range(len(scores)), key=lambda n: scores[n].value)
+        pooling = self.feature_set.pooling
+        penalty = pooling.window_penalty * math.log(len(scores))
+        return replace(
+            scores[best],
+            value=self.detector.scale.lowered(scores[best].value, penalty),
+            window=Window(*pooling.windows(segment.values.shape[0])[best], len(scores), penalty),
+        )
 
     def best(self, segments: Sequence[SegmentActivations]) -> tuple[SegmentActivations, Score] | None:
         """The highest-scoring segment (the first of equals) and the event's score; None if the set looks at no segment.
@@ -186,6 +205,7 @@ class Matcher:
             unnamed=self._unnamed(segment, score),
             probe=self._probe(segment, score),
             strength=self._strength(segment, score),
+            window=score.window,
         )
 
     def _severity(self, score: float) -> Severity:
@@ -212,7 +232,7 @@ class Matcher:
                     share=contribution / score.raised,
                     threshold=feature.threshold,
                     weight=feature.weight,
-                    tokens=self._strongest(segment.values[:, self._columns[column]]),
+                    tokens=self._strongest(self._column(segment, score, column)),
                 )
             )
         return tuple(hits)
@@ -229,7 +249,7 @@ class Matcher:
         if score.probe is None:
             return None
         share = max(score.probe, 0.0) / score.raised if score.raised else 0.0
-        return ProbeHit(score.probe, share, self._strongest(segment.values[:, self._columns[-1]]))
+        return ProbeHit(score.probe, share, self._strongest(self._column(segment, score, -1)))
 
     def _strongest(self, values: NDArray[np.float32]) -> tuple[tuple[int, float], ...]:
         rows = np.argsort(-values, kind="stable")[: self._top_tokens]
@@ -239,11 +259,24 @@ class Matcher:
         """Each token's share of the evidence: activations weighted as in the score, scaled to a maximum of 1."""
         raw = self._evidence(segment, score, score.contributions > 0)
         if score.probe is not None:
-            raw = raw + np.clip(segment.values[:, self._columns[-1]], 0, None)
+            raw = raw + np.clip(self._column(segment, score, -1), 0, None)
         top = float(raw.max(initial=0))
         return (raw / top if top > 0 else raw).astype(np.float32)
 
     def _evidence(self, segment: SegmentActivations, score: Score, helped: NDArray[np.bool_]) -> NDArray[np.float32]:
         """[token] The sum of the activations of the features `helped` [feature], weighted as in the score."""
         per_unit = np.where(helped, score.contributions / np.where(score.pooled > 0, score.pooled, 1), 0)  # [feature]
-        return np.asarray(segment.values[:, self._columns[: per_unit.size]] @ per_unit, np.float32)
+        return _only_window(segment.values[:, self._columns[: per_unit.size]] @ per_unit, score.window)
+
+    def _column(self, segment: SegmentActivations, score: Score, column: int) -> NDArray[np.float32]:
+        """[token] The activations in one of the set's columns."""
+        return _only_window(segment.values[:, self._columns[column]], score.window)
+
+
+def _only_window(values: NDArray[np.float32], window: Window | None) -> NDArray[np.float32]:
+    """`values` [token], with 0 for tokens outside the window, which are no evidence."""
+    if window is None:
+        return values.astype(np.float32)
+    kept = np.zeros(values.shape, np.float32)
+    kept[window.start : window.stop] = values[window.start : window.stop]
+    return kept

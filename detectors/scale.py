@@ -38,6 +38,10 @@ class Scale:
         """The mean of several scores."""
         return sum(scores) / len(scores)
 
+    def lowered(self, score: float, by: float) -> float:
+        """The score whose margin over any threshold is smaller by `by`."""
+        return score - by
+
 
 @dataclass(frozen=True)
 class LogisticScale(Scale):
@@ -48,6 +52,9 @@ class LogisticScale(Scale):
 
     def mean(self, scores: Sequence[float]) -> float:
         return logistic(sum(map(log_odds, scores)) / len(scores))
+
+    def lowered(self, score: float, by: float) -> float:
+        return logistic(log_odds(score) - by)
 
 
 def log_odds(p: float) -> float:

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a long segment that has the highest score of all its windows."""
+
+    start: int
+    """Its first row of the segment."""
+    stop: int
+    """The row after its last one."""
+    of: int
+    """How many windows the segment has."""
+    penalty: float
+    """What came off the score because there are so many; log-odds if the score is logistic."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +35,8 @@ class Score:
     contributions: NDArray[np.float32]
     probe: float | None = None
     """What the set's probe adds to the logit; None without a probe."""
+    window: Window | None = None
+    """Where the score comes from; None if it is the whole segment."""
 
     @property
     def raised(self) -> float:
@@ -29,5 +45,10 @@ class Score:
 
     def divided_by(self, parts: int, value: float) -> Score:
         """The score as one of `parts` that make `value` together: everything contributes only its part."""
-        probe = None if self.probe is None else self.probe / parts
-        return Score(value, self.pooled, self.contributions / np.float32(parts), probe)
+        return replace(
+            self,
+            value=value,
+            contributions=self.contributions / np.float32(parts),
+            probe=None if self.probe is None else self.probe / parts,
+            window=None if self.window is None else replace(self.window, penalty=self.window.penalty / parts),
+        )

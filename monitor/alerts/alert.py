@@ -52,6 +52,16 @@ class AlertSet(_Model):
     status: str
 
 
+class AlertWindow(_Model):
+    """Characters [start, end) of the segment: the window with the highest score of a segment pooled in several."""
+
+    start: int
+    end: int
+    tokens: int
+    of: int
+    """How many windows the segment has."""
+
+
 class AlertSegment(_Model):
     """The segment with the highest score. Token offsets count from the start of its text."""
 
@@ -59,6 +69,8 @@ class AlertSegment(_Model):
     index: int
     tokens: int
     chars: int
+    window: AlertWindow | None = None
+    """The part that the score and all evidence come from; None if that is the whole segment."""
 
 
 class TokenActivation(_Model):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.matching import FeatureHit, Match
+from detectors.score import Window
 from monitor.alerts.alert import (
     Alert,
     AlertContent,
@@ -20,6 +21,7 @@ from monitor.alerts.alert import (
     AlertSegment,
     AlertSet,
     AlertUnnamed,
+    AlertWindow,
     TokenActivation,
     alert_id,
 )
@@ -90,7 +92,13 @@ class AlertBuilder:
             threshold=match.threshold,
             unit=match.unit,
             rules=tuple(rules),
-            segment=AlertSegment(name=segment.name, index=segment.index, tokens=len(spans), chars=len(segment.text)),
+            segment=AlertSegment(
+                name=segment.name,
+                index=segment.index,
+                tokens=len(spans),
+                chars=len(segment.text),
+                window=None if match.window is None else _window(match.window, spans),
+            ),
             features=tuple(self._feature(hit, loaded, segment, spans) for hit in match.hits),
             unnamed=None
             if match.unnamed is None
@@ -152,3 +160,9 @@ class AlertBuilder:
         prompt = next((m.content for m in reversed(event.messages) if m.role == "user"), "")
         strengths = ((*span, round(float(s), 3)) for span, s in zip(spans, strength, strict=True))
         return AlertContent(prompt=prompt, text=segment.text, strengths=tuple(s for s in strengths if s[2] > 0))
+
+
+def _window(window: Window, spans: Spans) -> AlertWindow:
+    return AlertWindow(
+        start=spans[window.start][0], end=spans[window.stop - 1][1], tokens=window.stop - window.start, of=window.of
+    )

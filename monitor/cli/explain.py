@@ -103,6 +103,7 @@ def arithmetic(used: FeatureSet, score: Score) -> dict[str, Any]:
     rows.sort(key=lambda row: -abs(row["contribution"]))
     is_logistic = used.detector in ("weighted", "probe")
     total = float(score.contributions.sum()) + (score.probe or 0.0) + (used.bias if is_logistic else 0.0)
+    total -= 0.0 if score.window is None else score.window.penalty
     return {
         "set": used.id,
         "version": used.version,
@@ -110,6 +111,9 @@ def arithmetic(used: FeatureSet, score: Score) -> dict[str, Any]:
         "features": rows,
         "bias": used.bias if is_logistic else None,
         "probe": None if score.probe is None else {"contribution": round(score.probe, 6), "share": share(score.probe)},
+        "window": None
+        if score.window is None
+        else {"of": score.window.of, "contribution": -round(score.window.penalty, 6)},
         "logit": round(total, 6) if is_logistic else None,
         "score": round(score.value, 6),
         "threshold": 1.0 if used.threshold is None else used.threshold,
@@ -138,6 +142,9 @@ def _show(console: Console, found: dict[str, Any]) -> None:
         )
     if found["probe"] is not None:
         table.add_row("", "linear probe", "", "", *_part(found["probe"]["contribution"], found["probe"]["share"]))
+    if found["window"] is not None:
+        penalty = f"{found['window']['contribution']:+.4f}"
+        table.add_row("", f"highest of {found['window']['of']} windows", "", "", penalty, "")
     if found["bias"] is not None:
         table.add_row("", "bias", "", "", f"{found['bias']:+.4f}", "")
         table.add_row("", "logit, the sum of all", "", "", f"{found['logit']:+.4f}", "")

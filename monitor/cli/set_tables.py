@@ -66,7 +66,8 @@ def show(console: Console, loaded: LoadedSet) -> None:
     say(used.definition, "Definition")
     several = "" if len(used.segments) == 1 else f"; the event's score is their {used.combine_segments}"
     say(", ".join(used.segments) + several, "Segments")
-    say(f"{used.detector}, {len(used.features)} features, {used.pooling.kind} over tokens", "Detector")
+    over = f"windows of {used.pooling.window_tokens} tokens" if used.pooling.window_tokens else "tokens"
+    say(f"{used.detector}, {len(used.features)} features, {used.pooling.kind} over {over}", "Detector")
     say(f"{threshold_text(used)}, severity {used.severity}", "Threshold")
     for escalation in used.escalations:
         say(f"{escalation.severity} at a score of {escalation.score:.3g} or more", "Escalation")

@@ -8,7 +8,7 @@ from monitor.lab.commands.curate_command import curate
 from monitor.lab.commands.fit_commands import code_rows, layer_sweep, make_sets
 from monitor.lab.commands.label_commands import label_app
 from monitor.lab.commands.sae_commands import collect, sae_figures, step_speed, train
-from monitor.lab.commands.set_commands import calibrate, cases, evaluate, reference
+from monitor.lab.commands.set_commands import calibrate, cases, evaluate, planted, reference
 
 app = typer.Typer(name="lab", help="Offline work on feature sets; needs latentwatch\\[lab].", no_args_is_help=True)
 app.command()(collect)
@@ -18,6 +18,7 @@ app.command()(curate)
 app.command()(evaluate)
 app.command()(calibrate)
 app.command()(cases)
+app.command()(planted)
 app.command()(reference)
 app.command("make-sets")(make_sets)
 app.command("layer-sweep")(layer_sweep)

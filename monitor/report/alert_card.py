@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from monitor.alerts.alert import Alert, AlertFeature, TokenActivation
+from monitor.alerts.alert import Alert, AlertFeature, AlertSegment, TokenActivation
 from monitor.report.score import ScoreBar, figure, percent, score_bar, unit
 from monitor.report.shading import Run, Window, shaded, strongest_window
 from monitor.report.visible_text import visible, visible_line
@@ -91,7 +91,7 @@ def alert_card(alert: Alert) -> AlertCard:
         threshold=figure(alert.threshold),
         unit=unit(alert),
         bar=score_bar(alert),
-        segment=f"{alert.segment.name}, {alert.segment.tokens} tokens",
+        segment=f"{alert.segment.name}, {_tokens(alert.segment)}",
         text=None if content is None else _safe_window(shaded(content.text, content.strengths)),
         text_chars=0 if content is None else len(content.text),
         features=tuple(_row(feature) for feature in alert.features),
@@ -102,6 +102,11 @@ def alert_card(alert: Alert) -> AlertCard:
         if probe is None
         else ProbeRow(figure(probe.contribution), percent(probe.share), _chips(probe.tokens)),
     )
+
+
+def _tokens(segment: AlertSegment) -> str:
+    part = "" if segment.window is None else f"{segment.window.tokens} of "
+    return f"{part}{segment.tokens} tokens"
 
 
 def _row(feature: AlertFeature) -> FeatureRow:

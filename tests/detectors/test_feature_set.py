@@ -91,6 +91,13 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "pooling",
         "above is required for count",
     ),
+    "windows_of_max": (set_data(pooling={"kind": "max", "window_tokens": 8}), "pooling", "only allowed for mean"),
+    "window_odd": (set_data(pooling={"kind": "mean", "window_tokens": 7}), "pooling.window_tokens", "multiple of 2"),
+    "penalty_without_windows": (
+        set_data(pooling={"kind": "mean", "window_penalty": 1}),
+        "pooling",
+        "window_penalty is only allowed with window_tokens",
+    ),
     "min_tokens_zero": (set_data(min_tokens=0), "min_tokens", "greater than 0"),
     "unknown_escalation": (set_data(escalations=[{"score": 1, "severity": "max"}]), "escalations.0.severity", "'info'"),
     "model_hash_short": (set_data(reader={**READER, "model_sha256": "abc"}), "reader.model_sha256", "match pattern"),

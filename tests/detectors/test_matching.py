@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from detectors.matching import Match, Matcher, SegmentActivations
+from detectors.score import Window
 from tests.feature_set_factory import make_set, make_summed, make_weighted
 
 
@@ -168,3 +169,41 @@ def test_features_without_a_score_are_unnamed_and_those_that_speak_against_are_n
     assert found.unnamed is not None
     assert (found.unnamed.features, found.unnamed.contribution, found.unnamed.share) == (1, 6, 1)
     assert match(_unnamed(), segment([[3, 0]])).unnamed is None
+
+
+WINDOWS = {"kind": "mean", "window_tokens": 4, "window_penalty": 0.5}
+
+
+def test_the_window_with_the_highest_score_decides_and_holds_all_evidence() -> None:
+    matcher = Matcher(make_weighted(pooling=WINDOWS, threshold=0.5))
+    quiet, loud = [1.0, 0.0], [6.0, 0.0]
+    found = match(matcher, segment([quiet] * 4 + [loud] * 4 + [quiet]))
+    assert found.window == Window(start=4, stop=8, of=4, penalty=0.5 * math.log(4))
+    assert found.score == pytest.approx(1 / (1 + math.exp(1 - 0.5 * 6 + 0.5 * math.log(4))))
+    assert [hit.activation for hit in found.hits] == [6.0]
+    assert {row for hit in found.hits for row, _ in hit.tokens} == {4, 5, 6, 7}
+    assert np.flatnonzero(found.strength).tolist() == [4, 5, 6, 7]
+
+
+def test_a_segment_of_one_window_scores_as_without_windows() -> None:
+    values = segment([[3, 1], [4, 1], [5, 9], [0, 0]])
+    with_windows, without = (make_weighted(pooling=p, threshold=0.1) for p in (WINDOWS, {"kind": "mean"}))
+    found = match(Matcher(with_windows), values)
+    assert found.window is None
+    assert found.score == match(Matcher(without), values).score
+
+
+def test_sets_with_different_penalties_share_the_windows_of_a_segment() -> None:
+    values = segment([[6.0, 0.0]] * 8)
+    sums = [Matcher(make_summed(pooling={**WINDOWS, "window_penalty": p}, threshold=0.0)) for p in (0.0, 0.25)]
+    free, charged = (match(matcher, values).score for matcher in sums)
+    assert free - charged == pytest.approx(0.25 * math.log(3))
+    assert len(values._pooled) == 1
+
+
+def test_of_several_segments_each_loses_for_its_own_windows() -> None:
+    used = make_weighted(pooling=WINDOWS, threshold=0.1, segments=["user", "response"], combine_segments="mean")
+    found = match(Matcher(used), segment([[2, 0]], "user"), segment([[6, 0]] * 8))
+    assert found.window is not None
+    assert found.window.penalty == pytest.approx(0.5 * math.log(3) / 2), "half of the event's log-odds"
+    assert found.score == pytest.approx(1 / (1 + math.exp(-(0.0 + 2.0 - 0.5 * math.log(3)) / 2)))

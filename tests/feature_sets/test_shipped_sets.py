@@ -134,8 +134,8 @@ def test_contrasts_are_whole(path: Path) -> None:
     pairs: dict[str, list[int]] = {}
     for row in rows:
         assert row["label"] in (0, 1)
-        assert row["prompt"] or row["response"]
-        assert row["category"] == path.stem.rstrip("_234")
+        assert row.get("prompt") or row.get("messages") or row["response"]
+        assert row["category"] == path.stem.rstrip("_0123456789")
         if row.get("pair"):
             pairs.setdefault(row["pair"], []).append(row["label"])
     assert all(sorted(labels) == [0, 1] for labels in pairs.values())
@@ -172,6 +172,7 @@ def test_cases_are_whole(path: Path) -> None:
 def test_no_case_is_among_the_contrasts() -> None:
     def texts(paths: list[Path]) -> set[tuple[str, str]]:
         rows = [json.loads(line) for p in paths for line in p.read_text().splitlines()]
-        return {(r["prompt"].strip().lower(), r["response"].strip().lower()) for r in rows}
+        asked = [r.get("prompt") or " ".join(m["content"] for m in r.get("messages", ())) for r in rows]
+        return {(a.strip().lower(), r["response"].strip().lower()) for a, r in zip(asked, rows, strict=True)}
 
     assert not texts(CASES) & texts(CONTRASTS)

@@ -38,7 +38,7 @@ def set_recipe(name: str) -> dict[str, object]:
         "page_severity": "high",
         "segments": ["user", "response"],
     }
-    return {"id": name, **texts, **rule, "benign": "chat", "sources": sources}
+    return {"id": name, **texts, **rule, "benign": "chat", "windows": name == "deception", "sources": sources}
 
 
 RECIPES = {
@@ -46,6 +46,7 @@ RECIPES = {
     "layer": LAYER,
     "max_norm": 3000,
     "prior_tokens": 16,
+    "window_tokens": 8,
     "keep": 16,
     "c": 0.1,
     "target_fpr": 0.1,
@@ -136,6 +137,7 @@ class Chain:
             assert entry == {"version": "0.1.0", "sha256": made.sha256}
             assert len(made.set.features) == 12
             assert made.set.calibration is not None
+            assert made.set.pooling.window_tokens == (8 if name == "deception" else None)
             assert made.set.calibration.measured_n == 20
             assert [e.severity for e in made.set.escalations] == ["high"]
             assert (made.set.threshold or 1) <= made.set.escalations[0].score

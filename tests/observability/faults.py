@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -25,6 +26,8 @@ ALERTS = "llm.alerts"
 LATE_S = 3_600
 BURST = 30
 READ_IN_SILENCE = 1_200
+WINDOW_S = 30
+"""How long both rules about silence look back here."""
 UNREAD = 12_000
 _RISKY = next(event for event in demo_events() if event.id == "demo-0019")
 
@@ -70,7 +73,20 @@ def burst(running: Running) -> None:
 
 
 def sets_switched_off(running: Running) -> None:
-    """The sets that the canary alerts; what alerted before is still published, among many other events."""
+    """The sets that the canary alerts; what alerted before is still published, among many other events.
+
+    Before that, the same events for longer than the rules look back, to see that it is the sets that make them fire.
+    """
+    silent = [alert("SetSilent"), alert("CanarySilent")]
+    running.stack.topics.publish(EVENTS, harmless("heard", READ_IN_SILENCE))
+    loud_until = time.monotonic() + WINDOW_S + 10
+    for n in itertools.count():
+        running.stack.topics.publish(EVENTS, [risky(f"seen-{n}", "acme")])
+        running.stack.traffic.send_canary(f"seen-{n}")
+        time.sleep(3)
+        if time.monotonic() > loud_until:
+            break
+    assert not any(running.firing(each) for each in silent)
     alerted = running.prometheus.query(
         f'sum by (latentwatch_set_id) (latentwatch_alerts_total{{latentwatch_attribute_tenant="{CANARY_TENANT}"}}) > 0'
     )

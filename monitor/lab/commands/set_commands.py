@@ -24,6 +24,7 @@ from monitor.lab.commands.options import (
     LimitOption,
     SeedOption,
     SetOption,
+    whole_numbers,
 )
 
 
@@ -167,6 +168,35 @@ def cases(
     sys.stderr.write("".join(f"error: {problem}\n" for problem in problems))
     if problems:
         raise typer.Exit(1)
+
+
+def planted(
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Id or category of a set, or the path of its YAML file; default: all."),
+    ] = None,
+    lengths: Annotated[
+        str, typer.Option(help="Tokens of the texts, separated by commas.")
+    ] = "100,250,500,1000,2000,4000",
+    passage_tokens: Annotated[int, typer.Option(help="Most tokens of the risky passage.", min=1)] = 100,
+    texts: Annotated[int, typer.Option(help="Texts of each kind for each set and length.", min=1)] = 40,
+    json_file: JsonOption = None,
+    seed: SeedOption = 0,
+    config: ConfigOption = None,
+) -> None:
+    """Measure how recall falls with length: risky contrasts planted in long harmless texts."""
+    with lab_extra():
+        from monitor.lab.data.chosen_sets import with_sets
+        from monitor.lab.evaluation.planted import PlantedRequest, planted_figures, planted_table
+        from monitor.lab.reading.row_reader import RowReader
+    settings = load_config(config, os.environ)
+    settings = with_sets(settings, sets) if sets else settings
+    request = PlantedRequest(whole_numbers(lengths, "--lengths"), passage_tokens, texts, seed)
+    reader = RowReader(settings, Console(stderr=True))
+    figures = planted_figures(reader.artefacts.sets, reader.scores, reader.token_counts, request)
+    sys.stdout.write(planted_table(figures) + "\n")
+    if json_file is not None:
+        _write(json_file, json.dumps([f.row() for f in figures], indent=2) + "\n")
 
 
 def reference(

@@ -8,9 +8,10 @@ from pathlib import Path
 from re import Pattern
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from detectors.feature_set import CombineSegments, SegmentName, Severity
+from detectors.pooling import Pooling
 from monitor.errors import ConfigError
 from monitor.yaml_file import faults, load_yaml
 
@@ -49,9 +50,22 @@ class SetRecipe(_Model):
     """As in FeatureSet."""
     benign: Literal["chat", "code"]
     """Which texts by other authors stand in for harmless traffic when the set is measured."""
+    windows: bool = False
+    """Whether long segments are pooled over windows of the recipes' `window_tokens`. The fit stays as it is."""
     benign_share: Annotated[float, Field(gt=0)] = 1.0
     """How many sources the harmless texts of that kind count as in fitting; all other harmless texts count as one."""
     sources: Annotated[tuple[SourceUse, ...], Field(min_length=1)]
+    latents: tuple[int, ...] = ()
+    """The latents of the set that ships, if people chose them by their names; default: the first `keep` that are
+    found. Figures are always measured with those that are found without the source."""
+    keep: Annotated[int, Field(gt=0)] | None = None
+    """Latents that the set keeps; default: as in the recipes."""
+    refit_c: Annotated[float, Field(gt=0)] | None = None
+    """As Recipes.refit_c."""
+    probe_c: Annotated[float, Field(gt=0)] | None = None
+    """As Recipes.probe_c."""
+    probe_weight: Annotated[float, Field(gt=0)] = 1.0
+    """The spread of the probe's share of the logit, relative to that of the latents' share."""
     references: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     falsepositives: tuple[str, ...] = ()
@@ -80,23 +94,41 @@ class Recipes(_Model):
     layer: int
     max_norm: float
     prior_tokens: int
+    window_tokens: Annotated[int, Field(gt=0, multiple_of=2)] | None = None
+    """As in Pooling, for sets with `windows`."""
     keep: int
-    """Latents that a set keeps."""
-    choose: Literal["influence", "stability"] = "influence"
-    """Which latents a set keeps: those that move the logit of a model of all latents most, or those that models of
-    different sources and rows agree on."""
-    refit_c: Annotated[float, Field(gt=0)] | None = None
-    """Inverse strength of the L2 penalty on the latents that were chosen by stability; default: twice `c`."""
+    """Latents that a set keeps: those on which models of different sources and rows agree most."""
+    refit_c: Annotated[float, Field(gt=0)] = 0.01
+    """Inverse strength of the L2 penalty on the latents that a set keeps."""
     c: float
-    """Inverse strength of the L2 penalty."""
+    """Inverse strength of the L2 penalty on all latents."""
+    probe_c: Annotated[float, Field(gt=0)] = 0.01
+    """Inverse strength of the L2 penalty of probes."""
     target_fpr: float
     """Share of harmless texts that may reach the threshold."""
     page_fpr: float = 0.001
     """Share of harmless texts that may reach the score from which `page_severity` holds."""
+    own_fpr_factor: Annotated[float, Field(gt=0)] = 1.0
+    """How many times as many of the project's own harmless rows may reach a threshold, because they are harder."""
     rows_per_source: int
     """Most rows of a source by other authors; all of the project's own rows are used."""
     benign: tuple[BenignUse, ...]
     sets: tuple[SetRecipe, ...]
+
+    @model_validator(mode="after")
+    def _windows(self) -> Recipes:
+        for recipe in self.sets:
+            if recipe.windows and self.window_tokens is None:
+                raise ValueError(f"window_tokens: needed, because the set {recipe.id} has windows")
+        return self
+
+    def pooling(self, recipe: SetRecipe, penalty: float = 0.0) -> Pooling:
+        """How a set of these recipes pools, with this `window_penalty` if it has windows."""
+        if not recipe.windows:
+            return Pooling(kind="mean", prior_tokens=self.prior_tokens)
+        return Pooling(
+            kind="mean", prior_tokens=self.prior_tokens, window_tokens=self.window_tokens, window_penalty=penalty
+        )
 
 
 def load_recipes(path: Path) -> Recipes:

@@ -31,14 +31,24 @@ def fit_logistic(x: Floats, y: NDArray[np.int64], sample_weight: NDArray[np.floa
     Columns are divided by their deviation plus the median deviation, so that one or two rows can't give a large
     weight to a latent that is almost never active.
     """
-    mean, deviation = x.mean(axis=0), x.std(axis=0)
-    active = deviation > 0
-    scale = deviation + (np.median(deviation[active]) if active.any() else 1)
+    mean, scale = _centre_and_scale(x)
     model = LogisticRegression(C=c, max_iter=500)
     model.fit((x - mean) / scale, y, sample_weight=sample_weight)
     weights = (model.coef_[0] / scale).astype(np.float64)
     bias = float(model.intercept_[0] - weights @ mean)
     return SparseLogistic(np.arange(x.shape[1]), weights, bias)
+
+
+def standardised(x: Floats) -> Floats:
+    """The columns of x [entry, s] as `fit_logistic` sees them."""
+    mean, scale = _centre_and_scale(x)
+    return (x - mean) / scale
+
+
+def _centre_and_scale(x: Floats) -> tuple[Floats, Floats]:
+    mean, deviation = x.mean(axis=0), x.std(axis=0)
+    active = deviation > 0
+    return mean, deviation + (np.median(deviation[active]) if active.any() else np.float32(1))
 
 
 def fit_sparse_logistic(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,9 @@ from monitor.lab.fit.contenders import DENSE_C
 from monitor.lab.fit.logistic import fit_logistic
 from monitor.lab.fit.set_file import set_body, write_labels, write_reader, write_set
 from monitor.lab.fit.set_thresholds import Thresholds, calibrated, thresholds_of
+from monitor.lab.fit.window_penalty import over_windows
 from monitor.lab.fit.workbench import Scored, SetModel, Texts, Training, Workbench, joined, row_scores
+from monitor.lab.reading.compiled_residual import compiled_residual_reader
 from monitor.lab.reading.segment_table import SegmentReader
 from monitor.lab.reading.top_tokens import TopTokens
 from monitor.lab.statistics import (
@@ -38,6 +39,7 @@ from monitor.lab.statistics import (
 )
 from monitor.model.files import file_sha256, locate
 from monitor.readers.cut_model import TorchPrecision
+from monitor.readers.reader import Reader
 from monitor.readers.torch_reader import TorchReader
 from monitor.readers.windows import WindowReader
 from monitor.sae.encoder import CuratedEncoder
@@ -50,7 +52,7 @@ from monitor.tokens.tokeniser import EventTokeniser
 KINDS = ("weighted", "probe")
 MIN_PROBE_GAIN = 0.005
 """What a probe must gain on held-out sources to be worth a score that features explain only in part."""
-SIZES = {"all": sys.maxsize, "64": 64, "32": 32, "16": 16}
+SIZES = (64, 32, 16)
 """How many latents the models have that show what fewer of them cost."""
 
 _LABEL_ROWS = 150
@@ -61,10 +63,18 @@ Fitted = dict[str, SetModel]
 Figures = dict[str, dict[str, Any]]
 
 
-def fitted_kinds(bench: Workbench, data: Training) -> Fitted:
-    """The set as each kind of detector."""
-    weighted = bench.fit(data)
-    return {"weighted": weighted, "probe": bench.with_probe(data, weighted)}
+def fitted_kinds(bench: Workbench, recipe: SetRecipe, data: Training, latents: NDArray[np.int64]) -> Fitted:
+    """The set over these latents as each kind of detector."""
+    weighted = bench.fit(recipe, data, latents)
+    kinds = {"weighted": weighted, "probe": bench.with_probe(recipe, data, weighted)}
+    return {kind: over_windows(bench, recipe, model) for kind, model in kinds.items()}
+
+
+def shipped_model(bench: Workbench, recipe: SetRecipe, kind: str) -> SetModel:
+    """The set fitted on all sources, over the latents that people chose, or that were found."""
+    data = bench.training(recipe, None)
+    latents = np.array(recipe.latents, np.int64) if recipe.latents else bench.latents(data)[: _keep(bench, recipe)]
+    return fitted_kinds(bench, recipe, data, latents)[kind]
 
 
 def held_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: dict[str, Texts]) -> dict[str, Figures]:
@@ -72,13 +82,17 @@ def held_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: di
     data = bench.training(recipe, family)
     if not (data.y == 1).any():
         return {}
-    models = fitted_kinds(bench, data)
+    found_latents = bench.latents(data)
+    models = fitted_kinds(bench, recipe, data, found_latents[: _keep(bench, recipe)])
     dense = fit_logistic(data.residual(), data.y, data.weights, DENSE_C)
     words = word_only_scores(data.words(), data.y, data.weights)
     judged = bench.judge_texts(recipe)
     benign = {k: np.concatenate([bench.score(recipe, t, m).scores for t in judged]) for k, m in models.items()}
     thresholds = {kind: thresholds_of(bench, recipe, model) for kind, model in models.items()}
-    sizes = dict(zip(SIZES, bench.fit_sizes(data, SIZES.values()), strict=True))
+    few = {
+        str(size): bench.fit(recipe.model_copy(update={"refit_c": None}), data, found_latents[:size]) for size in SIZES
+    }
+    sizes = {size: over_windows(bench, recipe, model) for size, model in {"all": bench.fit_all(data), **few}.items()}
     found: dict[str, Figures] = {kind: {} for kind in KINDS}
     for source in (s for s in recipe.sources if s.family == family):
         labels = {row.label for row in texts[source.file].rows}
@@ -102,6 +116,10 @@ def held_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: di
                 "held_out": True,
             }
     return found
+
+
+def _keep(bench: Workbench, recipe: SetRecipe) -> int:
+    return recipe.keep or bench.recipes.keep
 
 
 def hard_negatives(recipe: SetRecipe, texts: dict[str, Texts]) -> list[Texts]:
@@ -177,10 +195,12 @@ def make_sets(
     cache: Path,
     device: str,
     precision: TorchPrecision,
+    bundle: Path | None = None,
 ) -> None:
     """Makes the sets of `recipes` in the folder `out`, which contains their SAE in the folder `sae`.
 
     `data` are the folders with the labelled files. Activations are stored in `cache`, so that no text is read twice.
+    Texts are read with torch, or with the compiled `bundle`.
     """
     console = Console(stderr=True)
     files = locate(model, None, None)
@@ -188,28 +208,33 @@ def make_sets(
     sae_sha256 = file_sha256(out / "sae" / WEIGHTS_FILE)
     tokeniser = EventTokeniser.load(files.tokenizer_file, ChatTemplate(files.chat_template(), files.special_tokens()))
 
-    def reader_of(encoder: Any) -> TorchReader:
-        return TorchReader(files.folder, recipes.layer, encoder, device=device, dtype=precision)
+    def residual_reader() -> tuple[Reader, str]:
+        if bundle is None:
+            return TorchReader(files.folder, recipes.layer, lambda x: x, device=device, dtype=precision), precision
+        return compiled_residual_reader(bundle, files.sha256, recipes.layer)
 
-    def windows_of(reader: TorchReader) -> WindowReader:
-        return WindowReader(reader, tokeniser.shared_prefixes(), window_tokens=2048, overlap_tokens=256)
-
-    residual_reader = reader_of(lambda residual: residual)
+    reader, read_in = residual_reader()
+    windows = WindowReader(reader, tokeniser.shared_prefixes(), window_tokens=2048, overlap_tokens=256)
     segments = SegmentReader(
-        reader=windows_of(residual_reader),
-        d_model=residual_reader.d_model,
+        reader=windows,
+        d_model=sae.d_in,
         encoder=CuratedEncoder(sae, range(sae.d_sae), "raw", device),
         tokeniser=tokeniser,
         max_norm=recipes.max_norm,
-        key=f"{files.sha256} {sae_sha256} {recipes.layer} {precision}",
+        key=f"{files.sha256} {sae_sha256} {recipes.layer} {read_in}",
         folder=cache,
     )
 
+    windowed = next((recipes.pooling(r) for r in recipes.sets if r.windows), None)
+
     def texts_of(rows: list[LabelledRow], name: str) -> Texts:
         with console.status(f"reading {name}"):
-            table = segments.read(rows)
+            if windowed is None:
+                table, long = segments.read(rows), None
+            else:
+                table, long = segments.read_with_windows(rows, windowed)
         console.print(f"{name}: {len(rows)} rows, {int(table.tokens.sum())} tokens", highlight=False)
-        return Texts.of(rows, table, recipes.prior_tokens)
+        return Texts.of(rows, table, recipes.prior_tokens, long)
 
     sources = {s.file: s for r in recipes.sets for s in r.sources}
     own = {s.file for r in recipes.sets for s in r.sources if s.family == "own"}
@@ -229,14 +254,10 @@ def make_sets(
             for kind, figures in held_out_metrics(bench, recipe, family, texts).items():
                 metrics[recipe.id][kind] |= figures
     kinds = {r.id: best_kind(metrics[r.id], r) for r in recipes.sets}
-    models = {
-        r.id: fitted_kinds(bench, bench.training(r, None))[kinds[r.id]]
-        for r in track(recipes.sets, "all sources", console=console)
-    }
+    models = {r.id: shipped_model(bench, r, kinds[r.id]) for r in track(recipes.sets, "all sources", console=console)}
 
     latents = sorted({int(i) for m in models.values() for i in m.features.latents})
-    reader = reader_of(CuratedEncoder(sae, latents, "raw", device))
-    labels = TopTokens(windows_of(reader), tokeniser, len(latents))
+    labels = TopTokens(windows, sae.d_in, CuratedEncoder(sae, latents, "raw", device), tokeniser)
     with console.status("labelling features"):
         labels.look_at([row for file in sorted(own) for row in texts[file].rows[:_LABEL_ROWS]])
     label = {latent: labels.label(n) for n, latent in enumerate(latents)}
@@ -247,7 +268,7 @@ def make_sets(
         fitted, kind = models[recipe.id], kinds[recipe.id]
         console.print(f"{recipe.id}: {kind}", highlight=False)
         body = {
-            **set_body(recipe, recipes),
+            **set_body(recipe, recipes, fitted.window_penalty),
             "detector": kind,
             "bias": round(float(fitted.bias), 5),
             **calibrated(bench, recipe, fitted),

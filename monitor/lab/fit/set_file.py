@@ -100,8 +100,9 @@ def write_labels(folder: Path, labels: Mapping[int, str], evidence: str) -> None
     before.model_copy(update={"labels": dict(labels), "evidence": evidence}).save(path)
 
 
-def set_body(recipe: SetRecipe, recipes: Recipes) -> dict[str, Any]:
-    """The part of a set that is not measured."""
+def set_body(recipe: SetRecipe, recipes: Recipes, window_penalty: float | None = None) -> dict[str, Any]:
+    """The part of a set that is not measured, and its pooling."""
+    pooling = recipes.pooling(recipe, window_penalty or 0.0)
     return {
         "id": recipe.id,
         "title": recipe.title,
@@ -113,7 +114,7 @@ def set_body(recipe: SetRecipe, recipes: Recipes) -> dict[str, Any]:
         "description": recipe.description,
         "segments": list(recipe.segments),
         "combine_segments": recipe.combine_segments,
-        "pooling": {"kind": "mean", "prior_tokens": recipes.prior_tokens},
+        "pooling": pooling.model_dump(exclude_none=True, exclude_defaults=True),
         "falsepositives": list(recipe.falsepositives),
         "known_gaps": list(recipe.known_gaps),
         "references": list(recipe.references),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.lab.data.recipe import SetRecipe
-from monitor.lab.fit.workbench import Scored, SetModel, Workbench
+from monitor.lab.data.recipe import Recipes, SetRecipe
+from monitor.lab.fit.workbench import Scored, SetModel, Texts, Workbench, row_scores
 from monitor.lab.statistics import binomial_interval, threshold_at_fpr
 
 
@@ -24,10 +25,13 @@ class Thresholds:
 
 
 def thresholds_of(bench: Workbench, recipe: SetRecipe, model: SetModel) -> Thresholds:
-    """The logits that at most `target_fpr` and `page_fpr` of each kind of harmless texts reach."""
-    scores = _calibration_scores(bench, recipe, model)
-    rates = bench.recipes.target_fpr, bench.recipes.page_fpr
-    watch, page = (max(threshold_at_fpr(s, rate) for s in scores) for rate in rates)
+    """The logits that at most `target_fpr` and `page_fpr` of every calibration source reach.
+
+    The project's own harmless rows are harder than traffic, so `own_fpr_factor` times as many of them may.
+    """
+    traffic, own = calibration_scores(bench, recipe, model.logits)
+    recipes = bench.recipes
+    watch, page = (threshold_for(recipes, traffic, own, rate) for rate in (recipes.target_fpr, recipes.page_fpr))
     return Thresholds(watch, page)
 
 
@@ -35,14 +39,15 @@ def calibrated(bench: Workbench, recipe: SetRecipe, model: SetModel) -> dict[str
     """The threshold, the escalation if the recipe has one, and the calibration record."""
     recipes = bench.recipes
     thresholds = thresholds_of(bench, recipe, model)
+    traffic, own = calibration_scores(bench, recipe, model.logits)
     judged = np.concatenate([bench.score(recipe, t, model).scores for t in bench.judge_all()])
     hits = int((judged >= thresholds.watch).sum())
     low, high = binomial_interval(hits, judged.size)
     record: dict[str, Any] = {
-        "benign": "the strictest of: instructions of two collections; package code, shell and C, none of it used "
-        "in fitting; and the harmless contrasts of other categories, which were; measured on instructions of a "
-        "third collection and standard-library code",
-        "n": sum(s.size for s in _calibration_scores(bench, recipe, model)),
+        "benign": "the strictest of: instructions of two collections, package code, shell and C, each by itself and "
+        f"none of it used in fitting; and, at {recipes.own_fpr_factor:g} times the target, the harmless contrasts of "
+        "other categories, which were; measured on instructions of a third collection and standard-library code",
+        "n": sum(scores.size for scores in traffic) + own.size,
         "target_fpr": recipes.target_fpr,
         "measured_fpr": round(hits / judged.size, 4),
         "measured_n": int(judged.size),
@@ -58,12 +63,32 @@ def calibrated(bench: Workbench, recipe: SetRecipe, model: SetModel) -> dict[str
     return found
 
 
-def _calibration_scores(bench: Workbench, recipe: SetRecipe, model: SetModel) -> list[NDArray[np.float64]]:
-    """Scores of harmless texts of each kind."""
-    # traffic differs from site to site: a threshold holds for chat, for code and for casual talk, each by itself.
+Logits = Callable[[Texts], NDArray[np.float64]]
+"""The logits [entry] of texts."""
+
+
+def calibration_scores(
+    bench: Workbench, recipe: SetRecipe, logits: Logits
+) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
+    """Scores of the harmless texts of each calibration source, and of the project's own harmless rows."""
+
+    # traffic differs from site to site: a threshold holds for every author's texts, not for the average of them.
     # Published instructions are tidy; the project's own harmless rows of other categories are written as people talk.
-    kinds = [bench.calibration_texts("chat"), bench.calibration_texts("code"), bench.other_own(recipe)]
-    return [np.concatenate([_harmless_scores(bench.score(recipe, t, model)) for t in texts]) for texts in kinds]
+    def scores(texts: Texts) -> NDArray[np.float64]:
+        return _harmless_scores(row_scores(recipe, texts, logits(texts)))
+
+    own = [scores(texts) for texts in bench.other_own(recipe)]
+    return [scores(texts) for texts in bench.calibration_texts()], np.concatenate([np.zeros(0), *own])
+
+
+def threshold_for(
+    recipes: Recipes, traffic: Sequence[NDArray[np.float64]], own: NDArray[np.float64], rate: float
+) -> float:
+    """The logit that at most `rate` of the scores of every source reach, and `own_fpr_factor` as many of `own`."""
+    found = [threshold_at_fpr(scores, rate) for scores in traffic]
+    if own.size:
+        found.append(threshold_at_fpr(own, recipes.own_fpr_factor * rate))
+    return max(found)
 
 
 def _harmless_scores(scored: Scored) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +12,11 @@ from detectors.feature_set import CombineSegments
 from detectors.matching import highest_by_name
 from monitor.lab.data.recipe import BenignUse, Recipes, SetRecipe
 from monitor.lab.data.rows import LabelledRow
-from monitor.lab.fit.logistic import SparseLogistic, fit_logistic, fit_sparse_logistic, pruned
+from monitor.lab.fit.logistic import SparseLogistic, fit_logistic
 from monitor.lab.fit.residual_probe import ResidualProbe, fit_residual_probe
-from monitor.lab.fit.stability import stable_columns
+from monitor.lab.fit.stability import stable_order
+from monitor.lab.fit.text_windows import TextWindows
 from monitor.lab.reading.segment_table import SegmentTable
-
-PROBE_C = 1e-3
-"""Inverse strength of the L2 penalty of probes."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +30,26 @@ class Texts:
     """For each row, its entries in the table."""
     shrink: NDArray[np.float32]
     """[entry] The factor by which the set's pooling shrinks a mean."""
+    windows: TextWindows | None = None
+    """Of the long segments; None if no set has windows."""
 
     @classmethod
-    def of(cls, rows: list[LabelledRow], table: SegmentTable, prior_tokens: int) -> Texts:
+    def of(
+        cls, rows: list[LabelledRow], table: SegmentTable, prior_tokens: int, windows: SegmentTable | None = None
+    ) -> Texts:
         """The texts of `rows`. Every mean includes `prior_tokens` more tokens without activation."""
         shrink = (table.tokens / (table.tokens + prior_tokens)).astype(np.float32)
         entries: list[list[int]] = [[] for _ in rows]
         for entry, row in enumerate(table.row):
             entries[int(row)].append(entry)
-        return cls(rows, table, (table.latents * shrink[:, None]).astype(np.float16), entries, shrink)
+        return cls(
+            rows,
+            table,
+            (table.latents * shrink[:, None]).astype(np.float16),
+            entries,
+            shrink,
+            None if windows is None else TextWindows.of(windows, table, prior_tokens),
+        )
 
     def labelled(self, label: int) -> list[int]:
         """Entries of the labelled segments of the rows with that label."""
@@ -86,6 +95,8 @@ class SetModel:
 
     features: SparseLogistic
     probe: ResidualProbe | None = None
+    window_penalty: float | None = None
+    """Of Pooling; None if the set has no windows."""
 
     @property
     def bias(self) -> float:
@@ -94,10 +105,26 @@ class SetModel:
 
     def logits(self, texts: Texts) -> NDArray[np.float64]:
         """Logits [entry]."""
-        logits = self.features.logits(texts.x)
+        whole = self.whole_logits(texts)
+        if self.window_penalty is None or texts.windows is None:
+            return whole
+        return texts.windows.highest(whole, self.window_logits(texts.windows), self.window_penalty)
+
+    def whole_logits(self, texts: Texts) -> NDArray[np.float64]:
+        """Logits [entry] of the segments without windows."""
+        return self._logits(texts.x, texts.table.residual, texts.shrink)
+
+    def window_logits(self, windows: TextWindows) -> NDArray[np.float64]:
+        """Logits [window]."""
+        return self._logits(windows.x, windows.residual, windows.shrink)
+
+    def _logits(
+        self, x: NDArray[np.float16], residual: NDArray[np.float32], shrink: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        logits = self.features.logits(x)
         if self.probe is None:
             return logits
-        return logits + self.probe.bias + self.probe.evidence(texts.table.residual, texts.shrink)
+        return logits + self.probe.bias + self.probe.evidence(residual, shrink)
 
 
 @dataclass(frozen=True)
@@ -134,31 +161,34 @@ class Workbench:
             groups += [(t, e, 0, share * len(e) / size) for t, e in zip(harmless, entries, strict=True)]
         return Training([g for g in groups if g[1]])
 
-    def fit(self, data: Training) -> SetModel:
-        """A weighted set's model."""
-        latents = data.latents()
-        c, keep = self.recipes.c, self.recipes.keep
-        if self.recipes.choose == "influence":
-            return SetModel(fit_sparse_logistic(latents, data.y, data.weights, c, keep))
-        columns = stable_columns(latents, data.y, data.weights, data.source, c, keep)
-        fitted = fit_logistic(latents[:, columns], data.y, data.weights, self.recipes.refit_c or 2 * c)
+    def latents(self, data: Training) -> NDArray[np.int64]:
+        """Latents to choose from, those first on which the sources of `data` agree most."""
+        return stable_order(data.latents(), data.y, data.weights, data.source, self.recipes.c)
+
+    def fit(self, recipe: SetRecipe, data: Training, latents: NDArray[np.int64]) -> SetModel:
+        """A weighted set's model over these latents."""
+        columns = np.sort(latents)
+        c = recipe.refit_c or self.recipes.refit_c
+        fitted = fit_logistic(data.latents()[:, columns], data.y, data.weights, c)
         return SetModel(SparseLogistic(columns, fitted.weights, fitted.bias))
 
-    def fit_sizes(self, data: Training, sizes: Iterable[int]) -> list[SetModel]:
-        """Models as of `fit`, but with each of these numbers of latents."""
-        latents, c = data.latents(), self.recipes.c
-        whole = fit_logistic(latents, data.y, data.weights, c)
-        return [SetModel(pruned(whole, latents, data.y, data.weights, c, size)) for size in sizes]
+    def fit_all(self, data: Training) -> SetModel:
+        """A model over all latents: what a set that keeps a few of them could have."""
+        return SetModel(fit_logistic(data.latents(), data.y, data.weights, self.recipes.c))
 
-    def with_probe(self, data: Training, weighted: SetModel) -> SetModel:
-        """A probe set's model: half the logit of the weighted set, half that of a probe with the same spread."""
+    def with_probe(self, recipe: SetRecipe, data: Training, weighted: SetModel) -> SetModel:
+        """A probe set's model: the logit of the weighted set and that of a probe, `probe_weight` times as wide.
+
+        The logit keeps the spread of the weighted set's.
+        """
         residual, shrink = data.residual(), data.shrink()
-        probe = fit_residual_probe(residual, shrink, data.y, data.weights, PROBE_C)
-        spread = weighted.features.logits(data.latents()).std() / probe.evidence(residual, shrink).std()
+        probe = fit_residual_probe(residual, shrink, data.y, data.weights, recipe.probe_c or self.recipes.probe_c)
         f = weighted.features
+        share = 1 / (1 + recipe.probe_weight)
+        spread = f.logits(data.latents()).std() / probe.evidence(residual, shrink).std() * (1 - share)
         return SetModel(
-            SparseLogistic(f.latents, f.weights / 2, f.bias / 2),
-            ResidualProbe(probe.direction * spread / 2, probe.offset * spread / 2, probe.bias * spread / 2),
+            SparseLogistic(f.latents, f.weights * share, f.bias * share),
+            ResidualProbe(probe.direction * spread, probe.offset * spread, probe.bias * spread),
         )
 
     def score(self, recipe: SetRecipe, texts: Texts, model: SetModel) -> Scored:
@@ -182,9 +212,9 @@ class Workbench:
             if source.family == "own" and other.id != recipe.id
         ]
 
-    def calibration_texts(self, kind: str) -> list[Texts]:
-        """Harmless texts of one kind that set the threshold."""
-        return [t for use, t in self._benign if use.role == "calibrate" and use.kind == kind]
+    def calibration_texts(self, kind: str | None = None) -> list[Texts]:
+        """Harmless texts that set the threshold, by source; of only one kind if it is given."""
+        return [t for use, t in self._benign if use.role == "calibrate" and kind in (None, use.kind)]
 
 
 class Training:

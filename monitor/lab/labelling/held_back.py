@@ -42,9 +42,9 @@ def held_back(
 ) -> Iterator[list[JudgedContext]]:
     """For each of `latents`, at most `each` contexts of each kind and answer; as many of both answers.
 
-    Contexts with the latent are spread evenly over the strengths of its peaks. Those without it are from the same
-    files. Source: detection and fuzzing of Paulo et al., "Automatically interpreting millions of features in large
-    language models" (2024).
+    Contexts with the latent are spread evenly over its total activation, because that is what a score adds up: a peak
+    twice as strong is twice as likely to be asked about. Those without it are from the same files. Source: detection
+    and fuzzing of Paulo et al., "Automatically interpreting millions of features in large language models" (2024).
     """
     everywhere = [(one, one.active_tokens(latents)) for one in texts]
     for latent in latents:
@@ -60,7 +60,7 @@ def _of_latent(
         return []
     values = np.concatenate([active.value for _, active in found])
     peaks = peaks_of(places, np.argsort(-values, kind="stable"))
-    spread = peaks[np.unique(np.linspace(0, peaks.size - 1, min(2 * each, peaks.size)).astype(np.int64))]
+    spread = peaks[_spread(values[peaks], 2 * each)]
     contexts = [(places[n].texts, context_at(places[n], latent, float(values.max()))) for n in spread]
     judged: list[JudgedContext] = []
     for texts, context in contexts[::2]:
@@ -73,6 +73,13 @@ def _of_latent(
         if marked is not None:
             judged.append(_question(latent, "fuzzing", n % 2 == 0, marked, context))
     return judged
+
+
+def _spread(strengths: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """At most `count` positions of `strengths`, as far from each other in their sum as possible."""
+    total = np.cumsum(strengths, dtype=np.float64)
+    wanted = (np.arange(count) + 0.5) / count * total[-1]
+    return np.unique(np.searchsorted(total, wanted).clip(max=strengths.size - 1))
 
 
 def _without(latent: int, texts: ShardedTexts, rng: np.random.Generator) -> Context | None:

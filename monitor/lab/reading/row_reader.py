@@ -61,6 +61,12 @@ class RowReader:
             task = progress.add_task(f"reading {name}", total=len(rows))
             return self._segments.read(rows, lambda count: progress.advance(task, count))
 
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has as a response, without the template's own."""
+        rows = [LabelledRow(response=text, label=0) for text in texts]
+        items = build_tokeniser(self._config, self.artefacts.model).tokenise([r.event(n) for n, r in enumerate(rows)])
+        return [sum(part.size for part in item.rows) for item in items]
+
     @cached_property
     def _engine(self) -> Engine:
         return build_engine(self._config, self.artefacts)

@@ -5,8 +5,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
 from monitor.lab.data.rows import LabelledRow
 from monitor.readers.windows import WindowReader
+from monitor.sae.encoder import CuratedEncoder
 from monitor.tokens.tokeniser import EventTokeniser
 
 KEPT = 24
@@ -29,26 +34,28 @@ def token_label(strongest: Iterable[tuple[float, str]]) -> str:
 
 
 class TopTokens:
-    """Collects the strongest activations of each column of a reader, with the text of their tokens."""
+    """Collects the strongest activations of each latent of an encoder, with the text of their tokens."""
 
-    def __init__(self, reader: WindowReader, tokeniser: EventTokeniser, columns: int) -> None:
+    def __init__(self, reader: WindowReader, d_model: int, encoder: CuratedEncoder, tokeniser: EventTokeniser) -> None:
+        """`reader` returns the residual stream [token, d_model]."""
         self._reader = reader
+        self._d_model = d_model
+        self._encoder = encoder
         self._tokeniser = tokeniser
-        self._columns = columns
-        self._heaps: list[list[tuple[float, int, str]]] = [[] for _ in range(columns)]
+        self._heaps: list[list[tuple[float, int, str]]] = [[] for _ in range(encoder.features)]
         self._texts = 0
 
     def look_at(self, rows: Sequence[LabelledRow]) -> None:
         """Reads `rows` and keeps the strongest tokens."""
         for start in range(0, len(rows), _GROUP):
             items = self._tokeniser.tokenise([r.event(n) for n, r in enumerate(rows[start : start + _GROUP])])
-            read = self._reader.read([item.ids for item in items], self._columns)
-            for item, (values, _) in zip(items, read, strict=True):
+            read = self._reader.read([item.ids for item in items], self._d_model)
+            for item, (residual, _) in zip(items, read, strict=True):
                 for segment, tokens in zip(item.segments, item.rows, strict=True):
-                    for token in tokens:
-                        first, last = segment.own_span(int(item.starts[token]), int(item.ends[token]))
-                        for column in values[token].nonzero()[0]:
-                            self._add(int(column), float(values[token, column]), segment.text[first:last])
+                    values = self._latents(residual[tokens])
+                    for token, column in zip(*values.nonzero(), strict=True):
+                        first, last = segment.own_span(int(item.starts[tokens[token]]), int(item.ends[tokens[token]]))
+                        self._add(int(column), float(values[token, column]), segment.text[first:last])
             self._texts += len(items)
 
     def label(self, column: int) -> str:
@@ -58,6 +65,13 @@ class TopTokens:
     def evidence(self) -> str:
         """How the labels were found, in words."""
         return f"the {KEPT} strongest tokens in {self._texts} texts"
+
+    def _latents(self, residual: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The latents [token, column] of `residual` [token, d_model]; none for tokens whose values are not known."""
+        known = np.flatnonzero(np.isfinite(residual).all(axis=1))
+        found = np.zeros((residual.shape[0], self._encoder.features), np.float32)
+        found[known] = self._encoder(torch.from_numpy(residual[known]).to(self._encoder.device)).cpu().numpy()
+        return found
 
     def _add(self, column: int, activation: float, text: str) -> None:
         heap = self._heaps[column]
