@@ -19,6 +19,16 @@ class Scale:
     """What a view writes after a contribution."""
     highest: float | None = None
     """The highest possible score; None if there is no limit."""
+    lowest: float | None = None
+    """The lowest possible score; None if there is no limit."""
+
+    def refusal(self, threshold: float) -> str:
+        """Why no set can have this threshold; empty if one can."""
+        if self.highest is not None and threshold > self.highest:
+            return f"{threshold:g} is never reached, because scores are {self.highest:g} at most; use enabled: false"
+        if self.lowest is not None and threshold < self.lowest:
+            return f"{threshold:g} is below every score, because scores are {self.lowest:g} at least"
+        return ""
 
     def margin(self, score: float, threshold: float) -> float:
         """How far `score` lies above `threshold`; below 0 if it doesn't reach it."""
@@ -61,4 +71,4 @@ def logistic(logit: float) -> float:
 
 ACTIVATION = Scale("activation", "activation")
 RATIO = Scale("activation/threshold", "× threshold")
-LOGISTIC = LogisticScale("logistic", "logistic", "to the logit", highest=1.0)
+LOGISTIC = LogisticScale("logistic", "logistic", "to the logit", highest=1.0, lowest=0.0)

@@ -23,6 +23,15 @@ _OCTAL = re.compile(r"[-+]?0[0-7_]+")
 _BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 
 
+# in words of YAML, where pydantic's are those of Python
+_LIST, _MAPPING = "expected a list", "expected keys and values"
+_RULES = {
+    "extra_forbidden": "unknown key",
+    **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type"), _LIST),
+    **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type", "dataclass_type"), _MAPPING),
+}
+
+
 class _StrictLoader(_Loader):
     """Safe loader that refuses what YAML parsers read silently in a way that nobody means.
 
@@ -133,4 +142,4 @@ def _instead(kind: str, keys: tuple[str | int, ...], renamed: Mapping[str, str])
 
 def rule(kind: str, message: str) -> str:
     """The broken rule as a message, from a fault's type and message."""
-    return "unknown key" if kind == "extra_forbidden" else message.removeprefix("Value error, ")
+    return _RULES.get(kind) or message.removeprefix("Value error, ")

@@ -126,14 +126,10 @@ def threshold_problem(used: FeatureSet, threshold: float) -> str:
     """Why a rule can't give the set this threshold; empty if it can."""
     if used.condition is not None:
         return f"{used.id} has condition {used.condition.kind}, and its features have thresholds of their own"
-    return unreachable(used, threshold)
+    return out_of_range(used, threshold)
 
 
-def unreachable(used: FeatureSet, threshold: float | None = None) -> str:
-    """Why no score reaches the threshold, by default that of the set; empty if one can."""
+def out_of_range(used: FeatureSet, threshold: float | None = None) -> str:
+    """Why scores of the set can't be compared with the threshold, by default its own; empty if they can."""
     detector = detector_of(used)
-    threshold = detector.threshold if threshold is None else threshold
-    highest = detector.scale.highest
-    if highest is None or threshold <= highest:
-        return ""
-    return f"{threshold:g} is never reached, because scores are {highest:g} at most; use enabled: false"
+    return detector.scale.refusal(detector.threshold if threshold is None else threshold)

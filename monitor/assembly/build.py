@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from monitor.assembly.artefacts import Artefacts, ModelArtefacts
 from monitor.assembly.bundle_cache import cached_bundle
@@ -19,8 +20,12 @@ from monitor.engine import Engine
 from monitor.errors import ConfigError
 from monitor.machine import limits
 from monitor.readers.onnx.bundle import Bundle
-from monitor.readers.reader import Reader
 from monitor.readers.reference import read_texts
+from monitor.sae.belonging import other_width
+from monitor.tokens.tokeniser import EventTokeniser
+
+if TYPE_CHECKING:
+    from monitor.readers.torch_reader import TorchReader
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +60,14 @@ def build_live_engine(
         if check is not None:
             check.tokens(tokeniser)
         reader = build_torch_reader(config, artefacts.uncompiled("engine: torch"), artefacts.columns)
+        tokeniser.limit(reader.vocabulary)
+        _tell(tokeniser)
         engine = assemble_engine(config, artefacts, tokeniser, reader)
         return LiveEngine(engine, FixedReaders(artefacts.columns), artefacts)
     bundle = find_bundle(config, artefacts, progress)
     tokeniser = build_tokeniser(config, bundle.files)
+    tokeniser.limit(bundle.embeddings.vocabulary)
+    _tell(tokeniser)
     if check is not None:
         check.tokens(tokeniser)
     plan = MemoryPlan.of(config, bundle, limits())
@@ -71,6 +80,11 @@ def build_live_engine(
         check.activations(artefacts.latents, readers.in_float32.read_uncached)
     engine = assemble_engine(config, artefacts, tokeniser, readers.reader, readers.exact, readers.margins)
     return LiveEngine(engine, CompiledLiveReaders(bundle, readers, artefacts), artefacts)
+
+
+def _tell(tokeniser: EventTokeniser) -> None:
+    for note in tokeniser.notes:
+        log.warning("%s", note)
 
 
 def load_readers(config: Config, bundle: Bundle, artefacts: Artefacts) -> CompiledReaders:
@@ -138,7 +152,7 @@ def reader_options(config: Config, share: float) -> dict[str, int]:
     }
 
 
-def build_torch_reader(config: Config, artefacts: ModelArtefacts, columns: Sequence[int | str]) -> Reader:
+def build_torch_reader(config: Config, artefacts: ModelArtefacts, columns: Sequence[int | str]) -> TorchReader:
     """The torch reader with `columns`: latents, followed by probes by their hashes. Raises ConfigError."""
     try:
         from monitor.readers.cut_model import usable_device
@@ -163,6 +177,8 @@ def build_torch_reader(config: Config, artefacts: ModelArtefacts, columns: Seque
         threads=config.reader.threads,
         hook=ref.hook,
     )
+    if reader.d_model != artefacts.sae.d_in:
+        raise ConfigError(other_width(artefacts.sae.d_in, reader.d_model))
     check = artefacts.reference_check()
     if check is not None:
         check.activations(latents, read_texts(reader), config.reader.dtype)

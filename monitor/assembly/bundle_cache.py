@@ -15,7 +15,7 @@ from monitor.compiler.calibration_events import load_calibration_events
 from monitor.compiler.compile import REFERENCE_TEXTS, CompileInputs, compile_bundle
 from monitor.config.sections import Config
 from monitor.errors import ConfigError
-from monitor.model.files import ModelFiles, default_cache, file_sha256
+from monitor.model.files import CONFIG_FILE, ModelFiles, default_cache, file_sha256
 from monitor.readers.onnx.bundle import Bundle, load_bundle
 from monitor.readers.onnx.manifest import BUNDLE_FORMAT
 
@@ -100,7 +100,7 @@ def _identity(config: Config, artefacts: ModelArtefacts) -> str:
     """A name for a cached bundle, from everything that it is made of."""
     model, ref = artefacts.original, artefacts.ref
     # the text files of a GGUF are in the file itself
-    texts = model.texts() if isinstance(model, ModelFiles) else []
+    texts = [*model.texts(), model.folder / CONFIG_FILE] if isinstance(model, ModelFiles) else []
     if config.reader.chat_template is not None and config.reader.chat_template.is_file():
         texts.append(config.reader.chat_template)  # the shared prefixes in the bundle come from that template
     parts = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitor.alerts.allow import allow_problems
-from monitor.alerts.rules import rule_problems, unreachable
+from monitor.alerts.rules import out_of_range, rule_problems
 from monitor.config.sections import Config
 from monitor.errors import ConfigError
 from monitor.sets.load import LoadedSet, load_feature_sets
@@ -16,7 +16,7 @@ def load_sets(config: Config) -> list[LoadedSet]:
     problems = [
         f"feature_sets.overrides.{loaded.set.id}.threshold: {problem}"
         for loaded in sets
-        if loaded.set.id in wanted.overrides and (problem := unreachable(loaded.set))
+        if loaded.set.id in wanted.overrides and (problem := out_of_range(loaded.set))
     ]
     used = [loaded.set for loaded in sets]
     problems += [*rule_problems(wanted, used), *allow_problems(wanted.allow, used)]

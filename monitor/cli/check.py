@@ -191,11 +191,13 @@ def _artefacts(config: Config, sets: list[LoadedSet]) -> tuple[Artefacts, str]:
     artefacts = load_artefacts(config, sets)
     reference = artefacts.reference_check()
     model = artefacts.original if isinstance(artefacts, ModelArtefacts) else artefacts.model
-    if reference is not None:
-        with tempfile.TemporaryDirectory(prefix="latentwatch-check-") as scratch:
-            model.write_texts(Path(scratch))
-            reference.tokens(build_tokeniser(config, ModelFiles(Path(scratch), model.sha256)))
-    return artefacts, f"{len(artefacts.latents)} features, model {model.sha256[:16]}"
+    with tempfile.TemporaryDirectory(prefix="latentwatch-check-") as scratch:
+        model.write_texts(Path(scratch))
+        tokeniser = build_tokeniser(config, ModelFiles(Path(scratch), model.sha256))
+        if reference is not None:
+            reference.tokens(tokeniser)
+    found = f"{len(artefacts.latents)} features, model {model.sha256[:16]}"
+    return artefacts, "; ".join([found, *tokeniser.notes])
 
 
 def _reader(config: Config, artefacts: Artefacts, found: Callable[[Bundle], None]) -> str:
@@ -205,7 +207,7 @@ def _reader(config: Config, artefacts: Artefacts, found: Callable[[Bundle], None
     """
     from monitor.assembly.build import build_engine
     from monitor.assembly.bundle_cache import cached_folder
-    from monitor.compiler.compile import compiled_architecture
+    from monitor.compiler.compile import compilable
     from monitor.readers.onnx.bundle import load_bundle
 
     if config.reader.engine == "torch":
@@ -226,7 +228,7 @@ def _reader(config: Config, artefacts: Artefacts, found: Callable[[Bundle], None
             found(bundle)
             build_engine(config, BundleArtefacts(artefacts.sets, bundle))
             return f"compiled, self-test passed ({folder})"
-    compiled_architecture(artefacts.original)
+    compilable(artefacts.original, artefacts.sae, artefacts.ref.layer)
     problem = folder_problem(folder.parent)
     if problem is not None:
         raise ConfigError(f"reader.cache_dir: {folder.parent}: {problem}; set it to a folder that can be written")

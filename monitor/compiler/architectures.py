@@ -152,7 +152,7 @@ def architecture_of(config: Mapping[str, Any], source: str = "config.json") -> A
     for key in ("mlp_bias", "use_bidirectional_attention"):
         if config.get(key):
             raise ConfigError(f"{source}: {key}: true is not built as a graph")
-    windows = _windows(config, family, layers)
+    windows = _windows(config, family, layers, source)
     global_rope, local_rope = _ropes(config, head_dim, source)
     scalar = config.get("query_pre_attn_scalar") if family.branch_norms else None
     softcap = config.get("attn_logit_softcapping")
@@ -193,18 +193,34 @@ class _Config:
         return value
 
 
-def _windows(config: Mapping[str, Any], family: _Family, layers: int) -> tuple[int | None, ...]:
+def _windows(config: Mapping[str, Any], family: _Family, layers: int, source: str) -> tuple[int | None, ...]:
+    types = config.get("layer_types")
+    if types is not None:
+        _check_layer_types(types, layers, source)
     window = config.get("sliding_window")
     if not isinstance(window, int) or config.get("use_sliding_window") is False:
         return (None,) * layers
-    types = config.get("layer_types")
-    if isinstance(types, list) and len(types) == layers:
+    if types is not None:
         return tuple(window if kind == "sliding_attention" else None for kind in types)
     pattern = config.get("sliding_window_pattern", family.default_pattern)
     first = config.get("max_window_layers", 0)
     return tuple(
         None if layer < first or (pattern and (layer + 1) % pattern == 0) else window for layer in range(layers)
     )
+
+
+def _check_layer_types(types: object, layers: int, source: str) -> None:
+    """A list that doesn't fit is no reason to guess: the family's usual pattern may be another model's."""
+    if not isinstance(types, list):
+        raise ConfigError(f"{source}: layer_types: expected a list, got {types!r}")
+    if len(types) != layers:
+        raise ConfigError(f"{source}: layer_types: {len(types)} entries for {layers} layers (num_hidden_layers)")
+    for kind in types:
+        if kind not in ("full_attention", "sliding_attention"):
+            raise ConfigError(
+                f"{source}: layer_types: {kind!r} is not built as a graph; full_attention and sliding_attention are "
+                "(reader.engine: torch reads any transformers causal LM)"
+            )
 
 
 def _ropes(config: Mapping[str, Any], head_dim: int, source: str) -> tuple[Rope, Rope]:

@@ -17,12 +17,13 @@ import monitor
 from detectors.feature_set import ReaderRef
 from monitor.compiler.architectures import Architecture, architecture_of
 from monitor.compiler.encoder_inputs import encoder_columns
-from monitor.compiler.model_weights import ModelTensors, open_model
+from monitor.compiler.expected_tensors import expected_tensors
+from monitor.compiler.model_weights import ModelTensors, ModelWeights, open_model
 from monitor.compiler.rotation import rotation
 from monitor.errors import ConfigError
 from monitor.events.event import Event
 from monitor.machine import machine
-from monitor.model.files import ModelFiles, file_sha256
+from monitor.model.files import CONFIG_FILE, UNQUANTISED, ModelFiles, file_sha256
 from monitor.model.gguf_model import GgufModel
 from monitor.readers.onnx.bundle import GRAPHS, MANIFEST, PREFIXES, REFERENCES, ROTATION, SAE, Bundle, load_bundle
 from monitor.readers.onnx.embeddings import EmbeddingTable
@@ -38,6 +39,7 @@ from monitor.readers.onnx.reader import OnnxReader
 from monitor.readers.onnx.sparse import RESIDUAL
 from monitor.readers.reference import ReferenceActivations
 from monitor.readers.sae_reference import ReferenceCheck
+from monitor.sae.belonging import other_width
 from monitor.sae.storage import store_sae
 from monitor.sae.weights import SaeWeights
 from monitor.tokens.tokeniser import EventTokeniser
@@ -90,15 +92,11 @@ def compile_bundle(inputs: CompileInputs, out: Path) -> Bundle:
     return load_bundle(out)
 
 
-def compiled_architecture(model: ModelFiles | GgufModel) -> Architecture:
-    """The architecture that is compiled for `model`.
+def compilable(model: ModelFiles | GgufModel, sae: SaeWeights, layer: int) -> tuple[Architecture, ModelTensors]:
+    """The architecture and the tensors of a model that can be compiled up to block `layer`, to be read with `sae`.
 
-    Raises ConfigError if a library that only compiling needs is missing, or if this architecture cannot be compiled.
+    Raises ConfigError if a library that only compiling needs is missing, or with what is wrong with model or SAE.
     """
-    return _opened(model)[0]
-
-
-def _opened(model: ModelFiles | GgufModel) -> tuple[Architecture, ModelTensors]:
     try:
         import ml_dtypes  # noqa: F401
 
@@ -106,20 +104,28 @@ def _opened(model: ModelFiles | GgufModel) -> tuple[Architecture, ModelTensors]:
     except ImportError as e:
         raise ConfigError(f"compiling needs {e.name}; run: pip install 'latentwatch[compile]'") from None
     config, tensors = open_model(model)
-    source = model.path if isinstance(model, GgufModel) else model.folder / "config.json"
-    return architecture_of(config, str(source)), tensors
+    source = str(model.path if isinstance(model, GgufModel) else model.folder / CONFIG_FILE)
+    quantised = config.get("quantization_config")
+    if quantised:
+        method = quantised.get("quant_method", "unknown") if isinstance(quantised, dict) else quantised
+        raise ConfigError(f"{source}: the weights are quantised ({method}), which is not compiled; {UNQUANTISED}")
+    a = architecture_of(config, source)
+    if layer >= a.layers:
+        raise ConfigError(f"reader.layer: {layer}, but the model has blocks 0 to {a.layers - 1}")
+    if sae.d_in != a.d_model:
+        raise ConfigError(other_width(sae.d_in, a.d_model))
+    if isinstance(tensors, ModelWeights):  # a GGUF has been compared with its architecture when it was opened
+        tensors.check(expected_tensors(a, layer + 1), layer + 1)
+    return a, tensors
 
 
 class _Compiler:
     def __init__(self, inputs: CompileInputs, folder: Path) -> None:
-        self._architecture, self._tensors = _opened(inputs.model)  # before any work is done
+        # before any work is done
+        self._architecture, self._tensors = compilable(inputs.model, inputs.sae, inputs.ref.layer)
         self._inputs = inputs
         self._folder = folder
         self._blocks = inputs.ref.layer + 1
-        if self._blocks > self._architecture.layers:
-            raise ConfigError(
-                f"reader.layer: {inputs.ref.layer}, but the model has blocks 0 to {self._architecture.layers - 1}"
-            )
         self._positions = min(self._architecture.max_positions, MAX_POSITIONS)
         # Norms after the branches come between weights and residual stream; a rotation could not be folded in there
         foldable = not self._architecture.branch_norms
@@ -134,8 +140,10 @@ class _Compiler:
         tokeniser = inputs.tokeniser(ModelFiles(folder, inputs.model.sha256))
         if inputs.reference is not None:
             inputs.reference.tokens(tokeniser)
+        table = EmbeddingTable(*self._tensors.embeddings())
+        table.save(folder)
+        tokeniser.limit(table.values.shape[0])
         texts = self._texts(tokeniser)
-        EmbeddingTable(*self._tensors.embeddings()).save(folder)
         if self._turn is not None:
             np.save(folder / ROTATION, self._turn, allow_pickle=False)
         store_sae(folder / SAE, replace(inputs.sae, w_dec=None, origin=None))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,13 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from monitor.compiler.expected_tensors import Shape
 from monitor.errors import ConfigError
-from monitor.model.files import ModelFiles
+from monitor.model.files import CONFIG_FILE, UNQUANTISED, ModelFiles
 from monitor.model.four_bit import FourBitWeight
 from monitor.model.gguf_model import GgufModel
 from monitor.model.narrow import narrowed
+from monitor.model.text_file import read_object
 
-_FLOATS = ("float64", "float32", "float16", "bfloat16")
+_FLOATS = ("F64", "F32", "F16", "BF16")
+# Frequencies that older versions of transformers stored
+_BLOCK = re.compile(r"layers\.(\d+)\.")
+_BUFFERS = ("rotary_emb.inv_freq",)
 
 
 class ModelTensors(Protocol):
@@ -59,16 +65,47 @@ class ModelWeights:
         prefixes = ("model.", "model.language_model.", "language_model.model.", "")
         self._prefix = next((p for p in prefixes if f"{p}norm.weight" in self._files), "")
 
-    def get(self, name: str) -> NDArray[np.float32]:
-        """A tensor by its name inside the language model, such as `layers.0.mlp.up_proj.weight`."""
+    def check(self, expected: Mapping[str, Shape], blocks: int) -> None:
+        """Raises ConfigError if the model is not what its config.json describes.
+
+        A tensor of the first `blocks` blocks that is missing, is left over or has another shape, and weights that are
+        quantised, such as fp8 with scales.
+        """
+        problems = [problem for name, shape in expected.items() if (problem := self._problem(name, shape))]
+        for name in sorted(self._files):
+            inner = name.removeprefix(self._prefix)
+            block = _BLOCK.match(inner) if name.startswith(self._prefix) else None
+            if block is not None and int(block[1]) < blocks and inner not in expected and not inner.endswith(_BUFFERS):
+                problems.append(f"{self.folder}: {name} has no place in the model that config.json describes")
+        if problems:
+            more = f" (and {len(problems) - 1} more of its tensors are wrong)" if len(problems) > 1 else ""
+            raise ConfigError(f"{problems[0]}{more}; reader.engine: torch may read it")
+
+    def _unusable(self, name: str) -> str:
+        """Why a tensor is not read; empty if it is."""
         full = self._prefix + name
         if full not in self._files:
-            raise ConfigError(f"{self.folder}: no tensor {full} in its safetensors files")
-        stored: NDArray[Any] = self._files[full].get_tensor(full)
-        if stored.dtype.name not in _FLOATS:
-            raise ConfigError(
-                f"{self.folder}: {full} is {stored.dtype.name}: quantised weights cannot be built as a graph"
-            )
+            return f"{self.folder}: no tensor {full} in its safetensors files"
+        kind = self._files[full].get_slice(full).get_dtype()
+        if kind not in _FLOATS:
+            return f"{self.folder}: {full} is {kind}: quantised weights cannot be built as a graph; {UNQUANTISED}"
+        return ""
+
+    def _problem(self, name: str, shape: Shape) -> str:
+        if problem := self._unusable(name):
+            return problem
+        full = self._prefix + name
+        found = tuple(self._files[full].get_slice(full).get_shape())
+        if len(found) != len(shape) or any(w is not None and f != w for f, w in zip(found, shape, strict=True)):
+            wanted = [("any" if size is None else str(size)) for size in shape]
+            return f"{self.folder}: {full} has shape {list(found)}, but config.json describes [{', '.join(wanted)}]"
+        return ""
+
+    def get(self, name: str) -> NDArray[np.float32]:
+        """A tensor by its name inside the language model, such as `layers.0.mlp.up_proj.weight`."""
+        if problem := self._unusable(name):
+            raise ConfigError(problem)
+        stored: NDArray[Any] = self._files[self._prefix + name].get_tensor(self._prefix + name)
         return stored.astype(np.float32)
 
     def four_bit(self, name: str) -> FourBitWeight | None:  # noqa: ARG002 - safetensors have floats only
@@ -82,14 +119,6 @@ class ModelWeights:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """config.json of a model folder; for a model of text and images, the part about text."""
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text())
-    except OSError as e:
-        raise ConfigError(f"{path}: cannot be read: {e.strerror}") from None
-    except ValueError as e:
-        raise ConfigError(f"{path}: not JSON: {e}") from None
-    if not isinstance(config, dict):
-        raise ConfigError(f"{path}: expected an object")
+    config = read_object(folder / CONFIG_FILE)
     text = config.get("text_config")
     return text if isinstance(text, dict) else config

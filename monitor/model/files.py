@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from monitor.errors import ConfigError
+from monitor.model.gguf.split import gguf_parts
 from monitor.model.gguf_model import GgufModel
+from monitor.model.text_file import read_object, read_text
 
 PACKAGE_PREFIX = "package:"
 # What a tokeniser needs of a model's folder
-TEXT_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+TEXT_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+CONFIG_FILE = "config.json"
+UNQUANTISED = "use the model with its weights in 16 bits, or a GGUF of it"
+"""What to do with quantised weights that cannot be read."""
+_INDEX = "model.safetensors.index.json"
+_GGUF_MAGIC = b"GGUF"
+_LFS_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -56,37 +65,41 @@ class ModelFiles:
         """The Jinja source: chat_template.jinja, or the entry in tokenizer_config.json; None for a base model."""
         path = self.folder / "chat_template.jinja"
         if path.is_file():
-            return path.read_text()
-        value = self._tokenizer_config().get("chat_template")
+            return read_text(path)
+        value = self._object("tokenizer_config.json").get("chat_template")
         if isinstance(value, list):  # several named templates
             value = next((t.get("template") for t in value if t.get("name") == "default"), None)
         return value if isinstance(value, str) else None
 
     def special_tokens(self) -> dict[str, str]:
-        """bos_token, eos_token and the like, as templates see them."""
+        """bos_token, eos_token and the like, as templates see them.
+
+        They are in tokenizer_config.json. Older models have some of them only in special_tokens_map.json.
+        """
         tokens = {}
-        for name in ("bos_token", "eos_token", "unk_token", "pad_token"):
-            value = self._tokenizer_config().get(name)
-            value = value.get("content") if isinstance(value, dict) else value
-            if isinstance(value, str):
-                tokens[name] = value
+        for file in ("special_tokens_map.json", "tokenizer_config.json"):  # the second one has the last word
+            found = self._object(file)
+            for name in ("bos_token", "eos_token", "unk_token", "pad_token"):
+                value = found.get(name)
+                value = value.get("content") if isinstance(value, dict) else value
+                if isinstance(value, str):
+                    tokens[name] = value
         return tokens
 
-    def _tokenizer_config(self) -> dict[str, object]:
-        path = self.folder / "tokenizer_config.json"
-        try:
-            data = json.loads(path.read_text())
-        except FileNotFoundError:
-            return {}
-        except ValueError as e:
-            raise ConfigError(f"{path}: not JSON: {e}") from None
-        return data if isinstance(data, dict) else {}
+    def _object(self, name: str) -> dict[str, Any]:
+        path = self.folder / name
+        return read_object(path) if path.is_file() else {}
 
 
 def default_cache() -> Path:
-    """The user's cache folder for converted models."""
+    """The user's cache folder for converted models. Raises ConfigError if the user has no home."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "latentwatch"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "latentwatch"
+    except RuntimeError:
+        raise ConfigError(
+            "reader.cache_dir: this user has no home folder for the cache; set reader.cache_dir or HOME"
+        ) from None
 
 
 def find_model(model: str, revision: str | None, cache: Path | None) -> ModelFiles | GgufModel:
@@ -97,13 +110,18 @@ def find_model(model: str, revision: str | None, cache: Path | None) -> ModelFil
     """
     if model.startswith(PACKAGE_PREFIX):
         return _gguf(packaged_gguf(model.removeprefix(PACKAGE_PREFIX)), cache)
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))  # noqa: PTH111 - Path's own raises if the user has no home
     if path.is_dir():
         return ModelFiles(path, _weights_sha256(path))
-    if path.suffix == ".gguf" and path.is_file():
+    if path.is_file():
+        if _starts_with(path, _LFS_POINTER):
+            raise ConfigError(_not_fetched(path))
+        if not _starts_with(path, _GGUF_MAGIC):  # whatever its name: a hub's cache has files without ending
+            raise ConfigError(f"reader.model: {model}: not a GGUF file; of a model in safetensors, name the folder")
         return _gguf(path, cache)
-    if path.is_absolute() or model.startswith(".") or path.suffix == ".gguf":
-        raise ConfigError(f"reader.model: {model}: no such {'file' if path.suffix == '.gguf' else 'folder'}")
+    is_gguf = path.suffix.lower() == ".gguf"
+    if path.is_absolute() or model.startswith(".") or is_gguf:
+        raise ConfigError(f"reader.model: {model}: no such {'file' if is_gguf else 'folder'}")
     folder = _download(model, revision)
     return ModelFiles(folder, _weights_sha256(folder))
 
@@ -134,22 +152,59 @@ def packaged_gguf(package: str) -> Path:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+    """SHA-256 of a file's bytes, in hexadecimal. Raises ConfigError if it cannot be read."""
+    try:
+        with path.open("rb") as f:
+            return hashlib.file_digest(f, "sha256").hexdigest()
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot be read: {e.strerror}") from None
 
 
 def _gguf(path: Path, cache: Path | None) -> GgufModel:
-    sha256 = file_sha256(path)
-    return GgufModel(path, sha256, (cache or default_cache()) / "models" / f"{path.stem}-{sha256[:16]}")
+    parts = gguf_parts(path)
+    sha256 = _sha256_of_all(parts)
+    return GgufModel(parts[0], sha256, (cache or default_cache()) / "models" / f"{parts[0].stem}-{sha256[:16]}")
 
 
 def _weights_sha256(folder: Path) -> str:
     files = sorted(folder.glob("*.safetensors"))
+    if (folder / "adapter_config.json").is_file() and not (folder / CONFIG_FILE).is_file():
+        raise ConfigError(
+            f"reader.model: {folder}: is an adapter, without the model itself; merge it into its base model "
+            "(merge_and_unload of peft) and save the result"
+        )
     if not files:
         raise ConfigError(f"reader.model: {folder}: no *.safetensors; other weight formats are not opened")
+    problems = [_not_fetched(file) for file in files if _starts_with(file, _LFS_POINTER)]
+    problems += [f"reader.model: {folder / name}: missing, but {_INDEX} names it" for name in _missing(folder)]
+    if problems:
+        raise ConfigError(problems)
+    return _sha256_of_all(files)
+
+
+def _sha256_of_all(files: Sequence[Path]) -> str:
     hashes = [file_sha256(f) for f in files]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def _missing(folder: Path) -> list[str]:
+    """Files that the index of the weights names and that are not there."""
+    index = folder / _INDEX
+    places = read_object(index).get("weight_map") if index.is_file() else None
+    names = sorted(set(places.values())) if isinstance(places, dict) else []
+    return [str(name) for name in names if not (folder / str(name)).is_file()]
+
+
+def _starts_with(path: Path, magic: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(magic)) == magic
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot be read: {e.strerror}") from None
+
+
+def _not_fetched(path: Path) -> str:
+    return f"reader.model: {path}: is a pointer of git-lfs, not the file itself; run: git lfs pull"
 
 
 def _download(model: str, revision: str | None) -> Path:

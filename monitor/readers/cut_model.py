@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, DynamicCache
 
 from detectors.feature_set import HookName
 from monitor.errors import ConfigError
 from monitor.machine import usable_cores
+from monitor.model.files import UNQUANTISED
 from monitor.readers.residual_hook import hook_residual, text_blocks
 from monitor.readers.transformers_log import quiet_transformers
 
 TorchPrecision = Literal["float32", "bfloat16", "float16"]
+_BLOCK = re.compile(r"(?:^|\.)(?:layers|h|blocks|block)\.(?P<number>\d+)\.")
+_OTHER_STACK = re.compile(r"vision|visual|image|audio|speech|mtp|encoder")
+# Masks and frequencies that older versions of transformers stored; models make their own
+_BUFFERS = ("rotary_emb.inv_freq", "attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias")
 
 
 class CutModel:
@@ -53,6 +59,8 @@ class CutModel:
         """The longest sequence that the model was built for, or None."""
         self.d_model = int(text.hidden_size)
         """Width of the residual stream."""
+        self.vocabulary = int(model.get_input_embeddings().weight.shape[0])
+        """Tokens that have an embedding."""
         self._found: dict[int, Tensor] = {}
         for layer in layers:
             hook_residual(blocks[layer], self._keep(layer), hook)
@@ -91,6 +99,7 @@ def usable_device(name: str) -> torch.device:
 
 def _load(folder: Path, layer: int, dtype: torch.dtype) -> tuple[nn.Module, Any]:
     """The model up to block `layer`, and the part of its config about text."""
+    config: Any = None
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         text = config.get_text_config()
@@ -98,7 +107,8 @@ def _load(folder: Path, layer: int, dtype: torch.dtype) -> tuple[nn.Module, Any]
             raise ConfigError(f"{folder}: no layer {layer}: the model has {text.num_hidden_layers}")
         text.num_hidden_layers = layer + 1
         if getattr(text, "layer_types", None):
-            text.layer_types = text.layer_types[: layer + 1]
+            with contextlib.suppress(AttributeError):  # some configs work it out from other keys
+                text.layer_types = text.layer_types[: layer + 1]
         with quiet_transformers():
             model, info = AutoModel.from_pretrained(
                 folder,
@@ -109,8 +119,38 @@ def _load(folder: Path, layer: int, dtype: torch.dtype) -> tuple[nn.Module, Any]
                 use_safetensors=True,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
-        raise ConfigError(f"{folder}: not loaded as a transformers model: {e}") from e
+    except ConfigError:
+        raise
+    except Exception as e:  # the code of hundreds of architectures and quantisers raises anything
+        reason = " ".join(str(e).split()) or type(e).__name__
+        raise ConfigError(f"{folder}: not loaded as a transformers model: {reason}{_quantised(config)}") from e
     if missing := sorted(info["missing_keys"]):  # transformers would fill them with random numbers
-        raise ConfigError(f"{folder}: the weights lack {missing[0]} ({len(missing)} tensors are missing)")
+        raise ConfigError(
+            f"{folder}: the weights lack {missing[0]} ({len(missing)} tensors are missing){_quantised(config)}"
+        )
+    if unread := sorted(name for name in info["unexpected_keys"] if _in_text_block(name, layer)):
+        raise ConfigError(
+            f"{folder}: {unread[0]} has no place in a {type(model).__name__} as config.json describes it "
+            f"({len(unread)} tensors are left over), so it would be read wrongly{_quantised(config)}"
+        )
     return model, text
+
+
+def _in_text_block(name: str, layer: int) -> bool:
+    """Whether a tensor belongs to one of the blocks that are read. Blocks above are left out on purpose."""
+    block = _BLOCK.search(name)
+    return (
+        block is not None
+        and int(block["number"]) <= layer
+        and _OTHER_STACK.search(name[: block.start()]) is None
+        and not name.endswith(_BUFFERS)
+    )
+
+
+def _quantised(config: Any) -> str:
+    """What to do if the weights are quantised; empty if they are not."""
+    settings = getattr(config, "quantization_config", None)
+    method = settings.get("quant_method") if isinstance(settings, dict) else getattr(settings, "quant_method", None)
+    if settings is None:
+        return ""
+    return f"; its weights are quantised ({getattr(method, 'value', method)}): {UNQUANTISED}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +19,22 @@ from monitor.readers.batches import token_budgeted
 from monitor.readers.cut_model import CutModel, TorchPrecision
 from monitor.readers.reader import Chunk
 
+log = logging.getLogger(__name__)
+
+# How far a text after a past may be from the text read as a whole, as a share of its length
+_TOLERANCES: dict[TorchPrecision, float] = {"float32": 1e-3, "bfloat16": 0.05, "float16": 0.05}
+
 
 @dataclass(frozen=True)
 class TorchPast:
-    """Keys and values of one sequence that was read."""
+    """One sequence that was read: its keys and values, or its tokens [token] if the model does not keep a past."""
 
     cache: Any
-    length: int
+    tokens: NDArray[np.int32]
+
+    @property
+    def length(self) -> int:
+        return int(self.tokens.size)
 
 
 class TorchReader:
@@ -55,6 +65,9 @@ class TorchReader:
         self._max_norm = max_norm
         self._layer = layer
         self._model = CutModel(folder, (layer,), precision=dtype, device=device, threads=threads, hook=hook)
+        self._keeps_past = self._continues(_TOLERANCES[dtype])
+        if not self._keeps_past:
+            log.info("%s: its architecture keeps no past, so shared prefixes are read again with every text", folder)
 
     @property
     def max_tokens(self) -> int | None:
@@ -63,6 +76,11 @@ class TorchReader:
     @property
     def cached_tokens(self) -> int:
         return 0
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that have an embedding."""
+        return self._model.vocabulary
 
     @property
     def d_model(self) -> int:
@@ -82,21 +100,37 @@ class TorchReader:
         return results
 
     def prefill(self, tokens: NDArray[np.int32]) -> TorchPast:
+        return TorchPast(self._cache_of(tokens) if self._keeps_past else None, tokens)
+
+    def _cache_of(self, tokens: NDArray[np.int32]) -> Any:
         cache = self._model.new_cache()
-        ids = torch.from_numpy(tokens.astype(np.int64)).unsqueeze(0).to(self._model.device)
         with torch.inference_mode():
-            self._model.residuals(ids, past_key_values=cache, use_cache=True)
-        return TorchPast(cache, int(tokens.size))
+            self._model.residuals(self._ids([tokens]), past_key_values=cache, use_cache=True)
+        return cache
+
+    def _continues(self, tolerance: float) -> bool:
+        """Whether the model reads a text after a cached past as it reads both together.
+
+        Recurrent and hybrid models do not, or only in ways of their own. Some ignore the cache without an error.
+        """
+        tokens = np.arange(1, 13, dtype=np.int32) % max(self._model.vocabulary, 1)
+        start, rest = tokens[:8], tokens[8:]
+        whole = self._run(self._ids([tokens, tokens]), None)[:, start.size :].float()
+        try:
+            found = self._run(self._ids([rest, rest]), TorchPast(self._cache_of(start), start)).float()
+        except Exception:  # noqa: BLE001 - a cache that the model cannot use fails anywhere
+            return False
+        return bool((found - whole).norm() <= tolerance * whole.norm())
 
     @torch.inference_mode()
     def _read_batch(self, chunks: Sequence[Chunk]) -> list[NDArray[np.float32]]:
+        past = chunks[0].past
+        # tokens of a past that the model does not keep come first in every row
+        again = past.tokens if isinstance(past, TorchPast) and past.cache is None else np.empty(0, np.int32)
         lengths = [chunk.tokens.size for chunk in chunks]
-        width = max(lengths)
-        ids = torch.zeros((len(chunks), width), dtype=torch.long)
-        for row, chunk in enumerate(chunks):
-            ids[row, : chunk.tokens.size] = torch.from_numpy(chunk.tokens.astype(np.int64))
-        residual = self._run(ids.to(self._model.device), chunks[0].past)  # [chunk, token, d]
-        real = torch.arange(width) < torch.tensor(lengths)[:, None]  # [chunk, token]
+        rows = self._ids([np.concatenate([again, chunk.tokens]) for chunk in chunks])
+        residual = self._run(rows, past)[:, again.size :]  # [chunk, token, d]
+        real = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]  # [chunk, token]
         flat = residual[real.to(self._model.device)].float()  # [token, d]
         activations = self._encoder(flat)  # [token, feature]
         if self._max_norm is not None:
@@ -104,10 +138,18 @@ class TorchReader:
             activations[flat.norm(dim=1) > self._max_norm] = 0
         return list(np.split(activations.cpu().numpy(), np.cumsum(lengths)[:-1]))
 
+    def _ids(self, texts: Sequence[NDArray[np.int32]]) -> Tensor:
+        """The texts as rows [text, token], filled up with 0."""
+        ids = torch.zeros((len(texts), max(text.size for text in texts)), dtype=torch.long)
+        for row, text in enumerate(texts):
+            ids[row, : text.size] = torch.from_numpy(text.astype(np.int64))
+        return ids.to(self._model.device)
+
+    @torch.inference_mode()
     def _run(self, ids: Tensor, past: Any) -> Tensor:
-        cache = None
-        if isinstance(past, TorchPast):
-            cache = copy.deepcopy(past.cache)  # the model appends to it
-            cache.batch_repeat_interleave(ids.shape[0])
         # Padding needs no mask: it comes after the text, and a causal model's tokens never look ahead
-        return self._model.residuals(ids, past_key_values=cache, use_cache=cache is not None)[self._layer]
+        if not isinstance(past, TorchPast) or past.cache is None:
+            return self._model.residuals(ids, use_cache=False)[self._layer]
+        cache = copy.deepcopy(past.cache)  # the model appends to it
+        cache.batch_repeat_interleave(ids.shape[0])
+        return self._model.residuals(ids, past_key_values=cache, use_cache=True)[self._layer]

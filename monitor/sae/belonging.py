@@ -49,6 +49,14 @@ def differences(sae: SaeWeights, ref: ReaderRef) -> list[str]:
     return found
 
 
+def other_width(d_in: int, d_model: int) -> str:
+    """What is wrong with an SAE of inputs `d_in` wide on a residual stream that is `d_model` wide."""
+    return (
+        f"reader.sae: the SAE reads activations of {d_in} channels, but the model has {d_model}: "
+        "it was trained on another model"
+    )
+
+
 def notes(sae: SaeWeights, ref: ReaderRef) -> list[str]:
     """What a user should know about how the files of `sae` were taken."""
     if sae.origin is None:

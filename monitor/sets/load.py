@@ -90,9 +90,11 @@ def load_feature_set(path: Path) -> LoadedSet:
     """One feature set as its files have it. Raises ConfigError with file, key and rule of every problem."""
     parts = read_parts(path, read_bytes(path))
     try:
-        detector_of(parts.feature_set)
+        detector = detector_of(parts.feature_set)
     except ValueError as e:
         raise ConfigError(f"{path}: detector: {e}") from None
+    if refusal := detector.scale.refusal(detector.threshold):
+        raise ConfigError(f"{path}: threshold: {refusal}")
     return LoadedSet(path, parts.sha256, parts.feature_set, parts.feature_set, parts.probe, parts.listed)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -137,8 +138,8 @@ class FileSource:
         for rows in self._row_batches(file):
             for row in rows:
                 number += 1
-                # a column that a row does not use comes as null, which no event needs to say
-                present = {key: value for key, value in row.items() if value is not None}
+                # a column that a row does not use comes as null, or as NaN (from pandas), which no event needs to say
+                present = {key: value for key, value in row.items() if not _is_missing(value)}
                 value = json.dumps(present, default=_as_text, ensure_ascii=False).encode(errors="surrogatepass")
                 yield Record(value, Origin(self._name, 0, number))
 
@@ -166,6 +167,10 @@ class FileSource:
 
 def _in_nanoseconds(field: Any) -> bool:
     return str(field.type).startswith("timestamp[ns")
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _as_text(value: object) -> str:

@@ -10,8 +10,9 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import TemplateError
-from jinja2.ext import loopcontrols
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from detectors.feature_set import SegmentName
@@ -22,6 +23,8 @@ from monitor.tokens.normalise import Normalised, normalised
 
 # Private-use characters that stand for the turns' texts while a template is rendered
 _MARK = "\ue0f0{}\ue0f1"
+_JOINT = "\n\n"
+"""Between a system turn and the user's turn that it is folded into."""
 _MARKS = re.compile("\ue0f0([0-9]+)\ue0f1")
 
 # as monitor.events.roles names them
@@ -65,12 +68,32 @@ class Rendered:
     fallback: bool = False
 
 
+class _Generation(Extension):
+    """`{% generation %}`, which marks what a model is trained on; for the text, it changes nothing."""
+
+    tags = {"generation"}  # noqa: RUF012 - as Jinja declares it
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """What stands between the tags."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+@dataclass(frozen=True)
+class _Glue:
+    """The text before each turn; `folded` if system turns are part of the user's turn that follows them."""
+
+    before: tuple[str, ...]
+    folded: bool = False
+
+
 class ChatTemplate:
     """Renders events with a Jinja chat template, sandboxed, with the globals and filters that transformers provides.
 
     The text around the turns is rendered once for each sequence of roles, with marks in place of the turns. So the
-    offsets are exact for every template that shows each turn once and in order. A conversation that the template
-    refuses (for example because roles do not alternate) is rendered as plain text, turn after turn, and flagged.
+    offsets are exact for every template that shows each turn once and in order. If the template takes no system turn,
+    its text comes first in the user's turn, as Gemma's authors write it. A conversation that the template still refuses
+    (for example because roles do not alternate) is rendered as plain text, turn after turn, and flagged.
     """
 
     def __init__(self, source: str | None, special_tokens: dict[str, str] | None = None) -> None:
@@ -83,7 +106,7 @@ class ChatTemplate:
         if source is None:
             return
         environment = ImmutableSandboxedEnvironment(  # as transformers does
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
         )
         environment.filters["tojson"] = _tojson
         environment.globals["raise_exception"] = _raise_exception
@@ -100,6 +123,19 @@ class ChatTemplate:
         """Whether there is a template; a base model has none."""
         return self._template is not None
 
+    def notes(self) -> list[str]:
+        """What a user should know about how conversations are read."""
+        if self._template is None:
+            return ["the model has no chat template: turns are read as plain text, one below the other"]
+        if self._glue(("user", "assistant")) is None:
+            return ["the chat template does not take a user's turn and a response: all turns are read as plain text"]
+        system = self._glue(("system", "user", "assistant"))
+        if system is None:
+            return ["the chat template takes no system turn: conversations with one are read as plain text"]
+        if system.folded:
+            return ["the chat template takes no system turn: it is read at the start of the user's turn"]
+        return []
+
     def render(self, event: Event) -> Rendered:
         """The event's turns and response, without the template's text after the last of them."""
         turns = [(m.role, m.content) for m in event.messages]
@@ -109,13 +145,13 @@ class ChatTemplate:
             names.append("response")
         glue = self._glue(tuple(role for role, _ in turns))
         fallback = glue is None
-        between = glue if glue is not None else ("",) + ("\n\n",) * (len(turns) - 1)
+        between = glue.before if glue is not None else ("",) + ("\n\n",) * (len(turns) - 1)
         return self._join([text for _, text in turns], names, between, fallback)
 
     def shared_prefix(self) -> str:
         """The text before the first turn of a conversation without a system message."""
         glue = self._glue(("user",))
-        return glue[0] if glue is not None else ""
+        return glue.before[0] if glue is not None else ""
 
     def _join(
         self, texts: Sequence[str], names: Sequence[SegmentName], between: Sequence[str], fallback: bool
@@ -137,13 +173,23 @@ class ChatTemplate:
             parts += (before, shown)
         return Rendered("".join(parts), tuple(segments), fallback)
 
-    def _render_glue(self, roles: tuple[str, ...]) -> tuple[str, ...] | None:
+    def _render_glue(self, roles: tuple[str, ...]) -> _Glue | None:
         """The text before each turn, or None if the template refuses these roles or drops a turn."""
-        rendered = self._apply([{"role": role, "content": _MARK.format(i)} for i, role in enumerate(roles)])
+        whole = [{"role": role, "content": _MARK.format(i)} for i, role in enumerate(roles)]
+        before = self._between(whole, len(roles))
+        if before is not None:
+            return _Glue(before)
+        folded = _folded(roles)
+        before = self._between(folded, len(roles)) if folded else None
+        return None if before is None else _Glue(before, folded=True)
+
+    def _between(self, messages: list[dict[str, str]], count: int) -> tuple[str, ...] | None:
+        """The text before each of `count` marks, if the template shows all of them in order."""
+        rendered = self._apply(messages)
         if rendered is None:
             return None
         parts = _MARKS.split(rendered)  # text, mark, text, mark, ..., text
-        if parts[1::2] != [str(i) for i in range(len(roles))]:
+        if parts[1::2] != [str(i) for i in range(count)]:
             return None
         return tuple(parts[0:-1:2])
 
@@ -156,9 +202,34 @@ class ChatTemplate:
             return None  # the template refuses; the caller renders plain text and flags it
 
 
-def _tojson(value: Any, indent: int | None = None) -> str:
+def _folded(roles: Sequence[str]) -> list[dict[str, str]]:
+    """Messages with each system turn at the start of the user's turn that follows; empty if there is no such turn."""
+    messages: list[dict[str, str]] = []
+    waiting = ""
+    found = False
+    for i, role in enumerate(roles):
+        name = segment_of(role)
+        if name == "system":
+            waiting, found = f"{waiting}{_MARK.format(i)}{_JOINT}", True
+            continue
+        if waiting and name != "user":
+            return []
+        messages.append({"role": role, "content": waiting + _MARK.format(i)})
+        waiting = ""
+    if waiting:
+        messages.append({"role": "user", "content": waiting.removesuffix(_JOINT)})
+    return messages if found else []
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
     # Jinja's own filter escapes for HTML, which is wrong in a prompt
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _raise_exception(message: str) -> None:

@@ -42,8 +42,7 @@ class EventTokeniser:
         self._special = np.array(
             sorted(i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special), dtype=np.int32
         )
-        # a template writes the begin-of-sequence token itself; without a template, the tokenizer's post-processor does
-        self._add_special = not template.exists
+        self._rows: int | None = None
 
     @classmethod
     def load(cls, tokenizer_file: Path, template: ChatTemplate) -> EventTokeniser:
@@ -56,16 +55,41 @@ class EventTokeniser:
         tokenizer.no_padding()
         return cls(tokenizer, template)
 
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know about how conversations are read."""
+        return self._template.notes()
+
+    def limit(self, rows: int) -> None:
+        """Keeps tokens within the `rows` of the model's embeddings.
+
+        Some tokenizers have a few special tokens more than the model, such as that of an image. Text may spell them,
+        but no model was trained on them: token 0 stands in, and is no evidence. Raises ConfigError if ordinary tokens
+        lie beyond, because then the tokenizer is that of another model.
+        """
+        tokens = self._tokenizer.get_vocab_size(with_added_tokens=False)
+        if tokens > rows:
+            raise ConfigError(
+                f"tokenizer.json: has {tokens} tokens, but the model has embeddings for {rows}; "
+                "it is the tokenizer of another model"
+            )
+        self._rows = rows
+
     def tokenise(self, events: Sequence[Event]) -> list[Tokenised]:
         """The events' tokens, in order; nothing is truncated."""
         rendered = [self._template.render(event) for event in events]
-        encodings = self._tokenizer.encode_batch([r.text for r in rendered], add_special_tokens=self._add_special)
-        return [self._tokenised(*row) for row in zip(events, rendered, encodings, strict=True)]
+        # a template writes the begin-of-sequence token itself; for plain text, the tokenizer's post-processor does
+        encodings: dict[int, Encoding] = {}
+        for plain in (False, True):
+            chosen = [n for n, r in enumerate(rendered) if r.fallback == plain]
+            found = self._tokenizer.encode_batch([rendered[n].text for n in chosen], add_special_tokens=plain)
+            encodings |= zip(chosen, found, strict=True)
+        return [self._tokenised(event, rendered[n], encodings[n]) for n, event in enumerate(events)]
 
     def shared_prefixes(self) -> list[NDArray[np.int32]]:
         """Prefixes that many events share, shortest first: up to the first special token, and the whole opening."""
         text = self._template.shared_prefix()
-        ids = np.array(self._tokenizer.encode(text, add_special_tokens=self._add_special).ids, dtype=np.int32)
+        ids = np.array(self._tokenizer.encode(text, add_special_tokens=not self._template.exists).ids, dtype=np.int32)
         # Only up to a special token are the tokens certain to be the same, whatever text follows
         special = np.flatnonzero(np.isin(ids, self._special))
         if special.size == 0:
@@ -76,6 +100,10 @@ class EventTokeniser:
         ids = np.array(encoding.ids, dtype=np.int32)
         offsets = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
         usable = ~np.isin(ids, self._special)
+        if self._rows is not None:
+            beyond = ids >= self._rows
+            usable &= ~beyond
+            ids[beyond] = 0
         usable[:1] = False
         positions = np.arange(ids.size)
         rows = []

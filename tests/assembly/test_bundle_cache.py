@@ -18,6 +18,7 @@ from monitor.readers.onnx.bundle import GRAPHS
 from tests.feature_set_factory import write_set
 from tests.reader_model import event
 from tests.tiny_bundle import tiny_source
+from tests.tiny_model import edit_config
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,21 @@ def test_another_template_is_another_bundle(folder: Path, tmp_path: Path) -> Non
     other = settings(folder, tmp_path, reader={"chat_template": str(tmp_path / "t.jinja")})
     artefacts = load_model_artefacts(plain)
     assert cached_folder(plain, artefacts) != cached_folder(other, artefacts)
+
+
+def test_a_changed_config_of_the_model_is_another_bundle(tmp_path: Path) -> None:
+    """The weights are the same, but what is read with them is not."""
+    reader = tiny_source(tmp_path).ref.model_dump(mode="json")
+    reader["sae"]["path"] = "../sae"
+    write_set(tmp_path / "sets" / "one.yaml", reader=reader)
+    config = settings(tmp_path, tmp_path / "cache")
+    before = cached_folder(config, load_model_artefacts(config))
+    assert cached_folder(config, load_model_artefacts(config)) == before
+    edit_config(tmp_path / "model", rms_norm_eps=0.01)
+    after = cached_folder(config, load_model_artefacts(config))
+    assert before != after
+    (tmp_path / "model" / "special_tokens_map.json").write_text('{"bos_token": "<|user|>"}')
+    assert cached_folder(config, load_model_artefacts(config)) not in (before, after)
 
 
 def test_a_damaged_bundle_is_made_again(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

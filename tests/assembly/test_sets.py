@@ -34,3 +34,6 @@ def test_every_problem_with_sets_that_load_is_listed(tmp_path: Path) -> None:
     )
     fitting = {"paths": [str(tmp_path)], "overrides": {"logistic": {"threshold": 1.0}}}
     assert [s.set.threshold for s in load_sets(Config.model_validate({"feature_sets": fitting}))] == [1.0, 0.5]
+    below = {"paths": [str(tmp_path)], "overrides": {"logistic": {"threshold": -3}}}
+    with pytest.raises(ConfigError, match=r"^feature_sets\.overrides\.logistic\.threshold: -3 is below every score"):
+        load_sets(Config.model_validate({"feature_sets": below}))

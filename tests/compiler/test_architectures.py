@@ -135,6 +135,12 @@ def test_tables_are_cosines_and_sines() -> None:
         ({"hidden_size": "32"}, r"hidden_size: expected a positive whole number, got '32'"),
         ({"num_hidden_layers": 0}, r"num_hidden_layers: expected a positive whole number, got 0"),
         ({"num_attention_heads": True}, r"num_attention_heads: expected a positive whole number, got True"),
+        ({"layer_types": ["full_attention"]}, r"layer_types: 1 entries for 2 layers \(num_hidden_layers\)$"),
+        ({"layer_types": ["full_attention"] * 3}, r"layer_types: 3 entries for 2 layers"),
+        (
+            {"layer_types": ["full_attention", "chunked_attention"]},
+            r"layer_types: 'chunked_attention' is not built as a graph; full_attention and sliding_attention are",
+        ),
         ({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, r"rope_type: 'yarn' is not built as a graph; default"),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, r"partial_rotary_factor: only 1 is built"),
         ({"rope_scaling": {"rope_type": "linear"}}, r"rope_type: linear needs factor"),

@@ -15,7 +15,7 @@ import pytest
 from detectors.feature_set import ReaderRef
 from monitor.assembly.compiled_reader import open_reader
 from monitor.compiler.calibration_events import CalibrationEvent
-from monitor.compiler.compile import CompileInputs, compile_bundle
+from monitor.compiler.compile import CompileInputs, compilable, compile_bundle
 from monitor.errors import ConfigError
 from monitor.model.files import converted, find_model
 from monitor.model.gguf_model import GgufModel
@@ -98,6 +98,22 @@ def test_a_layer_that_the_model_does_not_have(source: TinySource, tmp_path: Path
     deep.__dict__["ref"] = source.ref.model_copy(update={"layer": 3})
     with pytest.raises(ConfigError, match=r"^reader\.layer: 3, but the model has blocks 0 to 2$"):
         deep.compile(tmp_path / "bundle")
+
+
+def test_an_sae_of_another_width(source: TinySource, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^reader\.sae: the SAE reads activations of 48 channels, but the model has 32"
+    ):
+        compilable(source.model, load_saelens(save_sae(tmp_path, "standard", 48, 96)), 0)
+
+
+def test_quantised_weights_are_named(tmp_path: Path) -> None:
+    made = tiny_source(tmp_path)
+    edit_config(made.model.folder, quantization_config={"quant_method": "awq", "bits": 4})
+    with pytest.raises(
+        ConfigError, match=r"config\.json: the weights are quantised \(awq\), which is not compiled; use"
+    ):
+        compilable(made.model, load_saelens(tmp_path / "sae"), 0)
 
 
 def test_a_model_that_is_not_built(tmp_path: Path) -> None:

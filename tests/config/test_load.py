@@ -43,7 +43,7 @@ BAD: dict[str, tuple[Any, str]] = {
         {"feature_sets": {"overrides": {"a": {"treshold": 1}}}},
         "feature_sets.overrides.a.treshold: unknown key",
     ),
-    "section_is_text": ({"source": "x"}, "source: Input should be a valid dictionary"),
+    "section_is_text": ({"source": "x"}, "source: expected keys and values"),
     "text_for_number": (
         {"source": {"max_poll_records": "many"}},
         "source.max_poll_records: Input should be a valid integer",
@@ -199,7 +199,7 @@ def test_variables_override_the_file_and_are_read_as_yaml(tmp_path: Path) -> Non
     ("name", "value", "problem"),
     [
         ("SOURCE__TOPICS", "x", "source.topics: unknown key"),
-        ("SOURCE", "x", "source: Input should be a valid dictionary"),
+        ("SOURCE", "x", "source: expected keys and values"),
         ("SOURCE__TOPIC__NAME", "x", "source.topic: Input should be a valid string"),
         ("SOURCE__MAX_POLL_RECORDS", "many", "source.max_poll_records: Input should be a valid integer"),
         ("SOURCE__TOPIC", "[", "cannot override source.topic with this value"),

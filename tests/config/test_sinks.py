@@ -94,9 +94,9 @@ def test_every_section_is_there_whether_mentioned_or_not() -> None:
             "sinks.empty: the sink 'empty' of package empty-sink 1.0 has no config_type: empty_sink is not a sink",
         ),
         ({"pager": {"enabledd": True}}, "sinks.pager.enabledd: unknown key"),
-        ({"jsonl": None}, "sinks.jsonl: Input should be a valid dictionary"),
+        ({"jsonl": None}, "sinks.jsonl: expected keys and values"),
         ({"otel": {"timeout_s": 0}}, "sinks.otel.timeout_s: Input should be greater than 0"),
-        ([], "sinks: Input should be a valid dictionary"),
+        ([], "sinks: expected keys and values"),
     ],
 )
 def test_bad_sections_are_refused_for_their_fault_only(tmp_path: Path, sinks: Any, problem: str) -> None:

@@ -22,6 +22,13 @@ def test_logistic_scores_are_compared_and_averaged_as_log_odds() -> None:
     assert LOGISTIC.mean([logistic(3.0), logistic(-1.0)]) == pytest.approx(logistic(1.0))
 
 
+def test_thresholds_outside_of_the_scale_are_refused() -> None:
+    assert [LOGISTIC.refusal(t) for t in (0.0, 0.5, 1.0)] == [""] * 3
+    assert LOGISTIC.refusal(80) == "80 is never reached, because scores are 1 at most; use enabled: false"
+    assert LOGISTIC.refusal(-3) == "-3 is below every score, because scores are 0 at least"
+    assert ACTIVATION.refusal(80) == ACTIVATION.refusal(-3) == ""
+
+
 @pytest.mark.parametrize("rounded", [0.0, 1.0])
 def test_scores_that_were_rounded_have_finite_margins(rounded: float) -> None:
     assert math.isfinite(LOGISTIC.margin(rounded, 0.5))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,39 +19,16 @@ from monitor.readers.windows import WindowReader
 from monitor.sae.encoder import CuratedEncoder
 from monitor.sae.formats.saelens import load_saelens
 from tests.readers.conftest import Residual
+from tests.readers.random_models import CONFIGS, GROUPED, LAYERS, RECURRENT, D
 from tests.saelens import reference, save_sae
+from tests.tiny_model import edit_config
 
-LAYERS = 4
-D = 32
-ROPE: dict[str, Any] = {
-    "hidden_size": D,
-    "intermediate_size": 64,
-    "num_hidden_layers": LAYERS,
-    "num_attention_heads": 4,
-    "vocab_size": 100,
-    "max_position_embeddings": 64,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": 0,
-}
-GROUPED = {**ROPE, "num_key_value_heads": 2}
-GEMMA = {**GROUPED, "head_dim": 8, "sliding_window": 8}
-CONFIGS: dict[str, Callable[[], Any]] = {
-    "gpt2": lambda: transformers.GPT2Config(
-        n_embd=D, n_layer=LAYERS, n_head=4, vocab_size=100, n_positions=64, bos_token_id=1, eos_token_id=2
-    ),
-    "gpt_neox": lambda: transformers.GPTNeoXConfig(**ROPE),
-    "llama": lambda: transformers.LlamaConfig(**GROUPED),
-    "qwen2": lambda: transformers.Qwen2Config(**GROUPED),
-    "gemma2": lambda: transformers.Gemma2Config(**GEMMA, query_pre_attn_scalar=8),
-    "gemma3": lambda: transformers.Gemma3TextConfig(**GEMMA, query_pre_attn_scalar=8),
-    "mistral": lambda: transformers.MistralConfig(**GROUPED, sliding_window=8),
-}
+ALL = CONFIGS | RECURRENT
 
 
 def save(folder: Path, name: str) -> Any:
     torch.manual_seed(0)
-    model = transformers.AutoModelForCausalLM.from_config(CONFIGS[name]()).eval()
+    model = transformers.AutoModelForCausalLM.from_config(ALL[name]()).eval()
     model.save_pretrained(folder)
     return model
 
@@ -67,6 +43,19 @@ def hidden(model: Any, ids: np.ndarray, layer: int) -> torch.Tensor:
         states = model(input_ids=torch.from_numpy(ids.astype(np.int64))[None], output_hidden_states=True).hidden_states
     found: torch.Tensor = states[layer + 1][0]
     return found
+
+
+def behind(model: Any, ids: np.ndarray, layer: int) -> torch.Tensor:
+    """The same by a hook: not all architectures count their hidden states alike."""
+    blocks = next(m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == LAYERS)
+    kept: list[torch.Tensor] = []
+    hook = blocks[layer].register_forward_hook(
+        lambda _module, _inputs, output: kept.append(output[0] if isinstance(output, tuple) else output)
+    )
+    with torch.no_grad():
+        model(input_ids=torch.from_numpy(ids.astype(np.int64))[None], use_cache=False)
+    hook.remove()
+    return kept[0][0]
 
 
 @pytest.mark.parametrize("layer", [0, 2])
@@ -97,6 +86,30 @@ def test_reading_after_a_past(name: str, tmp_path: Path) -> None:
         for ids, found in zip(rest, reader.read([Chunk(ids, past) for ids in rest]), strict=True):
             expected = hidden(model, np.concatenate([start, ids]), 2)[size:]
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_models_that_keep_no_past_read_alike(name: str, tmp_path: Path) -> None:
+    """Texts of different lengths share batches, with and without a beginning that was read before."""
+    model = save(tmp_path, name)
+    reader = TorchReader(tmp_path, 2, Residual(), batch_tokens=80)
+    start = np.arange(10, 22, dtype=np.int32)
+    past = reader.prefill(start)
+    for ids, alone, after in zip(
+        texts(),
+        reader.read([Chunk(ids) for ids in texts()]),
+        reader.read([Chunk(ids, past) for ids in texts()]),
+        strict=True,
+    ):
+        whole = behind(model, np.concatenate([start, ids]), 2)[start.size :]
+        for found, expected in ((alone, behind(model, ids, 2)), (after, whole)):
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3", "gpt2", "mixtral"])
+def test_a_past_is_kept_if_the_model_can(name: str, tmp_path: Path) -> None:
+    save(tmp_path, name)
+    assert TorchReader(tmp_path, 2, Residual()).prefill(np.arange(3, dtype=np.int32)).cache is not None
 
 
 def test_windows_fit_a_model_with_learned_positions(tmp_path: Path) -> None:
@@ -155,6 +168,54 @@ def test_missing_weights_are_not_made_up(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"the weights lack layers\.1\.mlp\.\w+\.weight \(3 tensors are missing\)"):
         TorchReader(tmp_path, 1, Residual())
     assert TorchReader(tmp_path, 0, Residual()).d_model == D  # which needs none of them
+
+
+def test_weights_that_are_left_over_are_not_ignored(tmp_path: Path) -> None:
+    """fp8 weights without their scales would be other weights."""
+    save(tmp_path, "llama")
+    file = tmp_path / "model.safetensors"
+    stored = load_file(file)
+    stored["model.layers.1.mlp.up_proj.weight_scale_inv"] = torch.ones(1, 1)
+    stored["model.layers.1.self_attn.rotary_emb.inv_freq"] = torch.ones(4)  # of an older version
+    save_file(stored, file, metadata={"format": "pt"})
+    with pytest.raises(ConfigError, match=r"layers\.1\.mlp\.up_proj\.weight_scale_inv has no place in a LlamaModel as"):
+        TorchReader(tmp_path, 1, Residual())
+    assert TorchReader(tmp_path, 0, Residual()).d_model == D
+
+
+@pytest.mark.parametrize("shards", [False, True])
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_tied_heads_shards_and_short_weights(dtype: str, tied: bool, shards: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(
+        transformers.LlamaConfig(**GROUPED, tie_word_embeddings=tied)
+    ).to(getattr(torch, dtype))
+    model.save_pretrained(tmp_path, max_shard_size="20KB" if shards else "1GB")
+    assert (len(list(tmp_path.glob("*.safetensors"))) > 1) == shards
+    (ids, *_) = texts()
+    (found,) = TorchReader(tmp_path, 2, Residual()).read([Chunk(ids)])
+    expected = hidden(model.float(), ids, 2)  # the reader calculates in float32
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layer_types": ["full_attention"]}, "layer_types"),
+        (
+            {"quantization_config": {"quant_method": "awq", "bits": 4}},
+            r"quantised \(awq\): use the model with",
+        ),
+        ({"model_type": "no_such_model"}, "no_such_model"),
+        ({"hidden_size": "wide"}, "hidden_size"),
+    ],
+)
+def test_what_transformers_refuses_is_a_sentence(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    save(tmp_path, "llama")
+    edit_config(tmp_path, **change)
+    with pytest.raises(ConfigError, match=f"not loaded as a transformers model: .*{message}"):
+        TorchReader(tmp_path, 1, Residual())
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:7", "no-such-device"])

@@ -43,6 +43,13 @@ def test_other_files_of_a_folder_are_not_sets(tmp_path: Path) -> None:
     assert [s.path for s in load(tmp_path)] == [tmp_path / "a.yml"]
 
 
+def test_a_threshold_that_no_score_reaches(tmp_path: Path) -> None:
+    write_yaml(tmp_path / "a.yaml", weighted_data(threshold=1.984))
+    assert problems(tmp_path) == [
+        "a.yaml: threshold: 1.984 is never reached, because scores are 1 at most; use enabled: false"
+    ]
+
+
 def test_a_mounted_config_map(tmp_path: Path) -> None:
     mounted = tmp_path / ".config" / "sets"  # a hidden folder that is asked for is searched
     version = mounted / "..2026_11_30_13_00_00.123"

@@ -58,6 +58,27 @@ INST = """\
 {{ '[INST] ' + message['content'] + ' [/INST]' }}{% else %}\
 {{ message['content'] + eos_token }}{% endif %}{% endfor %}"""
 
+# refuses system turns, and shows only the last line of a turn
+STRICT = """\
+{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no') }}{% endif %}\
+<{{ m.role }}>{{ m.content.split('\\n')[-1] }}{% endfor %}"""
+
+# knows tools, counts turns in a namespace, and writes the year
+TOOLS = """\
+{{- bos_token }}[{{ strftime_now('%Y') }}] {% set ns = namespace(seen=0) %}
+{%- if tools is not none and tools %}{{ tools | tojson(indent=2) }}{% endif %}
+{%- for m in messages %}
+    {%- set ns.seen = ns.seen + 1 %}
+    {%- if m.role == 'tool' %}
+        {{- '<result>' + m.content + '</result>' }}
+    {%- elif m.tool_calls %}
+        {{- raise_exception('no calls here') }}
+    {%- else %}
+        {{- '<' + m.role + '>' + m.content }}
+    {%- endif %}
+{%- endfor %}
+{%- if ns.seen != messages | length %}{{ raise_exception('lost one') }}{% endif %}"""
+
 # shows only the last turn
 DROPS_TURNS = "{{ messages[-1]['role'] }}: {{ messages[-1]['content'] }}"
 # shows a turn twice

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import datetime
 from typing import Any
@@ -95,13 +96,69 @@ def test_llama_has_special_tokens_and_the_date() -> None:
 
 @pytest.mark.parametrize(
     "turns",
-    [[("system", "Be kind."), ("user", "Hi")], [("user", "a"), ("user", "b")], [("assistant", "a"), ("user", "b")]],
+    [
+        [("user", "a"), ("user", "b")],
+        [("assistant", "a"), ("user", "b")],
+        [("user", "a"), ("system", "Be kind."), ("assistant", "b")],
+    ],
 )
 def test_what_a_template_refuses_is_read_plainly_and_flagged(turns: list[tuple[str, str]]) -> None:
     rendered = TEMPLATES["gemma"].render(event(turns, "  Hello  "))
     assert rendered.fallback
     assert rendered.text == "\n\n".join([*(t for _, t in turns), "  Hello  "])  # nothing is stripped
     check_offsets(rendered)
+
+
+def test_a_system_turn_that_a_template_refuses_comes_first_in_the_users_turn() -> None:
+    rendered = TEMPLATES["gemma"].render(event([("system", " Be kind.\n"), ("user", " Hi ")], "Hello"))
+    whole = [{"role": "user", "content": "Be kind.\n\nHi"}, {"role": "assistant", "content": "Hello"}]
+    assert not rendered.fallback
+    assert directly(GEMMA, whole).startswith(rendered.text)
+    assert [(s.name, s.lead) for s in rendered.segments] == [("system", 1), ("user", 1), ("response", 0)]
+    check_offsets(rendered)
+
+
+@pytest.mark.parametrize(
+    ("turns", "shown"),
+    [
+        ([("system", "a"), ("developer", "b"), ("user", "c")], ["a\n\nb\n\nc"]),
+        ([("user", "a"), ("assistant", "b"), ("system", "c"), ("user", "d")], ["a", "b", "c\n\nd"]),
+        ([("system", "a")], ["a"]),
+    ],
+)
+def test_which_turns_are_folded(turns: list[tuple[str, str]], shown: list[str]) -> None:
+    rendered = TEMPLATES["gemma"].render(event(turns))
+    assert not rendered.fallback
+    roles = ["user", "assistant", "user"]
+    whole = [{"role": role, "content": text} for role, text in zip(roles, shown, strict=False)]
+    assert directly(GEMMA, whole).startswith(rendered.text)
+    assert len(rendered.segments) == len(turns)
+    check_offsets(rendered)
+
+
+REFUSES = "{{ raise_exception('no') }}"
+
+
+@pytest.mark.parametrize(
+    ("source", "note"),
+    [
+        (CHATML, None),
+        (GEMMA, "takes no system turn: it is read at the start of the user's turn"),
+        (templates.STRICT, "takes no system turn: conversations with one are read as plain text"),
+        (REFUSES, "does not take a user's turn and a response: all turns are read as plain text"),
+        (None, "the model has no chat template: turns are read as plain text"),
+    ],
+)
+def test_how_conversations_are_read_is_said_once(source: str | None, note: str | None) -> None:
+    notes = ChatTemplate(source, TOKENS).notes()
+    assert len(notes) == (note is not None)
+    assert note is None or note in notes[0]
+
+
+def test_what_marks_the_text_that_models_are_trained_on_changes_nothing() -> None:
+    source = "{% for m in messages %}<{{ m.role }}>{% generation %}{{ m.content }}{% endgeneration %}.{% endfor %}"
+    rendered = ChatTemplate(source).render(event([("user", "Hi")], "Hello"))
+    assert (rendered.text, rendered.fallback) == ("<user>Hi.<assistant>Hello", False)
 
 
 @pytest.mark.parametrize("source", [templates.DROPS_TURNS, templates.REPEATS_TURNS, templates.SKIPS_TOOLS])
@@ -185,6 +242,23 @@ def test_a_template_that_fails_or_reaches_out_of_its_sandbox_is_read_plainly(sou
 def test_tojson_does_not_escape_for_html() -> None:
     source = "{{ {'a': '<é>'} | tojson }}{% for m in messages %}{{ m.content }}{% endfor %}"
     assert ChatTemplate(source).render(event([("user", "x")])).text == '{"a": "<é>"}x'
+
+
+def test_tojson_has_the_options_of_transformers() -> None:
+    source = "{{ {'b': 1, 'a': ['é']} | tojson(ensure_ascii=true, indent=1, separators=(',', '='), sort_keys=true) }}"
+    expected = json.dumps({"b": 1, "a": ["é"]}, ensure_ascii=True, indent=1, separators=(",", "="), sort_keys=True)
+    source += "{% for m in messages %}{{ m.content }}{% endfor %}"
+    assert ChatTemplate(source).render(event([("user", "x")])).text == f"{expected}x"
+
+
+def test_tools_namespaces_and_dates() -> None:
+    """A template in the style of models that call tools."""
+    made = event([("system", "s"), ("user", "u"), ("assistant", "a"), ("tool", "t")], "r")
+    rendered = ChatTemplate(templates.TOOLS, TOKENS).render(made)
+    year = datetime.now().year
+    assert rendered.text == f"<s>[{year}] <system>s<user>u<assistant>a<result>t</result><assistant>r"
+    assert [s.name for s in rendered.segments] == ["system", "user", "assistant", "tool", "response"]
+    check_offsets(rendered)
 
 
 def test_text_of_an_event_is_never_run_as_a_template() -> None:

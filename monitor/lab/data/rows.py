@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from detectors.feature_set import SegmentName
-from monitor.errors import BadEvent, ConfigError
+from monitor.errors import BadEvent, ConfigError, Permanent
 from monitor.events.event import Event, EventLimits, Message, Origin, Record
 from monitor.events.event_format import EventFormat
 from monitor.events.parse import AUTO, parse
+from monitor.events.roles import known_role
+from monitor.lab.data.csv_rows import csv_records
 from monitor.sources.file import FileSource
 from monitor.yaml_file import faults
 
@@ -40,6 +42,18 @@ class LabelledRow(BaseModel):
     """One line of a JSONL data file. `label` is 1 if the text is risky; rows of one `pair` differ only in the label."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, coerce_numbers_to_str=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _last_turn_is_the_response(cls, data: Any) -> Any:
+        """A conversation that ends with the assistant's turn, without a `response`, has its response there."""
+        if not isinstance(data, dict) or data.get("response") or not isinstance(data.get("messages"), list | tuple):
+            return data
+        *before, last = data["messages"] or [None]
+        turn = last.model_dump() if isinstance(last, Turn) else last
+        if not isinstance(turn, dict) or known_role(str(turn.get("role"))) != "assistant":
+            return data
+        return {**data, "messages": before, "response": turn.get("content")}
 
     id: str = ""
     """If missing, the loader uses the line number."""
@@ -85,11 +99,12 @@ class LabelledRow(BaseModel):
 
 
 def load_rows(path: Path, limit: int | None = None, seed: int = 0) -> list[LabelledRow]:
-    """The rows of a JSONL or Parquet file. If there are more than `limit`, whole clusters are drawn with `seed`.
+    """The rows of a JSONL, JSON, CSV or Parquet file; if there are more than `limit`, whole clusters drawn with `seed`.
 
     Raises ConfigError with file and line of the first row that can't be used.
     """
-    return sampled([_row(record, _body(record)) for record in _records(path, _MAX_LINE_BYTES)], limit, seed)
+    rows = [_row(record, body) for record in _records(path, _MAX_LINE_BYTES) for body in _bodies(record)]
+    return sampled(rows, limit, seed)
 
 
 def load_benign(
@@ -105,21 +120,27 @@ def load_benign(
     """
     rows: list[LabelledRow] = []
     for record in _records(path, _MAX_LINE_BYTES):
-        body = _body(record)
-        if "label" not in body and (wire_format not in (AUTO, "native") or _EVENT_KEYS & set(body)):
+        bodies = _bodies(record)
+        keys = set().union(*bodies)
+        if "label" not in keys and (wire_format not in (AUTO, "native") or _EVENT_KEYS & keys):
             rows += _from_events(record, limits, wire_format)
             continue
-        rows.append(_row(record, {"label": 0, **body}))
-        if rows[-1].label:
+        rows += [_row(record, {"label": 0, **body}) for body in bodies]
+        if any(row.label for row in rows[-len(bodies) :]):
             raise ConfigError(f"{_where(record)}: label: a file of benign rows must not contain label 1")
     return sampled(rows, limit, seed)
 
 
 def _records(path: Path, max_bytes: int) -> Iterator[Record]:
+    if path.suffix.lower() == ".csv":
+        yield from csv_records(path)
+        return
     source = FileSource(str(path), max_bytes)
     try:
         while not source.exhausted:
             yield from source.poll()
+    except Permanent as e:  # damaged, or in UTF-16
+        raise ConfigError(str(e)) from None
     finally:
         source.close()
 
@@ -128,18 +149,25 @@ def _where(record: Record) -> str:
     return f"{record.origin.topic}:{record.origin.offset}"
 
 
-def _body(record: Record) -> dict[str, Any]:
+def _bodies(record: Record) -> list[dict[str, Any]]:
+    """The objects of a line: one, or those of an array."""
     try:
-        body = json.loads((record.value or b"").decode("utf-8-sig"))
+        found = json.loads((record.value or b"").decode("utf-8-sig"), parse_constant=_missing)
     except UnicodeDecodeError as e:
         raise ConfigError(f"{_where(record)}: not UTF-8: byte {e.start}") from None
     except json.JSONDecodeError as e:
         raise ConfigError(f"{_where(record)}: not JSON: {e.msg.removesuffix(' at')} at character {e.pos}") from None
     except (ValueError, RecursionError) as e:
         raise ConfigError(f"{_where(record)}: not JSON: {e}") from None
-    if not isinstance(body, dict):
+    bodies = found if isinstance(found, list) else [found]
+    if not bodies or not all(isinstance(body, dict) for body in bodies):
         raise ConfigError(f"{_where(record)}: expected a JSON object")
-    return body
+    return bodies
+
+
+def _missing(_: str) -> None:
+    """NaN and Infinity, which are not JSON: pandas writes NaN for a missing value."""
+    return
 
 
 def _row(record: Record, body: dict[str, Any]) -> LabelledRow:

@@ -176,6 +176,7 @@ def _enough(events: int, target_fpr: float, set_ids: list[str]) -> None:
 def _calibrated(loaded: LoadedSet, scores: Split, request: CalibrationRequest) -> Calibrated:
     detector = Matcher(loaded.set if request.overridden else loaded.shipped).detector
     threshold = _shortest(threshold_at_fpr(scores.setting, request.target_fpr), scores.setting)
+    _reached(loaded.set.id, threshold, scores.setting, request.target_fpr)
     hits = int((scores.measuring >= threshold).sum())
     interval = binomial_interval(hits, scores.measuring.size)
     escalations = _moved_escalations(loaded.shipped, threshold)
@@ -204,6 +205,17 @@ def _calibrated(loaded: LoadedSet, scores: Split, request: CalibrationRequest) -
         interval_95=interval,
         text=edited(loaded, changed_values(loaded.shipped, threshold, request.weights), record),
     )
+
+
+def _reached(set_id: str, threshold: float, scores: Floats, target_fpr: float) -> None:
+    """Raises ConfigError if none of `scores` [event] reaches the threshold: nothing would say where it should be."""
+    highest = float(scores.max())
+    if highest < threshold:
+        raise ConfigError(
+            f"{set_id}: the {int((scores == highest).sum())} highest scores of {scores.size} benign events are all "
+            f"{highest:g}, so no threshold lets through {target_fpr:.3%} of them; use other benign events, or a higher "
+            "target"
+        )
 
 
 def edited(loaded: LoadedSet, values: dict[tuple[str | int, ...], float], record: dict[str, Any]) -> str:

@@ -16,6 +16,8 @@ import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from numpy.typing import NDArray
 
+from monitor.model.gguf.split import gguf_parts
+
 _VERSIONS = (2, 3)
 _STRING, _ARRAY = 8, 9
 _NUMBERS: dict[int, np.dtype[Any]] = {
@@ -52,12 +54,24 @@ class GgufFile:
 
     @classmethod
     def open(cls, path: Path) -> GgufFile:
-        """Reads the metadata; tensors stay on disk until they are used. Raises ValueError, or OSError."""
-        cursor = _Cursor(np.memmap(path, dtype=np.uint8, mode="r"))
-        try:
-            return cls(*_parse(cursor))
-        except (struct.error, IndexError):
-            raise ValueError("the file is truncated, or not a GGUF") from None
+        """Reads the metadata; tensors stay on disk until they are used. Raises ValueError, OSError or ConfigError.
+
+        Of a model that was split into several files, the first one has the metadata, and all of them have tensors.
+        """
+        metadata: dict[str, Any] = {}
+        tensors: dict[str, GgufTensor] = {}
+        for part in gguf_parts(path):
+            try:
+                found, more = _parse(_Cursor(np.memmap(part, dtype=np.uint8, mode="r")))
+            except (struct.error, IndexError):
+                raise ValueError("the file is truncated, or not a GGUF") from None
+            metadata, tensors = {**found, **metadata}, {**tensors, **more}
+        if tensors and len(tensors) != metadata.get("split.tensors.count", len(tensors)):
+            raise ValueError(
+                f"split.tensors.count: {metadata['split.tensors.count']}, but there are {len(tensors)} tensors; the "
+                "names of split files end in -00001-of-00002.gguf and the like"
+            )
+        return cls(metadata, tensors)
 
     @property
     def architecture(self) -> str:

@@ -66,6 +66,11 @@ class Embeddings:
         self._rows = np.empty(shape, np.float32)  # the operating system gives memory only for rows that are written
         self._made = np.zeros(shape[0], np.bool_)
 
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that have a row."""
+        return self._made.size
+
     def __getitem__(self, tokens: NDArray[np.int32]) -> NDArray[np.float32]:
         """The rows [token, d_model] of these tokens."""
         missing = np.unique(tokens[~self._made[tokens]])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -102,6 +105,86 @@ def test_a_whole_conversation_keeps_its_turns() -> None:
     row = LabelledRow.model_validate({"id": "x", "label": 1, "messages": turns, "response": "r"})
     assert [(m.role, m.content) for m in row.event(0).messages] == [("system", "s"), ("user", "u")]
     assert [row.text(turn) for turn in range(3)] == ["s", "u", "r"]
+
+
+@pytest.mark.parametrize("response", [{}, {"response": None}, {"response": ""}])
+def test_a_conversation_that_ends_with_the_assistant_has_its_response_there(response: dict[str, object]) -> None:
+    turns = [{"role": "user", "content": "u"}, {"role": "Assistant", "content": "r"}]
+    row = LabelledRow.model_validate({"id": "x", "label": 1, "messages": turns, **response})
+    assert (row.response, row.labelled_segment) == ("r", "response")
+    assert [(turn.role, turn.content) for turn in row.turns] == [("user", "u")]
+    row = LabelledRow.model_validate({"id": "x", "label": 1, "messages": turns, "response": "own"})
+    assert (row.response, len(row.turns)) == ("own", 2)
+
+
+def test_a_missing_text_may_be_nan(tmp_path: Path) -> None:
+    """Python and pandas write it, though it is not JSON."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"label": 1, "prompt": NaN, "response": "r", "pair": NaN}\n')
+    (row,) = load_rows(path)
+    assert (row.prompt, row.response, row.pair) == ("", "r", None)
+
+
+ROWS = [{"id": "a", "label": 0, "prompt": 'p, "q"\nr', "response": "s"}, {"id": "b", "label": 1, "prompt": "1"}]
+
+
+def as_array(path: Path) -> None:
+    path.write_text(json.dumps(ROWS))
+
+
+def as_indented_array(path: Path) -> None:
+    path.write_text(json.dumps(ROWS, indent=2))
+
+
+def as_gzip(path: Path) -> None:
+    path.write_bytes(gzip.compress("\n".join(map(json.dumps, ROWS)).encode()))
+
+
+def as_csv(path: Path) -> None:
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, ["id", "label", "prompt", "response"])
+        writer.writeheader()
+        writer.writerows(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("a.json", as_array),
+        ("a.json", as_indented_array),
+        ("a.jsonl.gz", as_gzip),
+        ("a.csv", as_csv),
+        ("a.CSV", as_csv),
+    ],
+)
+def test_rows_in_other_files(name: str, write: Callable[[Path], None], tmp_path: Path) -> None:
+    write(tmp_path / name)
+    expected = [LabelledRow.model_validate(row) for row in ROWS]
+    assert load_rows(tmp_path / name) == expected
+    with pytest.raises(ConfigError, match="label: a file of benign rows must not contain label 1"):
+        load_benign(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"label,prompt\n1,p,more\n", "rows.csv:2: more cells than the header has columns"),
+        (b"label,prompt\n2,p\n", "rows.csv:2: label: "),
+        (b"label,prompt\n1,\xff\n", "rows.csv: not UTF-8"),
+        (b'label,prompt\n1,"p"q\n', "rows.csv:2: not CSV: "),
+        (b"label;prompt\n1;p\n", "rows.csv:2: label: Field required"),
+    ],
+)
+def test_a_bad_csv_is_named(content: bytes, fault: str, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes(content)
+    with pytest.raises(ConfigError, match=fault):
+        load_rows(tmp_path / "rows.csv")
+
+
+def test_rows_in_utf_16_are_a_config_error(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"label": 1, "prompt": "p"}\n', encoding="utf-16")
+    with pytest.raises(ConfigError, match="is UTF-16: convert it with iconv"):
+        load_rows(tmp_path / "rows.jsonl")
 
 
 def test_benign_traffic_comes_in_every_format(tmp_path: Path) -> None:

@@ -157,3 +157,34 @@ def test_too_few_events_are_refused_with_the_number_needed(tmp_path: Path, monke
     path.write_text(yaml.safe_dump(weighted_data()))
     with pytest.raises(ConfigError, match=r"needs at least 200 benign events .* there are 199"):
         calibrate(CalibrationRequest((str(path),), (benign,), 0.01), Config(), None)  # type: ignore[arg-type]
+
+
+class Scores:
+    """Stands in for the model: the same benign score for every row but for some at the top."""
+
+    top: tuple[float, ...] = ()
+
+    def __init__(self, config: Config, console: object) -> None:
+        sets = [load_feature_set(Path(path)) for path in config.feature_sets.paths]
+        self.artefacts = type("Artefacts", (), {"sets": sets})
+
+    def scores(self, rows: list[object], _: str) -> dict[str, np.ndarray]:
+        found = np.linspace(0.01, 0.2, len(rows))
+        found[: len(self.top)] = self.top
+        return {loaded.set.id: found for loaded in self.artefacts.sets}  # type: ignore[attr-defined]
+
+
+def test_benign_scores_that_tie_at_the_top_give_no_threshold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Halfway between the highest score and the next one above would be 1.48, which no logistic score reaches."""
+    monkeypatch.setattr(module, "RowReader", Scores)
+    benign = tmp_path / "benign.jsonl"
+    benign.write_text('{"id": "a", "prompt": "p", "response": "r"}\n' * 300)
+    path = tmp_path / "set.yaml"
+    path.write_text(yaml.safe_dump(weighted_data()))
+    request = CalibrationRequest((str(path),), (benign,), 0.01)
+    monkeypatch.setattr(Scores, "top", (0.98,) * 8)
+    with pytest.raises(ConfigError, match=r"the \d highest scores of 150 benign events are all 0\.98, so no threshold"):
+        calibrate(request, Config(), None)  # type: ignore[arg-type]
+    monkeypatch.setattr(Scores, "top", tuple(0.9 + n / 100 for n in range(8)))
+    (result,) = calibrate(request, Config(), None)  # type: ignore[arg-type]
+    assert 0.2 < result.threshold < 1

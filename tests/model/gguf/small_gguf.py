@@ -40,12 +40,15 @@ def finish(writer: gguf.GGUFWriter, path: Path) -> Path:
     return path
 
 
-def make_package(folder: Path, pre: str = "smollm", four_bit: tuple[str, ...] = ()) -> Path:
-    """Writes the package to `folder` and returns its GGUF. The parts `four_bit` of all blocks are in Q4_1."""
+def make_package(folder: Path, pre: str = "smollm", four_bit: tuple[str, ...] = (), split_max_tensors: int = 0) -> Path:
+    """Writes the package to `folder` and returns its GGUF. The parts `four_bit` of all blocks are in Q4_1.
+
+    With `split_max_tensors`, there are several files of no more tensors each.
+    """
     folder.mkdir(parents=True)
     (folder / "__init__.py").touch()
     path = folder / "tiny.gguf"
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, "llama", split_max_tensors=split_max_tensors)
     writer.add_context_length(128)
     writer.add_embedding_length(D)
     writer.add_block_count(LAYERS)

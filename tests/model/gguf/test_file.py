@@ -33,6 +33,21 @@ def test_the_same_as_the_gguf_package_reads(tmp_path: Path) -> None:
         assert np.array_equal(gguf.dequantize(ours.data, ours.kind).reshape(ours.shape), tensor.data)
 
 
+def test_a_file_that_was_split_reads_as_the_whole_one(tmp_path: Path) -> None:
+    whole = GgufFile.open(make_package(tmp_path / "whole"))
+    make_package(tmp_path / "split", split_max_tensors=5)
+    parts = sorted((tmp_path / "split").glob("*.gguf"))
+    assert len(parts) == 4
+    file = GgufFile.open(parts[0])
+    assert set(file.tensors) == set(whole.tensors)
+    for name, tensor in whole.tensors.items():
+        assert np.array_equal(file.tensors[name].data, tensor.data)
+    assert {key: value for key, value in file._metadata.items() if not key.startswith("split.")} == whole._metadata
+    lonely = parts[0].rename(tmp_path / "part.gguf")
+    with pytest.raises(ValueError, match=r"^split\.tensors\.count: \d+, but there are 5 tensors; the names of split"):
+        GgufFile.open(lonely)
+
+
 def test_all_value_types_and_another_alignment(tmp_path: Path) -> None:
     writer = gguf.GGUFWriter(tmp_path / "m.gguf", "llama")
     writer.add_custom_alignment(4096)

@@ -308,7 +308,7 @@ def test_a_call_that_fails_leaves_nothing_behind(
 def test_a_past_of_another_reader(blocks: int, compiled: Compiled) -> None:
     reader, other = compiled.reader(blocks=blocks), compiled.reader()
     (tokens,) = texts(40)
-    for past in (TorchPast(None, 3), other.prefill(tokens[:3])):
+    for past in (TorchPast(None, tokens[:3]), other.prefill(tokens[:3])):
         with pytest.raises(TypeError, match=r"^a past of another reader: (Torch|Onnx)Past$"):
             reader.read([Chunk(tokens, past)])
         assert_clean(reader)
