@@ -6,7 +6,7 @@ import contextlib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +59,7 @@ class CutModel:
         """The longest sequence that the model was built for, or None."""
         self.d_model = int(text.hidden_size)
         """Width of the residual stream."""
-        self.vocabulary = int(model.get_input_embeddings().weight.shape[0])
+        self.vocabulary = int(cast(Any, model).get_input_embeddings().weight.shape[0])
         """Tokens that have an embedding."""
         self._found: dict[int, Tensor] = {}
         for layer in layers:
