@@ -30,7 +30,8 @@ class SourceUse(_Model):
     only: Pattern[str] = re.compile("")
     """Only rows whose id matches are used; the others don't fit the set's definition."""
     train: bool = True
-    """False if the source defines its label differently from the set: it is measured on, never fitted on."""
+    """False if the source is measured on and never fitted on: because it defines its label differently from the set, or
+    because fitting on it makes the set worse on the sources of others."""
 
 
 class SetRecipe(_Model):
