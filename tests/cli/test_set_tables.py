@@ -80,7 +80,7 @@ def test_nothing_is_cut_in_80_columns() -> None:
     shipped = [shipped_set(name) for name in ("bias", "dangerous_advice")]
     text = "\n".join(overview_lines(*shipped))
     assert "…" not in text
-    assert "0.4.1 experimental" in text
+    assert "0.5.0 experimental" in text
     for one in shipped:
         lines = show_lines(one)
         assert all(len(line) <= 80 for line in lines if str(one.path) not in line)
