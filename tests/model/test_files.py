@@ -169,7 +169,6 @@ def with_config(folder: Path, config: Any) -> ModelFiles:
         ({"chat_template": None}, None),
         ({"chat_template": [{"name": "tool_use", "template": "A"}, {"name": "default", "template": "T"}]}, "T"),
         ({"chat_template": [{"name": "tool_use", "template": "A"}]}, None),
-        ([], None),
     ],
 )
 def test_the_chat_template_in_the_tokenizer_config(tmp_path: Path, config: Any, expected: str | None) -> None:

@@ -173,7 +173,7 @@ def test_recording_one_set_leaves_the_others(figures: list[CaseFigures]) -> None
     ("content", "fault"),
     [
         (None, "cannot be read: No such file or directory; "),
-        ("[]", "record: Input should be"),
+        ("[]", "record: expected keys and values"),
         ('{"bias": {"version": "1", "cases": {"bias": {"found": -1}}}}', "bias.cases.bias."),
     ],
 )
