@@ -39,7 +39,7 @@ def every_event_alerts() -> dict[str, Any]:
     overrides: dict[str, Any] = {}
     for loaded in load_feature_sets(wanted.paths, wanted.only):
         if loaded.set.condition is None:
-            overrides[loaded.set.id] = {"threshold": 0.0}
+            overrides[loaded.set.id] = {"threshold": 0.0, "languages": "any"}
         else:
             overrides[loaded.set.id] = {"features": {i: {"threshold": 1e-3} for i in loaded.set.indices()}}
     return overrides
