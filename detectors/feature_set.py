@@ -199,6 +199,11 @@ class FeatureSet(FrozenModel):
         if missing:
             raise ValueError(f"features: index {missing[0]} needs a weight, because the set has no condition")
 
+    @property
+    def active_from(self) -> float:
+        """The score from which the set is active: its threshold, or 1 if its features' own thresholds decide."""
+        return 1.0 if self.threshold is None else self.threshold
+
     def _check_thresholds(self, condition: Condition) -> None:
         if self.detector != "threshold":
             raise ValueError(f"condition: a {self.detector} detector has a score; use threshold")

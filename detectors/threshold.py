@@ -24,13 +24,13 @@ class ThresholdDetector:
 
     def __init__(self, feature_set: FeatureSet) -> None:
         self._condition = feature_set.condition
-        self._threshold = feature_set.threshold
+        self._active_from = feature_set.active_from
         self._weights = np.array([f.weight or 0.0 for f in feature_set.features], dtype=np.float32)
         self._thresholds = np.array([f.threshold or 0.0 for f in feature_set.features], dtype=np.float32)
 
     @property
     def threshold(self) -> float:
-        return 1.0 if self._threshold is None else self._threshold
+        return self._active_from
 
     @property
     def scale(self) -> Scale:

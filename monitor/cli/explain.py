@@ -116,7 +116,7 @@ def arithmetic(used: FeatureSet, score: Score) -> dict[str, Any]:
         else {"of": score.window.of, "contribution": -round(score.window.penalty, 6)},
         "logit": round(total, 6) if is_logistic else None,
         "score": round(score.value, 6),
-        "threshold": 1.0 if used.threshold is None else used.threshold,
+        "threshold": used.active_from,
     }
 
 

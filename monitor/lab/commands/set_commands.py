@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Protocol
 
 import typer
 from rich.console import Console
@@ -26,6 +27,11 @@ from monitor.lab.commands.options import (
     SetOption,
     whole_numbers,
 )
+
+SomeSetsOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Id or category of a set, or the path of its YAML file; default: all."),
+]
 
 
 def evaluate(
@@ -64,8 +70,7 @@ def evaluate(
         console.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
     for table in figures_tables(result.figures):
         Console().print(table)
-    if json_file is not None:
-        _write(json_file, json.dumps([figures.row() for figures in result.figures], indent=2) + "\n")
+    _write_rows(json_file, result.figures)
     if folder is not None:
         write_run(folder, request, result, settings.sha256())
 
@@ -122,10 +127,7 @@ def calibrate(
 
 
 def cases(
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Id or category of a set, or the path of its YAML file; default: all."),
-    ] = None,
+    sets: SomeSetsOption = None,
     folder: Annotated[
         Path | None, typer.Option("--cases", help="Folder with CATEGORY.jsonl files; default: the project's own.")
     ] = None,
@@ -147,8 +149,7 @@ def cases(
     reader = RowReader(settings, Console(stderr=True))
     figures = judge_cases(reader.artefacts.sets, reader.scores, folder, seed)
     sys.stdout.write(cases_table(figures) + "\n")
-    if json_file is not None:
-        _write(json_file, json.dumps([f.row() for f in figures], indent=2) + "\n")
+    _write_rows(json_file, figures)
     if folder is not None:
         return
     samples = sample_scores(reader.artefacts.sets, reader.scores)
@@ -171,10 +172,7 @@ def cases(
 
 
 def evasion(
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Id or category of a set, or the path of its YAML file; default: all."),
-    ] = None,
+    sets: SomeSetsOption = None,
     limit: Annotated[
         int, typer.Option(help="Most cases of each file, drawn with the seed; pairs stay whole.", min=1)
     ] = 40,
@@ -192,15 +190,11 @@ def evasion(
     reader = RowReader(settings, Console(stderr=True))
     figures = judge_disguised(reader.artefacts.sets, reader.scores, limit, seed)
     sys.stdout.write(evasion_table(figures) + "\n")
-    if json_file is not None:
-        _write(json_file, json.dumps([f.row() for f in figures], indent=2) + "\n")
+    _write_rows(json_file, figures)
 
 
 def planted(
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Id or category of a set, or the path of its YAML file; default: all."),
-    ] = None,
+    sets: SomeSetsOption = None,
     lengths: Annotated[
         str, typer.Option(help="Tokens of the texts, separated by commas.")
     ] = "100,250,500,1000,2000,4000",
@@ -221,8 +215,7 @@ def planted(
     reader = RowReader(settings, Console(stderr=True))
     figures = planted_figures(reader.artefacts.sets, reader.scores, reader.token_counts, request)
     sys.stdout.write(planted_table(figures) + "\n")
-    if json_file is not None:
-        _write(json_file, json.dumps([f.row() for f in figures], indent=2) + "\n")
+    _write_rows(json_file, figures)
 
 
 def reference(
@@ -253,6 +246,16 @@ def reference(
         sys.stdout.write("| Reader | Difference |\n|---|---|\n")
         for what, difference in differences(settings, made).items():
             sys.stdout.write(f"| {what} | {difference:.2g} |\n")
+
+
+class _Row(Protocol):
+    def row(self) -> dict[str, Any]: ...
+
+
+def _write_rows(path: Path | None, figures: Sequence[_Row]) -> None:
+    """Writes what `--json` asks for; nothing without a path."""
+    if path is not None:
+        _write(path, json.dumps([f.row() for f in figures], indent=2) + "\n")
 
 
 def _write(path: Path, text: str) -> None:

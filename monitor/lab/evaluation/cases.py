@@ -157,7 +157,7 @@ def _line(f: CaseFigures) -> str:
 
 
 def _figures(loaded: LoadedSet, name: str, rows: Sequence[LabelledRow], scores: Floats, seed: int) -> CaseFigures:
-    fires = scores >= (1.0 if loaded.set.threshold is None else loaded.set.threshold)  # [row]; NaN does not
+    fires = scores >= loaded.set.active_from  # [row]; NaN does not
     labels = np.array([row.label for row in rows], dtype=np.int64)
     seen = scores[~np.isnan(scores)]
     ranked = np.where(

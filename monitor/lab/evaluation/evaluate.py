@@ -127,9 +127,8 @@ class _Evaluator:
                 scores = engine[path][used.id]
                 self._note_unseen(path.name, used.id, scores)
                 self._note_fitted_on(path, loaded)
-                threshold = 1.0 if used.threshold is None else used.threshold
                 detail = f"{used.detector} detector over {len(used.features)} latents, version {used.version}"
-                yield DetectorScores(file, SHIPPED, detail, scores, engine_benign[used.id], threshold)
+                yield DetectorScores(file, SHIPPED, detail, scores, engine_benign[used.id], used.active_from)
                 for contender, harmless in zip(contenders, benign_scores, strict=True):
                     by_row = _by_row(contender, texts, used)
                     yield DetectorScores(file, contender.name, contender.detail, by_row, harmless, None)

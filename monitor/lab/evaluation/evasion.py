@@ -55,7 +55,7 @@ def judge_disguised(
             files = by_set[loaded.set.id]
             labels = np.array([row.label for path in files for row in rows[path]], dtype=np.int64)  # [row]
             found = np.concatenate([scores[path][loaded.set.id] for path in files])
-            fires = found >= (1.0 if loaded.set.threshold is None else loaded.set.threshold)  # NaN does not
+            fires = found >= loaded.set.active_from  # NaN does not
             figures.append(
                 EvasionFigures(
                     set_id=loaded.set.id,

@@ -89,7 +89,7 @@ def planted_figures(
             texts += [paragraphs(draw, harmless, length) for _ in range(request.texts)]
             made = [_row(n, text, segment) for n, text in enumerate(texts)]
             scores = score(made, f"{used.id}, {length} tokens")[used.id]
-            fires = scores >= (1.0 if used.threshold is None else used.threshold)
+            fires = scores >= used.active_from
             found, false = fires[: request.texts], fires[request.texts :]
             figures.append(PlantedFigures(used.id, length, request.texts, float(found.mean()), float(false.mean())))
     return figures

@@ -58,22 +58,11 @@ def fit_sparse_logistic(
     c: float,
     keep: int,
 ) -> SparseLogistic:
-    """Fits as `fit_logistic` and prunes the model to `keep` columns."""
-    return pruned(fit_logistic(x, y, sample_weight, c), x, y, sample_weight, c, keep)
-
-
-def pruned(
-    fitted: SparseLogistic,
-    x: Floats,
-    y: NDArray[np.int64],
-    sample_weight: NDArray[np.float64],
-    c: float,
-    keep: int,
-) -> SparseLogistic:
-    """The model of all columns of x [entry, s], fitted again on the `keep` that move its logit most.
+    """Fits as `fit_logistic`, and again on the `keep` columns that move the logit most.
 
     The second fit has half the penalty, so that the logits keep their size.
     """
+    fitted = fit_logistic(x, y, sample_weight, c)
     if x.shape[1] <= keep:
         return fitted
     columns = most_influential(fitted, x, keep)

@@ -73,7 +73,10 @@ def fitted_kinds(bench: Workbench, recipe: SetRecipe, data: Training, latents: N
 def shipped_model(bench: Workbench, recipe: SetRecipe, kind: str) -> SetModel:
     """The set fitted on all sources, over the latents that people chose, or that were found."""
     data = bench.training(recipe, None)
-    latents = np.array(recipe.latents, np.int64) if recipe.latents else bench.latents(data)[: _keep(bench, recipe)]
+    if recipe.latents:
+        latents = np.array(recipe.latents, np.int64)
+    else:
+        latents = bench.latents(data, bench.fit_all(data))[: _keep(bench, recipe)]
     return fitted_kinds(bench, recipe, data, latents)[kind]
 
 
@@ -82,7 +85,8 @@ def held_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: di
     data = bench.training(recipe, family)
     if not (data.y == 1).any():
         return {}
-    found_latents = bench.latents(data)
+    whole = bench.fit_all(data)
+    found_latents = bench.latents(data, whole)
     models = fitted_kinds(bench, recipe, data, found_latents[: _keep(bench, recipe)])
     dense = fit_logistic(data.residual(), data.y, data.weights, DENSE_C)
     words = word_only_scores(data.words(), data.y, data.weights)
@@ -92,7 +96,7 @@ def held_out_metrics(bench: Workbench, recipe: SetRecipe, family: str, texts: di
     few = {
         str(size): bench.fit(recipe.model_copy(update={"refit_c": None}), data, found_latents[:size]) for size in SIZES
     }
-    sizes = {size: over_windows(bench, recipe, model) for size, model in {"all": bench.fit_all(data), **few}.items()}
+    sizes = {size: over_windows(bench, recipe, model) for size, model in {"all": whole, **few}.items()}
     found: dict[str, Figures] = {kind: {} for kind in KINDS}
     for source in (s for s in recipe.sources if s.family == family):
         labels = {row.label for row in texts[source.file].rows}

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.lab.fit.l1_path import l1_weights
-from monitor.lab.fit.logistic import Floats, fit_logistic, most_influential, standardised
+from monitor.lab.fit.logistic import Floats, SparseLogistic, fit_logistic, most_influential, standardised
 
 DRAWS = 24
 VOTES = 64
@@ -17,6 +17,7 @@ _ROWS_KEPT = 0.7
 
 
 def stable_order(
+    fitted: SparseLogistic,
     x: Floats,
     y: NDArray[np.int64],
     sample_weight: NDArray[np.float64],
@@ -31,10 +32,10 @@ def stable_order(
     Stability selection (Meinshausen and Bühlmann 2010), which here leaves out whole sources as well. Each draw keeps
     60 % of the sources with risky entries and 70 % of the entries that are left, and votes for the columns that are
     first on the L1 path, with the signs of their weights. Votes for the rarer sign count against a column, so one
-    whose meaning depends on the source gains nothing. Influence on all entries breaks ties. `source` [entry] numbers
-    the sources.
+    whose meaning depends on the source gains nothing. Influence on all entries breaks ties. `fitted` is the model of
+    all columns and entries, with the penalty 1 / `c`; `source` [entry] numbers the sources.
     """
-    candidates = most_influential(fit_logistic(x, y, sample_weight, c), x, _CANDIDATES)
+    candidates = most_influential(fitted, x, _CANDIDATES)
     chosen = x[:, candidates]
     z = standardised(chosen)
     rng = np.random.default_rng(seed)

@@ -30,10 +30,10 @@ class TextWindows:
         """The `windows` of the segments of `whole`, as SegmentReader reads both."""
         entries = {(int(r), int(t)): e for e, (r, t) in enumerate(zip(whole.row, whole.turn, strict=True))}
         keys = zip(windows.row, windows.turn, strict=True)
-        shrink = (windows.tokens / (windows.tokens + prior_tokens)).astype(np.float32)
+        x, shrink = windows.shrunk(prior_tokens)
         return cls(
             np.array([entries[int(r), int(t)] for r, t in keys], dtype=np.int64),
-            (windows.latents * shrink[:, None]).astype(np.float16),
+            x,
             windows.residual,
             shrink,
             windows.tokens,

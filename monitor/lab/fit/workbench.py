@@ -38,18 +38,12 @@ class Texts:
         cls, rows: list[LabelledRow], table: SegmentTable, prior_tokens: int, windows: SegmentTable | None = None
     ) -> Texts:
         """The texts of `rows`. Every mean includes `prior_tokens` more tokens without activation."""
-        shrink = (table.tokens / (table.tokens + prior_tokens)).astype(np.float32)
+        x, shrink = table.shrunk(prior_tokens)
         entries: list[list[int]] = [[] for _ in rows]
         for entry, row in enumerate(table.row):
             entries[int(row)].append(entry)
-        return cls(
-            rows,
-            table,
-            (table.latents * shrink[:, None]).astype(np.float16),
-            entries,
-            shrink,
-            None if windows is None else TextWindows.of(windows, table, prior_tokens),
-        )
+        long = None if windows is None else TextWindows.of(windows, table, prior_tokens)
+        return cls(rows, table, x, entries, shrink, long)
 
     def labelled(self, label: int) -> list[int]:
         """Entries of the labelled segments of the rows with that label."""
@@ -161,9 +155,10 @@ class Workbench:
             groups += [(t, e, 0, share * len(e) / size) for t, e in zip(harmless, entries, strict=True)]
         return Training([g for g in groups if g[1]])
 
-    def latents(self, data: Training) -> NDArray[np.int64]:
-        """Latents to choose from, those first on which the sources of `data` agree most."""
-        return stable_order(data.latents(), data.y, data.weights, data.source, self.recipes.c)
+    def latents(self, data: Training, whole: SetModel) -> NDArray[np.int64]:
+        """Latents to choose from, those first on which the sources of `data` agree most; `whole` is of `fit_all`."""
+        latents, c = data.latents(), self.recipes.c
+        return stable_order(whole.features, latents, data.y, data.weights, data.source, c)
 
     def fit(self, recipe: SetRecipe, data: Training, latents: NDArray[np.int64]) -> SetModel:
         """A weighted set's model over these latents."""

@@ -38,6 +38,12 @@ class SegmentTable:
     latents: NDArray[np.float16]
     residual: NDArray[np.float32]
 
+    def shrunk(self, prior_tokens: int) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+        """The latents as a set pools them, whose means include `prior_tokens` more tokens without activation, and the
+        factor [entry] by which that shrinks them."""
+        shrink = (self.tokens / (self.tokens + prior_tokens)).astype(np.float32)
+        return (self.latents * shrink[:, None]).astype(np.float16), shrink
+
 
 @dataclass(frozen=True)
 class _Entry:
