@@ -17,6 +17,7 @@ from monitor.alerts.policy import Judgement, Policy
 from monitor.alerts.set_score import SetScore
 from monitor.errors import BadEvent
 from monitor.events.event import Event
+from monitor.readers.sent.reader import SentReader
 from monitor.readers.windows import WindowReader
 from monitor.tokens.tokeniser import EventTokeniser, Tokenised
 
@@ -76,13 +77,15 @@ class Engine:
         tokeniser: EventTokeniser,
         reader: WindowReader,
         exact: WindowReader | None = None,
+        sent: SentReader | None = None,
         settings: EngineSettings = EngineSettings(),
     ) -> None:
-        """Both readers have the columns of the policy."""
+        """All readers have the columns of the policy; `sent` reads events that carry activations."""
         self._policy = policy
         self._tokeniser = tokeniser
         self._reader = reader
         self._exact = exact
+        self._sent = sent
         self._max_tokens = settings.max_tokens
         self._group_tokens = settings.group_tokens
 
@@ -91,14 +94,14 @@ class Engine:
         """Tokens that the prefix cache has saved so far."""
         return self._reader.reader.cached_tokens
 
-    def use(self, policy: Policy) -> None:
+    def use(self, policy: Policy, sent: SentReader | None = None) -> None:
         """Judges with `policy` from the next call of `evaluate` on. The readers must have its columns by then."""
-        self._policy = policy
+        self._policy, self._sent = policy, sent
 
     def evaluate(self, events: Sequence[Event], on_group: Callable[[], None] = lambda: None) -> Iterator[Evaluation]:
         """Evaluates events in order. Calls `on_group` after each group, and after each part of a long event.
 
-        Raises BadEvent if an event has too many tokens.
+        Raises BadEvent if an event has too many tokens, or activations that can't be judged.
         """
         policy = self._policy
         skipped: dict[int, Evaluation] = {}
@@ -107,9 +110,37 @@ class Engine:
             if not decision.samples(event):
                 skipped[n] = Evaluation(event, (), 0, 0, fallback=False, seconds=0, sampled_out=decision.sampled_by)
         chosen = [event for n, event in enumerate(events) if n not in skipped]
-        done = self._evaluate(policy, chosen, on_group)
-        for n in range(len(events)):
-            yield skipped[n] if n in skipped else next(done)
+        done = self._evaluate(policy, [event for event in chosen if event.activations is None], on_group)
+        for n, event in enumerate(events):
+            if n in skipped:
+                yield skipped[n]
+            elif event.activations is None:
+                yield next(done)
+            else:
+                yield self._evaluate_sent(policy, event)
+                on_group()
+
+    def _evaluate_sent(self, policy: Policy, event: Event) -> Evaluation:
+        """Judges the activations that an event carries. They are exact, and no model reads."""
+        if self._sent is None:
+            raise BadEvent("activations are not read here", "$.activations")
+        started = time.perf_counter()
+        item, values = self._sent.read(event, self._max_tokens)
+        read = time.perf_counter()
+        judged = policy.judge(item, values)
+        return Evaluation(
+            event=event,
+            alerts=judged.alerts,
+            tokens=int(item.ids.size),
+            windows=1,
+            fallback=item.fallback,
+            seconds=time.perf_counter() - started,
+            read_seconds=read - started,
+            attributes=policy.attributes(event),
+            scores=judged.scores,
+            abstentions=judged.abstentions,
+            silenced=judged.silenced,
+        )
 
     def _evaluate(self, policy: Policy, events: Sequence[Event], on_group: Callable[[], None]) -> Iterator[Evaluation]:
         for group in self._groups([self._checked(item) for item in self._tokeniser.tokenise(events)]):

@@ -57,7 +57,9 @@ class AlertBuilder:
             n for n, s in enumerate(item.segments) if s.name == match.segment.name and s.index == match.segment.index
         )
         segment, rows = item.segments[which], item.rows[which]
-        text = None if self._redactor is None else self._redactor.redacted(segment.text)
+        # activations may come without the text of their tokens
+        shown = self._redactor if segment.text else None
+        text = None if shown is None else shown.redacted(segment.text)
         spans = [segment.own_span(int(item.starts[row]), int(item.ends[row])) for row in rows]
         event, used = item.event, loaded.set
         ref = loaded.shipped.reader

@@ -15,7 +15,9 @@ from monitor.model.files import ModelFiles, converted, find_model
 from monitor.model.gguf_model import GgufModel
 from monitor.readers.onnx.bundle import Bundle, load_bundle
 from monitor.readers.sae_reference import ReferenceCheck
+from monitor.sae.rows import EncoderRows
 from monitor.sae.sae_format import load_sae
+from monitor.sae.storage import load_stored_sae
 from monitor.sae.weights import SaeWeights
 from monitor.sets.load import LoadedSet
 from monitor.sets.probe import Probe
@@ -39,6 +41,10 @@ class Artefacts(ABC):
     @abstractmethod
     def uncompiled(self, purpose: str) -> ModelArtefacts:
         """Model and SAE for `purpose`. Raises ConfigError if there is only a bundle."""
+
+    @abstractmethod
+    def encoder_rows(self) -> EncoderRows:
+        """The encoder rows and probes of the sets, for activations that come with events. Raises ConfigError."""
 
     @property
     def ref(self) -> ReaderRef:
@@ -84,6 +90,9 @@ class ModelArtefacts(Artefacts):
     def uncompiled(self, purpose: str) -> ModelArtefacts:  # noqa: ARG002 - only a bundle needs a name for its error
         return self
 
+    def encoder_rows(self) -> EncoderRows:
+        return EncoderRows.of(self.sae, self.latents, self.probes, self.ref)
+
 
 @dataclass(frozen=True)
 class BundleArtefacts(Artefacts):
@@ -102,6 +111,12 @@ class BundleArtefacts(Artefacts):
         raise ConfigError(
             f"reader.bundle: {purpose} needs the model itself; remove reader.bundle and set reader.model instead"
         )
+
+    def encoder_rows(self) -> EncoderRows:
+        topk = self.compiled.manifest.sae.architecture == "topk"  # all its latents decide which are active
+        sae = load_stored_sae(self.compiled.sae_file, None if topk else self.latents)
+        places = self.latents if topk else range(len(self.latents))
+        return EncoderRows.of(sae, places, self.probes, self.ref)
 
 
 def load_artefacts(config: Config, loaded: Sequence[LoadedSet] | None = None) -> Artefacts:

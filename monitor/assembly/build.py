@@ -40,6 +40,7 @@ class LiveEngine:
     engine: Engine
     readers: LiveReaders
     artefacts: Artefacts
+    tokeniser: EventTokeniser
 
 
 def build_engine(config: Config, artefacts: Artefacts, progress: Callable[[str], None] = lambda _: None) -> Engine:
@@ -63,7 +64,7 @@ def build_live_engine(
         tokeniser.limit(reader.vocabulary)
         _tell(tokeniser)
         engine = assemble_engine(config, artefacts, tokeniser, reader)
-        return LiveEngine(engine, FixedReaders(artefacts.columns), artefacts)
+        return LiveEngine(engine, FixedReaders(artefacts.columns), artefacts, tokeniser)
     bundle = find_bundle(config, artefacts, progress)
     tokeniser = build_tokeniser(config, bundle.files)
     tokeniser.limit(bundle.embeddings.vocabulary)
@@ -79,7 +80,7 @@ def build_live_engine(
     if check is not None:
         check.activations(artefacts.latents, readers.in_float32.read_uncached)
     engine = assemble_engine(config, artefacts, tokeniser, readers.reader, readers.exact, readers.margins)
-    return LiveEngine(engine, CompiledLiveReaders(bundle, readers, artefacts), artefacts)
+    return LiveEngine(engine, CompiledLiveReaders(bundle, readers, artefacts), artefacts, tokeniser)
 
 
 def _tell(tokeniser: EventTokeniser) -> None:

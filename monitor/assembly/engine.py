@@ -11,6 +11,7 @@ from monitor.alerts.policy import Policy, PolicySettings
 from monitor.alerts.redactor import Redactor
 from monitor.alerts.rules import RuleBook
 from monitor.assembly.artefacts import Artefacts
+from monitor.assembly.sent_reader import build_sent_reader
 from monitor.config.feature_url import FeatureUrl
 from monitor.config.sections import Config
 from monitor.engine import Engine, EngineSettings
@@ -35,6 +36,7 @@ def assemble_engine(
         tokeniser=tokeniser,
         reader=window_reader(config, tokeniser, reader),
         exact=None if exact is None else window_reader(config, tokeniser, exact),
+        sent=build_sent_reader(config, artefacts, artefacts.columns, tokeniser),
         settings=EngineSettings(max_tokens=config.events.max_tokens),
     )
 

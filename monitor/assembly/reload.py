@@ -14,6 +14,7 @@ from monitor.assembly.build import LiveEngine
 from monitor.assembly.changes import all_changes
 from monitor.assembly.engine import build_policy
 from monitor.assembly.live_readers import NextReading
+from monitor.assembly.sent_reader import build_sent_reader
 from monitor.assembly.sets import load_sets
 from monitor.config.changes import config_changes
 from monitor.config.sections import Config
@@ -108,7 +109,9 @@ class Reload:
             self._refused(e)
             return
         reading, before = version.reading, self._running
-        self._live.engine.use(build_policy(version.config, reading.sets, reading.columns, margins))
+        artefacts = replace(self._live.artefacts, sets=reading.sets)
+        sent = build_sent_reader(version.config, artefacts, reading.columns, self._live.tokeniser)
+        self._live.engine.use(build_policy(version.config, reading.sets, reading.columns, margins), sent)
         self._running = version
         self._pending = None
         self._on_applied(version.config)

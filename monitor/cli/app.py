@@ -17,6 +17,7 @@ from monitor.cli.dead_letters import dead_letters_app
 from monitor.cli.diff_config import diff_config
 from monitor.cli.events import events_app
 from monitor.cli.exit_code import ExitCode
+from monitor.cli.export_rows import export_rows
 from monitor.cli.features import features_app
 from monitor.cli.proxy import proxy
 from monitor.cli.replay import replay
@@ -44,6 +45,7 @@ app.command()(replay)
 app.command("compile")(compile_)
 app.command()(check)
 app.command("diff-config")(diff_config)
+app.command("export-rows")(export_rows)
 app.command()(proxy)
 app.command()(review)
 app.command()(bench)

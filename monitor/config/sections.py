@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from monitor.config.activations import ActivationsConfig
 from monitor.config.alerts import AlertsConfig as AlertsConfig
 from monitor.config.delivery import DeliveryConfig, check_promises
 from monitor.config.feature_sets import FeatureSetsConfig as FeatureSetsConfig
@@ -336,6 +337,8 @@ class Config(Section):
     """Where events are taken over HTTP, if source.kind is http."""
     events: EventsConfig = EventsConfig()
     """What counts as a valid event."""
+    activations: ActivationsConfig = ActivationsConfig()
+    """What is accepted of events with activations in place of text."""
     reader: ReaderConfig = ReaderConfig()
     """The model that reads the events."""
     feature_sets: FeatureSetsConfig = FeatureSetsConfig()

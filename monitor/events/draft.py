@@ -34,6 +34,8 @@ class Draft:
     attributes: Sequence[object] = ()
     traceparent: object = None
     said: Said = field(default_factory=Said)
+    needs_text: bool = True
+    """Whether it is a fault if nobody says anything."""
 
     @property
     def silent(self) -> bool:
@@ -55,7 +57,8 @@ class Draft:
             last = messages[-1] if messages and messages[-1].role == "assistant" else None
             answers = [(0, last.content if last else "")]
             messages = messages[:-1] if last else messages
-        if not any(m.content for m in messages) and not any(text for _, text in answers):
+        said = any(m.content for m in messages) or any(text for _, text in answers)
+        if self.needs_text and not said:
             raise BadEvent(f"no text: nobody says anything{self._unread_text()}", context.path)
         first_id = clean.text(_first_id(self.ids) or _short(context.fallback_id()))
         attributes = clean.attributes(self.attributes)

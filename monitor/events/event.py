@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, get_args
 
+from monitor.events.sent_activations import SentActivations
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -67,7 +69,7 @@ class Event:
     others stand as they were written. `response` is the reply and is empty if only a prompt was captured or the call
     was blocked. `traceparent` is a valid W3C header value or None. `unread` counts what nothing could be read from, and
     `repaired` what was replaced, by kind. `headers` are those of its record, and `joined` are the other records of an
-    event that came in several.
+    event that came in several. With `activations`, these are judged rather than the text, of which there may be none.
     """
 
     id: str
@@ -82,6 +84,7 @@ class Event:
     repaired: Mapping[RepairKind, int] = field(default_factory=dict)
     headers: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
     joined: tuple[Origin, ...] = ()
+    activations: SentActivations | None = field(default=None, repr=False)
 
     def header(self, name: str) -> str | None:
         """The last header of that name as text; None if there is none or it is not UTF-8."""

@@ -26,6 +26,7 @@ EVENT_FORMATS: Registry[EventFormat] = Registry(
     "latentwatch.event_formats",
     # the format with the most specific fields comes first
     {
+        "activations": "monitor.events.formats.activations",
         "otlp": "monitor.events.formats.otlp",
         "langfuse": "monitor.events.formats.langfuse",
         "kong": "monitor.events.formats.kong",
@@ -46,6 +47,7 @@ Seen = Callable[[str, JsonObject, Context], None]
 """Is told the name of the format that reads a body, the body, and what is known of it from outside."""
 # the products' own formats, each with keys of which it needs at least one
 _MARKS = {
+    "activations": frozenset(("activations",)),
     "otlp": frozenset(("resourceSpans", "resourceLogs")),
     "langfuse": frozenset(("batch", "body")),
     "kong": frozenset(("ai", "request")),

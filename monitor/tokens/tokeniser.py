@@ -44,6 +44,11 @@ class EventTokeniser:
         )
         self._rows: int | None = None
 
+    @property
+    def special(self) -> NDArray[np.int32]:
+        """Ids of tokens that nobody says, such as the ends of turns."""
+        return self._special
+
     @classmethod
     def load(cls, tokenizer_file: Path, template: ChatTemplate) -> EventTokeniser:
         """From a tokenizer.json. Raises ConfigError if it cannot be read."""

@@ -65,6 +65,9 @@ class NoFiles(Artefacts):
     def uncompiled(self, purpose: str) -> NoReturn:
         raise NotImplementedError
 
+    def encoder_rows(self) -> NoReturn:
+        raise NotImplementedError
+
 
 def _artefacts(config: Config, *_: Any) -> NoFiles:
     return NoFiles(tuple(load_sets(config)))
@@ -72,7 +75,8 @@ def _artefacts(config: Config, *_: Any) -> NoFiles:
 
 def _engine(_config: Config, found: NoFiles, *_: Any) -> LiveEngine:
     engine: Any = EveryEventEngine(float(os.environ.get(PAUSE, "0")))
-    return LiveEngine(engine, FixedReaders(found.columns), found)
+    tokeniser: Any = None  # no event is read
+    return LiveEngine(engine, FixedReaders(found.columns), found, tokeniser)
 
 
 def _die_before_commit(number: int) -> Callable[[KafkaSource], None]:
