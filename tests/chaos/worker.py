@@ -37,7 +37,7 @@ class EveryEventEngine:
     def __init__(self, pause_s: float) -> None:
         self._pause_s = pause_s
 
-    def use(self, _policy: Any) -> None:
+    def use(self, *_: Any) -> None:
         """Another config does not change what it does."""
 
     def evaluate(self, events: Sequence[Event], on_group: Callable[[], None] = lambda: None) -> Iterator[Evaluation]:
