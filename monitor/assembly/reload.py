@@ -102,15 +102,15 @@ class Reload:
         version = self._pending
         if version is None:
             return
+        reading, before = version.reading, self._running
+        artefacts = replace(self._live.artefacts, sets=reading.sets)
         try:
-            margins = self._live.readers.use(version.reading)
+            sent = build_sent_reader(version.config, artefacts, reading.columns, self._live.tokeniser)
+            margins = self._live.readers.use(reading)
         except ConfigError as e:
             self._pending = None
             self._refused(e)
             return
-        reading, before = version.reading, self._running
-        artefacts = replace(self._live.artefacts, sets=reading.sets)
-        sent = build_sent_reader(version.config, artefacts, reading.columns, self._live.tokeniser)
         self._live.engine.use(build_policy(version.config, reading.sets, reading.columns, margins), sent)
         self._running = version
         self._pending = None

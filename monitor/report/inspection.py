@@ -118,6 +118,9 @@ class Inspector:
 
     def _segments(self, event: Event) -> Iterator[InspectedSegment]:
         turns: list[tuple[SegmentName, str, str]] = [(segment_of(m.role), m.role, m.content) for m in event.messages]
+        sent = None if event.activations is None else event.activations.segments
+        if sent is not None and not turns and not event.response:  # nothing is known of their text
+            turns = [("response" if s.role == "response" else segment_of(s.role), s.role, "") for s in sent]
         if event.response:
             turns.append(("response", "assistant", event.response))
         counts: Counter[str] = Counter()
@@ -147,6 +150,8 @@ def _left_out(bodies: Sequence[tuple[str, JsonObject, Context]], events: Sequenc
     used += [message.role for event in events for message in event.messages]
     used += [value for event in events for value in event.attributes.values() if isinstance(value, str)]
     for name, body, context in bodies:
+        if name == "activations":  # what else is in there are numbers
+            continue
         why = "no path of the mapping leads there" if name == "mapping" else f"the format {name} does not read it"
         yield from left_out(body, context.path, segments, used, why)
 

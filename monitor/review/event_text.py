@@ -37,6 +37,8 @@ class EventTexts:
             raise Permanent(f"the alert is about a record of {origin.topic}; only those of {topic} are read again")
         event = self._event(self._record(origin.partition, origin.offset), alert.event.id)
         text = _segment(event, alert.segment.name, alert.segment.index)
+        if event.activations is not None and not text:
+            raise Permanent("the event holds activations without text")
         if len(text) != alert.segment.chars:
             raise Permanent("the record does not hold the text that the alert is about")
         prompt = next((m.content for m in reversed(event.messages) if m.role == "user"), "")
