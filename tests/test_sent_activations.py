@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,19 +16,26 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
+from monitor.alerts.alert import Alert
 from monitor.assembly.artefacts import ModelArtefacts
 from monitor.assembly.build import LiveEngine, build_live_engine
 from monitor.assembly.sent_reader import build_sent_reader, rows_info
 from monitor.config.sections import Config
+from monitor.config.sinks import OtelConfig
 from monitor.engine import Evaluation
 from monitor.errors import BadEvent, ConfigError
 from monitor.events.event import Event, EventLimits, Message, Origin, Record
-from monitor.events.parse import parse
+from monitor.events.parse import AUTO, parse
+from monitor.pipeline import Delivery, Pipeline
 from monitor.sae.formats.saelens import load_saelens
 from monitor.sae.rows import EncoderRows
 from monitor.sae.rows_file import load_rows_info, save_rows
 from monitor.sets.load import LoadedSet
 from monitor.sets.probe import Probe
+from monitor.sinks.jsonl import JsonlDeadLetters, JsonlSink
+from monitor.sources.file import FileSource
+from monitor.telemetry.health import Health
+from monitor.telemetry.telemetry import Telemetry
 from monitor.tokens.tokeniser import Tokenised
 from tests.feature_set_factory import weighted_data
 from tests.sent_payloads import connector_file, inline, lens_object, of_numpy
@@ -212,6 +220,24 @@ def test_text_and_activations_keep_their_order(sidecar: Served) -> None:
         ("chat-1", False),
         ("chat-2", True),
     ]
+
+
+def test_in_the_loop_a_bad_one_is_a_dead_letter_and_the_others_alert(sidecar: Served, tmp_path: Path) -> None:
+    bodies = [sidecar.body(), sidecar.body(layer=2), {"id": "chat-2", **TURNS}]
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(body) + "\n" for body in bodies))
+    telemetry = Telemetry(OtelConfig(), "0", {})
+    sink, letters = JsonlSink(tmp_path / "alerts"), JsonlDeadLetters(tmp_path / "bad")
+    source = FileSource(str(tmp_path / "events.jsonl"), 1_000_000)
+    delivery = Delivery([sink], letters, EventLimits(), AUTO)
+    totals = Pipeline(source, sidecar.live.engine, delivery, telemetry, Health(300), threading.Event()).run()
+    for opened in (sink, letters, source):
+        opened.close()
+    telemetry.shutdown()
+    assert (totals.events, totals.bad, totals.tokens) == (2, 1, 2 * sidecar.item.ids.size)
+    alerts = [Alert.from_json(line) for line in (tmp_path / "alerts").read_text().splitlines()]
+    assert [alert.event.id for alert in alerts] == ["chat-1", "chat-1", "chat-2", "chat-2"]
+    (bad,) = (json.loads(line) for line in (tmp_path / "bad").read_text().splitlines())
+    assert (bad["path"], bad["reason"]) == ("$.activations.layer", "is 2, but the sets read 1")
 
 
 @pytest.mark.parametrize("kind", ["standard", "jumprelu", "gated"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeGuard
 
 import numpy as np
 import zstandard
@@ -40,8 +40,9 @@ class Tensors:
 
     def __init__(self, raw: bytes, path: str = PATH) -> None:
         """Raises BadEvent if `raw` isn't such a file."""
+        read: Callable[[bytes], list[tuple[str, dict[str, Any]]]] = deserialize
         try:
-            self._found: dict[str, dict[str, Any]] = dict(deserialize(raw))
+            self._found = dict(read(raw))
         except (SafetensorError, ValueError) as e:
             raise BadEvent(f"not a safetensors file: {e}", path) from None
         self._path = path
@@ -111,7 +112,7 @@ def lens_tensor(given: Mapping[str, Any], max_bytes: int, path: str) -> Array:
     return widened(raw, dtype, list(shape), 3, "residual_stream", path)
 
 
-def _is_shape(shape: object) -> bool:
+def _is_shape(shape: object) -> TypeGuard[list[int]]:
     return (
         isinstance(shape, list)
         and len(shape) == 3
