@@ -55,7 +55,9 @@ def chart(engine: Engine, filters: Filters) -> Chart | None:
         width = select(wide.label("us")).cte()
         # whole numbers on both databases: a remainder is subtracted instead of dividing
         start = (found.c.time_us - found.c.time_us % width.c.us).label("start")
-        query = select(start, found.c.severity, func.count().label("alerts"), width.c.us).join_from(found, width, true())
+        query = select(start, found.c.severity, func.count().label("alerts"), width.c.us).join_from(
+            found, width, true()
+        )
         rows = connection.execute(query.group_by(start, found.c.severity, width.c.us)).all()
     if not rows:
         return None
