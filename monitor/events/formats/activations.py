@@ -108,6 +108,8 @@ def _sent(body: _Body, path: str) -> SentActivations:
         raise BadEvent("hidden_states need model_sha256 or model, to tell whose they are", f"{path}.model_sha256")
     if body.kind == "hidden_states" and body.format == "safetensors" and body.layer is None:
         raise BadEvent("hidden_states need layer, the zero-based number of the block", f"{path}.layer")
+    if body.format != "safetensors" and body.hook not in (None, "resid_post"):
+        raise BadEvent(f"{body.format} captures resid_post only", f"{path}.hook")
     return SentActivations(
         kind=body.kind,
         payload=_payload(body, path),

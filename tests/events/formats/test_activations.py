@@ -53,6 +53,7 @@ def test_tokens_spell_the_turns() -> None:
         ({"file": "x"}, "found data and file"),
         ({"format": "vllm_lens"}, "needs residual_stream"),
         ({"format": "vllm"}, "$.activations.layers: format vllm needs layers"),
+        ({"format": "vllm", "layers": [1], "hook": "mlp_out"}, "$.activations.hook: vllm captures resid_post only"),
         ({"format": "vllm", "layers": [1, 1]}, "a layer is there twice"),
         ({"tokens": ["a"], "token_ids": [1, 2]}, "1 tokens, but 2 token_ids"),
         ({"token_ids": [True]}, "$.activations.token_ids[0]"),
