@@ -95,7 +95,33 @@ def envelope(data: Any, **changes: Any) -> dict[str, Any]:
     return {"specversion": "1.0", "id": "ce-1", "source": "/chat", "type": "t", "data": data, **changes}
 
 
+SENT = {"kind": "hidden_states", "model": "m", "layer": 3, "data": "AA=="}
 SAMPLES: tuple[Sample, ...] = (
+    Sample(
+        "activations: text next to hidden states",
+        {"id": "id-1", "messages": USER, "response": ANSWER, "activations": {**SENT, "token_ids": [1, 2, 3]}},
+        format="activations",
+    ),
+    Sample(
+        "activations: tokens that spell the turns",
+        {
+            "id": "id-1",
+            "activations": {
+                **SENT,
+                "tokens": ["<s>", ASK, "\n", ANSWER],
+                "segments": [{"role": "user", "start": 1, "end": 2}, {"role": "response", "start": 3, "end": 4}],
+            },
+        },
+        format="activations",
+    ),
+    Sample(
+        "activations: offsets without text",
+        {"id": "id-1", "activations": {**SENT, "segments": [{"role": "response", "start": 1, "end": 2}]}},
+        turns=(),
+        response="",
+        format="activations",
+    ),
+    Sample("activations: of no layer", {"activations": {"kind": "hidden_states"}}, None, reason="need model_sha256"),
     # tool calls and other places where text stands
     Sample("arguments as an object", chat(**call(ARGUMENTS)), response=WRITTEN, format="openai"),
     Sample("arguments as text of JSON", chat(**call(json.dumps(ARGUMENTS))), response=WRITTEN, format="openai"),

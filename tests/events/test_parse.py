@@ -93,5 +93,5 @@ def test_the_format_can_be_fixed() -> None:
 
 
 def test_an_unknown_format_is_named_with_those_that_there_are() -> None:
-    with pytest.raises(RegistryError, match="no event format is called 'avro'; there are otlp, langfuse, kong"):
+    with pytest.raises(RegistryError, match="no event format is called 'avro'; there are activations, otlp, langfuse"):
         parse(record({"id": "a", "prompt": "x"}), wire_format="avro")
