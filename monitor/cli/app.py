@@ -15,6 +15,7 @@ from monitor.cli.cache import cache_app
 from monitor.cli.command_group import CommandGroup
 from monitor.cli.dead_letters import dead_letters_app
 from monitor.cli.diff_config import diff_config
+from monitor.cli.drift import drift
 from monitor.cli.events import events_app
 from monitor.cli.exit_code import ExitCode
 from monitor.cli.features import features_app
@@ -44,6 +45,7 @@ app.command()(replay)
 app.command("compile")(compile_)
 app.command()(check)
 app.command("diff-config")(diff_config)
+app.command()(drift)
 app.command()(proxy)
 app.command()(review)
 app.command()(bench)
