@@ -1,4 +1,4 @@
-"""Sketch: the distribution of many values in little memory, as counts of values that differ by 2 % at most."""
+"""Sketch: the distribution of many values in little memory, as counts of values that differ by 4 % at most."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ddsketch.mapping import LogarithmicMapping
 from ddsketch.store import CollapsingLowestDenseStore
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 
-ACCURACY = 0.01
+ACCURACY = 0.02
 """A quantile is at most this share of itself away from the true one."""
-MAX_BINS = 512
-"""Bins for values of one sign. The smallest values share one bin if the largest is over 25,000 times as large."""
+MAX_BINS = 256
+"""Bins for values of one sign. The smallest values share one bin if the largest is over 20,000 times as large."""
 _LOWEST_KEY, _HIGHEST_KEY = -40_000, 40_000  # beyond the range of a float
 
 

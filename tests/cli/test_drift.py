@@ -23,7 +23,7 @@ def test_two_windows_of_the_configured_file(file: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(f"drift: {{path: {file}}}\n")
     args = ["drift", "--baseline", BEFORE, "--current", AFTER, "--config", str(config)]
-    done = CliRunner().invoke(app, [*args, "--fail-on", "bias:+20%"])
+    done = CliRunner().invoke(app, [*args, "--fail-on", "bias:+20%"], env={"COLUMNS": "200"})
     assert done.exit_code == 1
     assert "2.000% of 2000" in done.output
     assert "6.000% of 2000" in done.output

@@ -6,11 +6,11 @@ from monitor.drift.sketch import MAX_BINS, Sketch, SketchData
 from tests.drift.snapshots import sketch
 
 
-def test_quantiles_are_within_a_hundredth() -> None:
+def test_quantiles_are_within_two_percent() -> None:
     values = np.random.default_rng(0).lognormal(size=2_000)
     made = sketch(values)
     for share in (0.1, 0.5, 0.9, 0.99):
-        assert made.quantile(share) == pytest.approx(np.quantile(values, share, method="lower"), rel=0.011)
+        assert made.quantile(share) == pytest.approx(np.quantile(values, share, method="lower"), rel=0.021)
 
 
 def test_a_sketch_of_data_equals_the_one_that_was_written() -> None:
@@ -18,7 +18,7 @@ def test_a_sketch_of_data_equals_the_one_that_was_written() -> None:
     read = Sketch(SketchData.model_validate_json(made.data().model_dump_json()))
     assert read.count == 6
     assert read.data() == made.data()
-    assert read.quantile(1) == pytest.approx(5, rel=0.01)
+    assert read.quantile(1) == pytest.approx(5, rel=0.02)
 
 
 def test_merged_sketches_equal_one_of_all_values() -> None:
@@ -32,7 +32,7 @@ def test_merged_sketches_equal_one_of_all_values() -> None:
 def test_the_distance_is_that_of_the_values() -> None:
     rng = np.random.default_rng(2)
     a, b = rng.normal(size=1_000), rng.normal(0.4, 1, size=800)
-    assert sketch(a).distance(sketch(b)) == pytest.approx(ks_2samp(a, b).statistic, abs=0.01)
+    assert sketch(a).distance(sketch(b)) == pytest.approx(ks_2samp(a, b).statistic, abs=0.02)
     assert sketch(a).distance(sketch(a)) == 0
     assert sketch([1.0]).distance(Sketch()) is None
 
@@ -41,7 +41,7 @@ def test_bins_are_bounded_however_far_apart_values_are() -> None:
     made = sketch(10.0**exponent for exponent in range(-30, 30))
     assert len(made.data().positive) <= MAX_BINS
     assert made.count == 60
-    assert made.quantile(1) == pytest.approx(1e29, rel=0.01)
+    assert made.quantile(1) == pytest.approx(1e29, rel=0.02)
 
 
 def test_small_values_that_only_one_side_put_together_are_no_difference() -> None:
