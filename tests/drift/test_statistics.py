@@ -6,7 +6,9 @@ from monitor.drift.statistics import distance_p, false_discovery, rate_ratio, ra
 
 
 def test_the_test_of_rates_is_the_pooled_z_test() -> None:
-    assert rates_p((30, 60), (1000, 1200)) == pytest.approx(chi2_contingency([[30, 970], [60, 1140]], correction=False).pvalue)
+    assert rates_p((30, 60), (1000, 1200)) == pytest.approx(
+        chi2_contingency([[30, 970], [60, 1140]], correction=False).pvalue
+    )
 
 
 @pytest.mark.parametrize(("hits", "of"), [((1, 3), (1000, 1000)), ((999, 998), (1000, 1000)), ((0, 5), (0, 10))])
