@@ -1,4 +1,4 @@
-"""What snapshots cost: `python -m tests.drift.cost` prints the time for each set and event, and memory for each sketch."""
+"""What snapshots cost: `python -m tests.drift.cost` prints time for each set and event, and memory for each sketch."""
 
 from __future__ import annotations
 
