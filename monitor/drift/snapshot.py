@@ -32,7 +32,7 @@ class FeatureSnapshot(_Row):
 class SetSnapshot(_Row):
     """Counts and sketches of one set for one model and tenant, over one interval of one process."""
 
-    format: Literal["latentwatch.drift/1"] = Field(alias="schema")
+    format: Literal["latentwatch.drift/1"] = Field(validation_alias="schema", serialization_alias="schema")
     instance: str
     """The process that counted."""
     start: AwareDatetime
