@@ -55,7 +55,7 @@ class Sketch:
     @property
     def count(self) -> int:
         """How many values there are."""
-        return round(self._sketch.count)
+        return int(self._sketch.count)
 
     def quantile(self, share: float) -> float | None:
         """The value that `share` of all values reach at most; None without values."""
@@ -88,7 +88,7 @@ class Sketch:
 
     @property
     def _zero(self) -> int:
-        return round(self._sketch.count - self._positive.count - self._negative.count)
+        return int(self._sketch.count - self._positive.count - self._negative.count)
 
 
 def _store(bins: dict[int, int]) -> CollapsingLowestDenseStore:

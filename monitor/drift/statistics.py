@@ -43,7 +43,7 @@ def distance_p(distance: float, counts: tuple[int, int]) -> float | None:
     x = (effective + 0.12 + 0.11 / effective) * distance  # Stephens 1970
     if x < 0.3:  # the series converges slowly there, and p is 1 to five digits
         return 1.0
-    total = sum((-1) ** (k - 1) * math.exp(-2 * k * k * x * x) for k in range(1, 101))
+    total = sum((1 if k % 2 else -1) * math.exp(-2 * k * k * x * x) for k in range(1, 101))
     return min(1.0, max(0.0, 2 * total))
 
 

@@ -38,9 +38,9 @@ class ComparisonTable:
             table.add_column(name, justify="right")
         table.add_column("")
         for row in rows:
-            groups = [visible_line(value) if value is not None else "-" for _, value in row.subject.group]
+            values = [visible_line(value) if value is not None else "-" for _, value in row.subject.group]
             verdict = "changed" if row.changed(self._comparison.fdr) else "too few" if row.too_few else ""
-            table.add_row(Text(_name(row)), *map(Text, groups), *_figures(row), verdict)
+            table.add_row(Text(_name(row)), *map(Text, values), *_figures(row), verdict)
         return table
 
 
