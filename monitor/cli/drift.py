@@ -77,12 +77,11 @@ def drift(
 
 def _by(text: str | None) -> tuple[By, ...]:
     names = () if text is None else tuple(dict.fromkeys(text.split(",")))
-    found: list[By] = []
+    known: dict[str, By] = {"model": "model", "tenant": "tenant"}
     for name in names:
-        if name != "model" and name != "tenant":
+        if name not in known:
             raise ConfigError(f"--by: {name!r} is neither model nor tenant")
-        found.append(name)
-    return tuple(found)
+    return tuple(known[name] for name in names)
 
 
 def _sides(baseline: str, current: str, files: list[Path], config: Path | None) -> tuple[Traffic, Traffic]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
@@ -10,7 +10,7 @@ from monitor.drift.sketch import Sketch, SketchData
 from monitor.errors import ConfigError
 from monitor.yaml_file import faults
 
-SCHEMA = "latentwatch.drift/1"
+SCHEMA: Final = "latentwatch.drift/1"
 
 
 class _Row(BaseModel):
