@@ -186,7 +186,7 @@ def _show(console: Console, found: CausalEvidence) -> None:
     console.print(table)
     part = " of a longer text" if found.cut else ""
     console.print(
-        f"{visible_line(found.set_id)}: score {found.score:.4f}. Falls are of the log-likelihood, in nats a token, over "
-        f"{found.flagged_tokens} flagged tokens of {found.read_tokens}{part}, against {found.controls} controls.",
+        f"{visible_line(found.set_id)}: score {found.score:.4f}. Falls of the log-likelihood in nats a token, over "
+        f"{found.flagged_tokens} flagged tokens of {found.read_tokens}{part}; {found.controls} controls.",
         highlight=False,
     )
