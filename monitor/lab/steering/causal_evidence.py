@@ -128,7 +128,7 @@ def causal_evidence(rig: SteeringRig, alert: Alert, event: Event, request: Evide
     whole = rig.model.residuals([item.ids])[0] if item.ids.size <= (rig.model.max_tokens or item.ids.size) else residual
     scored_item = item if whole.shape[0] == item.ids.size else None
     base = math.nan if scored_item is None else _score(rig, scored_item, whole, None, ())
-    weights = []
+    weights: list[CausalWeight] = []
     for places in [*((n,) for n in range(len(latents))), tuple(range(len(latents)))]:
         edit = Clamp(of, places, 0.0)
         change = edit(residual.to(rig.model.device))

@@ -39,24 +39,27 @@ class Decomposition:
 
     def activations(self, residual: Tensor) -> Tensor:
         """[token, latent] of `residual` [token, d]."""
-        return self._encoder(residual)
+        found: Tensor = self._encoder(residual)
+        return found
 
     def scale(self, residual: Tensor) -> Tensor:
         """[token, 1] What the SAE's normalisation divided each token by."""
         x = residual.float()
+        divided = x.new_ones(x.shape[0], 1)
         if self._normalisation == "layer_norm":
-            return x.std(-1, keepdim=True) + 1e-5
-        if self._normalisation == "constant_norm_rescale":
-            return x.norm(dim=-1, keepdim=True) / math.sqrt(x.shape[-1])
-        return x.new_ones(x.shape[0], 1)
+            divided = x.std(-1, keepdim=True) + 1e-5
+        elif self._normalisation == "constant_norm_rescale":
+            divided = torch.linalg.vector_norm(x, dim=-1, keepdim=True) / math.sqrt(x.shape[-1])
+        return divided
 
 
 def _per_activation(rows: Tensor, sae: SaeWeights, latents: Sequence[int], folded: bool) -> Tensor:
-    norms = rows.norm(dim=1, keepdim=True)
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     if sae.rescale_by_decoder_norm:
-        rows = rows / norms
+        rows = torch.nn.functional.normalize(rows, dim=1)
     if not folded:
         return rows
     if sae.decoder_norm is not None:
         norms = torch.from_numpy(np.ascontiguousarray(sae.decoder_norm[sae.rows_of(latents)]))[:, None]
-    return rows / norms
+    per_unit: Tensor = rows / norms
+    return per_unit

@@ -53,16 +53,18 @@ class Elsewhere:
 
     def __call__(self, residual: Tensor) -> Tensor:
         change = self.edit(residual)
-        length = change.norm(dim=1, keepdim=True) * torch.sign(change @ self.along)[:, None]
-        return length * self.direction
+        length = torch.linalg.vector_norm(change, dim=1, keepdim=True) * torch.sign(change @ self.along)[:, None]
+        moved: Tensor = length * self.direction
+        return moved
 
 
 def random_directions(count: int, d: int, seed: int) -> Tensor:
     """Directions [count, d] of length 1, evenly distributed."""
     drawn = torch.randn(count, d, generator=torch.Generator().manual_seed(seed))
-    return drawn / drawn.norm(dim=1, keepdim=True)
+    return unit(drawn)
 
 
 def unit(rows: Tensor) -> Tensor:
     """`rows` [row, d] with length 1."""
-    return rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    scaled: Tensor = torch.nn.functional.normalize(rows, dim=1)
+    return scaled

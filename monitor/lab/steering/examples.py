@@ -59,8 +59,9 @@ def load_examples(path: Path) -> Examples:
 def run_examples(examples: Examples, out: Path, config: Config, rows: int, seed: int, console: Console) -> str:
     """Runs all of them, writes a folder for each and steering.png, and returns the figures as Markdown."""
     runs: dict[str, SteerRun] = {}
+    rig: SteeringRig | None = None
     for example in examples.examples:
-        rig = SteeringRig(hook_of_set(config, example.set), config)
+        rig = SteeringRig(hook_of_set(config, example.set), config, rig)
         seen = seen_in_files(rig, (), rows, console)
         largest = float(seen.largest[example.feature])
         if not largest > 0:

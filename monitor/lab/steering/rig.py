@@ -37,18 +37,26 @@ class SeenActivations:
 class SteeringRig:
     """Everything that steering needs of one hook. `reading` is None if no set names the hook."""
 
-    def __init__(self, hook: Hook, config: Config) -> None:
-        """Reads with the device, precision and chat template of the config. Raises ConfigError if parts don't fit."""
+    def __init__(self, hook: Hook, config: Config, before: SteeringRig | None = None) -> None:
+        """Reads with the device, precision and chat template of the config. Raises ConfigError if parts don't fit.
+
+        Takes the model of `before`, a rig of the same config, if that is for the same model and hook point.
+        """
         settings, ref = config.reader, hook.reader
         self.hook = hook
-        self.model = SteeredModel(
-            hook.model.folder,
-            ref.layer,
-            hook=ref.hook,
-            max_norm=ref.max_norm,
-            precision=settings.dtype,
-            device=settings.device,
-            threads=settings.threads,
+        same = before is not None and _place(before.hook) == _place(hook)
+        self.model: SteeredModel = (
+            before.model
+            if before is not None and same
+            else SteeredModel(
+                hook.model.folder,
+                ref.layer,
+                hook=ref.hook,
+                max_norm=ref.max_norm,
+                precision=settings.dtype,
+                device=settings.device,
+                threads=settings.threads,
+            )
         )
         if self.model.d_model != hook.sae.d_in:
             raise ConfigError(
@@ -103,3 +111,9 @@ class SteeringRig:
         if not tokens:
             raise ConfigError("no token in the texts that activations are looked for in")
         return SeenActivations(largest.numpy(), (active / tokens).numpy(), tokens)
+
+
+def _place(hook: Hook) -> tuple[str, int, str, float | None]:
+    """What two hooks must share to be steered in one model."""
+    ref = hook.reader
+    return hook.model.sha256, ref.layer, ref.hook, ref.max_norm

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -194,3 +195,25 @@ def test_the_shipped_examples_are_named_features_of_six_sets() -> None:
     assert len({example.set for example in found.examples}) == 6
     assert set(found.times_max) == {0, 1, 5, 10}
     assert not math.isnan(sum(found.times_max))
+
+
+def test_values_are_in_the_basis_of_the_set(rig: SteeringRig) -> None:
+    ref = rig.hook.reader
+    sae = ref.sae.model_copy(update={"activation_basis": "decoder_norm_folded"})
+    hook = replace(rig.hook, reader=ref.model_copy(update={"sae": sae}))
+    folded, raw = Decomposition(hook, [CAUSAL]), rig.decomposition([CAUSAL])
+    x = torch.randn(20, D_MODEL, generator=torch.Generator().manual_seed(4))
+    x = x[raw.activations(x)[:, 0] > 0]
+    after = x + Clamp(folded, (0,), 6.0)(x)
+    torch.testing.assert_close(folded.activations(after), torch.full((x.shape[0], 1), 6.0))
+    torch.testing.assert_close(raw.activations(after), torch.full((x.shape[0], 1), 3.0))  # rows have length 2
+
+
+@pytest.mark.parametrize("normalisation", ["layer_norm", "constant_norm_rescale"])
+def test_a_normalised_sae_reconstructs_at_the_size_of_the_token(rig: SteeringRig, normalisation: str) -> None:
+    hook = replace(rig.hook, sae=replace(rig.hook.sae, normalisation=normalisation))
+    of = Decomposition(hook, [CAUSAL])
+    x = torch.randn(6, D_MODEL, generator=torch.Generator().manual_seed(5))
+    small, large = Clamp(of, (0,), 4.0)(x), Clamp(of, (0,), 4.0)(10 * x)
+    # what is active is the same, and so is its share of the token
+    torch.testing.assert_close(large, 10 * small, rtol=1e-3, atol=1e-3)
