@@ -44,9 +44,9 @@ def examples_table(runs: Mapping[str, SteerRun]) -> str:
     lines = [f"| {' | '.join(names)} |", "|---" * 3 + "|---:" * len(_EXAMPLE_COLUMNS) + "|"]
     for set_id, run in runs.items():
         label = visible_line(run.label).replace("|", "\\|")
-        for f in run.figures:
-            lines.append(f"| {set_id} | {run.request.feature}: {label} | {_cells(f, run.largest or 1.0)} |")
-            set_id, label = "", "″"
+        first = [set_id, f"{run.request.feature}: {label}"]
+        for n, f in enumerate(run.figures):
+            lines.append(f"| {' | '.join(['', ''] if n else first)} | {_cells(f, run.largest or 1.0)} |")
     return "\n".join(lines)
 
 
