@@ -28,6 +28,7 @@ from monitor.cli.scan import scan
 from monitor.cli.sets import alerts_app, config_app, sets_app
 from monitor.cli.size import size
 from monitor.cli.tools import bench, check, compile_, demo, version
+from monitor.cli.verify import verify
 from monitor.errors import ConfigError, LatentwatchError
 from monitor.machine import limit_library_threads, limits
 
@@ -48,6 +49,7 @@ app.command("diff-config")(diff_config)
 app.command()(drift)
 app.command()(proxy)
 app.command()(review)
+app.command()(verify)
 app.command()(bench)
 app.command()(size)
 app.command()(demo)
