@@ -18,6 +18,7 @@ from monitor.cli.diff_config import diff_config
 from monitor.cli.events import events_app
 from monitor.cli.exit_code import ExitCode
 from monitor.cli.features import features_app
+from monitor.cli.init import init
 from monitor.cli.proxy import proxy
 from monitor.cli.replay import replay
 from monitor.cli.review import review
@@ -46,6 +47,7 @@ app.command()(check)
 app.command("diff-config")(diff_config)
 app.command()(proxy)
 app.command()(review)
+app.command()(init)
 app.command()(bench)
 app.command()(size)
 app.command()(demo)
