@@ -54,7 +54,8 @@ def _parts(rows: Sequence[LabelledRow], shares: Sequence[int], seed: int) -> tup
     labels: dict[str, set[int]] = {}
     for row in rows:
         labels.setdefault(row.cluster, set()).add(row.label)
-    total, part = sum(shares), {}
+    part: dict[str, int] = {}
+    total = sum(shares)
     for kind in ({0}, {1}, {0, 1}):
         clusters = sorted(cluster for cluster, found in labels.items() if found == kind)
         random.Random(seed).shuffle(clusters)  # noqa: S311 - a sample, not a secret
