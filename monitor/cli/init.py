@@ -214,7 +214,7 @@ def _completed(given: dict[str, Any]) -> dict[str, Any]:
     missing = [key for key in flags if not given[key]]
     if not missing:
         return given
-    if not sys.stdin.isatty():
+    if not _on_terminal():
         raise ConfigError(f"{flags[key]}: missing; only on a terminal does init ask for it" for key in missing)
     asked: dict[str, Any] = {}
     for key in missing:
@@ -227,6 +227,10 @@ def _completed(given: dict[str, Any]) -> dict[str, Any]:
         else:
             asked[key] = tuple(Path(path).expanduser().resolve() for path in _several("Benign rows or events: a file"))
     return {**given, **asked}
+
+
+def _on_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _several(question: str) -> list[str]:

@@ -164,3 +164,14 @@ def test_a_folder_with_something_else_is_left_alone(tiny: TinyInputs, tmp_path: 
         f"{tmp_path}: the folder is not empty, and init did not make it; give a new one"
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_terminal_is_asked_for_what_is_missing(
+    tiny: TinyInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitor.cli.init._on_terminal", lambda: True)
+    given = f"{tiny.model}\n{tiny.sae}\n{CATEGORY}={tiny.data}\n\n{tiny.benign}\n\n"
+    options = ["init", str(tmp_path / "mine"), "--target-fpr", "0.2", "--dry-run"]
+    result = CliRunner().invoke(app, options, input=given)
+    assert result.exit_code == 0, result.output
+    assert f"step 2 of 5: curate {CATEGORY} (to do)" in result.stderr
