@@ -16,7 +16,7 @@ from monitor.errors import ConfigError
 from monitor.lab.setup.steps import Step
 from monitor.sets.labels import load_labels
 from monitor.sets.load import load_feature_set
-from tests.lab.setup.inverting_sae import save_inverting_sae
+from tests.lab.setup.inverting_sae import none, save_inverting_sae
 from tests.lab.setup.tiny_inputs import CATEGORY, D_MODEL, TinyInputs, tiny_inputs, write_rows
 from tests.tiny_bundle import LAYER
 
@@ -143,7 +143,7 @@ def test_a_labelled_file_needs_both_labels(tiny: TinyInputs, tmp_path: Path) -> 
 
 
 def test_an_sae_of_another_width_is_refused(tiny: TinyInputs, tmp_path: Path) -> None:
-    narrow = save_inverting_sae(tmp_path / "narrow", D_MODEL // 2, LAYER)
+    narrow = save_inverting_sae(tmp_path / "narrow", none(D_MODEL // 2), LAYER)
     found = problems(init(tmp_path / "mine", *tiny.options(sae=narrow, neuronpedia=None, model_id=None)))
     assert found == [
         f"--sae {narrow}: the SAE reads activations of 16 channels, but the model has 32: it was trained on another "
@@ -152,7 +152,7 @@ def test_an_sae_of_another_width_is_refused(tiny: TinyInputs, tmp_path: Path) ->
 
 
 def test_an_sae_whose_files_name_no_block_needs_the_layer(tiny: TinyInputs, tmp_path: Path) -> None:
-    silent = save_inverting_sae(tmp_path / "silent", D_MODEL, None)
+    silent = save_inverting_sae(tmp_path / "silent", none(D_MODEL), None)
     options = tiny.options(sae=silent)
     assert "--layer: missing" in problems(init(tmp_path / "mine", *options, "--dry-run"))[0]
     assert "blocks 0 to 2" in problems(init(tmp_path / "mine", *options, "--layer", 3, "--dry-run"))[0]

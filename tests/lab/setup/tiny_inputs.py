@@ -9,14 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.lab.setup.inverting_sae import save_inverting_sae
+import numpy as np
+from tokenizers import Tokenizer
+
+from monitor.readers.reader import Chunk
+from monitor.readers.torch_reader import TorchReader
+from tests.lab.setup.inverting_sae import Further, save_inverting_sae
 from tests.tiny_bundle import LAYER, tiny_source
 
 D_MODEL = 32
 CATEGORY = "loud"
 _HARMLESS, _RISKY = "the quick brown fox jumps", "ZAP KABOOM WHAM CRASH BANG"
-NAMES = 64
-"""Latents that have an explanation."""
+LOUD = 16
+"""Latents that are active on risky words alone."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ def tiny_inputs(folder: Path) -> TinyInputs:
     """Writes them."""
     tiny_source(folder / "made")
     made = TinyInputs(folder)
-    save_inverting_sae(made.sae, D_MODEL, LAYER)
+    save_inverting_sae(made.sae, _loud_latents(made.model), LAYER)
     draw = random.Random(3)  # noqa: S311 - texts, not secrets
     write_rows(
         made.data,
@@ -73,13 +78,28 @@ def tiny_inputs(folder: Path) -> TinyInputs:
     )
     write_rows(made.benign, ({"id": f"b{n}", "response": _text(draw, _HARMLESS)} for n in range(48)))
     explained = {"modelId": "tiny", "layer": f"{LAYER}-made", "explanationModelName": "nobody", "typeName": "made"}
-    write_rows(made.explanations, ({**explained, "index": n, "description": f"sound {n}"} for n in range(NAMES)))
+    write_rows(
+        made.explanations, ({**explained, "index": n, "description": f"sound {n}"} for n in range(2 * D_MODEL + LOUD))
+    )
     return made
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """One object a line."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _loud_latents(model: Path) -> Further:
+    """Latents for letters of the risky words, which no token of harmless texts activates."""
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    reader = TorchReader(model, LAYER, lambda residual: residual, threads=1)
+    harmless, risky = (
+        np.concatenate(reader.read([Chunk(np.array(tokenizer.encode(text).ids, np.int32))]))
+        for text in (_HARMLESS, _RISKY)
+    )
+    directions = (risky - harmless.mean(axis=0))[:LOUD]
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    return Further(directions, 1.2 * (harmless @ directions.T).max(axis=0))
 
 
 def _text(draw: random.Random, words: str) -> str:
