@@ -87,6 +87,7 @@ class WorkingFolder:
         """Writes rows, reader.yaml, the config and, last, the answers. Raises ConfigError if it can't."""
         self.open()
         try:
+            (self.path / "rows").mkdir(mode=0o700, exist_ok=True)  # they are texts, which only their owner may read
             for part, found in (("curate", split.curate), ("judge", split.judge)):
                 for category, by_name in found.items():
                     for path, rows in zip(
