@@ -162,7 +162,7 @@ def _run(
 ) -> None:
     """Runs a step in this process. What goes wrong is raised after a word on how to go on."""
     _say(console, f"  {_typed(step)}")
-    started = time.monotonic()
+    started, worked = time.monotonic(), time.process_time()
     try:
         step.clear()
         code = context.find_root().command.main(list(step.command), prog_name="latentwatch", standalone_mode=False)
