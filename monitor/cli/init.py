@@ -177,9 +177,9 @@ def _run(
         _say(console, f"step {step.name} failed; correct the cause and go on with: {again}{hint}")
         raise
     made = f": {', '.join(map(str, step.makes))}" if step.makes else ""
-    _say(
-        console, f"done in {log.seconds(step.name):.0f} s{made}; next: {following or 'nothing, this was the last step'}"
-    )
+    what_is_next = "" if following is None else f"; next: {following}"
+    took = f"{log.seconds(step.name):.0f} s ({time.process_time() - worked:.0f} s of CPU time)"
+    _say(console, f"done in {took}{made}{what_is_next}")
 
 
 def _closing(console: Console, answers: Answers, place: WorkingFolder, steps: list[Step], log: StepLog) -> None:
