@@ -35,8 +35,9 @@ SHORTER: dict[str, tuple[tuple[str, str, int], ...]] = {
     "latentwatch:feature_active:ratio_7d": (("[7d] offset 1d", "[5m] offset 30s", 2),),
     "FeatureRateDrift": (("[1d]", "[30s]", 1), ("[7d] offset 1d", "[5m] offset 30s", 1), ("> 10000", "> 200", 2)),
 }
-"""By alert or recorded series, the durations that are longer than anyone waits for a test. Numbers of events and of alerts
-stay, except for the drift of features: 10,000 events take the reader minutes."""
+"""By alert or recorded series, the durations that are longer than anyone waits for a test.
+
+Numbers of events and of alerts stay, except for the drift of features: 10,000 events take the reader minutes."""
 
 
 @dataclass(frozen=True)
