@@ -20,6 +20,7 @@ from monitor.cli.events import events_app
 from monitor.cli.exit_code import ExitCode
 from monitor.cli.export_rows import export_rows
 from monitor.cli.features import features_app
+from monitor.cli.init import init
 from monitor.cli.proxy import proxy
 from monitor.cli.replay import replay
 from monitor.cli.review import review
@@ -52,6 +53,7 @@ app.command()(drift)
 app.command()(proxy)
 app.command()(review)
 app.command()(verify)
+app.command()(init)
 app.command()(bench)
 app.command()(size)
 app.command()(demo)

@@ -81,7 +81,7 @@ def hook_of_sae(config: Config, folder: Path, layer: int, max_norm: float | None
     sae_ref = SaeRef(format=name_of_format, path=str(folder), sha256=sha256, width=sae.d_sae)
     shown = name.removeprefix(PACKAGE_PREFIX)
     reader = ReaderRef(
-        model=Path(shown).name if Path(shown).is_dir() else shown,
+        model=_name(shown),
         model_sha256=model.sha256,
         layer=layer,
         hook=_hook_name(sae),
@@ -93,6 +93,14 @@ def hook_of_sae(config: Config, folder: Path, layer: int, max_norm: float | None
     for note in notes(sae, reader):
         log.info("%s: %s", folder, note)
     return Hook(reader, model, sae, folder)
+
+
+def _name(model: str) -> str:
+    """What a set calls the model: the name of its folder, or that of its file without the ending."""
+    path = Path(model)
+    if path.is_file():
+        return path.stem
+    return path.name if path.is_dir() else model
 
 
 def _hook_name(sae: SaeWeights) -> HookName:
