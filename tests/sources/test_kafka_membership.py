@@ -60,9 +60,9 @@ def _settle(members: list[KafkaSource], timeout_s: float = 30.0) -> None:
         for member in members:
             member.poll()
         places = [_place(member) for member in members]
-        if all(member.assigned for member in members) and len({generation for generation, _ in places}) == 1:
-            if [len(partitions) for _, partitions in places] == [1] * len(members):
-                return
+        shared = all(len(partitions) == 1 for _, partitions in places)
+        if shared and all(member.assigned for member in members) and len({place[0] for place in places}) == 1:
+            return
     pytest.fail(f"the group did not settle: {[_place(member) for member in members]}")
 
 
