@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo observe observe-check test install install-dev lint types imports unit verify lab-smoke ray-check demo-check fuzz chaos manifest lock \
+.PHONY: help demo observe observe-check test install install-dev lint types imports unit verify lab-smoke ray-check demo-check fuzz chaos chaos-short manifest lock \
 	image-check build licenses sbom release-check clean distclean
 
 # The first Python on the PATH that is new enough; PYTHON=... on the command line overrides it.
@@ -16,6 +16,8 @@ FUZZ_CASES ?= 1000000
 FUZZ_OUT ?= fuzz-output
 CHAOS_EVENTS ?= 20000
 CHAOS_KILLS ?= 60
+CHAOS_BROKER_RESTARTS ?= 2
+CHAOS_OUTAGE_S ?= 60
 CHARTS ?= deploy/helm
 MANIFEST ?= deploy/kubernetes/sidecar.yaml
 BIN := $(VENV)/bin
@@ -106,7 +108,11 @@ image-check: install-dev ## Build the image and run its sidecar; needs root, bui
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --image -m image -s tests/deploy/test_image.py $(PYTEST_ARGS)
 
 chaos: install-dev ## Workers killed at random, a broker restarted (takes ten minutes; needs KAFKA_HOME); prints what was lost and doubled
-	$(BIN)/python -m tests.chaos --events $(CHAOS_EVENTS) --kills $(CHAOS_KILLS)
+	$(BIN)/python -m tests.chaos --events $(CHAOS_EVENTS) --kills $(CHAOS_KILLS) \
+		--broker-restarts $(CHAOS_BROKER_RESTARTS) --outage-s $(CHAOS_OUTAGE_S)
+
+chaos-short: ## The same with 1,200 events and 8 kills for each guarantee (takes two minutes)
+	@$(MAKE) --no-print-directory chaos CHAOS_EVENTS=1200 CHAOS_KILLS=8 CHAOS_BROKER_RESTARTS=1 CHAOS_OUTAGE_S=5
 
 manifest: ## Render deploy/kubernetes/sidecar.yaml from the example chart; needs helm
 	@helm dependency update $(CHARTS)/examples/llm-server >/dev/null

@@ -294,7 +294,8 @@ class KafkaSource:
         if not consumer._fetcher._next_partition_records:
             consumer._fetcher._next_partition_records = None
         with self._joins.polling() if self._joins is not None else contextlib.nullcontext():
-            batches: Mapping[TopicPartition, Sequence[Any]] = consumer.poll(timeout_ms=timeout_ms)
+            left = max(1, self._source.max_poll_records - len(self._held))
+            batches: Mapping[TopicPartition, Sequence[Any]] = consumer.poll(timeout_ms=timeout_ms, max_records=left)
         for records in batches.values():
             self._held.extend(records)
 

@@ -8,6 +8,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from monitor.config.sections import KafkaConfig, SourceConfig
+from monitor.demo.broker import EmbeddedBroker
 from monitor.errors import Retryable
 from monitor.events.event import Record
 from monitor.sources.kafka import KafkaSource
@@ -201,6 +202,27 @@ def test_what_came_while_a_partition_was_paused_is_handed_out_later(
     assert consumer.position(second) == 1
     consumer.resume(first)
     assert values(take(source, 5)) == [b"other", b"1", b"2", b"3", b"4"]
+
+
+def test_waiting_for_more_records_hands_out_no_more_than_the_limit(
+    embedded_broker: EmbeddedBroker, open_source: Open
+) -> None:
+    topic = new_topic(embedded_broker)
+    fill(embedded_broker, topic, [b"0"])
+    source = open_source(embedded_broker, topic, max_poll_records=4)
+    assert values(take(source, 1)) == [b"0"]
+    consumer = source._consumer
+    assert consumer is not None
+    fill(embedded_broker, topic, [b"1", b"2", b"3"])
+    give_up_at = time.monotonic() + 20
+    while len(source._held) < 3 and time.monotonic() < give_up_at:
+        source._fetch(consumer, 200)
+    fill(embedded_broker, topic, [b"%d" % n for n in range(4, 10)])
+    brief, source._source = source._source, source._source.model_copy(update={"max_wait_ms": 10_000})
+    source._fill(consumer)
+    source._source = brief
+    assert values(source.poll()) == [b"1", b"2", b"3", b"4"]
+    assert values(take(source, 5)) == [b"%d" % n for n in range(5, 10)]
 
 
 def test_no_broker_is_retryable_with_the_reason(open_source: Open) -> None:
