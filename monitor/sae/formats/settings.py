@@ -11,6 +11,10 @@ from typing import Any
 from monitor.errors import ConfigError
 
 
+MOST = 1 << 26
+"""No SAE has as many latents, and no model as many channels; settings may ask for any number."""
+
+
 class Settings:
     """The keys of one JSON object. Every method raises ConfigError naming file, key and rule."""
 
@@ -30,6 +34,8 @@ class Settings:
             raise ConfigError(f"{path}: not readable: {e.strerror}") from None
         except ValueError as e:
             raise ConfigError(f"{path}: not JSON: {e}") from None
+        except RecursionError:
+            raise ConfigError(f"{path}: nested too deeply") from None
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: expected an object")
         return cls(path, values)
@@ -50,9 +56,9 @@ class Settings:
         return Settings(self.path, value, f"{self._prefix}{key}.")
 
     def whole(self, key: str, default: int | None = None, most: int | None = None) -> int:
-        """A positive whole number, no larger than `most`."""
+        """A positive whole number, no larger than `most` or MOST."""
         value = self.get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value <= 0 or (most and value > most):
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= (most or MOST):
             wanted = "a positive whole number" if most is None else f"a whole number from 1 to {most}"
             raise self.wrong(key, f"expected {wanted}, got {value!r}")
         return value

@@ -104,7 +104,8 @@ def open_npz(path: Path) -> Mapping[str, Any]:
     """The arrays of an .npz file. Raises ConfigError if it isn't one, or if it holds Python objects."""
 
     def load(file: Path) -> dict[str, Any]:
-        with np.load(file, allow_pickle=False) as arrays:
+        # numpy leaves a file open that it opened itself and could not read
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
             return dict(arrays)
 
     faults = (ValueError, EOFError, zipfile.BadZipFile, TypeError)
