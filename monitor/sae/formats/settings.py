@@ -10,7 +10,6 @@ from typing import Any
 
 from monitor.errors import ConfigError
 
-
 MOST = 1 << 26
 """No SAE has as many latents, and no model as many channels; settings may ask for any number."""
 
