@@ -38,6 +38,34 @@ def test_the_check_sees_a_broken_promise(tmp_path: Path) -> None:
     assert fault_of(Target("t", "f", lambda: [b""], reads), tmp_path / "f") == (False, "KeyError: 'x'")
 
 
+_BLOCKS = b"llama.block_count\x04\0\0\0"
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "hostile"),
+    [
+        ("llama_scope, .json", b"13.5", b"1e-320"),
+        ("llama_scope, .json", b"0.35", b"1e39"),
+        ("llama_scope, .json", b'"d_sae": 64', b'"d_sae": 99999999999999999999'),
+        ("lm_saes, .json", b'"expansion_factor": 2', b'"expansion_factor": 1e999, "b": 2'),
+        ("model config", b"10000.0", b"-1.5"),
+        ("model config", b'"num_hidden_layers": 2', b'"num_hidden_layers": 99999999999999'),
+        ("model index", b'"model.safetensors"', b'"%s"' % (b"a" * 3_000)),
+        ("GGUF, converted", _BLOCKS + b"\2\0\0\0", _BLOCKS + b"\xff\xff\xff\xff"),
+        ("chat template", b"bos_token", b"(" * 1_200),
+        ("Neuronpedia", b"eval", b"\\ud800"),
+        ("line of bad events", b'"partition": 0', b'"partition": Infinity'),
+    ],
+)
+def test_what_once_broke_a_reader_is_refused_in_words(name: str, good: bytes, hostile: bytes, tmp_path: Path) -> None:
+    target = next(target for target in TARGETS if target.name == name)
+    (seed, *_) = target.seeds()
+    assert good in seed
+    path = target.laid_out(tmp_path)
+    path.write_bytes(seed.replace(good, hostile))
+    assert fault_of(target, path) == (False, "")
+
+
 _DEEP = 1_000_000
 WHOLE_FILES = {
     "lists in lists": b"[" * _DEEP,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -63,9 +62,9 @@ class Settings:
         return value
 
     def positive(self, key: str) -> float:
-        """A finite number above 0."""
+        """A number above 0, and not so small or large that it is 0 or infinite in float32 once it is multiplied."""
         value = self.get(key)
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < math.inf:
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 1e-12 <= value <= 1e12:
             raise self.wrong(key, f"expected a number above 0, got {value!r}")
         return float(value)
 

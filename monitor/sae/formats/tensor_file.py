@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import math
 import pickle
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,8 +107,8 @@ def open_npz(path: Path) -> Mapping[str, Any]:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
             return dict(arrays)
 
-    faults = (ValueError, EOFError, zipfile.BadZipFile, TypeError)
-    values: Mapping[str, Any] = _opened(path, load, "an .npz file", faults)
+    # numpy and zipfile raise their own errors and those of the modules below them, down to tokenize
+    values: Mapping[str, Any] = _opened(path, load, "an .npz file", (Exception,))
     return values
 
 
