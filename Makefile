@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo observe observe-check test install install-dev lint types imports unit verify lab-smoke ray-check demo-check fuzz chaos chaos-short manifest lock \
+.PHONY: help demo observe observe-check test install install-dev lint types imports unit verify lab-smoke ray-check demo-check fuzz chaos chaos-short soak manifest lock \
 	image-check build licenses sbom release-check clean distclean
 
 # The first Python on the PATH that is new enough; PYTHON=... on the command line overrides it.
@@ -18,6 +18,7 @@ CHAOS_EVENTS ?= 20000
 CHAOS_KILLS ?= 60
 CHAOS_BROKER_RESTARTS ?= 2
 CHAOS_OUTAGE_S ?= 60
+SOAK_MINUTES ?= 30
 CHARTS ?= deploy/helm
 MANIFEST ?= deploy/kubernetes/sidecar.yaml
 BIN := $(VENV)/bin
@@ -71,7 +72,7 @@ verify: install-dev ## Everything that the tests only sample: all 2,697 cases, a
 	@echo "==> pytest --whole"
 	@$(BIN)/python -m pytest --whole -m whole $(PYTEST_ARGS)
 
-fuzz: install-dev ## A million made-up records and 200,000 hostile files (takes 20 minutes); failures go to fuzz-output/
+fuzz: install-dev ## A million made-up records and 200,000 hostile files (takes an hour of one core); failures go to fuzz-output/
 	@$(PIP_INSTALL) --editable '.[fuzz]'
 	$(BIN)/python -m tests.fuzz --cases $(FUZZ_CASES) --out $(FUZZ_OUT)
 
@@ -113,6 +114,9 @@ chaos: install-dev ## Workers killed at random, a broker restarted (takes ten mi
 
 chaos-short: ## The same with 1,200 events and 8 kills for each guarantee (takes two minutes)
 	@$(MAKE) --no-print-directory chaos CHAOS_EVENTS=1200 CHAOS_KILLS=8 CHAOS_BROKER_RESTARTS=1 CHAOS_OUTAGE_S=5
+
+soak: install-dev ## One sidecar at saturation for half an hour, then an outage (needs KAFKA_HOME); fails if memory grows
+	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES)
 
 manifest: ## Render deploy/kubernetes/sidecar.yaml from the example chart; needs helm
 	@helm dependency update $(CHARTS)/examples/llm-server >/dev/null

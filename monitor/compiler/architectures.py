@@ -80,6 +80,14 @@ _FAMILIES: dict[str, _Family] = {
     ),
 }
 
+_NEEDED = {
+    "default": (),
+    "linear": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+}
+"""Further parameters of a rotation, in the order of `_llama3`."""
+_MOST = 1 << 26
+"""No model has as many positions, channels or layers."""
 _ACTIVATIONS: dict[str, Literal["silu", "gelu_tanh"]] = {
     "silu": "silu",
     "gelu_pytorch_tanh": "gelu_tanh",
@@ -154,7 +162,7 @@ def architecture_of(config: Mapping[str, Any], source: str = "config.json") -> A
             raise ConfigError(f"{source}: {key}: true is not built as a graph")
     windows = _windows(config, family, layers, source)
     global_rope, local_rope = _ropes(config, head_dim, source)
-    scalar = config.get("query_pre_attn_scalar") if family.branch_norms else None
+    scaled = family.branch_norms and config.get("query_pre_attn_scalar")
     softcap = config.get("attn_logit_softcapping")
     bias = bool(config.get("attention_bias", False))
     return Architecture(
@@ -165,12 +173,12 @@ def architecture_of(config: Mapping[str, Any], source: str = "config.json") -> A
         kv_heads=read.count("num_key_value_heads", heads),
         head_dim=head_dim,
         max_positions=read.count("max_position_embeddings", 2048),
-        norm_eps=float(config.get("rms_norm_eps", 1e-6)),
+        norm_eps=read.number("rms_norm_eps", 1e-6),
         norm_offset=family.norm_offset,
         activation=_ACTIVATIONS[name],
-        query_scale=float(scalar or head_dim) ** -0.5,
+        query_scale=(read.number("query_pre_attn_scalar") if scaled else head_dim) ** -0.5,
         embedding_scale=math.sqrt(d_model) if family.scaled_embeddings else 1.0,
-        softcap=float(softcap) if softcap else None,
+        softcap=read.number("attn_logit_softcapping") if softcap else None,
         qkv_bias=family.qkv_bias or bias,
         output_bias=bias and not family.qkv_bias,
         qk_norm=family.qk_norm,
@@ -188,22 +196,33 @@ class _Config:
     def count(self, key: str, default: int | None = None) -> int:
         value = self.values.get(key)
         value = default if value is None else value
-        if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _MOST:
             raise ConfigError(f"{self.source}: {key}: expected a positive whole number, got {value!r}")
         return value
+
+    def number(self, key: str, default: float | None = None) -> float:
+        value = self.values.get(key, default)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+            raise ConfigError(f"{self.source}: {key}: expected a number above 0, got {value!r}")
+        return float(value)
 
 
 def _windows(config: Mapping[str, Any], family: _Family, layers: int, source: str) -> tuple[int | None, ...]:
     types = config.get("layer_types")
     if types is not None:
         _check_layer_types(types, layers, source)
-    window = config.get("sliding_window")
-    if not isinstance(window, int) or config.get("use_sliding_window") is False:
+    if config.get("sliding_window") is None or config.get("use_sliding_window") is False:
         return (None,) * layers
+    read = _Config(config, source)
+    window = read.count("sliding_window")
     if types is not None:
         return tuple(window if kind == "sliding_attention" else None for kind in types)
     pattern = config.get("sliding_window_pattern", family.default_pattern)
+    if pattern:
+        pattern = read.count("sliding_window_pattern", pattern)
     first = config.get("max_window_layers", 0)
+    if not isinstance(first, int):
+        raise ConfigError(f"{source}: max_window_layers: expected a whole number, got {first!r}")
     return tuple(
         None if layer < first or (pattern and (layer + 1) % pattern == 0) else window for layer in range(layers)
     )
@@ -232,34 +251,46 @@ def _ropes(config: Mapping[str, Any], head_dim: int, source: str) -> tuple[Rope,
     if isinstance(params, Mapping):
         both = _rope("global", {"rope_theta": config.get("rope_theta", 10_000.0), **params}, head_dim, source)
         return both, both
-    older = dict(config.get("rope_scaling") or {}) | {"rope_theta": config.get("rope_theta", 10_000.0)}
+    scaling = config.get("rope_scaling") or {}
+    if not isinstance(scaling, Mapping):
+        raise ConfigError(f"{source}: rope_scaling: expected an object, got {scaling!r}")
+    older = {**scaling, "rope_theta": config.get("rope_theta", 10_000.0)}
     full_rope = _rope("global", older, head_dim, source)
     if "rope_local_base_freq" not in config:
         return full_rope, full_rope
     return full_rope, _rope("local", {"rope_theta": config["rope_local_base_freq"]}, head_dim, source)
 
 
-def _rope(name: str, params: Mapping[str, Any], head_dim: int, source: str) -> Rope:
-    theta = float(params.get("rope_theta", 10_000.0))
-    if float(params.get("partial_rotary_factor", 1.0)) != 1.0:
+def _rope(name: str, params: object, head_dim: int, source: str) -> Rope:
+    if not isinstance(params, Mapping):
+        raise ConfigError(f"{source}: rope_parameters: expected an object, got {params!r}")
+    read = _Config(params, source)
+    theta = read.number("rope_theta", 10_000.0)
+    if read.number("partial_rotary_factor", 1.0) != 1.0:
         raise ConfigError(f"{source}: partial_rotary_factor: only 1 is built as a graph")
-    frequencies = 1.0 / theta ** (np.arange(0, head_dim, 2) / head_dim)
     kind = params.get("rope_type", params.get("type", "default"))
-    try:
-        if kind == "linear":
-            frequencies = frequencies / float(params["factor"])
-        elif kind == "llama3":
-            frequencies = _llama3(frequencies, params)
-    except KeyError as e:
-        raise ConfigError(f"{source}: rope_type: {kind} needs {e.args[0]}") from None
-    if kind not in ("default", "linear", "llama3"):
+    needed = _NEEDED.get(kind) if isinstance(kind, str) else None
+    if needed is None:
         raise ConfigError(f"{source}: rope_type: {kind!r} is not built as a graph; default, linear and llama3 are")
+    for key in needed:
+        if key not in params:
+            raise ConfigError(f"{source}: rope_type: {kind} needs {key}")
+    numbers = [read.number(key) for key in needed]
+    with np.errstate(all="ignore"):  # the result is checked instead
+        frequencies = 1.0 / theta ** (np.arange(0, head_dim, 2) / head_dim)
+        if kind == "linear":
+            frequencies = frequencies / numbers[0]
+        elif kind == "llama3":
+            frequencies = _llama3(frequencies, *numbers)
+    if not np.isfinite(frequencies).all():
+        raise ConfigError(f"{source}: rope_theta: {theta:g} gives no rotation with these settings")
     return Rope(name, tuple(frequencies.tolist()))
 
 
-def _llama3(frequencies: NDArray[np.float64], params: Mapping[str, Any]) -> NDArray[np.float64]:
+def _llama3(
+    frequencies: NDArray[np.float64], factor: float, low: float, high: float, positions: float
+) -> NDArray[np.float64]:
     """Llama 3.1's scaling: stretches long wavelengths by `factor`, keeps short ones, blends those in between."""
-    factor, low, high = (float(params[k]) for k in ("factor", "low_freq_factor", "high_freq_factor"))
-    turns = float(params["original_max_position_embeddings"]) * frequencies / (2 * math.pi)
-    kept = np.clip((turns - low) / (high - low), 0.0, 1.0)
+    turns = positions * frequencies / (2 * math.pi)
+    kept = np.clip((turns - low) / np.float64(high - low), 0.0, 1.0)
     return (1 - kept) * frequencies / factor + kept * frequencies

@@ -119,6 +119,10 @@ def responses_in(data: JsonObject, said: Said, path: str, text_is_answer: bool =
             found.append(Response((Answer(value),)))
         else:
             found.append(_read_next(value, said, f"{path}.{key}", found))
+    candidates = data.get("candidates")
+    if own is None and candidates and isinstance(candidates, list | dict):
+        # next to a list `output`, the body is no response of either API
+        found.append(_read_next({"candidates": candidates}, said, path, found))
     whole = _together(found)
     # a message has thoughts of its own, next to text that is not read here
     beside = own is None and "role" not in data

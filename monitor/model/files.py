@@ -68,7 +68,8 @@ class ModelFiles:
             return read_text(path)
         value = self._object("tokenizer_config.json").get("chat_template")
         if isinstance(value, list):  # several named templates
-            value = next((t.get("template") for t in value if t.get("name") == "default"), None)
+            named = (t for t in value if isinstance(t, dict))
+            value = next((t.get("template") for t in named if t.get("name") == "default"), None)
         return value if isinstance(value, str) else None
 
     def special_tokens(self) -> dict[str, str]:
@@ -191,8 +192,8 @@ def _missing(folder: Path) -> list[str]:
     """Files that the index of the weights names and that are not there."""
     index = folder / _INDEX
     places = read_object(index).get("weight_map") if index.is_file() else None
-    names = sorted(set(places.values())) if isinstance(places, dict) else []
-    return [str(name) for name in names if not (folder / str(name)).is_file()]
+    names = sorted({str(name) for name in places.values()}) if isinstance(places, dict) else []
+    return [name for name in names if not os.path.isfile(folder / name)]  # noqa: PTH113 - Path's raises for long names
 
 
 def _starts_with(path: Path, magic: bytes) -> bool:

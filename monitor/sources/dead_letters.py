@@ -81,6 +81,6 @@ def _of_line(line: Record) -> Record:
         value = row["value_base64"]
         raw = None if value is None else base64.b64decode(value, validate=True)
         origin = Origin(str(row["topic"]), int(row["partition"]), int(row["offset"]))
-    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, binascii.Error):
         raise BadEvent("not a line that `scan --bad` or http.bad_events_path writes") from None
     return Record(raw, origin)

@@ -63,7 +63,7 @@ def _named(record: Record | UnreadRange) -> tuple[str, int, list[tuple[int, int]
         if data["schema"] != SCHEMA:
             raise ValueError
         return str(data["topic"]), int(data["partition"]), [(int(first), int(last)) for first, last in data["ranges"]]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise ConfigError(f"overload.topic: it holds a record that is not of schema {SCHEMA}") from None
 
 

@@ -28,7 +28,8 @@ NOISY = (
 _CHATTY = ("kafka",)
 _MAX_KEYS = 1_024
 _NUMBER = re.compile(r"0x[0-9a-f]+|\d+")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+# what steers a terminal, ends a line, or turns the direction of what follows
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 class RateLimit(logging.Filter):
@@ -84,9 +85,11 @@ class RateLimit(logging.Filter):
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        message = _CONTROL.sub(lambda m: repr(m.group())[1:-1], _message(record))  # one record, one line
-        line = f"{_time(record)} {record.levelname.lower():7} {record.name}: {message}"
-        return line if record.exc_info is None else f"{line}\n{self.formatException(record.exc_info)}"
+        # one record, one line; only a traceback has several
+        line = f"{_time(record)} {record.levelname.lower():7} {record.name}: {_escaped(_message(record))}"
+        if record.exc_info is None:
+            return line
+        return "\n".join([line, *map(_escaped, self.formatException(record.exc_info).split("\n"))])
 
 
 class _Json(logging.Formatter):
@@ -104,6 +107,10 @@ class _Json(logging.Formatter):
 
 class _Handler(logging.StreamHandler[TextIO]):
     """A class of its own, so that a second call of `configure_logging` finds the handler."""
+
+
+def _escaped(text: str) -> str:
+    return _CONTROL.sub(lambda m: repr(m.group())[1:-1], text)
 
 
 def _message(record: logging.LogRecord) -> str:

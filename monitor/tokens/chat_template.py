@@ -113,8 +113,10 @@ class ChatTemplate:
         environment.globals["strftime_now"] = lambda fmt: datetime.now().strftime(fmt)
         try:
             self._template = environment.from_string(source)
-        except TemplateError as e:
+        except (TemplateError, ValueError, OverflowError) as e:
             raise ConfigError(f"chat template: {e}") from None
+        except RecursionError:
+            raise ConfigError("chat template: nested too deeply") from None
         stripped = self._apply([{"role": "user", "content": "  \ue0f2  "}])
         self._strips = stripped is not None and "  \ue0f2  " not in stripped
 

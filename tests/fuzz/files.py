@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 import struct
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -21,7 +19,6 @@ from safetensors.numpy import save
 from detectors.feature_set import ReaderRef
 from monitor.alerts.alert import Alert
 from monitor.config.load import load_config
-from monitor.errors import ConfigError
 from monitor.lab.labelling.label_file import read_names
 from monitor.lab.labelling.neuronpedia import read_explanations
 from monitor.model.gguf.file import GgufFile
@@ -38,6 +35,8 @@ from monitor.sets.labels import load_labels
 from monitor.sets.load import load_feature_set
 from tests.alert_factory import make_alert, make_content
 from tests.feature_set_factory import set_data, summed_data, weighted_data
+from tests.fuzz.model_targets import MODEL_TARGETS
+from tests.fuzz.target import Target, as_json, fault_of
 
 ROOT = Path(__file__).parents[2]
 # what readers of text, of numbers and of binary files trip over
@@ -52,23 +51,6 @@ TOKENS = (
     *(struct.pack("<I", n) for n in (0, 1, 8, 9, 2**31 - 1, 2**32 - 1)),
 )
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?")
-
-
-@dataclass(frozen=True)
-class Target:
-    """One kind of file: good ones to begin with, and what reads it."""
-
-    name: str
-    file: str
-    seeds: Callable[[], Sequence[bytes]]
-    read: Callable[[Path], object]
-    refused_by: tuple[type[Exception], ...] = (ConfigError,)
-    beside: Mapping[str, Callable[[], bytes]] | None = None
-    """Good files that have to lie next to it."""
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value).encode()
 
 
 def _configs() -> list[bytes]:
@@ -89,7 +71,7 @@ def _sae_tensors() -> bytes:
 
 def _sae_settings() -> bytes:
     metadata = {"hook_name": "blocks.9.hook_resid_post", "model_name": "a-model"}
-    return _json(
+    return as_json(
         {
             "architecture": "standard",
             "d_in": 4,
@@ -139,7 +121,7 @@ def _manifest() -> bytes:
     model |= {"heads": 2, "kv_heads": 1, "head_dim": 2, "windows": [0], "max_tokens": 9, "embedding_scale": 1.0}
     model |= {"four_bit": False}
     sae = {"sha256": "b" * 64, "architecture": "relu", "width": 8, "activation_basis": "raw", "max_norm": None}
-    return _json(
+    return as_json(
         {
             "format": BUNDLE_FORMAT,
             "latentwatch": "0",
@@ -166,7 +148,7 @@ def _shown(path: Path) -> None:
 def _labels() -> bytes:
     score = {"detection": 0.9, "n": 20, "interval_95": [0.7, 1.0]}
     names = {"7": {"label": "eval", "score": score, "note": "n", "false_friends": ["x"], "origin": "o"}}
-    return _json({"evidence": "e", "sae_sha256": "b" * 64, "labels": {"3": "a, b"}, "names": names})
+    return as_json({"evidence": "e", "sae_sha256": "b" * 64, "labels": {"3": "a, b"}, "names": names})
 
 
 def _cards() -> bytes:
@@ -174,17 +156,17 @@ def _cards() -> bytes:
     lens = {"promoted": ["a"], "demoted": ["b"]}
     firing = {"benign": {"texts": 0.1, "tokens": 0.01, "n": 10}}
     card = {"index": 3, "sae_sha256": "b" * 64, "contexts": [context], "logit_lens": lens, "firing": firing}
-    return _json(card) + b"\n"
+    return as_json(card) + b"\n"
 
 
 def _explanations() -> bytes:
     line = {"modelId": "a-model", "layer": "9-res-16", "index": "3", "description": "eval", "typeName": "t"}
-    return _json(line) + b"\n" + _json({**line, "index": "7"}) + b"\n"
+    return as_json(line) + b"\n" + as_json({**line, "index": "7"}) + b"\n"
 
 
 def _names() -> bytes:
     lines = ({"index": 3, "label": "eval", "note": "n", "false_friends": "a; b"}, {"index": 7, "label": "x"})
-    return b"".join(_json(line) + b"\n" for line in lines)
+    return b"".join(as_json(line) + b"\n" for line in lines)
 
 
 _READER = ReaderRef.model_validate({**set_data()["reader"]})
@@ -216,6 +198,7 @@ TARGETS: Sequence[Target] = (
     Target("safetensors", "a.safetensors", lambda: [_sae_tensors()], load_tensors),
     Target("bundle manifest", "manifest.json", lambda: [_manifest()], lambda path: load_bundle(path.parent)),
     Target("GGUF", "a.gguf", _gguf, GgufFile.open, (ValueError, OSError)),
+    *MODEL_TARGETS,
 )
 
 
@@ -250,17 +233,6 @@ def mutated(chance: Random, seeds: Sequence[bytes]) -> bytes:
     return bytes(data)
 
 
-def fault_of(target: Target, path: Path) -> tuple[bool, str]:
-    """Whether the file is read, and what is wrong if its reader breaks its promise."""
-    try:
-        target.read(path)
-    except target.refused_by:
-        return False, ""
-    except Exception as e:  # noqa: BLE001 - any other error is what is looked for
-        return False, f"{type(e).__name__}: {e}"[:300]
-    return True, ""
-
-
 def run_files(
     first: int, count: int, folder: Path, keep: Path | None = None, on_case: Callable[[int], None] = lambda _: None
 ) -> tuple[Counter[tuple[str, str]], list[str]]:
@@ -268,12 +240,7 @@ def run_files(
     counts: Counter[tuple[str, str]] = Counter()
     faults: list[str] = []
     seeds = {target.name: target.seeds() for target in TARGETS}
-    places = {}
-    for n, target in enumerate(TARGETS):
-        places[target.name] = folder / str(n) / target.file
-        places[target.name].parent.mkdir(parents=True, exist_ok=True)
-        for name, make in (target.beside or {}).items():
-            (folder / str(n) / name).write_bytes(make())
+    places = {target.name: target.laid_out(folder / str(n)) for n, target in enumerate(TARGETS)}
     for seed in range(first, first + count):
         chance = Random(seed)  # noqa: S311 - variety, not secrecy
         target = TARGETS[seed % len(TARGETS)]
@@ -285,6 +252,6 @@ def run_files(
             faults.append(f"file-{seed}, {target.name}: {fault}")
             if keep is not None and len(faults) <= 50:
                 keep.mkdir(parents=True, exist_ok=True)
-                (keep / f"file-{seed}-{target.file}").write_bytes(path.read_bytes())
+                (keep / f"file-{seed}-{Path(target.file).name}").write_bytes(path.read_bytes())
         on_case(seed)
     return counts, faults

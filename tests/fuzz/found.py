@@ -167,6 +167,14 @@ FOUND: dict[str, Any] = {
     "an object next to an error": _pair({"error": "timeout", "says": {"a": ["w0q"]}}),
     "a value next to empty choices": _pair({"value": "w0q", "choices": None}),
     "output with the type of another API": _pair({"output": [{"content": "w0q"}], "type": "content_block_delta"}),
+    "candidates next to a list of output": {
+        "candidates": [{"content": {"parts": [{"text": "w0q"}]}}],
+        "output": [{"a": [None]}],
+    },
+    "one candidate next to a list of output": {
+        "candidates": {"index": 0, "content": {"role": "model", "parts": [{"text": "w0q"}]}},
+        "output": [{"a": [None]}],
+    },
     "candidates next to output as text": {"candidates": [{"content": {"parts": ["w0q"]}}], "output": "[]"},
     "two records of the Responses API in an array": [
         {"output": [{"role": "assistant", "content": "w0q"}]},

@@ -121,13 +121,17 @@ class Sidecar(SidecarProcess):
         """The samples of that name by the value of their only label."""
         return {next(iter(s.labels.values())): s.value for s in self.samples(name)}
 
+    def process(self) -> psutil.Process:
+        """The child, as the system sees it."""
+        return psutil.Process(self._running().pid)
+
     def rss_mb(self) -> float:
         """Resident memory of the child, in MB."""
-        return float(psutil.Process(self._running().pid).memory_info().rss) / 1e6
+        return float(self.process().memory_info().rss) / 1e6
 
     def cpu_s(self) -> float:
         """Seconds of CPU that the child has taken so far."""
-        times = psutil.Process(self._running().pid).cpu_times()
+        times = self.process().cpu_times()
         return float(times.user + times.system)
 
     def kill(self) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 
@@ -45,6 +46,20 @@ def test_json_has_one_object_a_line() -> None:
     assert (first["level"], first["logger"], first["message"]) == ("debug", "monitor.pipeline", "a\nb")
     assert first["time"].endswith("Z")
     assert "ValueError: broken" in second["exception"]
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_nothing_in_a_record_steers_a_terminal(format: Literal["text", "json"]) -> None:
+    hostile = "\x1b[2J\x1b]0;title\x07\x9b31m\x00\u202e\u2066"
+    out = io.StringIO()
+    configure_logging(LogConfig(format=format), out)
+    try:
+        raise ValueError(hostile)
+    except ValueError:
+        logging.getLogger("monitor.pipeline").exception("refused: %s", hostile)
+    printed = out.getvalue()
+    assert "31m" in printed
+    assert [c for c in printed if c != "\n" and not c.isprintable()] == []
 
 
 def test_a_second_call_replaces_the_first() -> None:

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from detectors.feature_set import ReaderRef
 from monitor.errors import ConfigError
 from monitor.lab.labelling.jsonl import read_lines
 from monitor.sets.labels import MAX_LABEL_CHARS, Name
+from monitor.yaml_file import faults
 
 _MAX_LINES = 5_000_000
 _LAYER = re.compile(r"(\d+)-.+")
@@ -70,7 +73,12 @@ def read_explanations(
             if len(label) > MAX_LABEL_CHARS:
                 label, shortened = label[: MAX_LABEL_CHARS - 3] + "...", shortened + 1
             how = f"Neuronpedia {source}: {author}, {line.get('typeName') or 'unknown'}"
-            names[latent] = Name(label=label, origin=how[:MAX_LABEL_CHARS])
+            try:
+                names[latent] = Name(label=label, origin=how[:MAX_LABEL_CHARS])
+            except ValidationError as e:  # such as half a surrogate pair
+                raise ConfigError(
+                    problem.replace(f"{path}", where, 1) for problem in faults(path, e, "label")
+                ) from None
     return Explanations(names, others, shortened)
 
 

@@ -128,7 +128,10 @@ def tensor_names(file: GgufFile) -> dict[str, str]:
         ends["output.weight"] = "lm_head.weight"
     block = {f"{old}.weight": f"{new}.weight" for old, new in (_BLOCK | dict(family.norms)).items()}
     block |= {f"{name}.bias": f"{_BLOCK[name]}.bias" for name in _biases(file)}
-    layers = range(file.count(f"{file.architecture}.block_count"))
+    blocks = file.count(f"{file.architecture}.block_count")
+    if blocks > len(file.tensors):  # before a name is made for each of them
+        raise ValueError(f"{file.architecture}.block_count: {blocks}, but the file has {len(file.tensors)} tensors")
+    layers = range(blocks)
     names = ends | {f"blk.{n}.{old}": f"model.layers.{n}.{new}" for n in layers for old, new in block.items()}
     for name in names:
         if name not in file.tensors:

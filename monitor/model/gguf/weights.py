@@ -79,7 +79,8 @@ def _blocks(file: GgufFile, tensor: GgufTensor) -> Iterator[NDArray[np.float32]]
     if len(tensor.shape) == 1:
         values = _decoded(tensor, tensor.data).reshape(-1)
         if tensor.name.endswith("norm.weight"):
-            values = values - np.float32(family.norm_offset)
+            with np.errstate(invalid="ignore"):  # what is not a number stays none
+                values = values - np.float32(family.norm_offset)
         yield np.ascontiguousarray(values if order is None else values[order], dtype="<f4")
         return
     step = max(1, _BLOCK_VALUES // tensor.shape[-1])

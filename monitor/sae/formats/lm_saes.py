@@ -12,7 +12,7 @@ import numpy as np
 
 from monitor.errors import ConfigError
 from monitor.sae.formats.decoder_norm import decoder_norm, threshold_without_norm
-from monitor.sae.formats.settings import Settings
+from monitor.sae.formats.settings import MOST, Settings
 from monitor.sae.formats.tensor_file import TensorFile, open_safetensors
 from monitor.sae.origin import SaeOrigin, named_hook
 from monitor.sae.sae_format import SaeFormat
@@ -35,6 +35,8 @@ def load(folder: Path) -> SaeWeights:
     by_norm = cfg.flag("sparsity_include_decoder_norm", True)
     d = cfg.whole("d_model")
     expansion = cfg.positive("expansion_factor")
+    if d * expansion > MOST:
+        raise cfg.wrong("expansion_factor", f"{expansion:g} times {d} channels are too many latents")
     s = int(d * expansion)
     hook_in = cfg.get("hook_point_in")
     tensors = TensorFile(folder / _WEIGHTS, open_safetensors(folder / _WEIGHTS), f"act_fn {architecture} in {_CFG}")
@@ -51,7 +53,8 @@ def load(folder: Path) -> SaeWeights:
     threshold = None
     if architecture == "jumprelu":
         name = "log_jumprelu_threshold" if old else "activation_function.log_jumprelu_threshold"
-        threshold = np.exp(tensors.take(name, (s,)))
+        with np.errstate(over="ignore"):  # an infinite threshold is never reached
+            threshold = np.exp(tensors.take(name, (s,)))
         if by_norm:
             threshold = threshold_without_norm(threshold, norm)
     normalisation, factor = _input_scale(cfg, tensors, d)

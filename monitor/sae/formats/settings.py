@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from monitor.errors import ConfigError
+
+MOST = 1 << 26
+"""No SAE has as many latents, and no model as many channels; settings may ask for any number."""
 
 
 class Settings:
@@ -30,6 +32,8 @@ class Settings:
             raise ConfigError(f"{path}: not readable: {e.strerror}") from None
         except ValueError as e:
             raise ConfigError(f"{path}: not JSON: {e}") from None
+        except RecursionError:
+            raise ConfigError(f"{path}: nested too deeply") from None
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: expected an object")
         return cls(path, values)
@@ -50,17 +54,17 @@ class Settings:
         return Settings(self.path, value, f"{self._prefix}{key}.")
 
     def whole(self, key: str, default: int | None = None, most: int | None = None) -> int:
-        """A positive whole number, no larger than `most`."""
+        """A positive whole number, no larger than `most` or MOST."""
         value = self.get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value <= 0 or (most and value > most):
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= (most or MOST):
             wanted = "a positive whole number" if most is None else f"a whole number from 1 to {most}"
             raise self.wrong(key, f"expected {wanted}, got {value!r}")
         return value
 
     def positive(self, key: str) -> float:
-        """A finite number above 0."""
+        """A number above 0, and not so small or large that it is 0 or infinite in float32 once it is multiplied."""
         value = self.get(key)
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < math.inf:
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 1e-12 <= value <= 1e12:
             raise self.wrong(key, f"expected a number above 0, got {value!r}")
         return float(value)
 

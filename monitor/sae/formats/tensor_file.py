@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import math
 import pickle
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,11 +103,12 @@ def open_npz(path: Path) -> Mapping[str, Any]:
     """The arrays of an .npz file. Raises ConfigError if it isn't one, or if it holds Python objects."""
 
     def load(file: Path) -> dict[str, Any]:
-        with np.load(file, allow_pickle=False) as arrays:
+        # numpy leaves a file open that it opened itself and could not read
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
             return dict(arrays)
 
-    faults = (ValueError, EOFError, zipfile.BadZipFile, TypeError)
-    values: Mapping[str, Any] = _opened(path, load, "an .npz file", faults)
+    # numpy and zipfile raise their own errors and those of the modules below them, down to tokenize
+    values: Mapping[str, Any] = _opened(path, load, "an .npz file", (Exception,))
     return values
 
 
