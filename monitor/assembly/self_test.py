@@ -72,7 +72,8 @@ def run_self_test(
 ) -> SelfTest:
     """Reads the reference texts with the fp32 reader `exact` and the int8 reader `rounding`.
 
-    The first columns of both are `latents`, the last those of the hook points `further`. Raises ConfigError if fp32 is not what it was when the bundle was compiled.
+    The first columns of both are `latents`, the last those of the hook points `further`.
+    Raises ConfigError if fp32 is not what it was when the bundle was compiled.
     """
     texts = bundle.reference("fp32").texts
     readers: dict[PrecisionName, OnnxReader] = {"fp32": exact, "int8": rounding}

@@ -196,6 +196,8 @@ def _artefacts(config: Config, sets: list[LoadedSet]) -> tuple[Artefacts, str]:
         tokeniser = build_tokeniser(config, ModelFiles(Path(scratch), model.sha256))
         references.tokens(tokeniser)
     found = f"{len(artefacts.latents)} features, model {model.sha256[:16]}"
+    for point, columns in zip(artefacts.points[1:], artefacts.further, strict=True):
+        found += f"; in the same pass {len(columns.latents)} features of {point}"
     return artefacts, "; ".join([found, *tokeniser.notes])
 
 

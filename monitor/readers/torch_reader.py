@@ -82,7 +82,8 @@ class TorchReader:
     ) -> None:
         """`encoder` maps the hook point [token, d] to activations [token, feature]; it is usually a CuratedEncoder.
 
-        `further` are hook points that are read in the same pass; their columns follow. The other arguments are those of CutModel, and raise as it does.
+        `further` are hook points that are read in the same pass; their columns follow.
+        The other arguments are those of CutModel, and raise as it does.
         """
         self._hooks = (TorchHook(layer, encoder, hook, max_norm), *further)
         self._batch_tokens = batch_tokens

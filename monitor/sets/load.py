@@ -159,7 +159,8 @@ def _differing_models(sets: list[LoadedSet]) -> list[str]:
     one = first.shipped.reader
     return [
         f"{s.path}: reader: is made on {other.model} with model_sha256 {other.model_sha256[:12]}, but {first.path} on "
-        f"{one.model} with {one.model_sha256[:12]}; one process reads one model, so run these sets in separate processes"
+        f"{one.model} with {one.model_sha256[:12]}; one process reads one model, so run these "
+        "sets in separate processes"
         for s in sets[1:]
         if (other := s.shipped.reader).model_sha256 != one.model_sha256 or other.model != one.model
     ]
