@@ -105,7 +105,7 @@ class Policy:
                     loaded.set,
                     settings.top_features,
                     settings.top_tokens,
-                    np.array([at[name] for name in loaded.set.columns()], dtype=np.int64),
+                    np.array([at[name] for name in loaded.columns()], dtype=np.int64),
                 ),
                 (margins or {}).get(loaded.set.id, math.inf),
                 np.flatnonzero(np.isin(loaded.set.indices(), loaded.listed)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from monitor.engine import Engine
 from monitor.errors import ConfigError
 from monitor.machine import limits
 from monitor.readers.onnx.bundle import Bundle
+from monitor.readers.onnx.hook_columns import HookColumns
 from monitor.readers.reference import read_texts
 from monitor.sae.belonging import other_width
 from monitor.tokens.tokeniser import EventTokeniser
@@ -55,12 +56,11 @@ def build_live_engine(
 
     `progress` is told each step that takes long: the onnx engine compiles a bundle if there is none yet.
     """
-    check = artefacts.reference_check()
+    checks = artefacts.reference_checks()
     if config.reader.engine == "torch":
         tokeniser = build_tokeniser(config, artefacts.model)
-        if check is not None:
-            check.tokens(tokeniser)
-        reader = build_torch_reader(config, artefacts.uncompiled("engine: torch"), artefacts.columns)
+        checks.tokens(tokeniser)
+        reader = build_torch_reader(config, artefacts.uncompiled("engine: torch"))
         tokeniser.limit(reader.vocabulary)
         _tell(tokeniser)
         engine = assemble_engine(config, artefacts, tokeniser, reader)
@@ -69,16 +69,14 @@ def build_live_engine(
     tokeniser = build_tokeniser(config, bundle.files)
     tokeniser.limit(bundle.embeddings.vocabulary)
     _tell(tokeniser)
-    if check is not None:
-        check.tokens(tokeniser)
+    checks.tokens(tokeniser)
     plan = MemoryPlan.of(config, bundle, limits())
     log.info("%s", plan)
     if plan.problem is not None:
         log.warning("%s", plan.problem)
     progress(f"loading the compiled reader {bundle.folder}")
     readers = load_readers(plan.applied(config), bundle, artefacts)
-    if check is not None:
-        check.activations(artefacts.latents, readers.in_float32.read_uncached)
+    checks.activations(readers.in_float32.read_uncached)
     engine = assemble_engine(config, artefacts, tokeniser, readers.reader, readers.exact, readers.margins)
     return LiveEngine(engine, CompiledLiveReaders(bundle, readers, artefacts), artefacts, tokeniser)
 
@@ -94,28 +92,29 @@ def load_readers(config: Config, bundle: Bundle, artefacts: Artefacts) -> Compil
     `auto` takes int8 with confirmation in fp32 if that is right here and reads more tokens a second than fp32 does.
     Raises ConfigError if a graph is not right here that is needed.
     """
-    latents, probes = artefacts.latents, artefacts.probes
+    latents, probes, further = artefacts.latents, artefacts.probes, artefacts.further
     if config.reader.precision != "fp32":
         found = _int8_readers(config, bundle, artefacts)
         if isinstance(found, CompiledReaders):
             return found
         log.info("reading in fp32: %s", found)
-    reader = open_reader(bundle, "fp32", latents, probes, **reader_options(config, 1.0))
+    reader = open_reader(bundle, "fp32", latents, probes, further, **reader_options(config, 1.0))
     if config.reader.precision == "fp32":  # else the self-test has checked it
-        bundle.check("fp32", latents, reader.read_uncached(bundle.reference("fp32").texts))
+        bundle.check("fp32", latents, reader.read_uncached(bundle.reference("fp32").texts), further)
     return CompiledReaders(reader)
 
 
 def _int8_readers(config: Config, bundle: Bundle, artefacts: Artefacts) -> CompiledReaders | str:
     """The readers for int8, or why `auto` should read in fp32. Nothing of them is in memory then."""
-    latents, probes, wanted = artefacts.latents, artefacts.probes, config.reader.precision
+    latents, probes, further = artefacts.latents, artefacts.probes, artefacts.further
+    wanted = config.reader.precision
     # it reads few events, so it saves memory rather than time; weights in 4 bits need little even if they are packed
     packed = bundle.manifest.model.four_bit
-    exact = open_reader(bundle, "fp32", latents, probes, packed=packed, **reader_options(config, EXACT_CACHE))
-    rounding = open_reader(bundle, "int8", latents, probes, **reader_options(config, 1 - EXACT_CACHE))
-    test = run_self_test(bundle, exact, rounding, latents)
+    exact = open_reader(bundle, "fp32", latents, probes, further, packed=packed, **reader_options(config, EXACT_CACHE))
+    rounding = open_reader(bundle, "int8", latents, probes, further, **reader_options(config, 1 - EXACT_CACHE))
+    test = run_self_test(bundle, exact, rounding, latents, further)
     try:
-        bundle.check("int8", latents, test.rounded)
+        bundle.check("int8", latents, test.rounded, further)
     except ConfigError as e:
         if wanted == "int8":
             raise
@@ -153,34 +152,39 @@ def reader_options(config: Config, share: float) -> dict[str, int]:
     }
 
 
-def build_torch_reader(config: Config, artefacts: ModelArtefacts, columns: Sequence[int | str]) -> TorchReader:
-    """The torch reader with `columns`: latents, followed by probes by their hashes. Raises ConfigError."""
+def build_torch_reader(config: Config, artefacts: ModelArtefacts) -> TorchReader:
+    """The torch reader with the columns of the artefacts. Raises ConfigError."""
     try:
         from monitor.readers.cut_model import usable_device
-        from monitor.readers.torch_reader import TorchReader
+        from monitor.readers.torch_reader import TorchHook, TorchReader
         from monitor.sae.encoder import CuratedEncoder
         from monitor.sae.probed_encoder import ProbedEncoder
     except ImportError as e:
         raise ConfigError(f"reader.engine: torch needs {e.name}; run: pip install 'latentwatch[torch]'") from None
-    ref = artefacts.ref
-    latents = [name for name in columns if isinstance(name, int)]
     device = usable_device(config.reader.device)
-    encoder = CuratedEncoder(artefacts.sae, latents, ref.sae.activation_basis, device)
-    probes = [probe for probe in artefacts.probes if probe.sha256 in columns]
+    hooks = []
+    saes = (artefacts.sae, *artefacts.further_saes)
+    columns = (HookColumns(artefacts.latents, artefacts.probes), *artefacts.further)
+    for point, sae, wanted in zip(artefacts.points, saes, columns, strict=True):
+        ref = point.ref
+        encoder = CuratedEncoder(sae, wanted.latents, ref.sae.activation_basis, device)
+        probed = ProbedEncoder(encoder, wanted.probes, sae.d_in) if wanted.probes else encoder
+        hooks.append(TorchHook(ref.layer, probed, ref.hook, ref.max_norm))
+    first, *further = hooks
     reader = TorchReader(
         artefacts.model.folder,
-        ref.layer,
-        ProbedEncoder(encoder, probes, artefacts.sae.d_in) if probes else encoder,
+        first.layer,
+        first.encoder,
         device=config.reader.device,
         dtype=config.reader.dtype,
         batch_tokens=config.reader.batch_size,
-        max_norm=ref.max_norm,
+        max_norm=first.max_norm,
         threads=config.reader.threads,
-        hook=ref.hook,
+        hook=first.hook,
+        further=further,
     )
-    if reader.d_model != artefacts.sae.d_in:
-        raise ConfigError(other_width(artefacts.sae.d_in, reader.d_model))
-    check = artefacts.reference_check()
-    if check is not None:
-        check.activations(latents, read_texts(reader), config.reader.dtype)
+    for sae in saes:
+        if reader.d_model != sae.d_in:
+            raise ConfigError(other_width(sae.d_in, reader.d_model))
+    artefacts.reference_checks().activations(read_texts(reader), config.reader.dtype)
     return reader

@@ -12,7 +12,7 @@ from monitor.assembly.artefacts import ModelArtefacts
 from monitor.assembly.cache_folder import CacheFolder
 from monitor.assembly.tokeniser import build_tokeniser
 from monitor.compiler.calibration_events import load_calibration_events
-from monitor.compiler.compile import REFERENCE_TEXTS, CompileInputs, compile_bundle
+from monitor.compiler.compile import REFERENCE_TEXTS, CompileHook, CompileInputs, compile_bundle
 from monitor.config.sections import Config
 from monitor.errors import ConfigError
 from monitor.model.files import CONFIG_FILE, ModelFiles, default_cache, file_sha256
@@ -69,13 +69,17 @@ def compile_artefacts(
     # what usual traffic looks like, rather than what a set alerts on
     labelled = load_calibration_events(limit=4 * REFERENCE_TEXTS, lines_per_file=REFERENCE_TEXTS)
     events = [e.event for e in labelled if e.label != 1]
+    checks = [check for check, _ in artefacts.reference_checks().checks]
+    refs = [point.ref for point in artefacts.points]
+    further = tuple(map(CompileHook, refs[1:], artefacts.further_saes, checks[1:]))
     inputs = CompileInputs(
         model=artefacts.original,
         sae=artefacts.sae,
         ref=artefacts.ref,
         tokeniser=lambda files: build_tokeniser(config, files),
         events=events,
-        reference=artefacts.reference_check(),
+        reference=checks[0],
+        further=further,
         threads=config.reader.threads,
         progress=progress,
     )
@@ -114,4 +118,7 @@ def _identity(config: Config, artefacts: ModelArtefacts) -> str:
     ]
     if ref.hook != "resid_post":  # the usual one keeps the names that bundles have
         parts.append(ref.hook)
+    for point in artefacts.points[1:]:
+        parts += [point.ref.layer, point.ref.hook, point.ref.max_norm, point.ref.sae.sha256]
+        parts.append(point.ref.sae.activation_basis)
     return f"{model.name}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"

@@ -8,7 +8,8 @@ from typing import Any
 from detectors.feature_set import FeatureSet
 from monitor.config.changes import Change, config_changes
 from monitor.config.sections import Config
-from monitor.sets.load import LoadedSet, reads_alike
+from monitor.sets.hook_points import reads_alike
+from monitor.sets.load import LoadedSet
 
 
 def all_changes(

@@ -12,7 +12,8 @@ from monitor.assembly.compiled_reader import bundle_columns
 from monitor.assembly.self_test import compare, run_self_test
 from monitor.errors import ConfigError
 from monitor.readers.onnx.bundle import Bundle
-from monitor.readers.onnx.columns import OutputColumns
+from monitor.readers.onnx.columns import Columns
+from monitor.readers.onnx.hook_columns import HookColumns
 from monitor.readers.onnx.manifest import PrecisionName
 from monitor.readers.onnx.reader import OnnxReader
 from monitor.sets.load import LoadedSet
@@ -45,7 +46,9 @@ class NextReading:
     """Those of the readers from then on."""
     latents: tuple[int, ...] = ()
     """The first of the columns."""
-    encoders: Mapping[PrecisionName, OutputColumns] = field(default_factory=dict)
+    further: tuple[HookColumns, ...] = ()
+    """The last of the columns: those of the hook points after the deepest."""
+    encoders: Mapping[PrecisionName, Columns] = field(default_factory=dict)
     """By precision; empty if the readers have all columns already."""
     unmeasured: tuple[LoadedSet, ...] = ()
     """Sets whose rounding noise is not known yet."""
@@ -72,6 +75,7 @@ class CompiledLiveReaders:
         self._bundle = bundle
         self._readers = readers
         self._latents = artefacts.latents
+        self._further = artefacts.further
         self._columns = artefacts.columns
         self._measured = {loaded.set.id: loaded.set for loaded in artefacts.sets}
         self._margins = dict(readers.margins or {})
@@ -80,10 +84,10 @@ class CompiledLiveReaders:
         rounding = self._readers.exact is not None
         unmeasured = tuple(s for s in artefacts.sets if rounding and not self._is_measured(s.set))
         if set(artefacts.columns) <= set(self._columns):
-            return NextReading(artefacts.sets, self._columns, self._latents, unmeasured=unmeasured)
-        latents, probes = artefacts.latents, artefacts.probes
-        encoders = {name: bundle_columns(self._bundle, name, latents, probes) for name in self._by_precision()}
-        return NextReading(artefacts.sets, artefacts.columns, latents, encoders, unmeasured)
+            return NextReading(artefacts.sets, self._columns, self._latents, self._further, unmeasured=unmeasured)
+        latents, probes, further = artefacts.latents, artefacts.probes, artefacts.further
+        encoders = {name: bundle_columns(self._bundle, name, latents, probes, further) for name in self._by_precision()}
+        return NextReading(artefacts.sets, artefacts.columns, latents, further, encoders, unmeasured)
 
     def use(self, reading: NextReading) -> Mapping[str, float] | None:
         readers = self._by_precision()
@@ -96,7 +100,7 @@ class CompiledLiveReaders:
             for name, columns in before.items():
                 readers[name].use_columns(columns)
             raise
-        self._latents, self._columns = reading.latents, reading.columns
+        self._latents, self._further, self._columns = reading.latents, reading.further, reading.columns
         self._measured = {loaded.set.id: loaded.set for loaded in reading.sets}
         self._margins = {name: margin for name, margin in margins.items() if name in self._measured}
         return None if self._readers.exact is None else self._margins
@@ -113,11 +117,14 @@ class CompiledLiveReaders:
     def _measure(self, reading: NextReading) -> dict[str, float]:
         """Margins of the sets without one. Raises ConfigError if new columns do not pass the self-test."""
         if self._readers.exact is not None and reading.unmeasured:
-            test = run_self_test(self._bundle, self._readers.exact, self._readers.reader, reading.latents)
+            test = run_self_test(
+                self._bundle, self._readers.exact, self._readers.reader, reading.latents, reading.further
+            )
             return dict(compare(test, reading.unmeasured, reading.columns).margins)
         if reading.encoders:
             texts = self._bundle.reference("fp32").texts
-            self._bundle.check("fp32", reading.latents, self._readers.in_float32.read_uncached(texts))
+            found = self._readers.in_float32.read_uncached(texts)
+            self._bundle.check("fp32", reading.latents, found, reading.further)
         return {}
 
 

@@ -79,7 +79,7 @@ class MemoryPlan:
 
 def _needed_bytes(config: Config, bundle: Bundle, batch_tokens: int) -> int:
     """The process, the weights, the rows of the embeddings, and each reader's work: a batch over a whole window."""
-    shape, sae = bundle.manifest.shape(), bundle.manifest.sae
+    shape = bundle.manifest.shape()
     readers = _readers(config)
     weights = 0
     for path in bundle.folder.iterdir():
@@ -92,7 +92,7 @@ def _needed_bytes(config: Config, bundle: Bundle, batch_tokens: int) -> int:
     window = min(config.reader.window_tokens, shape.max_tokens)
     keys_values = 2 * (window + batch_tokens) * shape.token_bytes
     scores = _COPIES * 4 * batch_tokens * (window + batch_tokens) * shape.heads.query
-    encoded = _COPIES * 4 * batch_tokens * sae.width
+    encoded = _COPIES * 4 * batch_tokens * sum(sae.width for sae in bundle.manifest.saes)
     return PROCESS_BYTES + weights + embeddings + readers * (keys_values + scores + encoded)
 
 

@@ -20,7 +20,8 @@ from monitor.config.changes import config_changes
 from monitor.config.sections import Config
 from monitor.config.watched_files import FileState, WatchedFiles, file_states
 from monitor.errors import ConfigError
-from monitor.sets.load import LoadedSet, files_of_sets, reads_alike
+from monitor.sets.hook_points import at_hook_points
+from monitor.sets.load import LoadedSet, files_of_sets
 
 log = logging.getLogger(__name__)
 
@@ -146,12 +147,8 @@ class Reload:
         if config == self._running.config and _revisions(sets) == _revisions(self._running.reading.sets):
             return None
         artefacts = self._live.artefacts
-        if not reads_alike(sets[0].shipped.reader, artefacts.ref):
-            raise ConfigError(
-                f"{sets[0].path}: reader: differs from that of the running sets; another model, layer or SAE needs a "
-                "restart"
-            )
-        return Version(config, self._live.readers.prepare(replace(artefacts, sets=sets)))
+        sets = at_hook_points(sets, artefacts.points)
+        return Version(config, self._live.readers.prepare(replace(artefacts, sets=sets, hook_points=artefacts.points)))
 
     def _refused(self, error: ConfigError) -> None:
         self._report.reloaded("refused")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from detectors.matching import Matcher, SegmentActivations
 from monitor.readers.onnx.bundle import Bundle
+from monitor.readers.onnx.hook_columns import HookColumns
 from monitor.readers.onnx.manifest import PrecisionName
 from monitor.readers.onnx.reader import OnnxReader
 from monitor.sets.load import LoadedSet
@@ -40,7 +41,7 @@ class SelfTest:
         Precisions are fp32 and int8. Every text counts as one segment of each name that the set looks at.
         """
         at = {name: column for column, name in enumerate(columns)}
-        where = np.array([at[name] for name in loaded.set.columns()], dtype=np.int64)
+        where = np.array([at[name] for name in loaded.columns()], dtype=np.int64)
         matcher = Matcher(loaded.set.model_copy(update={"min_tokens": 1}), columns=where)
         scale, threshold = matcher.detector.scale, matcher.detector.threshold
         found = []
@@ -62,10 +63,17 @@ class Comparison:
     """Tokens/s of int8 with what is read again, over those of fp32."""
 
 
-def run_self_test(bundle: Bundle, exact: OnnxReader, rounding: OnnxReader, latents: Sequence[int]) -> SelfTest:
+def run_self_test(
+    bundle: Bundle,
+    exact: OnnxReader,
+    rounding: OnnxReader,
+    latents: Sequence[int],
+    further: Sequence[HookColumns] = (),
+) -> SelfTest:
     """Reads the reference texts with the fp32 reader `exact` and the int8 reader `rounding`.
 
-    The first columns of both are `latents`. Raises ConfigError if fp32 is not what it was when the bundle was compiled.
+    The first columns of both are `latents`, the last those of the hook points `further`.
+    Raises ConfigError if fp32 is not what it was when the bundle was compiled.
     """
     texts = bundle.reference("fp32").texts
     readers: dict[PrecisionName, OnnxReader] = {"fp32": exact, "int8": rounding}
@@ -78,7 +86,7 @@ def run_self_test(bundle: Bundle, exact: OnnxReader, rounding: OnnxReader, laten
             read = reader.read_uncached(texts[start : start + size])
             seconds[name].append(time.perf_counter() - started)
             found[name] += list(read)
-    bundle.check("fp32", latents, found["fp32"])
+    bundle.check("fp32", latents, found["fp32"], further)
     tokens = [sum(t.shape[0] for t in found["fp32"][n : n + size]) for n in range(0, len(texts), size)]
     # the first group warms up, unless there is no other
     speeds = {name: sum(tokens[-3:]) / sum(times[-3:]) for name, times in seconds.items()}

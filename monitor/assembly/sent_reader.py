@@ -73,17 +73,25 @@ class SentEncoder:
 
 
 def rows_info(artefacts: Artefacts) -> RowsInfo:
-    """Which rows the sets use."""
+    """Which rows the sets use. Raises ConfigError if they are read at several hook points."""
+    if len(artefacts.points) > 1:
+        first, second = artefacts.points[:2]
+        raise ConfigError(
+            f"feature_sets: {second.set_path} is read at {second}, but {first.set_path} at {first}; activations come "
+            "from one hook point: choose sets of one"
+        )
     return RowsInfo.of(artefacts.ref, artefacts.latents, [probe.sha256 for probe in artefacts.probes])
 
 
 def build_sent_reader(
     config: Config, artefacts: Artefacts, columns: Sequence[int | str], tokeniser: EventTokeniser
-) -> SentReader:
-    """A reader whose columns are `columns`, for the sets of `artefacts`.
+) -> SentReader | None:
+    """A reader whose columns are `columns`, for the sets of `artefacts`; None if they have several hook points.
 
     Raises ConfigError if a file of activations.rows is of another model, layer or SAE.
     """
+    if len(artefacts.points) > 1:
+        return None
     settings, info = config.activations, rows_info(artefacts)
     problems, known = [], []
     for path in settings.rows:

@@ -35,11 +35,13 @@ def verify(
 ) -> Bundle:
     """The bundle with a verification in its manifest, also on disk. Raises ConfigError if fp32 fails its self-test."""
     tokeniser = build_tokeniser(config, bundle.files)
+    further = artefacts.further
     exact, rounding = (
-        open_reader(bundle, name, artefacts.latents, artefacts.probes, **reader_options(config, 0.5))
+        open_reader(bundle, name, artefacts.latents, artefacts.probes, further, **reader_options(config, 0.5))
         for name in ("fp32", "int8")
     )
-    comparison = compare(run_self_test(bundle, exact, rounding, artefacts.latents), artefacts.sets, artefacts.columns)
+    test = run_self_test(bundle, exact, rounding, artefacts.latents, further)
+    comparison = compare(test, artefacts.sets, artefacts.columns)
     scores = []
     for name, reader in (("fp32", exact), ("int8", rounding)):
         progress(f"scoring {len(events)} events in {name}")

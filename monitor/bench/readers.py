@@ -94,7 +94,7 @@ def make_latentwatch(name: str, config: Config, bundle: Path) -> Measured:
     if name == "torch":
         torch = config.changed(reader=config.reader.changed(engine="torch", bundle=None))
         tokeniser = build_tokeniser(config, artefacts.model)
-        read = build_torch_reader(torch, artefacts.uncompiled("engine: torch"), artefacts.columns)
+        read = build_torch_reader(torch, artefacts.uncompiled("engine: torch"))
         windows = window_reader(config, tokeniser, read)
         return Measured(Plain(tokeniser, windows, len(artefacts.columns), config.reader.batch_size))
     compiled = load_bundle(bundle)
@@ -107,7 +107,7 @@ def make_latentwatch(name: str, config: Config, bundle: Path) -> Measured:
         return Measured(Whole(engine, [r for r in (readers.reader, readers.exact) if r is not None]))
     options = reader_options(config, 1.0 - EXACT_CACHE if rest else 0.0)
     name_of: PrecisionName = "int8" if precision == "int8" else "fp32"
-    reader = open_reader(compiled, name_of, artefacts.latents, artefacts.probes, **options)
+    reader = open_reader(compiled, name_of, artefacts.latents, artefacts.probes, artefacts.further, **options)
     windows = window_reader(config, tokeniser, reader)
     return Measured(Plain(tokeniser, windows, len(artefacts.columns), config.reader.batch_size))
 

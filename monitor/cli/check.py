@@ -189,14 +189,15 @@ def _artefacts(config: Config, sets: list[LoadedSet]) -> tuple[Artefacts, str]:
     from monitor.model.files import ModelFiles
 
     artefacts = load_artefacts(config, sets)
-    reference = artefacts.reference_check()
+    references = artefacts.reference_checks()
     model = artefacts.original if isinstance(artefacts, ModelArtefacts) else artefacts.model
     with tempfile.TemporaryDirectory(prefix="latentwatch-check-") as scratch:
         model.write_texts(Path(scratch))
         tokeniser = build_tokeniser(config, ModelFiles(Path(scratch), model.sha256))
-        if reference is not None:
-            reference.tokens(tokeniser)
+        references.tokens(tokeniser)
     found = f"{len(artefacts.latents)} features, model {model.sha256[:16]}"
+    for point, columns in zip(artefacts.points[1:], artefacts.further, strict=True):
+        found += f"; in the same pass {len(columns.latents)} features of {point}"
     return artefacts, "; ".join([found, *tokeniser.notes])
 
 

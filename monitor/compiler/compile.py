@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 import monitor
 from detectors.feature_set import ReaderRef
 from monitor.compiler.architectures import Architecture, architecture_of
-from monitor.compiler.encoder_inputs import encoder_columns
+from monitor.compiler.encoder_inputs import encoder_columns, hook_suffix
 from monitor.compiler.expected_tensors import expected_tensors
 from monitor.compiler.model_weights import ModelTensors, ModelWeights, open_model
 from monitor.compiler.rotation import rotation
@@ -25,7 +25,18 @@ from monitor.events.event import Event
 from monitor.machine import machine
 from monitor.model.files import CONFIG_FILE, UNQUANTISED, ModelFiles, file_sha256
 from monitor.model.gguf_model import GgufModel
-from monitor.readers.onnx.bundle import GRAPHS, MANIFEST, PREFIXES, REFERENCES, ROTATION, SAE, Bundle, load_bundle
+from monitor.readers.onnx.bundle import (
+    GRAPHS,
+    MANIFEST,
+    PREFIXES,
+    REFERENCES,
+    ROTATION,
+    SAE,
+    Bundle,
+    load_bundle,
+    numbered,
+)
+from monitor.readers.onnx.columns import join_columns
 from monitor.readers.onnx.embeddings import EmbeddingTable
 from monitor.readers.onnx.manifest import (
     BUNDLE_FORMAT,
@@ -33,11 +44,12 @@ from monitor.readers.onnx.manifest import (
     BundleManifest,
     BundleModel,
     BundleSae,
+    FurtherHook,
     PrecisionName,
 )
 from monitor.readers.onnx.reader import OnnxReader
 from monitor.readers.onnx.sparse import RESIDUAL
-from monitor.readers.reference import ReferenceActivations
+from monitor.readers.reference import ReferenceActivations, columns_of
 from monitor.readers.sae_reference import ReferenceCheck
 from monitor.sae.belonging import other_width
 from monitor.sae.storage import store_sae
@@ -48,6 +60,32 @@ MAX_POSITIONS = 8_192
 """The longest past plus chunk of a graph; the tables of the rotary embedding end there."""
 REFERENCE_TEXTS, REFERENCE_TOKENS = 24, 24
 """Texts of the self-test, and the most tokens of each that follow the shared prefix."""
+
+
+@dataclass(frozen=True)
+class CompileHook:
+    """A hook point to read, and its SAE."""
+
+    ref: ReaderRef
+    sae: SaeWeights
+    reference: ReferenceCheck | None = None
+    """What the float32 reader must reproduce."""
+
+    @property
+    def folded(self) -> bool:
+        """Whether activations are multiplied by the decoder's norms."""
+        return self.ref.sae.activation_basis == "decoder_norm_folded"
+
+    @property
+    def about_sae(self) -> BundleSae:
+        """What the manifest says of the SAE."""
+        return BundleSae(
+            sha256=self.ref.sae.sha256,
+            architecture=self.sae.architecture,
+            width=self.sae.d_sae,
+            activation_basis=self.ref.sae.activation_basis,
+            max_norm=self.ref.max_norm,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +101,16 @@ class CompileInputs:
     """The self-test reads the beginnings of these."""
     reference: ReferenceCheck | None = None
     """What the float32 reader must reproduce."""
+    further: tuple[CompileHook, ...] = ()
+    """Hook points to read in the same pass. None is deeper than that of `ref`."""
     threads: int = 0
     progress: Callable[[str], None] = lambda _: None
     """Told each step that takes long."""
+
+    @property
+    def hooks(self) -> tuple[CompileHook, ...]:
+        """All hook points, the deepest first."""
+        return (CompileHook(self.ref, self.sae, self.reference), *self.further)
 
 
 def compile_bundle(inputs: CompileInputs, out: Path) -> Bundle:
@@ -123,6 +168,9 @@ class _Compiler:
     def __init__(self, inputs: CompileInputs, folder: Path) -> None:
         # before any work is done
         self._architecture, self._tensors = compilable(inputs.model, inputs.sae, inputs.ref.layer)
+        for hook in inputs.further:
+            if hook.sae.d_in != self._architecture.d_model:
+                raise ConfigError(other_width(hook.sae.d_in, self._architecture.d_model))
         self._inputs = inputs
         self._folder = folder
         self._blocks = inputs.ref.layer + 1
@@ -130,7 +178,6 @@ class _Compiler:
         # Norms after the branches come between weights and residual stream; a rotation could not be folded in there
         foldable = not self._architecture.branch_norms
         self._turn = rotation(self._architecture.d_model) if foldable else None
-        self._folded = inputs.ref.sae.activation_basis == "decoder_norm_folded"
         self._four_bit = False
 
     def make(self) -> None:
@@ -138,15 +185,17 @@ class _Compiler:
         self._step(1, "tokenizer, embeddings and SAE")
         inputs.model.write_texts(folder)
         tokeniser = inputs.tokeniser(ModelFiles(folder, inputs.model.sha256))
-        if inputs.reference is not None:
-            inputs.reference.tokens(tokeniser)
+        for hook in inputs.hooks:
+            if hook.reference is not None:
+                hook.reference.tokens(tokeniser)
         table = EmbeddingTable(*self._tensors.embeddings())
         table.save(folder)
         tokeniser.limit(table.values.shape[0])
         texts = self._texts(tokeniser)
         if self._turn is not None:
             np.save(folder / ROTATION, self._turn, allow_pickle=False)
-        store_sae(folder / SAE, replace(inputs.sae, w_dec=None, origin=None))
+        for n, hook in enumerate(inputs.hooks):
+            store_sae(folder / numbered(SAE, n), replace(hook.sae, w_dec=None, origin=None))
         self._step(2, "the graphs in fp32 and int8")
         with ThreadPoolExecutor(len(PRECISIONS)) as pool:
             list(pool.map(self._build, PRECISIONS))
@@ -176,32 +225,38 @@ class _Compiler:
     def _build(self, precision: PrecisionName) -> None:
         from monitor.compiler.graph import Graph
         from monitor.compiler.linear import FOUR_BIT_PRODUCT
-        from monitor.compiler.model_graph import add_blocks
+        from monitor.compiler.model_graph import add_hook_points
         from monitor.compiler.sae_graph import add_encoder
 
         inputs, a = self._inputs, self._architecture
         with Graph(self._folder / GRAPHS[precision]) as graph:
-            residual = add_blocks(
-                graph, self._tensors, a, self._blocks, precision, self._turn, self._positions, inputs.ref.hook
-            )
-            add_encoder(
-                graph,
-                residual,
-                inputs.sae,
-                folded=self._folded,
-                max_norm=inputs.ref.max_norm,
-                turn=self._turn,
-                precision=precision,
-            )
-            graph.output(residual, RESIDUAL, "float32", ["token", a.d_model])
+            points = [(hook.ref.layer, hook.ref.hook) for hook in inputs.hooks]
+            found = add_hook_points(graph, self._tensors, a, points, precision, self._turn, self._positions)
+            for n, (hook, residual) in enumerate(zip(inputs.hooks, found, strict=True)):
+                add_encoder(
+                    graph,
+                    residual,
+                    hook.sae,
+                    folded=hook.folded,
+                    max_norm=hook.ref.max_norm,
+                    turn=self._turn,
+                    precision=precision,
+                    suffix=hook_suffix(n),
+                )
+            graph.output(found[0], RESIDUAL, "float32", ["token", a.d_model])
             graph.save()
             if graph.has_operator(FOUR_BIT_PRODUCT):
                 self._four_bit = True
 
     def _reader(self, bundle: Bundle, precision: PrecisionName) -> OnnxReader:
         """With all latents, because sets choose among them later."""
-        columns = encoder_columns(self._inputs.sae, (), folded=self._folded, turn=self._turn, precision=precision)
-        return bundle.open(precision, columns, threads=self._inputs.threads)
+        columns = [
+            encoder_columns(
+                hook.sae, (), folded=hook.folded, turn=self._turn, precision=precision, suffix=hook_suffix(n)
+            )
+            for n, hook in enumerate(self._inputs.hooks)
+        ]
+        return bundle.open(precision, join_columns(columns), threads=self._inputs.threads)
 
     def _write_prefixes(self, bundle: Bundle, tokeniser: EventTokeniser) -> None:
         """Reads the shared prefixes in float32: an attention sink's activations are too large for int8."""
@@ -215,16 +270,19 @@ class _Compiler:
         save_file(tensors, self._folder / PREFIXES)
 
     def _write_references(self, bundle: Bundle, texts: Sequence[NDArray[np.int32]]) -> None:
-        latents = self._inputs.sae.numbers.tolist()
         for precision in PRECISIONS:
-            reader = self._reader(bundle, precision)
-            if precision == "fp32" and self._inputs.reference is not None:
-                self._inputs.reference.activations(latents, reader.read_uncached)
-            found = ReferenceActivations.read(latents, texts, reader.read_uncached)
-            found.save(self._folder / REFERENCES[precision])
+            reader, start = self._reader(bundle, precision), 0
+            for n, hook in enumerate(self._inputs.hooks):
+                latents = hook.sae.numbers.tolist()
+                read = columns_of(reader.read_uncached, start, start + len(latents))
+                if precision == "fp32" and hook.reference is not None:
+                    hook.reference.activations(latents, read)
+                found = ReferenceActivations.read(latents, texts, read)
+                found.save(self._folder / numbered(REFERENCES[precision], n))
+                start += len(latents)
 
     def _manifest(self, files: dict[str, str]) -> BundleManifest:
-        a, ref, sae = self._architecture, self._inputs.ref, self._inputs.sae
+        a, ref, (first, *further) = self._architecture, self._inputs.ref, self._inputs.hooks
         return BundleManifest(
             format=BUNDLE_FORMAT,
             latentwatch=monitor.__version__,
@@ -243,12 +301,9 @@ class _Compiler:
                 embedding_scale=a.embedding_scale,
                 four_bit=self._four_bit,
             ),
-            sae=BundleSae(
-                sha256=ref.sae.sha256,
-                architecture=sae.architecture,
-                width=sae.d_sae,
-                activation_basis=ref.sae.activation_basis,
-                max_norm=ref.max_norm,
+            sae=first.about_sae,
+            further=tuple(
+                FurtherHook(layer=hook.ref.layer, hook=hook.ref.hook, sae=hook.about_sae) for hook in further
             ),
             files=files,
         )

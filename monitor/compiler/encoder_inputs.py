@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,11 +46,12 @@ def encoder_columns(
     turn: Array | None,
     precision: PrecisionName,
     latents: Sequence[int] | None = None,
+    suffix: str = "",
 ) -> OutputColumns:
     """The inputs for a graph whose columns are the latents of `sae` in order, followed by `probes`.
 
     `turn` is the rotation of the residual stream. A TopK SAE must have all its latents; the columns are then `latents`
-    (default: all). See SaeWeights for the maths.
+    (default: all). `suffix` ends the names of inputs and outputs, see `add_encoder`. See SaeWeights for the maths.
     """
     scale = sae.activation_scale(folded)
     norms = sae.decoder_norm if sae.decoder_norm is not None else np.ones(sae.rows, np.float32)
@@ -82,11 +83,20 @@ def encoder_columns(
     directions, offsets = stacked(probes, sae.d_in)
     inputs |= {PROBES: directions if turn is None else turn.T @ directions, PROBE_OFFSETS: offsets}
     if sae.architecture != "topk":
-        return OutputColumns(inputs, sae.rows + len(probes))
+        return OutputColumns(_named(inputs, suffix), sae.rows + len(probes), suffix=suffix)
     inputs[PROBE_NUMBERS] = np.arange(sae.rows, sae.rows + len(probes), dtype=np.int64)[None]
     wanted = np.arange(sae.rows) if latents is None else np.array(latents, np.int64)
     features = wanted.size + len(probes)
     column = np.full(sae.rows + len(probes), features, dtype=np.int32)
     column[wanted] = np.arange(wanted.size)
     column[sae.rows :] = np.arange(wanted.size, features)
-    return OutputColumns(inputs, features, column)
+    return OutputColumns(_named(inputs, suffix), features, column, suffix)
+
+
+def _named(inputs: Mapping[str, NDArray[Any]], suffix: str) -> dict[str, NDArray[Any]]:
+    return {name + suffix: values for name, values in inputs.items()}
+
+
+def hook_suffix(hook: int) -> str:
+    """What names of a graph's inputs and outputs end with at a hook point; the deepest has the plain names."""
+    return f".{hook}" if hook else ""

@@ -45,7 +45,21 @@ def add_blocks(
     stay as the model has them, which is 4 bits in many files.
     `positions` is the longest past plus chunk.
     """
-    return _Blocks(graph, weights, architecture, precision, turn, positions).add(blocks, hook)
+    points = [(blocks - 1, hook)]
+    return add_hook_points(graph, weights, architecture, points, precision, turn, positions)[0]
+
+
+def add_hook_points(
+    graph: Graph,
+    weights: ModelTensors,
+    architecture: Architecture,
+    points: Sequence[tuple[int, HookName]],
+    precision: Precision,
+    turn: Array | None,
+    positions: int,
+) -> list[str]:
+    """As `add_blocks`, up to the deepest of `points` (block and hook), and returns the activations at each of them."""
+    return _Blocks(graph, weights, architecture, precision, turn, positions).add(points)
 
 
 class _Blocks:
@@ -66,8 +80,9 @@ class _Blocks:
         self._outer_turn = turn if precision == "fp32" else None
         self._positions = positions
 
-    def add(self, blocks: int, hook: HookName) -> str:
-        g, a = self._g, self._a
+    def add(self, points: Sequence[tuple[int, HookName]]) -> list[str]:
+        g, a, blocks = self._g, self._a, 1 + max(layer for layer, _ in points)
+        found: dict[tuple[int, HookName], str] = {}
         g.input(step.EMBEDDINGS, "float32", ["token", a.d_model])
         g.input(step.POSITIONS, "int64", [1, "token"])
         for rows in (step.QUERY_ROWS, step.PAST_ROWS, step.NEW_ROWS):
@@ -83,14 +98,23 @@ class _Blocks:
         for layer in range(blocks):
             prefix = f"layers.{layer}."
             branch = self._attention(layer, x)
-            if layer + 1 == blocks and hook == "attn_out":
-                return self._turned_stream(self._branch(branch, prefix, "post_attention_layernorm"), "stream.turn", 1)
+            if (layer, "attn_out") in points:
+                added = self._branch(branch, prefix, "post_attention_layernorm")
+                found[layer, "attn_out"] = self._turned_stream(added, "stream.turn", 1)
+            if len(found) == len(set(points)):
+                break
             x, residual = self._join(branch, residual, self._pre_mlp_norm(prefix), prefix, "post_attention_layernorm")
             branch = self._mlp(prefix, x)
             if layer + 1 == blocks:
                 branch = self._branch(branch, prefix, "post_feedforward_layernorm")
-                found = branch if hook == "mlp_out" else g.add("Add", branch, residual)
-                return self._turned_stream(found, "stream.turn", 1)
+                if (layer, "mlp_out") in points:
+                    found[layer, "mlp_out"] = self._turned_stream(branch, "stream.turn", 1)
+                if (layer, "resid_post") in points:
+                    found[layer, "resid_post"] = self._turned_stream(g.add("Add", branch, residual), "stream.turn", 1)
+                break
+            if (layer, "mlp_out") in points:
+                added = self._branch(branch, prefix, "post_feedforward_layernorm")
+                found[layer, "mlp_out"] = self._turned_stream(added, "stream.turn", 1)
             following = f"layers.{layer + 1}."
             x, residual = self._join(
                 branch,
@@ -99,7 +123,9 @@ class _Blocks:
                 prefix,
                 "post_feedforward_layernorm",
             )
-        raise ValueError("a graph needs at least one block")
+            if (layer, "resid_post") in points:
+                found[layer, "resid_post"] = self._turned_stream(residual, "stream.turn", 1)
+        return [found[point] for point in points]
 
     @property
     def _eps(self) -> dict[str, Any]:

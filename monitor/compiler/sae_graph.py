@@ -23,6 +23,7 @@ def add_encoder(
     max_norm: float | None,
     turn: Array | None,
     precision: Precision,
+    suffix: str = "",
 ) -> None:
     """Adds the encoder (see SaeWeights for the maths), linear probes, and their inputs and outputs.
 
@@ -31,40 +32,52 @@ def add_encoder(
     decide which are active, puts out `values` and `latents` [token, k and probe] of the active ones; probes have
     numbers after the latents'. Probes are always in float32.
     `residual` [token, d] is the residual stream, rotated by `turn`. A token whose residual is longer than `max_norm`
-    reads 0.
+    reads 0. A graph with several encoders has another `suffix` to the names of each one's inputs and outputs.
     """
-    _Encoder(graph, sae, folded, turn, precision).add(residual, max_norm)
+    _Encoder(graph, sae, folded, turn, precision, suffix).add(residual, max_norm)
 
 
 class _Encoder:
-    def __init__(self, graph: Graph, sae: SaeWeights, folded: bool, turn: Array | None, precision: Precision) -> None:
+    def __init__(
+        self, graph: Graph, sae: SaeWeights, folded: bool, turn: Array | None, precision: Precision, suffix: str
+    ) -> None:
         self._g = graph
         self._sae = sae
         self._scaled = sae.activation_scale(folded) is not None
         self._turn = turn
         self._precision = precision
+        self._suffix = suffix
 
     def add(self, residual: str, max_norm: float | None) -> None:
         g = self._g
         pre = self._pre_activations(self._normalised(residual))
-        g.input(inputs.PROBES, "float32", [self._sae.d_in, "probe"])
-        g.input(inputs.PROBE_OFFSETS, "float32", ["probe"])
-        projections = g.add("Add", g.add("MatMul", residual, inputs.PROBES), inputs.PROBE_OFFSETS)
+        probes = self._input(inputs.PROBES, "float32", [self._sae.d_in, "probe"])
+        offsets = self._input(inputs.PROBE_OFFSETS, "float32", ["probe"])
+        projections = g.add("Add", g.add("MatMul", residual, probes), offsets)
         usual = self._usual(residual, max_norm)
         if self._sae.architecture == "topk":
             values, latents = self._topk(pre)
             values = self._masked(g.add("Concat", values, projections, axis=-1), usual)
-            g.output(values, VALUES, "float32", ["token", "slot"])
-            g.output(self._with_probe_numbers(latents), LATENTS, "int64", ["token", "slot"])
+            g.output(values, VALUES + self._suffix, "float32", ["token", f"slot{self._suffix}"])
+            g.output(
+                self._with_probe_numbers(latents), LATENTS + self._suffix, "int64", ["token", f"slot{self._suffix}"]
+            )
             return
         activations = self._gated(pre) if self._sae.architecture == "gated" else self._thresholded(pre)
         if self._scaled:
             activations = g.add("Mul", activations, self._by_latent(inputs.FOLD))
         activations = g.add("Concat", activations, projections, axis=-1)
-        g.output(self._masked(activations, usual), ACTIVATIONS, "float32", ["token", "slot"])
+        g.output(
+            self._masked(activations, usual), ACTIVATIONS + self._suffix, "float32", ["token", f"slot{self._suffix}"]
+        )
 
     def _by_latent(self, name: str) -> str:
-        return self._g.input(name, "float32", ["latent"])
+        return self._input(name, "float32", ["latent"])
+
+    def _input(self, name: str, dtype: str, shape: list[int | str]) -> str:
+        # sizes that differ from run to run have names, too, and are not the same at another hook point
+        sizes = [size + self._suffix if isinstance(size, str) else size for size in shape]
+        return self._g.input(name + self._suffix, dtype, sizes)
 
     def _normalised(self, residual: str) -> str:
         """The SAE's input; it is still rotated, except under layer_norm."""
@@ -88,14 +101,12 @@ class _Encoder:
         """[token, latent]; b_dec is part of the bias."""
         g = self._g
         shape: list[int | str] = [self._sae.d_in, "latent"]
-        self._by_latent(inputs.ENCODER_BIAS)
+        bias = self._by_latent(inputs.ENCODER_BIAS)
         if not inputs.quantised_encoder(self._precision, self._turn is not None):
-            g.input(inputs.ENCODER, "float32", shape)
-            return product_of_inputs(g, Operand(x), inputs.ENCODER, "", inputs.ENCODER_BIAS)
-        g.input(inputs.ENCODER, "int8", shape)
-        self._by_latent(inputs.ENCODER_UNITS)
-        turned = operand(g, x, self._precision)
-        return product_of_inputs(g, turned, inputs.ENCODER, inputs.ENCODER_UNITS, inputs.ENCODER_BIAS)
+            return product_of_inputs(g, Operand(x), self._input(inputs.ENCODER, "float32", shape), "", bias)
+        encoder = self._input(inputs.ENCODER, "int8", shape)
+        units = self._by_latent(inputs.ENCODER_UNITS)
+        return product_of_inputs(g, operand(g, x, self._precision), encoder, units, bias)
 
     def _thresholded(self, pre: str) -> str:
         """ReLU, or JumpReLU if there are thresholds."""
@@ -124,7 +135,7 @@ class _Encoder:
 
     def _with_probe_numbers(self, latents: str) -> str:
         g = self._g
-        numbers = g.input(inputs.PROBE_NUMBERS, "int64", [1, "probe"])
+        numbers = self._input(inputs.PROBE_NUMBERS, "int64", [1, "probe"])
         tokens = g.add("Gather", g.add("Shape", latents), g.integers(0), axis=0)  # [1]
         probes = g.add("Gather", g.add("Shape", numbers), g.integers(1), axis=0)
         rows = g.add("Expand", numbers, g.add("Concat", tokens, probes, axis=0))
@@ -136,7 +147,8 @@ class _Encoder:
             return None
         g = self._g
         length = g.add("ReduceL2", residual, g.integers(-1), keepdims=1)
-        massive = g.add("Greater", length, g.constant("sae.max_norm", np.array(max_norm, np.float32)))
+        limit = g.constant(f"sae.max_norm{self._suffix}", np.array(max_norm, np.float32))
+        massive = g.add("Greater", length, limit)
         return g.add("Cast", g.add("Not", massive), to=1)
 
     def _masked(self, values: str, usual: str | None) -> str:

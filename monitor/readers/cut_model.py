@@ -38,8 +38,10 @@ class CutModel:
         device: str = "cpu",
         threads: int = 0,
         hook: HookName = "resid_post",
+        further: Sequence[tuple[int, HookName]] = (),
     ) -> None:
-        """`folder` is in transformers layout; `hook` is the hook point in each block, counted from 0.
+        """`folder` is in transformers layout; `hook` is the hook point in each block, counted from 0;
+        `further` are hook points in any blocks, which `activations` gives, too.
 
         On the CPU, torch uses `threads` threads from now on; 0 takes all cores that the process may use. Raises
         ConfigError if the folder holds no such model, or if the device cannot be used or is too small.
@@ -48,8 +50,11 @@ class CutModel:
             torch.set_num_threads(threads or usable_cores())
         self.device = usable_device(device)
         self.layers = tuple(layers)
-        model, text = _load(folder, max(layers), getattr(torch, precision))
-        blocks = text_blocks(model, max(layers) + 1)
+        self._hook = hook
+        self._points = dict.fromkeys([*((layer, hook) for layer in layers), *further])
+        deepest = max(layer for layer, _ in self._points)
+        model, text = _load(folder, deepest, getattr(torch, precision))
+        blocks = text_blocks(model, deepest + 1)
         try:
             model = model.to(self.device).eval().requires_grad_(False)
         except RuntimeError as e:  # it does not fit, for example
@@ -61,28 +66,33 @@ class CutModel:
         """Width of the residual stream."""
         self.vocabulary = int(cast(Any, model).get_input_embeddings().weight.shape[0])
         """Tokens that have an embedding."""
-        self._found: dict[int, Tensor] = {}
-        for layer in layers:
-            hook_residual(blocks[layer], self._keep(layer), hook)
+        self._found: dict[tuple[int, HookName], Tensor] = {}
+        for point in self._points:
+            hook_residual(blocks[point[0]], self._keep(point), point[1])
 
     def residuals(self, ids: Tensor, **inputs: Any) -> dict[int, Tensor]:
         """The activations [row, token, d] at the hook point of each layer for token ids [row, token].
 
         `inputs` are other arguments of the model's forward().
         """
+        found = self.activations(ids, **inputs)
+        return {layer: found[layer, self._hook] for layer in self.layers}
+
+    def activations(self, ids: Tensor, **inputs: Any) -> dict[tuple[int, HookName], Tensor]:
+        """As `residuals`, at all hook points."""
         self._model(input_ids=ids, **inputs)
         found, self._found = self._found, {}
-        if len(found) < len(self.layers):
+        if len(found) < len(self._points):
             raise RuntimeError("a hook layer did not run")
-        return {layer: found[layer] for layer in self.layers}
+        return found
 
     def new_cache(self) -> DynamicCache:
         """An empty cache of keys and values."""
         return DynamicCache(config=self._model.config)
 
-    def _keep(self, layer: int) -> Callable[[Tensor], None]:
+    def _keep(self, point: tuple[int, HookName]) -> Callable[[Tensor], None]:
         def keep(residual: Tensor) -> None:
-            self._found[layer] = residual
+            self._found[point] = residual
 
         return keep
 

@@ -26,6 +26,11 @@ def read_texts(reader: Reader) -> ReadTexts:
     return lambda texts: reader.read([Chunk(text) for text in texts])
 
 
+def columns_of(read: ReadTexts, start: int, end: int | None = None) -> ReadTexts:
+    """The same with only the columns from `start` to `end`."""
+    return lambda texts: (found[:, start:end] for found in read(texts))
+
+
 @dataclass(frozen=True)
 class ReferenceActivations:
     """`tokens` [token] of all texts, one after the other; `lengths` [text]; and the activations that are not 0.

@@ -37,6 +37,29 @@ class TorchPast:
         return int(self.tokens.size)
 
 
+@dataclass(frozen=True)
+class TorchHook:
+    """A hook point, and what maps its activations [token, d] to columns [token, feature]."""
+
+    layer: int
+    encoder: Callable[[Tensor], Tensor]
+    hook: HookName = "resid_post"
+    max_norm: float | None = None
+
+    @property
+    def point(self) -> tuple[int, HookName]:
+        """Block and place in it."""
+        return self.layer, self.hook
+
+    def columns(self, flat: Tensor) -> Tensor:
+        """[token, feature] of the activations `flat` [token, d] at the hook point."""
+        activations = self.encoder(flat)
+        if self.max_norm is not None:
+            # massive activations (Sun et al. 2024) lie far outside what the SAE was trained on
+            activations[flat.norm(dim=1) > self.max_norm] = 0
+        return activations
+
+
 class TorchReader:
     """Reads chunks with torch: the reference for correctness, and the reader for GPUs.
 
@@ -55,16 +78,24 @@ class TorchReader:
         max_norm: float | None = None,
         threads: int = 0,
         hook: HookName = "resid_post",
+        further: Sequence[TorchHook] = (),
     ) -> None:
         """`encoder` maps the hook point [token, d] to activations [token, feature]; it is usually a CuratedEncoder.
 
+        `further` are hook points that are read in the same pass; their columns follow.
         The other arguments are those of CutModel, and raise as it does.
         """
-        self._encoder = encoder
+        self._hooks = (TorchHook(layer, encoder, hook, max_norm), *further)
         self._batch_tokens = batch_tokens
-        self._max_norm = max_norm
-        self._layer = layer
-        self._model = CutModel(folder, (layer,), precision=dtype, device=device, threads=threads, hook=hook)
+        self._model = CutModel(
+            folder,
+            (layer,),
+            precision=dtype,
+            device=device,
+            threads=threads,
+            hook=hook,
+            further=[of.point for of in further],
+        )
         self._keeps_past = self._continues(_TOLERANCES[dtype])
         if not self._keeps_past:
             log.info("%s: its architecture keeps no past, so shared prefixes are read again with every text", folder)
@@ -115,9 +146,10 @@ class TorchReader:
         """
         tokens = np.arange(1, 13, dtype=np.int32) % max(self._model.vocabulary, 1)
         start, rest = tokens[:8], tokens[8:]
-        whole = self._run(self._ids([tokens, tokens]), None)[:, start.size :].float()
+        point = self._hooks[0].point
+        whole = self._run(self._ids([tokens, tokens]), None)[point][:, start.size :].float()
         try:
-            found = self._run(self._ids([rest, rest]), TorchPast(self._cache_of(start), start)).float()
+            found = self._run(self._ids([rest, rest]), TorchPast(self._cache_of(start), start))[point].float()
         except Exception:  # noqa: BLE001 - a cache that the model cannot use fails anywhere
             return False
         return bool((found - whole).norm() <= tolerance * whole.norm())
@@ -129,13 +161,12 @@ class TorchReader:
         again = past.tokens if isinstance(past, TorchPast) and past.cache is None else np.empty(0, np.int32)
         lengths = [chunk.tokens.size for chunk in chunks]
         rows = self._ids([np.concatenate([again, chunk.tokens]) for chunk in chunks])
-        residual = self._run(rows, past)[:, again.size :]  # [chunk, token, d]
+        found = self._run(rows, past)
         real = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]  # [chunk, token]
-        flat = residual[real.to(self._model.device)].float()  # [token, d]
-        activations = self._encoder(flat)  # [token, feature]
-        if self._max_norm is not None:
-            # massive activations (Sun et al. 2024) lie far outside what the SAE was trained on
-            activations[flat.norm(dim=1) > self._max_norm] = 0
+        real = real.to(self._model.device)
+        # of each hook point, the activations [chunk, token, d] of the real tokens as [token, d]
+        parts = [of.columns(found[of.point][:, again.size :][real].float()) for of in self._hooks]
+        activations = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)  # [token, feature]
         return list(np.split(activations.cpu().numpy(), np.cumsum(lengths)[:-1]))
 
     def _ids(self, texts: Sequence[NDArray[np.int32]]) -> Tensor:
@@ -146,10 +177,10 @@ class TorchReader:
         return ids.to(self._model.device)
 
     @torch.inference_mode()
-    def _run(self, ids: Tensor, past: Any) -> Tensor:
+    def _run(self, ids: Tensor, past: Any) -> dict[tuple[int, HookName], Tensor]:
         # Padding needs no mask: it comes after the text, and a causal model's tokens never look ahead
         if not isinstance(past, TorchPast) or past.cache is None:
-            return self._model.residuals(ids, use_cache=False)[self._layer]
+            return self._model.activations(ids, use_cache=False)
         cache = copy.deepcopy(past.cache)  # the model appends to it
         cache.batch_repeat_interleave(ids.shape[0])
-        return self._model.residuals(ids, past_key_values=cache, use_cache=True)[self._layer]
+        return self._model.activations(ids, past_key_values=cache, use_cache=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from detectors.detector import detector_of
-from detectors.feature_set import FeatureSet, ReaderRef, SetOverride, overridden
+from detectors.feature_set import FeatureSet, SetOverride, overridden
 from monitor.errors import ConfigError
 from monitor.sets.parts import READER_FILE, read_parts
 from monitor.sets.probe import Probe
@@ -34,11 +34,18 @@ class LoadedSet:
     """Only of a probe set."""
     listed: tuple[int, ...] = ()
     """The first features that the YAML file itself lists; thousands more may come with the weights."""
+    hook_point: str = ""
+    """Name of the hook point that the set is read at; empty for the deepest."""
 
     @property
     def sae_folder(self) -> Path:
         """The folder of the SAE that the set names, or its file if it is one of many in a folder."""
         return (self.path.parent / self.shipped.reader.sae.path).resolve()
+
+    def columns(self) -> tuple[int | str, ...]:
+        """The names of the reader's columns that the set uses, in the order of its features."""
+        names = self.set.columns()
+        return tuple(f"{self.hook_point}:{name}" for name in names) if self.hook_point else names
 
 
 def load_feature_sets(
@@ -80,7 +87,7 @@ def load_feature_sets(
     if not problems and not chosen:
         problems.append("feature_sets: no set is enabled: nothing would be detected")
     if not problems:
-        problems += _differing_readers(chosen)
+        problems += _differing_models(chosen)
     if problems:
         raise ConfigError(problems)
     return chosen
@@ -146,24 +153,16 @@ def _in_folder(folder: Path) -> list[Path]:
     )
 
 
-def reads_alike(one: ReaderRef, other: ReaderRef) -> bool:
-    """Whether activations read for one are those that the other needs; only where the SAE lies may differ."""
-    plain = {"sae": None}
-    return (
-        one.model_copy(update=plain) == other.model_copy(update=plain)
-        and one.sae.sha256 == other.sae.sha256
-        and one.sae.activation_basis == other.sae.activation_basis
-    )
-
-
-def _differing_readers(sets: list[LoadedSet]) -> list[str]:
-    """One process runs one model, layer and SAE; sets of another need another sidecar."""
+def _differing_models(sets: list[LoadedSet]) -> list[str]:
+    """One process runs one model, at any number of hook points; sets of another model need another sidecar."""
     first = sets[0]
+    one = first.shipped.reader
     return [
-        f"{s.path}: reader: differs from that of {first.path}; one process reads one model, layer and SAE, "
-        "so run these sets in separate processes"
+        f"{s.path}: reader: is made on {other.model} with model_sha256 {other.model_sha256[:12]}, but {first.path} on "
+        f"{one.model} with {one.model_sha256[:12]}; one process reads one model, so run these "
+        "sets in separate processes"
         for s in sets[1:]
-        if not reads_alike(s.shipped.reader, first.shipped.reader)
+        if (other := s.shipped.reader).model_sha256 != one.model_sha256 or other.model != one.model
     ]
 
 

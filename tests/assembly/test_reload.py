@@ -245,7 +245,7 @@ BAD: dict[str, tuple[Callable[[Sidecar], None], str]] = {
     "set": (lambda s: s.sets.swap({"one.yaml": s.set_text(severity="grave")}), "one.yaml: severity: "),
     "reader": (
         lambda s: s.sets.swap({"one.yaml": s.set_text(reader={**s.live.artefacts.ref.model_dump(), "layer": 0})}),
-        "one.yaml: reader: differs from that of the running sets",
+        "one.yaml: reader: layer 0 resid_post with SAE",
     ),
     "no_set": (lambda s: s.sets.swap({}), "no *.yaml or *.yml in this folder"),
 }

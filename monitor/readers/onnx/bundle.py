@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from monitor.errors import ConfigError
 from monitor.machine import usable_cores
 from monitor.model.files import ModelFiles, file_sha256
-from monitor.readers.onnx.columns import OutputColumns
+from monitor.readers.onnx.columns import Columns
 from monitor.readers.onnx.embeddings import Embeddings, EmbeddingTable
+from monitor.readers.onnx.hook_columns import HookColumns
 from monitor.readers.onnx.manifest import BundleManifest, PrecisionName
 from monitor.readers.onnx.reader import OnnxReader
 from monitor.readers.reference import ReferenceActivations
@@ -51,10 +52,9 @@ class Bundle:
         """Tokenizer and chat template, laid out as in a model's folder."""
         return ModelFiles(self.folder, self.manifest.model.sha256)
 
-    @property
-    def sae_file(self) -> Path:
-        """The encoder of the SAE, with all its latents."""
-        return self.folder / SAE
+    def sae_file(self, hook: int = 0) -> Path:
+        """The encoder of the SAE at a hook point, with all its latents."""
+        return self.folder / numbered(SAE, hook)
 
     @cached_property
     def turn(self) -> NDArray[np.float32] | None:
@@ -67,7 +67,7 @@ class Bundle:
         """What the graphs take, the same object for all readers of this bundle."""
         return Embeddings(EmbeddingTable.load(self.folder), self.manifest.model.embedding_scale, self.turn)
 
-    def open(self, precision: PrecisionName, columns: OutputColumns, **options: Any) -> OnnxReader:
+    def open(self, precision: PrecisionName, columns: Columns, **options: Any) -> OnnxReader:
         """A reader that has read the shared prefixes; `options` are those of OnnxReader. Raises ConfigError."""
         graph, shape = self.folder / GRAPHS[precision], self.manifest.shape()
         reader = OnnxReader(graph, shape, self.embeddings, columns, lease=self.lease, **options)
@@ -75,22 +75,56 @@ class Bundle:
             reader.preload(*prefix)
         return reader
 
-    def reference(self, precision: PrecisionName) -> ReferenceActivations:
-        """What the graph found in a few texts when it was compiled, of all latents. Raises ConfigError."""
-        return ReferenceActivations.load(self.folder / REFERENCES[precision])
+    def reference(self, precision: PrecisionName, hook: int = 0) -> ReferenceActivations:
+        """What the graph found in a few texts when it was compiled, of all latents of a hook point's SAE.
 
-    def check(self, precision: PrecisionName, latents: Sequence[int], found: Sequence[NDArray[np.float32]]) -> None:
+        Raises ConfigError. The texts are the same at all hook points.
+        """
+        return ReferenceActivations.load(self.folder / numbered(REFERENCES[precision], hook))
+
+    def check(
+        self,
+        precision: PrecisionName,
+        latents: Sequence[int],
+        found: Sequence[NDArray[np.float32]],
+        further: Sequence[HookColumns] = (),
+    ) -> None:
         """Raises ConfigError if `found`, the activations of the reference's texts now, differ from the reference.
 
+        The first columns are `latents` of the deepest hook point, the last are those of the hook points `further`.
         Products in int8 are exact everywhere; only float32 sums in another order may differ.
         """
-        difference = self.reference(precision).difference(latents, lambda _: found, FLIPS)
+        self._check(precision, 0, latents, found, None)
+        start = -sum(columns.width for columns in further)
+        for hook, columns in enumerate(further, start=1):
+            if columns.latents:
+                self._check(precision, hook, columns.latents, found, start)
+            start += columns.width
+
+    def _check(
+        self,
+        precision: PrecisionName,
+        hook: int,
+        latents: Sequence[int],
+        found: Sequence[NDArray[np.float32]],
+        start: int | None,
+    ) -> None:
+        """The check of one hook point, whose columns begin at `start`."""
+        reference = self.reference(precision, hook)
+        difference = reference.difference(latents, lambda _: (text[:, start:] for text in found), FLIPS)
         if not difference <= TOLERANCES[precision]:
+            where = "" if hook == 0 else f" at layer {self.manifest.further[hook - 1].layer}"
             raise ConfigError(
-                f"{self.folder}: self-test in {precision}: activations of the reference texts differ by "
+                f"{self.folder}: self-test in {precision}{where}: activations of the reference texts differ by "
                 f"{difference:.3g} of their norm, more than {TOLERANCES[precision]:g}; the bundle does not work on "
                 "this processor or was changed: compile it here, with latentwatch compile"
             )
+
+
+def numbered(name: str, hook: int) -> str:
+    """The name of a file that each hook point has; the deepest has the plain name."""
+    stem, _, ending = name.partition(".")
+    return f"{stem}.{hook}.{ending}" if hook else name
 
 
 def load_bundle(folder: Path) -> Bundle:

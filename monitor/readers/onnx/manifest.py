@@ -56,6 +56,14 @@ class BundleSae(_Model):
     max_norm: float | None
 
 
+class FurtherHook(_Model):
+    """A hook point before the one that the graphs end at, with its SAE."""
+
+    layer: int
+    hook: HookName = "resid_post"
+    sae: BundleSae
+
+
 class Verification(_Model):
     """How int8 with confirmation decides against fp32, measured by `latentwatch compile --verify`.
 
@@ -98,6 +106,8 @@ class BundleManifest(_Model):
     machine: str
     model: BundleModel
     sae: BundleSae
+    further: tuple[FurtherHook, ...] = ()
+    """Hook points after the one of `model` and `sae`, which is the deepest."""
     files: dict[str, str]
     """SHA-256 by file name."""
     verification: Verification | None = None
@@ -111,6 +121,11 @@ class BundleManifest(_Model):
                 "run latentwatch compile again to make a new bundle"
             )
         return value
+
+    @property
+    def saes(self) -> tuple[BundleSae, ...]:
+        """The SAEs of all hook points, in their order."""
+        return (self.sae, *(hook.sae for hook in self.further))
 
     def shape(self) -> GraphShape:
         """What the reader has to know about the graphs."""

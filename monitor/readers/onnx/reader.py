@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.machine import usable_cores
-from monitor.readers.onnx.columns import OutputColumns
+from monitor.readers.onnx.columns import Columns
 from monitor.readers.onnx.embeddings import Embeddings
 from monitor.readers.onnx.graph import GraphRunner, GraphShape
 from monitor.readers.onnx.kv_pool import KvPool, Rows
@@ -50,7 +50,7 @@ class OnnxReader:
         graph: Path,
         shape: GraphShape,
         embeddings: Embeddings | NDArray[np.float32],
-        columns: OutputColumns,
+        columns: Columns,
         *,
         batch_tokens: int = 512,
         window_tokens: int = 2_048,
@@ -91,11 +91,11 @@ class OnnxReader:
         return self.cache.hits
 
     @property
-    def columns(self) -> OutputColumns:
+    def columns(self) -> Columns:
         """What the activations are columns of."""
         return self._columns
 
-    def use_columns(self, columns: OutputColumns) -> None:
+    def use_columns(self, columns: Columns) -> None:
         """Reads with other columns from now on. Call it between two calls of `read`."""
         self._columns = columns
         self.cache.clear()  # its activations are of the old columns

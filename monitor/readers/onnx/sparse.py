@@ -68,6 +68,18 @@ def slice_tokens(parts: Sequence[SparseActivations], start: int, end: int, featu
     return whole.to_sparse(features)
 
 
+def side_by_side(parts: Sequence[SparseActivations], features: Sequence[int]) -> SparseActivations:
+    """The same tokens at several hook points, each of which has `features` columns, as columns next to each other."""
+    total, first = sum(features), 0
+    columns = []
+    for part, count in zip(parts, features, strict=True):
+        own = np.arange(part.values.shape[1], dtype=np.int32)[None] if part.columns is None else part.columns
+        moved = np.where(own < count, own + first, total).astype(np.int32)
+        columns.append(np.broadcast_to(moved, part.values.shape))
+        first += count
+    return SparseActivations(np.concatenate([part.values for part in parts], axis=1), np.concatenate(columns, axis=1))
+
+
 def to_dense(parts: Sequence[SparseActivations], features: int) -> NDArray[np.float32]:
     """Consecutive parts as activations [token, feature]."""
     tokens = sum(part.values.shape[0] for part in parts)
