@@ -138,7 +138,7 @@ class Curves:
     def _shipped(self, cache_bytes: int = 0) -> OnnxReader:
         """The reader of the bundle itself."""
         latents, probes = self._artefacts.latents, self._artefacts.probes
-        options = reader_options(self._config, 0.0) | {"cache_bytes": cache_bytes}
+        options: dict[str, Any] = reader_options(self._config, 0.0) | {"cache_bytes": cache_bytes}
         return open_reader(self._bundle, self._precision, latents, probes, **options)
 
     def _case(self, variable: str, kind: str, value: int, folder: Path, sae: SaeWeights) -> _Case:

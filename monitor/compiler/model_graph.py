@@ -83,6 +83,8 @@ class _Blocks:
     def add(self, points: Sequence[tuple[int, HookName]]) -> list[str]:
         g, a, blocks = self._g, self._a, 1 + max(layer for layer, _ in points)
         found: dict[tuple[int, HookName], str] = {}
+        if min(layer for layer, _ in points) < 0:
+            raise ValueError("a graph needs at least one block")
         g.input(step.EMBEDDINGS, "float32", ["token", a.d_model])
         g.input(step.POSITIONS, "int64", [1, "token"])
         for rows in (step.QUERY_ROWS, step.PAST_ROWS, step.NEW_ROWS):

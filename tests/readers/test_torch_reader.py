@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -227,11 +228,12 @@ def test_massive_activations_read_zero(
     whole = plain_reader.read([chunk])[0]
     norms = np.linalg.norm(whole, axis=1)
     limit = float(np.median(norms))
-    plain_reader._max_norm = limit
+    (hook,) = plain_reader._hooks
+    plain_reader._hooks = (replace(hook, max_norm=limit),)
     try:
         found = plain_reader.read([chunk])[0]
     finally:
-        plain_reader._max_norm = None
+        plain_reader._hooks = (hook,)
     assert (found[norms > limit] == 0).all()
     np.testing.assert_array_equal(found[norms <= limit], whole[norms <= limit])
 
