@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -151,4 +152,7 @@ def _with_lora(network: Any, request: TuneRequest) -> Any:
     from peft import LoraConfig, get_peft_model
 
     lora = LoraConfig(r=request.rank, lora_alpha=2 * request.rank, target_modules="all-linear", task_type="CAUSAL_LM")
-    return get_peft_model(network, lora)
+    with warnings.catch_warnings():
+        # peft asks transformers for an attribute by its old name
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return get_peft_model(network, lora)
