@@ -15,7 +15,7 @@ from monitor.config.sections import Config
 from monitor.errors import ConfigError
 from monitor.lab.change_test import RESAMPLES, Change
 from monitor.lab.data.rows import LabelledRow, load_examples
-from monitor.lab.diff.comparison import Comparison, Context, compare
+from monitor.lab.diff.comparison import Comparison, Context, Over, compare
 from monitor.lab.diff.examples import prompt_tokens
 from monitor.lab.diff.model_reading import ModelReading, OpenedModel
 from monitor.lab.diff.whole_model import WholeModel
@@ -146,7 +146,7 @@ class _Session:
             contexts |= _contexts(found[-1], answers, self._base)
         return TunedDiff(name, files.sha256, tuple(found), contexts)
 
-    def _compared(self, over: Any, before: ModelReading, after: ModelReading) -> Comparison:
+    def _compared(self, over: Over, before: ModelReading, after: ModelReading) -> Comparison:
         request = self._request
         return compare(
             over,
@@ -161,7 +161,7 @@ class _Session:
     def _answers(self, name: str) -> list[LabelledRow]:
         """The prompts with the answers of a model, without any if it said nothing."""
         self._progress(f"answering {len(self._prompts)} prompts with {name}")
-        model = WholeModel.load(name, self._config)
+        model = WholeModel.load(name, self._config, self._artefacts.model)
         tokens = prompt_tokens(self._prompts, model.tokeniser)
         said = model.continuations(tokens, self._request.generate, self._request.seed)
         texts = self._tokenizer.decode_batch([ids.tolist() for ids in said], skip_special_tokens=True)

@@ -37,8 +37,11 @@ class WholeModel:
     """The tokens that end a turn; empty if config.json and generation_config.json name none."""
 
     @classmethod
-    def load(cls, name: str, config: Config) -> WholeModel:
-        """`name` as in reader.model; device and threads as the config says. Raises ConfigError."""
+    def load(cls, name: str, config: Config, base: ModelFiles | None = None) -> WholeModel:
+        """`name` as in reader.model, with the tokeniser of `base`, or else its own; device and threads as the config says.
+
+        Raises ConfigError.
+        """
         settings = config.reader
         if settings.device == "cpu":
             torch.set_num_threads(settings.threads or usable_cores())
@@ -56,7 +59,7 @@ class WholeModel:
                 )
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
             raise ConfigError(f"{files.folder}: can't be loaded as a causal language model: {e}") from e
-        tokeniser = build_tokeniser(config, files)
+        tokeniser = build_tokeniser(config, base or files)
         tokeniser.limit(int(network.get_input_embeddings().weight.shape[0]))
         return cls(files, network.to(device), tokeniser, _ends(network))
 
