@@ -38,9 +38,9 @@ class WholeModel:
 
     @classmethod
     def load(cls, name: str, config: Config, base: ModelFiles | None = None) -> WholeModel:
-        """`name` as in reader.model, with the tokeniser of `base`, or else its own; device and threads as the config says.
+        """`name` as in reader.model, with the tokeniser of `base` or, without one, its own. Raises ConfigError.
 
-        Raises ConfigError.
+        Device and threads are those of the config.
         """
         settings = config.reader
         if settings.device == "cpu":
