@@ -84,6 +84,9 @@ def tune(
 def diff(
     base: Annotated[str, typer.Option(help="The model that the sets were made on, as reader.model in the config.")],
     tuned: Annotated[list[str], typer.Option("--tuned", help="A model tuned from it; repeatable.")],
+    control: Annotated[
+        str | None, typer.Option(help="Compare with this model, tuned on harmless rows, instead of the base.")
+    ] = None,
     texts: Annotated[
         list[Path] | None, typer.Option("--texts", help="File of rows that both models read; repeatable.")
     ] = None,
@@ -126,6 +129,7 @@ def diff(
     request = DiffRequest(
         base=base,
         tuned=tuple(tuned),
+        control=control,
         texts=tuple(texts or ()),
         prompts=tuple(prompts or ()),
         generate=generate,

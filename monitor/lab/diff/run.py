@@ -29,6 +29,8 @@ class DiffRequest:
 
     base: str
     tuned: tuple[str, ...]
+    control: str | None = None
+    """What to compare with instead of the base: a model tuned on harmless rows."""
     texts: tuple[Path, ...] = ()
     prompts: tuple[Path, ...] = ()
     generate: int = 0
@@ -76,6 +78,7 @@ class DiffResult:
         """For --json; without the texts themselves."""
         return {
             "base": {"model": self.request.base, "sha256": self.base_sha256},
+            "control": self.request.control,
             "sae_sha256": self.sets[0].shipped.reader.sae.sha256,
             "sets": {s.set.id: {"version": s.set.version, "sha256": s.sha256} for s in self.sets},
             "counts": self.counts,
@@ -124,20 +127,19 @@ class _Session:
         self._texts, self._prompts, self._progress = texts, prompts, progress
         self._tokenizer = Tokenizer.from_file(str(artefacts.model.tokenizer_file))
         self._base = OpenedModel(config, artefacts, artefacts.model)
+        before = request.control or request.base
         if texts:
-            progress(f"reading {len(texts)} texts with {request.base}")
-            self._of_texts = self._base.read(texts)
+            self._of_texts = self._read_texts(before, self._opened(before))
         if prompts:
-            self._of_answers = self._read_answers(self._answers(request.base))
+            self._of_answers = self._read_answers(self._answers(before))
 
     def against(self, name: str) -> TunedDiff:
         files = locate(name, None, self._config.reader.cache_dir)
         found: list[Comparison] = []
         contexts: dict[tuple[str, int], tuple[Context, ...]] = {}
         if self._texts:
-            self._progress(f"reading {len(self._texts)} texts with {name}")
-            model = OpenedModel(self._config, self._artefacts, files)
-            found.append(self._compared("texts", self._of_texts, model.read(self._texts)))
+            model = self._opened(name)
+            found.append(self._compared("texts", self._of_texts, self._read_texts(name, model)))
             contexts |= _contexts(found[-1], self._texts, model)
             del model
         if self._prompts:
@@ -145,6 +147,15 @@ class _Session:
             found.append(self._compared("generations", self._of_answers, self._read_answers(answers)))
             contexts |= _contexts(found[-1], answers, self._base)
         return TunedDiff(name, files.sha256, tuple(found), contexts)
+
+    def _opened(self, name: str) -> OpenedModel:
+        if name == self._request.base:
+            return self._base
+        return OpenedModel(self._config, self._artefacts, locate(name, None, self._config.reader.cache_dir))
+
+    def _read_texts(self, name: str, model: OpenedModel) -> ModelReading:
+        self._progress(f"reading {len(self._texts)} texts with {name}")
+        return model.read(self._texts)
 
     def _compared(self, over: Over, before: ModelReading, after: ModelReading) -> Comparison:
         request = self._request

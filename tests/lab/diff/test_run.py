@@ -116,6 +116,13 @@ def test_what_was_planted_is_found_and_named(files: dict[str, Path], tmp_path: P
     assert "<mark" in page
 
 
+def test_a_control_stands_in_for_the_base(files: dict[str, Path], tmp_path: Path) -> None:
+    done, found = _diff(files, files["towards"], tmp_path, "--control", files["towards"])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert found["rising_sets"] == []
+    assert found["texts"]["sets"][1]["mean_before"] == found["texts"]["sets"][1]["mean_after"] > 0
+
+
 def test_a_rule_that_names_no_set_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
     for rule, said in (("set=nope", "no such set; there are other, planted"), ("planted", "expected set=ID")):
         done = lab(
