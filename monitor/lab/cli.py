@@ -9,7 +9,7 @@ from monitor.lab.commands.diff_commands import diff, tune
 from monitor.lab.commands.fit_commands import code_rows, layer_sweep, make_sets
 from monitor.lab.commands.label_commands import label_app
 from monitor.lab.commands.sae_commands import collect, sae_figures, step_speed, train
-from monitor.lab.commands.set_commands import calibrate, cases, evaluate, evasion, planted, reference
+from monitor.lab.commands.set_commands import calibrate, cases, evaluate, evasion, languages, planted, reference
 
 app = typer.Typer(name="lab", help="Offline work on feature sets; needs latentwatch\\[lab].", no_args_is_help=True)
 app.command()(collect)
@@ -20,6 +20,7 @@ app.command()(evaluate)
 app.command()(calibrate)
 app.command()(cases)
 app.command()(evasion)
+app.command()(languages)
 app.command()(planted)
 app.command()(reference)
 app.command("make-sets")(make_sets)

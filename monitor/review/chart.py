@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, case, func, select, true
 
 from detectors.feature_set import SEVERITIES
 from monitor.review.filters import Filters
@@ -48,23 +48,26 @@ class Chart:
 def chart(engine: Engine, filters: Filters) -> Chart | None:
     """The alerts that fit, over the whole time that they span; None if there are none."""
     with engine.connect() as connection:
-        conditions = filters.conditions(connection.dialect.name)
-        first, last = connection.execute(
-            select(func.min(alert.c.time_us), func.max(alert.c.time_us)).where(*conditions)
-        ).one()
-        if first is None:
-            return None
-        width = next((w for w in _WIDTHS if (last - first) / w < BARS - 1), (last - first) // (BARS - 1) + 1)
+        # once, because on a text search this takes nearly all of the time
+        found = select(alert.c.time_us, alert.c.severity).where(*filters.conditions(connection.dialect.name)).cte()
+        span = select((func.max(found.c.time_us) - func.min(found.c.time_us)).label("us")).cte()
+        wide = case(*((span.c.us < w * (BARS - 1), w) for w in _WIDTHS), else_=span.c.us // (BARS - 1) + 1)
+        width = select(wide.label("us")).cte()
         # whole numbers on both databases: a remainder is subtracted instead of dividing
-        start = (alert.c.time_us - alert.c.time_us % width).label("start")
-        query = select(start, alert.c.severity, func.count()).where(*conditions).group_by(start, alert.c.severity)
-        counts: dict[int, dict[str, int]] = {}
-        for begins, severity, found in connection.execute(query):
-            counts.setdefault(begins, {})[severity] = found
+        start = (found.c.time_us - found.c.time_us % width.c.us).label("start")
+        query = select(start, found.c.severity, func.count().label("alerts"), width.c.us).join_from(
+            found, width, true()
+        )
+        rows = connection.execute(query.group_by(start, found.c.severity, width.c.us)).all()
+    if not rows:
+        return None
+    counts: dict[int, dict[str, int]] = {}
+    for row in rows:
+        counts.setdefault(row.start, {})[row.severity] = row.alerts
     totals = {begins: sum(found.values()) for begins, found in counts.items()}
     highest = max(totals.values())
-    begin = min(counts)
-    bars = [_bar(begins, width, counts.get(begins, {}), highest) for begins in range(begin, max(counts) + 1, width)]
+    begin, bar_us = min(counts), rows[0].us
+    bars = [_bar(begins, bar_us, counts.get(begins, {}), highest) for begins in range(begin, max(counts) + 1, bar_us)]
     return Chart(tuple(bars), highest)
 
 

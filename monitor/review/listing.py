@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Engine, and_, func, literal, or_, select
-from sqlalchemy.engine import Row
+from sqlalchemy.engine import Connection, Row
 
 from detectors.feature_set import SEVERITIES
 from monitor.review.filters import BadQuery, Filters
@@ -15,6 +15,10 @@ from monitor.review.tables import alert, alert_body, alert_feature
 
 PAGE_ROWS = 50
 _MAX_CHOICES = 200
+_NEWEST = 300
+"""Alerts among which the groups of a page are looked for first."""
+Place = tuple[int, int] | None
+"""Time and key of the last line of the page before."""
 _AFTER = re.compile(r"(-?\d{1,18})_(\d{1,18})")
 
 
@@ -71,18 +75,10 @@ def page(engine: Engine, filters: Filters, after: str = "", rows: int = PAGE_ROW
         dialect = connection.dialect.name
         conditions = filters.conditions(dialect)
         if filters.group:
-            key: Any = alert.c.number
-            last: Any = alert.c.time_us
-            query = select(key, last.label("last"), last.label("first"), literal(1).label("alerts"), key.label("lead"))
-            query = query.where(*conditions)
-            query = query if place is None else query.where(_before(last, key, place))
+            found = _alerts(connection, conditions, place, rows + 1)
         else:
-            key, last, first = alert.c.group_id, func.max(alert.c.time_us), func.min(alert.c.time_us)
-            lead = func.max(alert.c.number).label("lead")
-            query = select(key, last.label("last"), first.label("first"), func.count().label("alerts"), lead)
-            query = query.where(*conditions).group_by(key)
-            query = query if place is None else query.having(_before(last, key, place))
-        found = list(connection.execute(query.order_by(last.desc(), key.desc()).limit(rows + 1)))
+            near = _newest_groups(connection, conditions, place, rows + 1)
+            found = _groups(connection, conditions, place, rows + 1) if near is None else near
         shown = found[:rows]
         numbers = [row.lead for row in shown]
         alerts = {row.number: row for row in connection.execute(select(alert).where(alert.c.number.in_(numbers)))}
@@ -119,11 +115,44 @@ def choices(engine: Engine) -> Choices:
     return Choices(found[0], severities, found[2], found[3], found[4])
 
 
+def _alerts(connection: Connection, conditions: list[Any], place: Place, rows: int) -> list[Row[Any]]:
+    key: Any = alert.c.number
+    last: Any = alert.c.time_us
+    query = select(key, last.label("last"), last.label("first"), literal(1).label("alerts"), key.label("lead"))
+    query = query.where(*conditions)
+    query = query if place is None else query.where(_before(last, key, place))
+    return list(connection.execute(query.order_by(last.desc(), key.desc()).limit(rows)))
+
+
+def _newest_groups(connection: Connection, conditions: list[Any], place: Place, rows: int) -> list[Row[Any]] | None:
+    """The first groups, found without a look at all alerts; None if the newest alerts have too few of them."""
+    before = [] if place is None else [alert.c.time_us <= place[0]]
+    newest = select(alert.c.time_us).where(*before).order_by(alert.c.time_us.desc())
+    since = connection.scalar(newest.offset(_NEWEST).limit(1))
+    recent = [*before, alert.c.time_us > since] if since is not None else before
+    # of a text search, PostgreSQL may read these alerts' texts again: that must stay few
+    some = select(alert.c.group_id).where(*conditions, *recent).group_by(alert.c.group_id)
+    some = some.order_by(func.max(alert.c.time_us).desc(), alert.c.group_id.desc()).limit(2 * rows)
+    keys = list(connection.scalars(some))
+    found = _groups(connection, [*conditions, alert.c.group_id.in_(keys)], place, rows)
+    complete = since is None and len(keys) < 2 * rows
+    return found if complete or len(found) == rows else None
+
+
+def _groups(connection: Connection, conditions: list[Any], place: Place, rows: int) -> list[Row[Any]]:
+    key, last, first = alert.c.group_id, func.max(alert.c.time_us), func.min(alert.c.time_us)
+    lead = func.max(alert.c.number).label("lead")
+    query = select(key, last.label("last"), first.label("first"), func.count().label("alerts"), lead)
+    query = query.where(*conditions).group_by(key)
+    query = query if place is None else query.having(_before(last, key, place))
+    return list(connection.execute(query.order_by(last.desc(), key.desc()).limit(rows)))
+
+
 def _before(time: Any, key: Any, place: tuple[int, int]) -> Any:
     return or_(time < place[0], and_(time == place[0], key < place[1]))
 
 
-def _place(after: str) -> tuple[int, int] | None:
+def _place(after: str) -> Place:
     if not after:
         return None
     found = _AFTER.fullmatch(after)

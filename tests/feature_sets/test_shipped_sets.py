@@ -14,9 +14,11 @@ import yaml
 from detectors.feature_set import FeatureSet
 from detectors.metrics import near_chance
 from monitor.cli.figures_table import false_positive_table, figures_table, summary_table
+from monitor.lab.labelling.cards_page import PAGE_FILE
 from monitor.lab.labelling.judging import label_scores, load_key, load_verdicts
 from monitor.readers.sae_reference import ReferenceCheck
 from monitor.sae.formats.saelens import WEIGHTS_FILE, load_saelens
+from monitor.sets.feature_cards import load_cards
 from monitor.sets.labels import LABELS_FILE, load_labels
 from monitor.sets.load import LoadedSet, builtin_folder, load_feature_sets
 
@@ -71,6 +73,21 @@ def test_the_scores_of_names_follow_from_the_verdicts(loaded: LoadedSet) -> None
     ours = {i for i in scored if not labels.names[i].origin}
     judged = {line.index for path in key.parent.glob("*.key.jsonl") for line in load_key(path)}
     assert ours <= judged, "a score that no verdict supports"
+
+
+@pytest.mark.parametrize("loaded", SETS, ids=lambda s: s.set.id)
+def test_every_named_feature_has_a_card_from_own_texts(loaded: LoadedSet) -> None:
+    cards = load_cards(loaded.path.parent)
+    own = {path.name for path in CONTRASTS}
+    for feature in loaded.set.features:
+        if feature.named:
+            card = cards[feature.index]
+            assert card.sae_sha256 == loaded.set.reader.sae.sha256
+            assert card.firing.keys() == {"risky", "harmless", "benign"}
+            assert card.contexts, f"{feature.index} is active on no text"
+            assert {Path(context.file).name for context in card.contexts} <= own
+    page = (loaded.path.parent / PAGE_FILE).read_text()
+    assert all(f'<a id="feature-{feature.index}">' in page for feature in loaded.set.features if feature.named)
 
 
 @pytest.mark.parametrize("loaded", SETS, ids=lambda s: s.set.id)

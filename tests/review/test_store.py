@@ -139,6 +139,27 @@ def test_a_burst_of_similar_alerts_is_one_line(engine: Engine) -> None:
     assert lines[2].first_us == micros(START)
 
 
+@pytest.mark.parametrize("newest", [1, 8, 100])
+def test_lines_are_the_same_however_few_alerts_are_looked_at_first(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, newest: int
+) -> None:
+    monkeypatch.setattr("monitor.review.listing._NEWEST", newest)
+    texts = [" ".join(f"w{n}x{i}y{n * i}" for i in range(30)).translate(_LETTERS) for n in range(9)]
+    # group 8 is a burst among the newest; group 0 has the oldest alert and a new one
+    order = [0, 1, 2, 0, 3, 4, 5, 3, 6, 7, 1, *[8] * 12, 5, 0, 8]
+    store(engine, (numbered(n, texts[group]) for n, group in enumerate(order)))
+    seen: list[tuple[str, int]] = []
+    after = ""
+    while True:
+        found = page(engine, Filters(), after, rows=2)
+        seen += [(line.alert.event_id, line.alerts) for line in found.lines]
+        after = found.after
+        if not after:
+            break
+    last = {group: n for n, group in enumerate(order)}
+    assert seen == [(f"chat-{last[g]:04d}", order.count(g)) for g in sorted(last, key=last.__getitem__, reverse=True)]
+
+
 def test_the_choices_are_what_there_is(engine: Engine) -> None:
     store(engine, [*realistic_alerts(), numbered(1)])
     found = choices(engine)

@@ -219,6 +219,24 @@ def planted(
     _write_rows(json_file, figures)
 
 
+def languages(
+    sets: SomeSetsOption = None,
+    json_file: JsonOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Measure sets on the same sentences in nine languages, also in those in which they abstain."""
+    with lab_extra():
+        from monitor.lab.data.chosen_sets import as_shipped, in_every_language, with_sets
+        from monitor.lab.evaluation.languages import language_figures, language_table
+        from monitor.lab.reading.row_reader import RowReader
+    settings = load_config(config, os.environ)
+    settings = in_every_language(as_shipped(with_sets(settings, sets) if sets else settings))
+    reader = RowReader(settings, Console(stderr=True))
+    figures = language_figures(reader.artefacts.sets, reader.scores, reader.table)
+    sys.stdout.write(language_table(figures) + "\n")
+    _write_rows(json_file, figures)
+
+
 def reference(
     sets: Annotated[
         str, typer.Argument(metavar="FOLDER", help="Folder of the sets, as feature_sets.paths names it in the config.")

@@ -44,6 +44,15 @@ def as_shipped(config: Config) -> Config:
     return _changed(config, config.feature_sets.paths, {})
 
 
+def in_every_language(config: Config) -> Config:
+    """The config, except that no set abstains because of a text's language."""
+    overrides = dict(config.feature_sets.overrides)
+    for loaded in load_feature_sets(config.feature_sets.paths):
+        known = overrides.get(loaded.set.id, SetOverride())
+        overrides[loaded.set.id] = known.model_copy(update={"languages": "any"})
+    return config.changed(feature_sets=config.feature_sets.changed(overrides=overrides))
+
+
 def own_contrasts(feature_set: FeatureSet, folder: Path | None = None) -> tuple[Path, ...]:
     """The project's own files of labelled rows for the set's category, in order; empty if there are none.
 

@@ -68,6 +68,8 @@ class LabelledRow(BaseModel):
     source: Text = ""
     language: str | None = Field(default=None, exclude=True)
     """The language of the row, if the file says so. It is not part of the row's key in a cache."""
+    parallel: str | None = Field(default=None, exclude=True)
+    """The id of the row that this one translates."""
 
     @property
     def labelled_segment(self) -> SegmentName:

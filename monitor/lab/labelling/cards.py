@@ -21,7 +21,7 @@ def write_cards(folder: Path, read: LabelTexts) -> tuple[Path, int]:
     Writes them as a page, too. Returns the path, and how many cards were written. Cards of another SAE go.
     """
     sae = read.hook.reader.sae.sha256
-    sheets, _ = naming_sheets(read)
+    sheets, _ = naming_sheets(read, show_benign=False)  # traffic, perhaps, which is nobody's to show
     kept = {index: card for index, card in load_cards(folder).items() if card.sae_sha256 == sae}
     made = {sheet.feature.index: _card(sheet, sae) for sheet in sheets}
     cards = {**kept, **made}

@@ -90,17 +90,21 @@ def context_row(context: Context, kind: str, highest: float) -> dict[str, Any]:
     }
 
 
-def naming_sheets(read: LabelTexts) -> tuple[list[NamingSheet], list[int]]:
-    """The sheets of the latents that are active on the texts for naming, and the indices of those that are not."""
+def naming_sheets(read: LabelTexts, show_benign: bool = True) -> tuple[list[NamingSheet], list[int]]:
+    """The sheets of the latents that are active on the texts for naming, and the indices of those that are not.
+
+    Without `show_benign`, benign texts give rates but no contexts.
+    """
     features = read.features
     rates = {feature.index: rate for feature, rate in zip(features, _rates(read), strict=True)}
-    active = [f for f in features if any(rate.tokens > 0 for rate in rates[f.index].values())]
+    sides = SIDES if show_benign else SIDES[:2]
+    active = [f for f in features if any(rate.tokens > 0 for side, rate in rates[f.index].items() if side in sides)]
     latents = [f.index for f in active]
     if not latents:
         return [], [f.index for f in features]
     hook = read.hook
     lens = logit_lens(hook.model.folder, hook.model.tokenizer_file, hook.decoder_rows(latents))
-    shown = contexts_of(latents, read.naming, read.benign, read.request.seed)
+    shown = contexts_of(latents, read.naming, read.benign if show_benign else None, read.request.seed)
     sheets = [
         NamingSheet(feature, contexts, lens if isinstance(lens, NotAvailable) else lens[n], rates[feature.index])
         for n, (feature, contexts) in enumerate(zip(active, shown, strict=True))

@@ -236,3 +236,14 @@ def test_cards_show_what_may_be_shown(files: Files, names: Path) -> None:
     assert WORD in "".join(text for text, _ in card.contexts[0].tokens)
     assert card.firing["risky"].texts == 1.0
     assert card.firing["risky"].n == 60, "nothing is kept back from a card"
+
+
+def test_benign_texts_give_a_card_rates_but_no_contexts(files: Files, names: Path, tmp_path: Path) -> None:
+    files.run("import", files.set, "--labels", names)
+    rows, benign = tmp_path / "rows.jsonl", tmp_path / "benign.jsonl"
+    rows.write_text("".join(json.dumps({"response": f"w1 {n * 'w2 '}{WORD} w3", "label": 1}) + "\n" for n in range(3)))
+    benign.write_text("".join(json.dumps({"response": f"w5 {n * 'w4 '}{WORD} w6"}) + "\n" for n in range(3)))
+    files.run("cards", files.set, "--rows", rows, "--benign", benign, "--only", LATENT, "--threads", 1)
+    (card,) = load_cards(files.set.parent).values()
+    assert {context.file for context in card.contexts} == {"rows.jsonl"}
+    assert card.firing["benign"].texts == 1.0
