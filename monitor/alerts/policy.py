@@ -71,7 +71,8 @@ class SetMatcher:
         """The event's score as metrics show it."""
         used = self.loaded.set
         active = self.listed[score.contributions[self.listed] > 0]
-        return SetScore(used.id, used.category, score.value, tuple(used.features[place].index for place in active))
+        indices = tuple(used.features[place].index for place in active)
+        return SetScore(used.id, used.category, score.value, indices, tuple(score.pooled[active].tolist()))
 
 
 class Policy:

@@ -14,3 +14,5 @@ class SetScore:
     score: float
     active: tuple[int, ...] = ()
     """Latents that the YAML file lists and that contributed to the score."""
+    strengths: tuple[float, ...] = ()
+    """The pooled activation of each of them."""

@@ -59,7 +59,7 @@ class Reload:
         running: Config,
         live: LiveEngine,
         report: ReloadReport,
-        on_applied: Callable[[Config], None] = lambda _: None,
+        on_applied: Callable[[Config, Sequence[LoadedSet]], None] = lambda *_: None,
     ) -> None:
         """`path` is the config file and `load` reads it again; `running` is what the engine was built from."""
         self._path = path
@@ -111,7 +111,7 @@ class Reload:
         self._live.engine.use(build_policy(version.config, reading.sets, reading.columns, margins))
         self._running = version
         self._pending = None
-        self._on_applied(version.config)
+        self._on_applied(version.config, reading.sets)
         self._report.config_loaded(version.config, reading.sets)
         self._report.reloaded("applied")
         log.info("reload: config %s is in use", version.config.sha256()[:16])

@@ -15,6 +15,7 @@ from monitor.cli.cache import cache_app
 from monitor.cli.command_group import CommandGroup
 from monitor.cli.dead_letters import dead_letters_app
 from monitor.cli.diff_config import diff_config
+from monitor.cli.drift import drift
 from monitor.cli.events import events_app
 from monitor.cli.exit_code import ExitCode
 from monitor.cli.features import features_app
@@ -27,6 +28,7 @@ from monitor.cli.scan import scan
 from monitor.cli.sets import alerts_app, config_app, sets_app
 from monitor.cli.size import size
 from monitor.cli.tools import bench, check, compile_, demo, version
+from monitor.cli.verify import verify
 from monitor.errors import ConfigError, LatentwatchError
 from monitor.machine import limit_library_threads, limits
 
@@ -44,8 +46,10 @@ app.command()(replay)
 app.command("compile")(compile_)
 app.command()(check)
 app.command("diff-config")(diff_config)
+app.command()(drift)
 app.command()(proxy)
 app.command()(review)
+app.command()(verify)
 app.command()(bench)
 app.command()(size)
 app.command()(demo)

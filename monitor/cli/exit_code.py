@@ -10,6 +10,6 @@ class ExitCode(IntEnum):
 
     FAILED = 1
     DIFFERENT = 1
-    """Of diff-config and replay, as of diff."""
+    """Of diff-config, replay and `drift --fail-on`, as of diff."""
     BAD_CONFIG = 2
     BAD_EVENTS = 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from monitor.cli.options import ConfigOption, DeviceOption
@@ -15,13 +15,16 @@ from monitor.cli.wiring import (
     make_telemetry,
     make_transaction,
     open_intake,
+    open_recorder,
     open_schema_registry,
     skipping,
 )
 
 if TYPE_CHECKING:
     from monitor.config.sections import Config
+    from monitor.engine import Evaluation
     from monitor.pipeline import Totals
+    from monitor.sets.load import LoadedSet
     from monitor.telemetry.health import Health
     from monitor.telemetry.telemetry import Telemetry
 
@@ -88,13 +91,20 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
         schemas = open_schema_registry(settings, opened)
         delivery = make_delivery(settings, sinks, intake.dead_letters, schemas, transaction)
         delivery = skipping(delivery, settings, transaction, opened)
+        recorder = open_recorder(settings, artefacts.sets, opened)
+
+        def applied(new: Config, new_sets: Sequence[LoadedSet]) -> None:
+            configure_logging(new.log)
+            if recorder is not None:
+                recorder.config_loaded(new, new_sets)
+
         reload = Reload(
             config,
             lambda: load_settings(config, device),
             settings,
             live,
             telemetry,
-            lambda new: configure_logging(new.log),
+            applied,
         )
         pipeline = Pipeline(
             intake.source,
@@ -104,7 +114,8 @@ def run(config: ConfigOption = None, device: DeviceOption = None) -> None:
             health,
             intake.stop,
             _first_alert(),
-            reload.between_batches,
+            reload.between_batches if recorder is None else _both(reload.between_batches, recorder.tick),
+            _nothing if recorder is None else recorder.add,
         )
         opened.append(ReloadThread(reload, reload_asked).close)
         loading.done()
@@ -127,6 +138,18 @@ def _warn_of_broker_problems(settings: Config) -> None:
 
     for problem in broker_problems(settings):
         log.warning("%s", problem)
+
+
+def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
+    def call() -> None:
+        first()
+        second()
+
+    return call
+
+
+def _nothing(_: Sequence[Evaluation]) -> None:
+    """Nobody asks for the evaluations."""
 
 
 def _first_alert() -> Callable[[Totals], None]:

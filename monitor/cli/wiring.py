@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the command line starts without these; they take half a sec
     from detectors.feature_set import ReaderRef
     from monitor.config.sections import Config
     from monitor.config.sinks import OtelConfig
+    from monitor.drift.recorder import Recorder
     from monitor.events.envelopes.confluent import Schemas
     from monitor.kafka.transaction import TransactionalProducer
     from monitor.pipeline import Delivery
@@ -113,6 +114,20 @@ def make_transaction(settings: Config) -> TransactionalProducer | None:
     if not isinstance(sink, KafkaSinkConfig):
         raise ConfigError("delivery.guarantee: exactly_once needs the built-in sink kafka")
     return TransactionalProducer(settings.kafka, name, sink.compression_type, sink.delivery_timeout_ms)
+
+
+def open_recorder(settings: Config, sets: Sequence[LoadedSet], opened: list[Callable[[], None]]) -> Recorder | None:
+    """What counts for `latentwatch drift`, if the config asks for it. What must be closed goes to `opened`."""
+    if not settings.drift.enabled:
+        return None
+    from monitor.drift.recorder import Recorder
+    from monitor.drift.writer import SnapshotWriter, open_destinations
+
+    writer = SnapshotWriter(open_destinations(settings))
+    opened.append(writer.close)
+    recorder = Recorder(settings, sets, writer.put)
+    opened.append(recorder.close)
+    return recorder
 
 
 def open_schema_registry(settings: Config, opened: list[Callable[[], None]]) -> Schemas | None:

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from monitor.config.alerts import AlertsConfig as AlertsConfig
 from monitor.config.delivery import DeliveryConfig, check_promises
+from monitor.config.drift import DriftConfig
 from monitor.config.feature_sets import FeatureSetsConfig as FeatureSetsConfig
 from monitor.config.http import HttpConfig as HttpConfig
 from monitor.config.kafka_options import option_problems
@@ -349,6 +350,8 @@ class Config(Section):
     """What is promised about alerts, dead letters and offsets."""
     overload: OverloadConfig = OverloadConfig()
     """What is skipped, if anything, when events come faster than they can be read."""
+    drift: DriftConfig = DriftConfig()
+    """Snapshots for `latentwatch drift`: how often sets fire and how high they score."""
     health: HealthConfig = HealthConfig()
     """The port for health checks and metrics."""
     log: LogConfig = LogConfig()
@@ -375,7 +378,8 @@ class Config(Section):
     def uses_kafka(self) -> bool:
         """Whether anything is read from a broker or written to one."""
         sinks = self.sinks.enabled().values()
-        return self.source.kind == "kafka" or any(sink.kafka_topics() for sink in sinks)
+        writes = self.drift.topic is not None or any(sink.kafka_topics() for sink in sinks)
+        return self.source.kind == "kafka" or writes
 
     def sha256(self) -> str:
         """Hash of what decides alerts, so that replicas with different pod names and threads have the same."""

@@ -95,6 +95,8 @@ def _topic_problems(admin: Any, config: Config) -> list[str]:
         wanted.append(("source.dead_letter_topic", config.source.dead_letter_topic, "WRITE"))
     if config.overload.sampling is not None:
         wanted.append(("overload.topic", config.overload.topic, "WRITE"))
+    if config.drift.topic is not None:
+        wanted.append(("drift.topic", config.drift.topic, "WRITE"))
     for sink, section in config.sinks.enabled().items():
         wanted += [(f"sinks.{sink}.{key}", topic, "WRITE") for key, topic in section.kafka_topics().items()]
     described = {topic["name"]: topic for topic in admin.describe_topics([name for _, name, _ in wanted])}

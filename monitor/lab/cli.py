@@ -10,6 +10,7 @@ from monitor.lab.commands.fit_commands import code_rows, layer_sweep, make_sets
 from monitor.lab.commands.label_commands import label_app
 from monitor.lab.commands.sae_commands import collect, sae_figures, step_speed, train
 from monitor.lab.commands.set_commands import calibrate, cases, evaluate, evasion, languages, planted, reference
+from monitor.lab.commands.steer_command import steer, steer_examples
 
 app = typer.Typer(name="lab", help="Offline work on feature sets; needs latentwatch\\[lab].", no_args_is_help=True)
 app.command()(collect)
@@ -29,4 +30,6 @@ app.command("code-rows")(code_rows)
 app.command("step-speed")(step_speed)
 app.command()(diff)
 app.command()(tune)
+app.command()(steer)
+app.command("steer-examples")(steer_examples)
 app.add_typer(label_app, name="label")

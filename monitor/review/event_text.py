@@ -31,17 +31,21 @@ class EventTexts:
 
         Raises Permanent if the record has gone or is not what the alert is about, and Retryable if no broker answers.
         """
-        origin, topic = alert.event.origin, self._settings.source.topic
-        # an alert may be forged to show records of another topic that this process may read
-        if origin.topic != topic:
-            raise Permanent(f"the alert is about a record of {origin.topic}; only those of {topic} are read again")
-        event = self._event(self._record(origin.partition, origin.offset), alert.event.id)
+        event = self.event(alert)
         text = _segment(event, alert.segment.name, alert.segment.index)
         if len(text) != alert.segment.chars:
             raise Permanent("the record does not hold the text that the alert is about")
         prompt = next((m.content for m in reversed(event.messages) if m.role == "user"), "")
         shown = [self._redactor.redacted(of) for of in (prompt, text)]
         return AlertContent(prompt=shown[0], text=shown[1], strengths=_strengths(alert))
+
+    def event(self, alert: Alert) -> Event:
+        """The whole event that the alert is about. Raises as `content` does."""
+        origin, topic = alert.event.origin, self._settings.source.topic
+        # an alert may be forged to show records of another topic that this process may read
+        if origin.topic != topic:
+            raise Permanent(f"the alert is about a record of {origin.topic}; only those of {topic} are read again")
+        return self._event(self._record(origin.partition, origin.offset), alert.event.id)
 
     def _record(self, partition: int, offset: int) -> Record:
         topic = self._settings.source.topic

@@ -29,7 +29,7 @@ class JsonlSinkConfig(SinkConfig):
     """Whether a flush waits for the disk."""
 
 
-class _LineFile:
+class LineFile:
     """Appends whole lines: what is added is on disk after `flush`, or not at all."""
 
     def __init__(self, path: Path, fsync: bool, key: str) -> None:
@@ -82,10 +82,10 @@ class JsonlSink:
 
     def __init__(self, path: Path, fsync: bool = True, key: str = "sinks.jsonl.path") -> None:
         """`key` names the setting in messages. Raises ConfigError if the file cannot be written."""
-        self._lines = _LineFile(path, fsync, key)
+        self._lines = LineFile(path, fsync, key)
         if path.is_file():
             try:
-                _remove_unfinished_line(path)
+                remove_unfinished_line(path)
             except OSError as e:
                 self._lines.close()
                 raise ConfigError(f"{key}: {path}: cannot be read back: {e.strerror}") from None
@@ -113,7 +113,7 @@ class JsonlDeadLetters:
 
     def __init__(self, path: Path, key: str = "--bad") -> None:
         """`key` names the setting in messages. Raises ConfigError if the file cannot be written."""
-        self._lines = _LineFile(path, False, key)
+        self._lines = LineFile(path, False, key)
 
     def add(self, record: Record, error: BadEvent) -> None:
         row = {
@@ -136,7 +136,7 @@ class JsonlDeadLetters:
         self._lines.close()
 
 
-def _remove_unfinished_line(path: Path) -> None:
+def remove_unfinished_line(path: Path) -> None:
     """Removes an unfinished last line, which only a process killed in the middle of a write leaves behind."""
     with path.open("r+b") as f:
         end = f.seek(0, os.SEEK_END)

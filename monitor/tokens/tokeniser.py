@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from monitor.errors import ConfigError
-from monitor.events.event import Event
+from monitor.events.event import Event, Message, Origin
 from monitor.tokens.chat_template import ChatTemplate, Rendered, Segment
 
 
@@ -95,6 +95,26 @@ class EventTokeniser:
         if special.size == 0:
             return []
         return [ids[: int(n) + 1] for n in sorted({special[0], special[-1]})]
+
+    def opening(self, messages: Sequence[Message]) -> NDArray[np.int32]:
+        """The tokens after which a response to `messages` begins, the template's own included."""
+        rendered = self._template.render(Event("opening", tuple(messages), "response", Origin("opening", 0, 0)))
+        text = rendered.text[: rendered.segments[-1].start]
+        return np.array(self._tokenizer.encode(text, add_special_tokens=rendered.fallback).ids, dtype=np.int32)
+
+    @property
+    def special(self) -> tuple[int, ...]:
+        """The special tokens, such as those that end a turn."""
+        return tuple(self._special.tolist())
+
+    def token(self, text: str) -> int | None:
+        """The one token that `text` is; None if it is several or none."""
+        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return int(ids[0]) if len(ids) == 1 else None
+
+    def text(self, ids: NDArray[np.int32]) -> str:
+        """The text of tokens, without special ones."""
+        return str(self._tokenizer.decode(ids.tolist()))
 
     def _tokenised(self, event: Event, rendered: Rendered, encoding: Encoding) -> Tokenised:
         ids = np.array(encoding.ids, dtype=np.int32)

@@ -62,7 +62,14 @@ class Sidecar:
         self.file = self.config.path / "latentwatch.yaml"
         self.running = self.load()
         self.live = build_live_engine(self.running, load_artefacts(self.running))
-        self.reload = Reload(self.file, self.load, self.running, self.live, self, on_applied=self.applied.append)
+        self.reload = Reload(
+            self.file,
+            self.load,
+            self.running,
+            self.live,
+            self,
+            on_applied=lambda config, _: self.applied.append(config),
+        )
         self.settle()
 
     def load(self) -> Config:

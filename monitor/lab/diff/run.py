@@ -101,8 +101,9 @@ def diff(request: DiffRequest, config: Config, progress: Callable[[str], None]) 
     """Reads the base once, then each tuned model. `progress` is told each step. Raises ConfigError."""
     config = config.changed(reader=config.reader.changed(model=request.base, engine="torch", bundle=None))
     artefacts = load_model_artefacts(config)
-    texts = _rows(request.texts, request)
-    prompts = _rows(request.prompts, request) if request.generate else []
+    if bool(request.prompts) != bool(request.generate):
+        raise ConfigError("--prompts and --generate belong together: give both or neither")
+    texts, prompts = _rows(request.texts, request), _rows(request.prompts, request)
     if not texts and not prompts:
         raise ConfigError("nothing to compare: give --texts, or --prompts together with --generate")
     session = _Session(request, config, artefacts, texts, prompts, progress)

@@ -8,17 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
-from monitor.errors import ConfigError
+from monitor.lab.reading.causal_model import load_causal_model
 from monitor.lab.sae_training.packed_reader import stacked
 from monitor.lab.sae_training.packing import PackedRow
-from monitor.machine import usable_cores
 from monitor.readers.cut_model import TorchPrecision, usable_device
 from monitor.readers.residual_hook import hook_residual, text_blocks
-from monitor.readers.transformers_log import quiet_transformers
 
 _TOKENS = 1_024  # tokens at once; each needs the logits of the whole vocabulary
 _VARIANTS = ("clean", "sae", "zero", "mean")
@@ -38,22 +34,9 @@ class SplicedLoss:
         threads: int = 0,
     ) -> None:
         """`folder` is in transformers layout. Raises ConfigError if no causal LM can be loaded from it."""
-        if device == "cpu":
-            torch.set_num_threads(threads or usable_cores())
-        self._device = usable_device(device)
         self._max_norm = max_norm
-        try:
-            with quiet_transformers():
-                model: Any = AutoModelForCausalLM.from_pretrained(
-                    folder,
-                    dtype=getattr(torch, precision),
-                    local_files_only=True,
-                    trust_remote_code=False,
-                    use_safetensors=True,
-                )
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
-            raise ConfigError(f"{folder}: can't be loaded as a causal language model: {e}") from e
-        self._model = model.to(self._device).eval().requires_grad_(False)
+        self._model = load_causal_model(folder, precision=precision, device=device, threads=threads)
+        self._device = usable_device(device)
         blocks = text_blocks(self._model, self._model.config.get_text_config().num_hidden_layers)
         hook_residual(blocks[layer], self._spliced)
         self._counts: Tensor | None = None

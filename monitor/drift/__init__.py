@@ -1,0 +1,1 @@
+"""How often sets fire and how high they score, in snapshots without text, and what changed between two times."""
