@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from monitor.lab.commands.curate_command import curate
+from monitor.lab.commands.diff_commands import diff, tune
 from monitor.lab.commands.fit_commands import code_rows, layer_sweep, make_sets
 from monitor.lab.commands.label_commands import label_app
 from monitor.lab.commands.sae_commands import collect, sae_figures, step_speed, train
@@ -27,6 +28,8 @@ app.command("make-sets")(make_sets)
 app.command("layer-sweep")(layer_sweep)
 app.command("code-rows")(code_rows)
 app.command("step-speed")(step_speed)
+app.command()(diff)
+app.command()(tune)
 app.command()(steer)
 app.command("steer-examples")(steer_examples)
 app.add_typer(label_app, name="label")

@@ -46,3 +46,11 @@ def whole_numbers(text: str, option: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError:
         raise ConfigError(f"{option}: {text}: expected whole numbers separated by commas") from None
+
+
+def write_file(path: Path, text: str) -> None:
+    """Writes the file that an option names. Raises ConfigError."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot be written: {e.strerror}") from None

@@ -26,6 +26,7 @@ from monitor.lab.commands.options import (
     SeedOption,
     SetOption,
     whole_numbers,
+    write_file,
 )
 
 SomeSetsOption = Annotated[
@@ -273,11 +274,4 @@ class _Row(Protocol):
 def _write_rows(path: Path | None, figures: Sequence[_Row]) -> None:
     """Writes what `--json` asks for; nothing without a path."""
     if path is not None:
-        _write(path, json.dumps([f.row() for f in figures], indent=2) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as e:
-        raise ConfigError(f"{path}: cannot be written: {e.strerror}") from None
+        write_file(path, json.dumps([f.row() for f in figures], indent=2) + "\n")

@@ -133,6 +133,14 @@ def load_benign(
     return sampled(rows, limit, seed)
 
 
+def load_examples(path: Path, limit: int | None = None, seed: int = 0) -> list[LabelledRow]:
+    """As `load_rows`, but a row without a label has label 0."""
+    rows = [
+        _row(record, {"label": 0, **body}) for record in _records(path, _MAX_LINE_BYTES) for body in _bodies(record)
+    ]
+    return sampled(rows, limit, seed)
+
+
 def _records(path: Path, max_bytes: int) -> Iterator[Record]:
     if path.suffix.lower() == ".csv":
         yield from csv_records(path)

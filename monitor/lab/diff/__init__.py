@@ -1,0 +1,1 @@
+"""What fine-tuning changed in a model: `lab tune` makes tuned models, `lab diff` compares two."""
