@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from monitor.config.load import load_config
 from monitor.errors import ConfigError, Permanent
 
 if TYPE_CHECKING:
@@ -136,6 +135,8 @@ def _prepare(answers: Answers, place: WorkingFolder, console: Console, *, write:
     with lab_extra():
         from monitor.lab.setup.inputs import checked_inputs
         from monitor.lab.setup.steps import StepLog
+    from monitor.config.load import load_config
+
     if write:
         place.open()
     started = time.monotonic()
