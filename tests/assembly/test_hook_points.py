@@ -1,3 +1,5 @@
+"""Sets on two layers of one model: one pass finds what each layer alone does, and misfits are refused."""
+
 from __future__ import annotations
 
 from dataclasses import replace
