@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from monitor.demo.broker import EmbeddedBroker
 from monitor.model.files import locate
 from monitor.readers.onnx.bundle import Bundle
+from monitor.telemetry import log
 from tests.brokers import AnyBroker, ApacheKafka, kafka_home
 from tests.certificates import Authority
 from tests.reader_bundle import compile_reader
@@ -32,6 +34,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if left_out:
                 config.hook.pytest_deselected(items=left_out)
                 items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(autouse=True)
+def _no_log_handler_stays() -> Iterator[None]:
+    """A command that a test ran in this process logs to a stream that is closed by now."""
+    yield
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if type(handler).__module__ == log.__name__:
+            root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

@@ -167,7 +167,7 @@ def test_a_model_that_differs_is_not_compiled(lab: Lab) -> None:
 
 def test_a_reader_alone_is_checked_too(lab: Lab) -> None:
     with pytest.raises(ConfigError, match="the activations of the reference texts differ"):
-        build_torch_reader(lab.config(), damaged_model(lab), LATENTS)
+        build_torch_reader(lab.config(), damaged_model(lab))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
