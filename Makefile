@@ -112,7 +112,7 @@ chaos: install-dev ## Workers killed at random, a broker restarted (takes ten mi
 	$(BIN)/python -m tests.chaos --events $(CHAOS_EVENTS) --kills $(CHAOS_KILLS) \
 		--broker-restarts $(CHAOS_BROKER_RESTARTS) --outage-s $(CHAOS_OUTAGE_S)
 
-chaos-short: ## The same with 1,200 events and 8 kills for each guarantee (takes two minutes)
+chaos-short: ## The same with 1,200 events and 8 kills for each guarantee (takes two to three minutes)
 	@$(MAKE) --no-print-directory chaos CHAOS_EVENTS=1200 CHAOS_KILLS=8 CHAOS_BROKER_RESTARTS=1 CHAOS_OUTAGE_S=5
 
 soak: install-dev ## One sidecar at saturation for half an hour, then an outage (needs KAFKA_HOME); fails if memory grows

@@ -42,8 +42,9 @@ def sets_of_layer(folder: Path, layer: int) -> list[Path]:
     (folder / "reader.yaml").write_text(yaml.safe_dump({**reader, "layer": layer}))
     for name in SETS:
         shutil.copy(SHIPPED / f"{name}.safetensors", folder)
-        text = (SHIPPED / f"{name}.yaml").read_text().replace(f"\nid: {name}\n", f"\nid: {name}_{layer}\n")
-        (folder / f"{name}.yaml").write_text(text)
+        data = yaml.safe_load((SHIPPED / f"{name}.yaml").read_text())
+        del data["summary"]  # of the figures in a file that is not copied
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump({**data, "id": f"{name}_{layer}"}))
     return [folder / f"{name}.yaml" for name in SETS]
 
 
