@@ -11,15 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM
 
 from monitor.assembly.tokeniser import build_tokeniser
 from monitor.config.sections import Config
-from monitor.errors import ConfigError
-from monitor.machine import usable_cores
+from monitor.lab.reading.causal_model import load_causal_model
 from monitor.model.files import ModelFiles, locate
-from monitor.readers.cut_model import usable_device
 from monitor.readers.transformers_log import quiet_transformers
 from monitor.tokens.tokeniser import EventTokeniser
 
@@ -43,25 +39,12 @@ class WholeModel:
         Device and threads are those of the config.
         """
         settings = config.reader
-        if settings.device == "cpu":
-            torch.set_num_threads(settings.threads or usable_cores())
-        device = usable_device(settings.device)
         files = locate(name, settings.revision, settings.cache_dir)
-        network: Any
-        try:
-            with quiet_transformers():
-                network = AutoModelForCausalLM.from_pretrained(
-                    files.folder,
-                    dtype=torch.float32,
-                    local_files_only=True,
-                    trust_remote_code=False,
-                    use_safetensors=True,
-                )
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
-            raise ConfigError(f"{files.folder}: can't be loaded as a causal language model: {e}") from e
+        network = load_causal_model(files.folder, device=settings.device, threads=settings.threads)
+        network.requires_grad_(True)  # it may be tuned
         tokeniser = build_tokeniser(config, base or files)
         tokeniser.limit(int(network.get_input_embeddings().weight.shape[0]))
-        return cls(files, network.to(device), tokeniser, _ends(network))
+        return cls(files, network, tokeniser, _ends(network))
 
     @torch.inference_mode()
     def continuations(self, prompts: Sequence[NDArray[np.int32]], tokens: int, seed: int) -> list[NDArray[np.int32]]:
